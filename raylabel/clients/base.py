@@ -1,0 +1,120 @@
+"""What every VLM client takes and gives; nothing here knows a vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from raylabel.records import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The image bytes of a request, as they go over the wire."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample an answer; part of what the question *is* except where noted.
+
+    Args:
+        model: as configured.
+        max_tokens: limit of the answer, thoughts included where the vendor counts them; not part of the question.
+        timeout_s: for one request; not part of the question.
+        thinking_budget: tokens the model may think; None leaves the vendor's default.
+        media_resolution: Gemini's image detail (``MEDIA_RESOLUTION_LOW|MEDIUM|HIGH``); None elsewhere.
+        extra_body: further fields for the request body, verbatim.
+    """
+
+    model: str
+    temperature: float
+    max_tokens: int
+    timeout_s: float
+    thinking_budget: int | None = None
+    media_resolution: str | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question as it is sent: preamble, then the picture, then the question (prefix caches keep the first two).
+
+    Args:
+        schema: JSON schema of the reply to be enforced by the server, or None to ask plainly.
+    """
+
+    preamble: str
+    picture: Picture
+    question: str
+    sampling: Sampling
+    schema: JsonObject | None = None
+
+
+class Finish(str, Enum):
+    """Why the answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    """Cut by the token limit: what is there may be salvaged, never taken as complete."""
+    REFUSED = "refused"
+    """A safety filter, a block reason or an explicit refusal field."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request; None where the server does not say. ``input`` includes ``cached``."""
+
+    input: int | None = None
+    cached: int | None = None
+    thought: int | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back.
+
+    Args:
+        text: the answer without separately reported thoughts; empty when the server sent none.
+        finish: see ``Finish``. An empty text with ``STOP`` is an empty reply, not a refusal.
+        finish_detail: the vendor's own word for ``finish``.
+        model: as the server states it.
+        latency_s: of this request alone, retries not included.
+        with_schema: a reply schema was enforced.
+    """
+
+    text: str
+    finish: Finish
+    usage: Usage
+    model: str
+    latency_s: float
+    finish_detail: str = ""
+    with_schema: bool = False
+
+
+class Client(Protocol):
+    """One endpoint. Used from one asyncio event loop; safe for many requests at a time."""
+
+    async def ask(self, request: Request) -> Reply:
+        """Send one request once (no retries here).
+
+        Raises:
+            ClientError: with the verdict on what to do.
+        """
+
+    async def check(self) -> None:
+        """See whether the endpoint can be used at all, without asking a paid question.
+
+        Raises:
+            ClientError: STOP_RUN for a rejected key; RETRY where nobody listens. An endpoint that does not
+                implement the check passes.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""

@@ -1,0 +1,1 @@
+"""All of Ray: plan, actors, coordinator, progress, shutdown."""

@@ -1,0 +1,111 @@
+"""The exceptions of raylabel: who can mend what.
+
+Every message says where, what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class RaylabelError(Exception):
+    """The root: everything raylabel raises on purpose."""
+
+
+class ConfigError(RaylabelError):
+    """A setting is wrong; the user can mend it. One sentence, no traceback, exit code 2."""
+
+
+class InputError(RaylabelError):
+    """The input as a whole cannot be used; the user can mend it. One sentence, no traceback, exit code 2."""
+
+
+class ServerError(RaylabelError):
+    """The run cannot go on because of a server (wrong key, unknown model, nobody listens). Exit code 2 or 1."""
+
+
+class StoreError(RaylabelError):
+    """The run cannot go on because results cannot be read or written. Exit code 1."""
+
+
+class ImageError(RaylabelError):
+    """One image cannot be used; its record fails with this reason."""
+
+
+class GeometryError(RaylabelError):
+    """One box breaks a rule (no area, outside the image); the reader of the answer decides what follows."""
+
+
+class AnswerProblem(str, Enum):
+    """Why a reply gave no answer. The words are those of the outcomes."""
+
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+
+
+class AnswerError(RaylabelError):
+    """One reply cannot be read, or is a refusal.
+
+    Args:
+        problem: unreadable (asked again) or refused (settled).
+        reason: one clause for ``failures.jsonl``.
+    """
+
+    def __init__(self, problem: AnswerProblem, reason: str) -> None:
+        super().__init__(reason)
+        self.problem = problem
+        self.reason = reason
+
+
+class Verdict(str, Enum):
+    """What an error of a client means for the work."""
+
+    RETRY = "retry"
+    """Passing trouble (time-out, connection lost, 5xx): the same request again after a backoff."""
+    SLOW_DOWN = "slow_down"
+    """The server is over its limit (429, 503): the same request again, later; honours ``Retry-After``."""
+    FAIL_RECORD = "fail_record"
+    """This request can never work (400, an image the server cannot read): the record fails, the run goes on."""
+    STOP_RUN = "stop_run"
+    """No request can work (wrong key, unknown model): the run stops at once with one sentence."""
+
+
+class ClientError(RaylabelError):
+    """A request failed, with the verdict on what to do about it.
+
+    Args:
+        verdict: see ``Verdict``.
+        message: one sentence; never holds a key.
+        retry_after_s: seconds the server asked to wait, if it did.
+        status: HTTP status, if there was one.
+        schema_rejected: the request carried a reply schema and the status is the one servers reject schemas with
+            (400, 422): the same question may be asked once without it.
+    """
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        schema_rejected: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.status = status
+        self.schema_rejected = schema_rejected
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            _rebuild_client_error,
+            (self.verdict, self.message, self.retry_after_s, self.status, self.schema_rejected),
+        )
+
+
+def _rebuild_client_error(
+    verdict: Verdict, message: str, retry_after_s: float | None, status: int | None, schema_rejected: bool
+) -> ClientError:
+    return ClientError(verdict, message, retry_after_s=retry_after_s, status=status, schema_rejected=schema_rejected)

@@ -1,0 +1,1 @@
+"""What leaves: annotations.jsonl, failures.jsonl, legacy text files."""

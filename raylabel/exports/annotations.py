@@ -1,0 +1,63 @@
+"""The public line of ``annotations.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raylabel.geometry import round_box
+from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
+
+KNOWN_FIELDS = (
+    "record_id",
+    "image_id",
+    "image_path",
+    "width",
+    "height",
+    "exif_orientation",
+    "caption",
+    "cleaned_caption",
+    "kitti_bboxes",
+    "regions",
+    "expressions",
+    "source",
+    "pipeline_steps",
+    "outcome",
+    "outcomes",
+    "flags",
+)
+"""The public line's own fields in their order; every other field of an input line is carried through."""
+
+
+def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
+    """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.
+
+    Args:
+        steps: ``pipeline_steps`` names in pipeline order; those with an outcome are listed.
+    """
+    size = None if record.image is None else record.image.size
+
+    def write_box(box: Box) -> list[float]:
+        return list(round_box(box, size).as_tuple())
+
+    line: JsonObject = {"record_id": record.record_id, "image_id": record.image_id, "image_path": record.image_path}
+    if record.image is not None:
+        line |= {"width": record.image.size.width, "height": record.image.size.height}
+        if record.image.orientation != 1:
+            line["exif_orientation"] = record.image.orientation
+    if record.caption is not None:
+        line["caption"] = record.caption
+    if record.cleaned_caption is not None:
+        line["cleaned_caption"] = record.cleaned_caption
+    if record.seeds is not None:
+        line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds]
+    if record.regions is not None:
+        line["regions"] = [region_to_json(r, write_box) for r in record.regions]
+    if record.expressions is not None:
+        line["expressions"] = [expression_to_json(e, write_box) for e in record.expressions]
+    line["source"] = record.source
+    line["pipeline_steps"] = [s for s in steps if s in record.outcomes]
+    line["outcome"] = record.outcome.value
+    line["outcomes"] = {s: record.outcomes[s].outcome.value for s in steps if s in record.outcomes}
+    if record.flags:
+        line["flags"] = list(record.flags)
+    return line | {k: v for k, v in record.extra.items() if k not in line}

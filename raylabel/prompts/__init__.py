@@ -1,0 +1,129 @@
+"""The questions raylabel asks: text, version and reply schema, one file a step.
+
+A request is always preamble, picture, question. The preamble is the same for all steps, so a server's prefix cache
+reuses the picture's tokens from step to step. Lists in a question are JSON objects, one a line, numbered from 1; boxes
+in them are written in the model's own convention.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+from pydantic import BaseModel
+
+from raylabel.errors import ConfigError
+from raylabel.geometry import Convention
+from raylabel.records import JsonObject
+
+PREAMBLE = (
+    "You label images for training vision models. Look at the image carefully and report only what is visible in it. "
+    "Follow the task below exactly and reply with JSON only, without comments."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The question of a step.
+
+    Args:
+        name: the step's name.
+        version: raised with every change of the text's meaning; stored with each record row.
+        text: a ``string.Template``; ``$name`` stands for a value, ``$$`` for a dollar sign.
+        needs: the placeholders the text must hold.
+        reply: model of the reply, for endpoints that enforce a schema; None where the reply holds coordinates.
+    """
+
+    name: str
+    version: int
+    text: str
+    needs: tuple[str, ...]
+    reply: type[BaseModel] | None = None
+
+    def replaced(self, text: str, where: str) -> Prompt:
+        """The same question in a user's words.
+
+        Args:
+            where: the setting the text comes from, for the message.
+
+        Raises:
+            ConfigError: a placeholder is missing, unknown or malformed.
+        """
+        template = Template(text)
+        if not template.is_valid():
+            raise ConfigError(f"{where}: a lone $ in the prompt; write $$ for a dollar sign")
+        found = set(template.get_identifiers())
+        known = set(Template(self.text).get_identifiers())
+        if missing := [n for n in self.needs if n not in found]:
+            raise ConfigError(f"{where}: the prompt must hold {', '.join('$' + n for n in missing)}")
+        if unknown := sorted(found - known):
+            raise ConfigError(
+                f"{where}: unknown placeholder ${unknown[0]}; known: {', '.join('$' + n for n in sorted(known))}"
+            )
+        return Prompt(self.name, 0, text, self.needs, self.reply)
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """The question with its values filled in; values are not scanned for placeholders."""
+        return Template(self.text).substitute(values).strip()
+
+    def schema(self) -> JsonObject | None:
+        """JSON schema of the reply without ``$ref``s (servers differ in support), or None."""
+        return None if self.reply is None else plain_schema(self.reply)
+
+
+def plain_schema(model: type[BaseModel]) -> JsonObject:
+    """A pydantic model's schema in the subset that OpenAI strict mode, Gemini and vLLM's grammars all take.
+
+    References inlined, no titles or defaults, every property required, ``additionalProperties: false``. No
+    ``maxLength``: vLLM's grammar then lets raw control characters through.
+    """
+    full = model.model_json_schema()
+    definitions = full.get("$defs", {})
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, list):
+            return [plain(v) for v in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return plain(definitions[node["$ref"].rsplit("/", 1)[1]])
+        out = {k: plain(v) for k, v in node.items() if k not in ("$defs", "title", "default", "description")}
+        if "properties" in node:
+            out["properties"] = {k: plain(v) for k, v in node["properties"].items()}
+        if out.get("type") == "object":
+            out["additionalProperties"] = False
+            out["required"] = list(out.get("properties", {}))
+        return out
+
+    schema: JsonObject = plain(full)
+    return schema
+
+
+def json_lines(items: Iterable[JsonObject]) -> str:
+    """Items of a question: one JSON object a line, non-ASCII kept."""
+    return "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+
+
+def box_key(convention: Convention) -> str:
+    """The key under which models of this convention natively write a box."""
+    return "box_2d" if convention.order == "yxyx" else "bbox_2d"
+
+
+def box_format(convention: Convention) -> str:
+    """How a box is written, in words, for the model."""
+    names = {"xyxy": "[x1, y1, x2, y2]", "yxyx": "[ymin, xmin, ymax, xmax]"}[convention.order]
+    scale = int(convention.scale) if convention.scale == int(convention.scale) else convention.scale
+    return f"{names} normalized to 0-{scale} of the image's width and height"
+
+
+def box_values(convention: Convention) -> dict[str, str]:
+    """The placeholders that speak of boxes."""
+    return {"box_key": box_key(convention), "box_format": box_format(convention)}
+
+
+def numbered(items: Sequence[JsonObject]) -> list[JsonObject]:
+    """Items with ``id`` 1, 2, ... put first."""
+    return [{"id": n, **item} for n, item in enumerate(items, 1)]

@@ -1,0 +1,26 @@
+"""Image in, one caption out."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from raylabel.prompts import Prompt
+
+
+class CaptionReply(BaseModel):
+    caption: str
+
+
+PROMPT = Prompt(
+    name="image_caption",
+    version=1,
+    needs=(),
+    reply=CaptionReply,
+    text="""
+Task: describe the whole image in one to three plain sentences: the scene, the main objects, how many there are and
+where they are in relation to each other. Give no names of places, people or brands, and nothing that cannot be seen.
+
+Reply with one JSON object:
+{"caption": "..."}
+""",
+)

@@ -1,0 +1,1 @@
+"""Where records come from: captions, KITTI folders, earlier annotations."""
