@@ -131,7 +131,8 @@ class Instance:
     Args:
         score: in [0, 1], or None where the model gave none.
         verified: True confirmed, False rejected (kept on request only), None never checked.
-        original_box: the box before a double check moved it, or proposed to (see ``flags``).
+        original_box: the box before a double check moved it (flag ``adjusted``).
+        proposed_box: the box a double check would move it to (flag ``adjust_proposed``).
     """
 
     bbox_id: str
@@ -139,6 +140,7 @@ class Instance:
     score: float | None = None
     verified: bool | None = None
     original_box: Box | None = None
+    proposed_box: Box | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -150,6 +152,7 @@ class Expression:
         char_span: half-open range of the cleaned caption with ``cleaned_caption[a:b] == text``, or None (flagged).
         instances: None while not grounded; empty when the model said that nothing matches.
         verified: as for ``Instance``.
+        original_text: the phrase before a double check rewrote it (flag ``rewritten``).
     """
 
     expression_id: str
@@ -158,6 +161,7 @@ class Expression:
     noun_chunk: str | None = None
     instances: tuple[Instance, ...] | None = None
     verified: bool | None = None
+    original_text: str | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -337,6 +341,8 @@ def expression_to_json(expression: Expression, write_box: BoxWriter = exact_box)
     }
     if expression.instances is not None:
         out["outcome"] = (Outcome.LABELED if expression.instances else Outcome.NOTHING).value
+    if expression.original_text is not None:
+        out["original_text"] = expression.original_text
     if expression.flags:
         out["flags"] = list(expression.flags)
     return out
@@ -351,6 +357,8 @@ def _instance_to_json(instance: Instance, write_box: BoxWriter) -> JsonObject:
     }
     if instance.original_box is not None:
         out["original_bbox"] = write_box(instance.original_box)
+    if instance.proposed_box is not None:
+        out["proposed_bbox"] = write_box(instance.proposed_box)
     if instance.flags:
         out["flags"] = list(instance.flags)
     return out
@@ -429,6 +437,7 @@ def expression_from_json(value: Any, where: str, owner: str, number: int) -> Exp
         noun_chunk=value.get("noun_chunk"),
         instances=found if grounded else None,
         verified=value.get("verified"),
+        original_text=value.get("original_text"),
         flags=tuple(str(f) for f in value.get("flags") or ()),
     )
 
@@ -437,13 +446,14 @@ def _instance_from_json(value: Any, where: str, expression: str, number: int) ->
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object, found {value!r}")
     score = value.get("score", value.get("bbox_score"))
-    original = value.get("original_bbox")
+    original, proposed = value.get("original_bbox"), value.get("proposed_bbox")
     return Instance(
         bbox_id=str(value.get("bbox_id") or "") or bbox_id(expression, number),
         box=box_from_json(value.get("bbox", value.get("bbox_2d")), f"{where}.bbox"),
         score=float(score) if isinstance(score, (int, float)) and not isinstance(score, bool) else None,
         verified=value.get("verified"),
         original_box=None if original is None else box_from_json(original, f"{where}.original_bbox"),
+        proposed_box=None if proposed is None else box_from_json(proposed, f"{where}.proposed_bbox"),
         flags=tuple(str(f) for f in value.get("flags") or ()),
     )
 

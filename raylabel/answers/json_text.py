@@ -1,0 +1,139 @@
+"""Model text to a JSON value: reasoning cut, fences and prose left aside, small damage repaired."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import json_repair
+
+from raylabel.errors import AnswerError, AnswerProblem
+
+_THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_THINK_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)```", re.DOTALL)
+_REFUSAL = re.compile(
+    r"\b(?:i(?:['’]m| am) sorry|i can(?:['’]t|not| ?not)|i(?:['’]m| am) (?:unable|not able)|as an ai|"
+    r"cannot (?:assist|help|comply)|can['’]t (?:assist|help|comply))\b",
+    re.IGNORECASE,
+)
+
+
+def unreadable(reason: str) -> AnswerError:
+    """The error for a reply that says nothing usable; it is asked again."""
+    return AnswerError(AnswerProblem.UNREADABLE, reason)
+
+
+def answer_part(text: str) -> str:
+    """The part of a reply that is the answer: after the reasoning, inside the last ``<answer>`` if there is one.
+
+    Raises:
+        AnswerError: nothing is left, or the reasoning never ends.
+
+    >>> answer_part("<think>maybe [1, 2]</think> [3]")
+    '[3]'
+    """
+    ends = list(_THINK_END.finditer(text))
+    if ends:
+        text = text[ends[-1].end() :]
+    elif start := _THINK_START.search(text):
+        text = text[: start.start()]
+        if not text.strip():
+            raise unreadable("the reasoning never ends in an answer")
+    if answers := _ANSWER.findall(text):
+        text = answers[-1]
+    text = text.strip()
+    if not text:
+        raise unreadable("the reply is empty")
+    return text
+
+
+def is_refusal(text: str) -> bool:
+    """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
+    return len(text) < 600 and not set(text) & {"{", "["} and _REFUSAL.search(text) is not None
+
+
+def read_json(text: str) -> Any:
+    """The JSON value of a reply: an object or a list.
+
+    Strict JSON is read as it is (raw control characters in strings allowed: vLLM's grammars let them through). Else the
+    last fenced block, else everything from the first bracket, is given to the repair library.
+
+    Raises:
+        AnswerError: a refusal, or no object or list can be had.
+
+    >>> read_json('Sure: ```json\\n[{"id": 1,}]\\n```')
+    [{'id': 1}]
+    """
+    text = answer_part(text)
+    if is_refusal(text):
+        raise AnswerError(AnswerProblem.REFUSED, f"the model declines: {text[:200]}")
+    fences = _FENCE.findall(text)
+    for candidate in (text, *(reversed(fences))):
+        try:
+            value = json.loads(candidate, strict=False)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, (dict, list)):
+            return value
+    body = fences[-1] if fences else text
+    start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
+    if start < 0:
+        raise unreadable("the reply holds no JSON")
+    try:
+        value = json_repair.loads(body[start:])
+    except (ValueError, RecursionError) as error:
+        raise unreadable(f"the reply's JSON cannot be repaired: {error}") from error
+    if not isinstance(value, (dict, list)) or not value:
+        raise unreadable("the reply's JSON cannot be repaired")
+    return value
+
+
+def list_under(value: Any, *keys: str) -> list[Any]:
+    """The list of a reply: the value itself, or what stands under one of the keys, or the only list in the object.
+
+    Raises:
+        AnswerError: there is no such list.
+
+    >>> list_under({"regions": [1]}, "regions"), list_under([2], "regions"), list_under({"result": [3]}, "regions")
+    ([1], [2], [3])
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        for key in keys:
+            if isinstance(value.get(key), list):
+                found: list[Any] = value[key]
+                return found
+        lists = [v for v in value.values() if isinstance(v, list)]
+        if len(lists) == 1:
+            return list(lists[0])
+    raise unreadable(f"the reply has no list {' or '.join(keys)}")
+
+
+def normalised(text: str) -> str:
+    """A label for comparison: case folded, white space collapsed, quotes and end marks removed.
+
+    >>> normalised('  "The Red  Car." ')
+    'the red car'
+    """
+    return " ".join(text.casefold().split()).strip(" \"'`.,;:!?")
+
+
+def id_of(item: Any) -> int | None:
+    """The integer ``id`` of an entry (also ``"3"``), or None."""
+    value = item.get("id") if isinstance(item, dict) else None
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return None
+
+
+def text_of(value: Any) -> str:
+    """A string field, stripped; empty for anything that is not a string."""
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,108 @@
+"""Group described regions under phrases that fit them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from raylabel import prompts
+from raylabel.answers.expressions import Group, read_groups
+from raylabel.answers.json_text import normalised, unreadable
+from raylabel.geometry import from_displayed
+from raylabel.prompts import grounding_expr
+from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id, expression_ids
+from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result, view_of
+from raylabel.steps.items import LAST_ROUND
+
+
+class GroundingExpr(Step):
+    """Regions (and the caption, where there is one) in; expressions over groups of regions out.
+
+    Every region stands in at least one expression. Regions that the first answer leaves out are asked for again,
+    together and then alone, with all regions in sight, since a phrase must hold every region that it fits.
+    """
+
+    name = "grounding_expr"
+    label = "step2_grounding_expr"
+    directory = "step_2_grounding_expr"
+    needs = ("regions",)
+    uses = ("caption",)
+    gives = ("expressions",)
+    prompt = grounding_expr.PROMPT
+
+    def questions(self, record: Record) -> list[Question] | Skip:
+        if not record.regions:
+            return Skip("no regions", Changes(expressions=()))
+        return [self._ask((), 0, record)]
+
+    def read(self, question: Question, text: str, record: Record) -> list[Group]:
+        groups = read_groups(text, range(1, len(record.regions or ()) + 1))
+        if question.round == LAST_ROUND and not any(question.ids[0] in group.regions for group in groups):
+            raise unreadable(f"the reply leaves out region {question.ids[0]}")
+        return groups
+
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+        problem = problem_result(answers)
+        if problem is not None and (problem.outcome is Outcome.REFUSED or len(answers) == 1):
+            return problem
+        regions = record.regions or ()
+        groups = _joined([g for a in answers if a.problem is None for g in a.value])
+        grouped = {number for group in groups for number in group.regions}
+        missing = tuple(n for n in range(1, len(regions) + 1) if n not in grouped)
+        if missing:
+            last = max(a.question.round for a in answers)
+            if last == 0:
+                return More((self._ask(missing, 1 if len(missing) > 1 else LAST_ROUND, record),))
+            if last == 1:
+                return More(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
+            names = ", ".join(str(n) for n in missing[:8])
+            return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}")
+        return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)))
+
+    def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
+        key, view, convention = prompts.box_key(self.setup.convention), view_of(record), self.setup.convention
+        lines = [
+            {
+                "id": number,
+                "type": region.type,
+                "color": region.color,
+                "description": region.description,
+                key: from_displayed(region.box, convention, view),
+            }
+            for number, region in enumerate(record.regions or (), 1)
+        ]
+        caption = f"The image as a whole: {json.dumps(record.caption, ensure_ascii=False)}" if record.caption else ""
+        only = f"Write only phrases that name at least one of these regions: {list(focus)}." if focus else ""
+        values = {"regions": prompts.json_lines(lines), "context": caption, "focus": only}
+        text = self.setup.prompt.render({**values, **prompts.box_values(convention)})
+        return Question(text, self.setup.prompt.schema(), focus, asking_round)
+
+
+def _joined(groups: Sequence[Group]) -> list[Group]:
+    """Groups of several answers; one phrase said twice names the regions of both."""
+    by_phrase: dict[str, Group] = {}
+    for group in groups:
+        before = by_phrase.get(normalised(group.text))
+        if before is not None:
+            numbers = tuple(dict.fromkeys((*before.regions, *group.regions)))
+            flags = tuple(dict.fromkeys((*before.flags, *group.flags)))
+            group = dataclasses.replace(before, regions=numbers, flags=flags)
+        by_phrase[normalised(group.text)] = group
+    return list(by_phrase.values())
+
+
+def _expressions(groups: Sequence[Group], record: Record) -> tuple[Expression, ...]:
+    regions = record.regions or ()
+    ids = expression_ids(record.record_id, [g.text for g in groups])
+    return tuple(
+        Expression(
+            expression_id=ident,
+            text=group.text,
+            instances=tuple(
+                Instance(bbox_id(ident, n), regions[number - 1].box) for n, number in enumerate(group.regions)
+            ),
+            flags=group.flags,
+        )
+        for ident, group in zip(ids, groups, strict=True)
+    )

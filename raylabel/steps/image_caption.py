@@ -1,0 +1,32 @@
+"""Describe the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raylabel.answers.regions import read_caption
+from raylabel.prompts import image_caption
+from raylabel.records import Changes, Outcome, Record
+from raylabel.steps.base import Answered, Question, Result, Skip, Step, problem_result
+
+
+class ImageCaption(Step):
+    """Image in; caption out."""
+
+    name = "image_caption"
+    label = "step1_image_caption"
+    directory = "step_1_image_caption"
+    needs = ()
+    gives = ("caption",)
+    prompt = image_caption.PROMPT
+
+    def questions(self, record: Record) -> list[Question] | Skip:
+        return [Question(self.setup.prompt.render({}), self.setup.prompt.schema())]
+
+    def read(self, question: Question, text: str, record: Record) -> str:
+        return read_caption(text)
+
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+        if (problem := problem_result(answers)) is not None:
+            return problem
+        return Result(Outcome.LABELED, Changes(caption=answers[-1].value))

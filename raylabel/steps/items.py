@@ -1,0 +1,57 @@
+"""Lists asked about in parts: split, matched by number, and what is missing asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from raylabel.records import Outcome
+from raylabel.steps.base import Answered, More, Question, Result, problem_result
+
+LAST_ROUND = 2
+"""Round 0: in parts of ``items_per_request``; 1: all that is missing, together; 2: each missing item alone."""
+
+Ask = Callable[[tuple[int, ...], int], Question]
+"""Builds the question about these item numbers in this round."""
+
+
+def in_parts(ids: Sequence[int], size: int, ask: Ask) -> list[Question]:
+    """First-round questions over consecutive parts of at most ``size`` items."""
+    return [ask(tuple(ids[at : at + size]), 0) for at in range(0, len(ids), size)]
+
+
+def gather(answers: Sequence[Answered]) -> dict[int, Any]:
+    """What was said of each item, by number; the first statement stands."""
+    found: dict[int, Any] = {}
+    for answer in answers:
+        if isinstance(answer.value, Mapping):
+            for number, value in answer.value.items():
+                found.setdefault(number, value)
+    return found
+
+
+def ask_for_missing(
+    answers: Sequence[Answered], ids: Sequence[int], ask: Ask, size: int
+) -> tuple[dict[int, Any], More | Result | None]:
+    """What was found, and what to do about the rest: more questions, an open or refused result, or None (complete).
+
+    Items of an unreadable question count as missing. A refusal settles the step at once.
+    """
+    found = gather(answers)
+    problem = problem_result(answers)
+    if problem is not None and problem.outcome is Outcome.REFUSED:
+        return found, problem
+    missing = [i for i in ids if i not in found]
+    if not missing:
+        return found, None
+    last = {i: max((a.question.round for a in answers if i in a.question.ids), default=-1) for i in missing}
+    alone = [i for i in missing if last[i] == LAST_ROUND - 1 or (last[i] == 0 and len(missing) == 1)]
+    together = [i for i in missing if last[i] == 0 and len(missing) > 1]
+    if together:
+        parts = [tuple(together[at : at + size]) for at in range(0, len(together), size)]
+        return found, More(tuple(ask(part, 1) for part in parts))
+    if alone:
+        return found, More(tuple(ask((i,), LAST_ROUND) for i in alone))
+    reason = problem.reason if problem is not None else "the model leaves items of the list unanswered"
+    names = ", ".join(str(i) for i in missing[:8])
+    return found, Result(Outcome.UNREADABLE, reason=f"no answer for item {names}: {reason}")
