@@ -1,0 +1,37 @@
+"""Generations: ``force_reprocess`` asks everything anew, once, even if it takes several runs to finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raylabel.store.results import Results
+
+_FILE = "generations.json"
+
+
+def open_generations(results: Results, directories: Sequence[str], *, force: bool) -> dict[str, int]:
+    """The generation of each step for this run, by step directory; recorded before it returns.
+
+    With ``force`` a finished generation is followed by a new one; an unfinished one (a forced run that was
+    interrupted) is continued. Answers and rows of older generations are kept and no longer count.
+    """
+    state = results.read_json(results.checkpoints, _FILE) or {}
+    for directory in directories:
+        current = state.get(directory, {"number": 0, "finished": True})
+        if force and current["finished"]:
+            current = {"number": current["number"] + 1, "finished": False}
+        state[directory] = current
+    if force:
+        results.write_json(results.checkpoints, _FILE, state)
+    return {d: int(state[d]["number"]) for d in directories}
+
+
+def finish_generations(results: Results, directories: Sequence[str]) -> None:
+    """Note that the whole input went through these steps in their current generation."""
+    state = results.read_json(results.checkpoints, _FILE)
+    if state is None or all(state[d]["finished"] for d in directories if d in state):
+        return
+    for directory in directories:
+        if directory in state:
+            state[directory]["finished"] = True
+    results.write_json(results.checkpoints, _FILE, state)

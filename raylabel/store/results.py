@@ -1,0 +1,125 @@
+"""The layout of a ``results_dir``: which table and which file stands where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.records import JsonObject
+from raylabel.store.folders import Folder
+from raylabel.store.tables import Row, Table
+
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+
+ANSWER_COLUMNS = [
+    pa.field("generation", _INT),
+    pa.field("record_id", _TEXT),
+    pa.field("text", _TEXT),
+    pa.field("finish", _TEXT),
+    pa.field("finish_detail", _TEXT),
+    pa.field("model", _TEXT),
+    pa.field("endpoint", _TEXT),
+    pa.field("with_schema", pa.bool_()),
+    pa.field("temperature", _FLOAT),
+    pa.field("max_tokens", _INT),
+    pa.field("tries", _INT),
+    pa.field("latency_s", _FLOAT),
+    pa.field("asked_at", _FLOAT),
+    pa.field("tokens_input", _INT),
+    pa.field("tokens_cached", _INT),
+    pa.field("tokens_thought", _INT),
+    pa.field("tokens_output", _INT),
+]
+"""One row a reply that was paid for. ``key`` is the question's digest; several rows under one key are its attempts."""
+
+ROW_COLUMNS = [
+    pa.field("generation", _INT),
+    pa.field("shard", _INT),
+    pa.field("position", _INT),
+    pa.field("outcome", _TEXT),
+    pa.field("reason", _TEXT),
+    pa.field("attempts", _INT),
+    pa.field("raw", _TEXT),
+    pa.field("built_on", _TEXT),
+    pa.field("answers", _TEXT),
+    pa.field("versions", _TEXT),
+    pa.field("changes", _TEXT),
+    pa.field("image", _TEXT),
+]
+"""One row a record and step. ``key`` is the record's id; the newest row counts. ``built_on`` digests what the step
+read from earlier steps, ``answers`` lists the ``uid``s of the replies used."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder. Cheap to make and to send to actors; tables are opened where they are used."""
+
+    root: Folder
+
+    def step(self, directory: str) -> Folder:
+        return self.root / directory
+
+    def answers(self, directory: str) -> Table:
+        """Paid replies of a step."""
+        return Table(self.step(directory) / "answers", ANSWER_COLUMNS)
+
+    def rows(self, directory: str) -> Table:
+        """What became of each record in a step."""
+        return Table(self.step(directory) / "records", ROW_COLUMNS)
+
+    @property
+    def checkpoints(self) -> Folder:
+        return self.root / "checkpoints"
+
+    def images(self) -> Table:
+        """Facts of images that were opened, by path, stamp and recipe."""
+        return Table(self.checkpoints / "images", [pa.field("facts", _TEXT)])
+
+    def shards(self) -> Table:
+        """Shards whose records are all settled, by digest of input and specification, with their counts."""
+        return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
+
+    def read_json(self, folder: Folder, name: str) -> JsonObject | None:
+        data = folder.read(name)
+        if data is None:
+            return None
+        value: JsonObject = json.loads(data)
+        return value
+
+    def write_json(self, folder: Folder, name: str, value: JsonObject) -> None:
+        folder.publish(name, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def answer_row(key: str, reply: Reply, **columns: Any) -> Row:
+    """The row of a reply."""
+    return {
+        "key": key,
+        "text": reply.text,
+        "finish": reply.finish.value,
+        "finish_detail": reply.finish_detail,
+        "model": reply.model,
+        "with_schema": reply.with_schema,
+        "latency_s": reply.latency_s,
+        "tokens_input": reply.usage.input,
+        "tokens_cached": reply.usage.cached,
+        "tokens_thought": reply.usage.thought,
+        "tokens_output": reply.usage.output,
+        **columns,
+    }
+
+
+def reply_of(row: Row) -> Reply:
+    """The reply of a row: the inverse of ``answer_row``."""
+    return Reply(
+        text=row["text"] or "",
+        finish=Finish(row["finish"]),
+        finish_detail=row["finish_detail"] or "",
+        usage=Usage(row["tokens_input"], row["tokens_cached"], row["tokens_thought"], row["tokens_output"]),
+        model=row["model"] or "",
+        latency_s=row["latency_s"] or 0.0,
+        with_schema=bool(row["with_schema"]),
+    )
