@@ -1,0 +1,22 @@
+"""Images: read, verify, turn upright, resize, encode; each once a record.
+
+``read_bytes`` fetches a file, ``inspect`` says what it is, ``picture`` makes what requests carry, ``PictureCache``
+keeps the pictures that had to be made.
+"""
+
+from raylabel.images.cache import PictureCache
+from raylabel.images.files import read_bytes, stamp
+from raylabel.images.pictures import digest_bytes, displayed, inspect, picture, prepare, recipe, view_of
+
+__all__ = [
+    "PictureCache",
+    "digest_bytes",
+    "displayed",
+    "inspect",
+    "picture",
+    "prepare",
+    "read_bytes",
+    "recipe",
+    "stamp",
+    "view_of",
+]

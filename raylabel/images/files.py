@@ -1,0 +1,132 @@
+"""Files behind a local path or a URI (``s3://``, ``gs://``, ``file://``): opened, read, stamped."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from stat import S_ISDIR
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+from pyarrow import ArrowException, fs
+
+from raylabel.errors import ImageError
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOTALL)
+_STAMP_THREADS = 32
+_STAMP_BATCH = 64
+
+
+def is_uri(path: str) -> bool:
+    """Whether a path names its file system: ``s3://bucket/a.jpg``.
+
+    >>> is_uri("s3://bucket/a.jpg"), is_uri("/data/a.jpg"), is_uri("C:/a.jpg")
+    (True, False, False)
+    """
+    return _URI.match(path) is not None
+
+
+def join(root: str, path: str) -> str:
+    """``path`` under ``root``; a path that is absolute or a URI, and an empty root, change nothing.
+
+    >>> join("s3://bucket/images/", "a/b.jpg"), join("/d", "/e/b.jpg"), join("", "b.jpg")
+    ('s3://bucket/images/a/b.jpg', '/e/b.jpg', 'b.jpg')
+    """
+    if not root or is_uri(path) or Path(path).is_absolute():
+        return path
+    # os.path.join, not Path: the path stays as written ("./a//b.jpg"), only the root is put before it.
+    return f"{root.rstrip('/')}/{path}" if is_uri(root) else os.path.join(root, path)  # noqa: PTH118
+
+
+def locate(path: str) -> tuple[Any, str] | Path:
+    """Where a path leads: a local ``Path``, or a pyarrow file system and the path in it.
+
+    Raises:
+        ValueError, OSError, ArrowException: a URI that pyarrow cannot make a file system of.
+    """
+    match = _URI.match(path)
+    if match is None:
+        return Path(path)
+    scheme, authority, inside, query = match.groups()
+    if scheme == "file":
+        return Path(unquote(inside))
+    file_system, base = _file_system(f"{scheme}://{authority}{query or ''}")
+    return file_system, base.rstrip("/") + unquote(inside)
+
+
+@lru_cache(maxsize=64)
+def _file_system(root: str) -> tuple[Any, str]:
+    # One per bucket: making an S3 file system asks the network for the bucket's region.
+    file_system, base = fs.FileSystem.from_uri(quote(root, safe=":/?&=%@+,;~!$'()*[]"))
+    return file_system, base
+
+
+def open_input(path: str) -> IO[bytes]:
+    """A seekable binary stream of a file.
+
+    Raises:
+        OSError, ValueError, ArrowException: it cannot be opened.
+    """
+    place = locate(path)
+    if isinstance(place, Path):
+        return place.open("rb")
+    file_system, inside = place
+    stream: IO[bytes] = file_system.open_input_file(inside)
+    return stream
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageError: missing, a folder, not allowed, or unreachable; the message names the path.
+    """
+    try:
+        with open_input(path) as stream:
+            return stream.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"no such image file: {path}") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"the image path is a folder: {path}") from error
+    except PermissionError as error:
+        raise ImageError(f"no permission to read the image file: {path}") from error
+    except (OSError, ValueError, ArrowException) as error:
+        raise ImageError(f"the image file cannot be read: {path} ({error})") from error
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file (not a folder) at the path; False also where it cannot be looked up."""
+    return stamp(path) is not None
+
+
+def stamp(path: str) -> str | None:
+    """``size:mtime`` of a file, in bytes and nanoseconds: another stamp means that the file may have changed.
+
+    Returns:
+        None where there is no such file, or it cannot be looked up.
+    """
+    try:
+        place = locate(path)
+        if isinstance(place, Path):
+            status = place.stat()
+            return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"
+        file_system, inside = place
+        info = file_system.get_file_info(inside)
+        return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None
+    except (OSError, ValueError, ArrowException):
+        return None
+
+
+def stamps(paths: Iterable[str]) -> list[str | None]:
+    """The stamps of many files, in order; looked up side by side, as network file systems answer slowly."""
+    wanted = list(paths)
+    size = 1 if any(map(is_uri, wanted)) else _STAMP_BATCH
+    if len(wanted) <= size:
+        return [stamp(p) for p in wanted]
+    batches = [wanted[at : at + size] for at in range(0, len(wanted), size)]
+    with ThreadPoolExecutor(_STAMP_THREADS) as pool:
+        return [s for found in pool.map(lambda batch: [stamp(p) for p in batch], batches) for s in found]
