@@ -1,0 +1,77 @@
+"""``python -m raylabel.demo.server``: serve until stopped; one JSON line with the URL says that it is ready."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from raylabel.demo.server.dialects import DIALECTS
+from raylabel.demo.server.http_server import DemoServer, ServerOptions
+from raylabel.demo.server.ledger import Ledger
+
+DEFAULT_MODEL = "raylabel-demo-vlm"
+
+
+def main() -> None:
+    """Parse the arguments, listen on 127.0.0.1, serve."""
+    parser = argparse.ArgumentParser(
+        prog="python -m raylabel.demo.server",
+        description="A VLM server for drawn scenes: it decodes the picture it is sent and looks at its pixels.",
+        epilog="example: python -m raylabel.demo.server --port 8765 --boxes xyxy1000",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 (default): any free port; see the line on stdout")
+    parser.add_argument(
+        "--boxes", choices=["auto", *DIALECTS], default="auto", help="box dialect; auto: native to the protocol"
+    )
+    parser.add_argument("--model", default="", help="answer to this model name only (default: to any)")
+    parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
+    parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
+    parser.add_argument("--ready-file", type=Path, help="write the ready line here too, by rename")
+    parser.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    args = parser.parse_args()
+
+    if args.exit_with_parent:
+        _exit_with_parent()
+    options = ServerOptions(
+        boxes=args.boxes,
+        model=args.model or DEFAULT_MODEL,
+        strict_model=bool(args.model),
+        api_key=args.api_key,
+        latency_ms=args.latency_ms,
+    )
+    server = DemoServer(args.port, options, Ledger(args.journal))
+    ready = json.dumps(
+        {"url": server.url, "port": server.server_address[1], "pid": os.getpid(), "model": options.model}
+    )
+    if args.ready_file is not None:
+        partial = args.ready_file.with_name(args.ready_file.name + ".partial")
+        partial.write_text(ready + "\n", encoding="utf-8")
+        partial.replace(args.ready_file)
+    print(ready, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        server.serve_forever(poll_interval=0.1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _exit_with_parent() -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+if __name__ == "__main__":
+    main()

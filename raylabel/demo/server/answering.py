@@ -1,0 +1,258 @@
+"""The six tasks: what this model answers about a scene, as plain JSON values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from raylabel.demo.server import questions
+from raylabel.demo.server.dialects import Dialect, PixelBox
+from raylabel.demo.server.language import (
+    Wanted,
+    counted,
+    name_look,
+    noun_phrases,
+    place_words,
+    read_phrase,
+    single_out,
+)
+from raylabel.demo.server.questions import Task, box_of
+from raylabel.demo.server.seeing import Scene, Seen
+
+SAME_OBJECT_IOU = 0.3
+"""A box that shares less than this with every object holds none of them."""
+
+TIGHT_IOU = 0.85
+"""A box that shares less than this with its object is not tight."""
+
+EMPTY = "empty area"
+
+
+def answer(task: Task, scene: Scene, dialect: Dialect) -> Any:
+    """The JSON value of the answer; equal questions about equal pictures get equal answers."""
+    if task.name == questions.EXTRACTION:
+        return extract(task.caption)
+    if task.name == questions.GROUNDING:
+        return ground(task.items, scene, dialect)
+    if task.name == questions.REGIONS:
+        return describe_regions(task.items, scene, dialect)
+    if task.name == questions.GROUPING:
+        return group_regions(task, scene, dialect)
+    if task.name == questions.CHECK:
+        return check(task.items, scene, dialect)
+    return {"caption": describe_scene(scene)}
+
+
+# --- extraction -----------------------------------------------------------------------------------------------------
+
+PICTURE = r"(?:photo|photograph|picture|image|shot|scene|snapshot|illustration|drawing)"
+PRAISE = r"(?:nice|lovely|beautiful|pretty|great|wonderful|amazing|gorgeous|good|colourful|colorful|simple|cute)"
+INTRODUCTION = re.compile(
+    rf"^(?:(?:in|on) (?:this|the) {PICTURE},? (?:(?:we|you|one|i) (?:can )?(?:clearly )?see|there (?:is|are))"
+    rf"|(?:here )?(?:we|you|one|i) (?:have|(?:can )?(?:clearly )?see)"
+    rf"|(?:this is )?(?:a|an|the|this) (?:{PRAISE} )*{PICTURE} (?:shows|of|with|depicts|contains))\s+",
+    re.IGNORECASE,
+)
+REMARK = re.compile(rf"\b(?:{PICTURE}|{PRAISE}|quality|blurry|sharp|mood|atmosphere|style)\b", re.IGNORECASE)
+OPINION = re.compile(rf"\b{PRAISE}\s+", re.IGNORECASE)
+SENTENCE = re.compile(r"[^.!?]*(?:[.!?]+|$)\s*")
+
+
+def extract(caption: str) -> dict[str, Any]:
+    """A cleaned caption with its referring expressions; spans are now and then off by one, as models' are.
+
+    >>> extract("In this photo we can see a red circle.")["cleaned_caption"]
+    'a red circle.'
+    """
+    cleaned = clean(caption)
+    expressions = []
+    for number, found in enumerate(noun_phrases(cleaned)):
+        slip = 1 if (found.start + number) % 4 == 3 else 0
+        expressions.append(
+            {
+                "text": cleaned[found.start : found.end],
+                "char_span": [found.start + slip, found.end + slip],
+                "noun_chunk": found.noun,
+            }
+        )
+    return {"cleaned_caption": cleaned, "expressions": expressions}
+
+
+def clean(caption: str) -> str:
+    """The caption without introductions, remarks about the picture, and opinions."""
+    kept = []
+    for sentence in SENTENCE.findall(caption):
+        rest = INTRODUCTION.sub("", sentence, count=1)
+        if rest == sentence and REMARK.search(sentence) and not _names_a_shape(sentence):
+            continue
+        kept.append(OPINION.sub("", rest))
+    return "".join(kept).strip()
+
+
+def _names_a_shape(sentence: str) -> bool:
+    return any(not found.wanted.nameless for found in noun_phrases(sentence))
+
+
+# --- grounding ------------------------------------------------------------------------------------------------------
+
+
+def ground(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> list[dict[str, Any]]:
+    """One entry an object that a phrase fits; a null box where nothing fits."""
+    entries: list[dict[str, Any]] = []
+    for item in items:
+        phrase = str(item.get("phrase", ""))
+        found = read_phrase(phrase).all_of(scene)
+        boxes: list[list[int] | None] = [dialect.write(s.box_px, scene.width_px, scene.height_px) for s in found]
+        entries += [{"id": item["id"], dialect.key: box, "label": phrase} for box in boxes or [None]]
+    return entries
+
+
+# --- regions --------------------------------------------------------------------------------------------------------
+
+
+def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+    """Type, colour and an unmistakable phrase for what is in each box; what was noted for it is not believed."""
+    regions = []
+    for item in items:
+        box_px = _read_box(item, scene, dialect)
+        seen = _object_in(box_px, scene)
+        if seen is None:
+            where = "" if box_px is None else place_words(Seen("", "", "", "", box_px), scene)
+            described = {"type": "nothing", "color": "", "description": f"empty ground {where}".strip()}
+        else:
+            described = {"type": seen.kind, "color": seen.color, "description": single_out(seen, scene)}
+        regions.append({"id": item["id"], **described})
+    return {"regions": regions}
+
+
+def _read_box(item: dict[str, Any], scene: Scene, dialect: Dialect) -> PixelBox | None:
+    numbers = box_of(item)
+    return None if numbers is None else dialect.read(numbers, scene.width_px, scene.height_px)
+
+
+def _object_in(box_px: PixelBox | None, scene: Scene) -> Seen | None:
+    """The object that shares most with the box, if it shares enough."""
+    if box_px is None or not scene.objects:
+        return None
+    best = max(scene.objects, key=lambda seen: _iou(seen.box_px, box_px))
+    return best if _iou(best.box_px, box_px) >= SAME_OBJECT_IOU else None
+
+
+def _iou(a: PixelBox, b: PixelBox) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (both - width * height)
+
+
+# --- caption --------------------------------------------------------------------------------------------------------
+
+
+def describe_scene(scene: Scene) -> str:
+    """One or two sentences: what is there, how often, on what ground."""
+    looks: dict[tuple[str, str], list[Seen]] = {}
+    for seen in scene.objects:
+        looks.setdefault((seen.color, seen.kind), []).append(seen)
+    if not looks:
+        return f"An empty {scene.ground} ground."
+    parts = []
+    for (color, kind), members in sorted(looks.items(), key=lambda look: (-len(look[1]), look[0])):
+        phrase = counted(len(members), name_look(color, kind, len(members) > 1))
+        places = {place_words(seen, scene) for seen in members}
+        parts.append(f"{phrase} {places.pop()}".strip() if len(places) == 1 else phrase)
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return f"{listed[0].upper()}{listed[1:]} on a {scene.ground} ground."
+
+
+# --- grouping -------------------------------------------------------------------------------------------------------
+
+SURE = 0.05
+"""A group is named by its side of the picture only if no candidate's centre is nearer to the middle line."""
+
+
+def group_regions(task: Task, scene: Scene, dialect: Dialect) -> dict[str, Any]:
+    """Groups of regions by look; each region stands in at least one, and a group holds all that its phrase fits."""
+    held = [(item["id"], _object_in(_read_box(item, scene, dialect), scene)) for item in task.items]
+    phrases: dict[str, Wanted] = {}
+    for _, seen in held:
+        if seen is not None:
+            for phrase in _names_for(seen, [s for _, s in held if s is not None], scene):
+                phrases.setdefault(phrase, read_phrase(phrase))
+    groups = [
+        {"text": phrase, "regions": [ident for ident, seen in held if seen is not None and wanted.fits(seen, scene)]}
+        for phrase, wanted in phrases.items()
+    ]
+    if empty := [ident for ident, seen in held if seen is None]:
+        groups.append({"text": EMPTY, "regions": empty})
+    if task.focus is not None:
+        groups = [g for g in groups if any(str(ident) in task.focus for ident in g["regions"])]
+    return {"expressions": groups}
+
+
+def _names_for(seen: Seen, all_seen: Sequence[Seen], scene: Scene) -> list[str]:
+    """The phrase of the object's look, and a narrower one where the look is common and the narrower one is certain."""
+    alike = [other for other in all_seen if (other.kind, other.color) == (seen.kind, seen.color)]
+    names = [name_look(seen.color, seen.kind, len(set(alike)) > 1)]
+    for texture, size in ((seen.texture, ""), ("", seen.size)):
+        if texture == "solid" or size == "medium":
+            continue
+        fellows = [o for o in alike if (o.texture == texture if texture else o.size == size)]
+        if 0 < len(set(fellows)) < len(set(alike)):
+            names.append(name_look(seen.color, seen.kind, len(set(fellows)) > 1, size=size, texture=texture))
+    centres = {o: (o.box_px[0] + o.box_px[2]) / 2 / scene.width_px - 0.5 for o in alike}
+    if len(centres) >= 3 and min(abs(c) for c in centres.values()) > SURE:
+        side = [c for c in centres.values() if (c < 0) == (centres[seen] < 0)]
+        if len(side) < len(centres):
+            place = "on the left" if centres[seen] < 0 else "on the right"
+            names.append(f"{name_look(seen.color, seen.kind, len(side) > 1)} {place}")
+    return names
+
+
+# --- double check ---------------------------------------------------------------------------------------------------
+
+
+def check(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+    """A verdict on every expression and box, by id, after looking again."""
+    return {"checks": [_check_one(item, scene, dialect) for item in items]}
+
+
+def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+    wanted = read_phrase(str(item.get("phrase") or item.get("text") or ""))
+    boxes = [
+        box if isinstance(box, dict) else {"id": number, dialect.key: box}
+        for number, box in enumerate(item.get("boxes") or [], 1)
+    ]
+    held = [_object_in(_read_box(box, scene, dialect), scene) for box in boxes]
+    shown = [seen for seen in held if seen is not None]
+    verdict: dict[str, Any] = {"id": item["id"], "verdict": "keep"}
+    if shown and not any(wanted.fits(seen, scene) for seen in shown):
+        verdict["verdict"] = "drop"
+        looks = {(seen.color, seen.kind) for seen in shown}
+        if len(looks) == 1 and len(shown) == len(held):
+            color, kind = looks.pop()
+            wanted = replace(Wanted(), color=color, kind=kind)
+            verdict |= {"verdict": "rewrite", "phrase": name_look(color, kind, len(shown) > 1)}
+    if not shown and (boxes or not wanted.all_of(scene)):
+        verdict["verdict"] = "drop"
+    verdict["boxes"] = [
+        _check_box(box, seen if seen is not None and wanted.fits(seen, scene) else None, scene, dialect)
+        for box, seen in zip(boxes, held, strict=True)
+    ]
+    return verdict
+
+
+def _check_box(box: dict[str, Any], seen: Seen | None, scene: Scene, dialect: Dialect) -> dict[str, Any]:
+    ident = {"id": box.get("id")}
+    if seen is None:
+        return {**ident, "verdict": "drop"}
+    better = dialect.write(seen.box_px, scene.width_px, scene.height_px)
+    # Compared as written in the dialect, so that rounding to its units never looks like a loose box.
+    numbers = box_of(box) or better
+    asked, known = (dialect.read(n, scene.width_px, scene.height_px) for n in (numbers, better))
+    if _iou(asked, known) < TIGHT_IOU:
+        return {**ident, "verdict": "adjust", dialect.key: better}
+    return {**ident, "verdict": "keep"}

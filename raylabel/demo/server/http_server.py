@@ -1,0 +1,217 @@
+"""HTTP/1.1 on 127.0.0.1: routes, keys, keep-alive. What is said is the business of the two protocol files."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from raylabel.demo.server import gemini_api, openai_api
+from raylabel.demo.server.dialects import NATIVE
+from raylabel.demo.server.ledger import Ledger
+from raylabel.demo.server.model import Answer, BadRequest, Model
+
+LARGEST_BODY_BYTES = 256 * 2**20
+GEMINI_CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent")
+GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
+OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How the server behaves.
+
+    Args:
+        boxes: a dialect's name, or "auto": the native one of the protocol.
+        model: its own name; another name in a request is a 404 if ``strict_model``.
+        api_key: empty: none is asked for.
+        latency_ms: mean waiting time of an answer; each question waits its own 50 to 150 % of it.
+    """
+
+    boxes: str
+    model: str
+    strict_model: bool
+    api_key: str
+    latency_ms: float
+
+
+class Refused(Exception):
+    """The request is turned away with a status before the model sees it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class DemoServer(ThreadingHTTPServer):
+    """The listening server; ``options``, ``model`` and ``ledger`` are shared by its threads."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+    allow_reuse_address = True
+
+    def __init__(self, port: int, options: ServerOptions, ledger: Ledger) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.options = options
+        self.model = Model()
+        self.ledger = ledger
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no error of the server."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: DemoServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No request log; the journal holds what matters."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        options = self.server.options
+        try:
+            if url.path in ("/health", "/v1/health"):
+                self._send(200, {"status": "ok"})
+            elif url.path == "/stats":
+                self._send(200, self.server.ledger.stats())
+            elif found := GEMINI_MODEL.fullmatch(url.path):
+                self._check_gemini_key(url.query)
+                self._send(200, gemini_api.write_model(self._check_model(unquote(found["model"]))))
+            elif url.path == "/v1beta/models":
+                self._check_gemini_key(url.query)
+                self._send(200, {"models": [gemini_api.write_model(options.model)]})
+            elif url.path == "/v1/models":
+                self._check_openai_key()
+                self._send(200, openai_api.write_models(options.model))
+            elif found := OPENAI_MODEL.fullmatch(url.path):
+                self._check_openai_key()
+                self._send(200, openai_api.write_model(self._check_model(unquote(found["model"]))))
+            else:
+                raise Refused(404, f"unknown path {url.path}")
+        except Refused as refusal:
+            self._send(refusal.status, self._error(refusal.status, refusal.message))
+
+    def do_POST(self) -> None:
+        ledger = self.server.ledger
+        arrived = time.time()
+        ledger.arrived()
+        answer: Answer | None = None
+        status, body = 500, self._error(500, "the server failed")
+        try:
+            answer, body = self._answer()
+            status = 200
+            self._wait(answer, arrived)
+        except Refused as refusal:
+            status, body = refusal.status, self._error(refusal.status, refusal.message)
+        except BadRequest as bad:
+            status, body = 400, self._error(400, str(bad))
+        finally:
+            ledger.answered(
+                protocol="gemini" if self._is_gemini() else "openai",
+                status=status,
+                arrived_unix_s=arrived,
+                answered_unix_s=time.time(),
+                answer=answer,
+            )
+        self._send(status, body)
+
+    def _answer(self) -> tuple[Answer, dict[str, Any]]:
+        url = urlsplit(self.path)
+        body = self._read_body()
+        if found := GEMINI_CALL.fullmatch(url.path):
+            self._check_gemini_key(url.query)
+            name = self._check_model(unquote(found["model"]))
+            answer = self.server.model.answer(gemini_api.read_request(body, self._dialect("gemini")))
+            return answer, gemini_api.write_reply(answer, name)
+        if url.path == "/v1/chat/completions":
+            self._check_openai_key()
+            name = self._check_model(str(body.get("model", "")))
+            answer = self.server.model.answer(openai_api.read_request(body, self._dialect("openai")))
+            return answer, openai_api.write_reply(answer, name, int(time.time()))
+        raise Refused(404, f"unknown path {url.path}")
+
+    def _dialect(self, protocol: str) -> str:
+        boxes = self.server.options.boxes
+        return NATIVE[protocol] if boxes == "auto" else boxes
+
+    def _wait(self, answer: Answer, arrived_unix_s: float) -> None:
+        """Take as long as the question deserves: its own share of the latency, so that answers overtake each other."""
+        if latency_ms := self.server.options.latency_ms:
+            share = 0.5 + hashlib.sha256(answer.question_digest.encode()).digest()[0] / 255
+            rest_s = arrived_unix_s + latency_ms / 1000 * share - time.time()
+            time.sleep(max(0.0, rest_s))
+
+    def _read_body(self) -> dict[str, Any]:
+        try:
+            length = int(self.headers.get("Content-Length", ""))
+        except ValueError:
+            self.close_connection = True
+            raise Refused(411, "a Content-Length is needed") from None
+        if not 0 <= length <= LARGEST_BODY_BYTES:
+            self.close_connection = True
+            raise Refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
+        raw = self.rfile.read(length)
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise BadRequest("the body is not valid JSON") from error
+        if not isinstance(body, dict):
+            raise BadRequest("the body must be a JSON object")
+        return body
+
+    def _check_openai_key(self) -> None:
+        if not self._same_key(self.headers.get("Authorization", "").removeprefix("Bearer ").strip()):
+            raise Refused(401, "Incorrect API key provided.")
+
+    def _check_gemini_key(self, query: str) -> None:
+        given = self.headers.get("x-goog-api-key") or parse_qs(query).get("key", [""])[0]
+        if self.server.options.api_key and not given:
+            raise Refused(403, "Method doesn't allow unregistered callers. Please use an API key.")
+        if not self._same_key(given):
+            raise Refused(400, "API key not valid. Please pass a valid API key.")
+
+    def _same_key(self, given: str) -> bool:
+        wanted = self.server.options.api_key
+        return not wanted or hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogateescape"))
+
+    def _check_model(self, name: str) -> str:
+        """The server's own name, whatever alias it was called by."""
+        options = self.server.options
+        if options.strict_model and name.removeprefix("models/") != options.model:
+            raise Refused(404, f"The model `{name}` does not exist.")
+        return options.model
+
+    def _is_gemini(self) -> bool:
+        return "generateContent" in self.path or self.path.startswith("/v1beta/")
+
+    def _error(self, status: int, message: str) -> dict[str, Any]:
+        write = gemini_api.write_error if self._is_gemini() else openai_api.write_error
+        return write(status, message)
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            if self.close_connection:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(data)
+            self.wfile.flush()
+        except (TimeoutError, ConnectionError):
+            self.close_connection = True

@@ -1,0 +1,156 @@
+"""The model behind both protocols: one picture and some text in, text and token counts out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raylabel.demo.server.answering import answer
+from raylabel.demo.server.dialects import DIALECTS
+from raylabel.demo.server.questions import read_question
+from raylabel.demo.server.replies import UnusableSchema, obey
+from raylabel.demo.server.seeing import Scene, UnreadableImage, look_at
+
+CHARACTERS_PER_TOKEN = 4
+REMEMBERED_SCENES = 512
+REMEMBERED_PREFIXES = 4096
+LOOKING_AT_ONCE = 2
+"""Pictures decoded at a time: more threads would only fight for the interpreter."""
+
+
+class BadRequest(Exception):
+    """The request cannot be answered as it is (HTTP 400)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request without its protocol.
+
+    Args:
+        before: text before the picture; together with it the prefix that a server would cache.
+        pictures: encoded; exactly one is answered.
+        after: text after the picture.
+        schema: the reply obeys it exactly; None: the reply is fenced JSON, as models write it.
+        bare_json: without a schema, leave the fence out.
+        max_tokens: the reply is cut there.
+        dialect: name in ``DIALECTS``.
+    """
+
+    before: str
+    pictures: Sequence[bytes]
+    after: str
+    dialect: str
+    schema: dict[str, Any] | None = None
+    bare_json: bool = False
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said; ``cut`` when the token limit ended it; ``cached_tokens`` are part of ``prompt_tokens``."""
+
+    task: str
+    text: str
+    cut: bool
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    question_digest: str
+
+
+class Model:
+    """Answers questions about pictures; safe to use from many threads. Remembers scenes it has looked at."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looking = threading.Semaphore(LOOKING_AT_ONCE)
+        self._scenes: OrderedDict[bytes, Scene] = OrderedDict()
+        self._prefixes: OrderedDict[bytes, None] = OrderedDict()
+
+    def answer(self, ask: Ask) -> Answer:
+        """Look at the picture and answer.
+
+        Raises:
+            BadRequest: no picture, several, or one that cannot be decoded; an unusable schema or token limit.
+        """
+        if len(ask.pictures) != 1:
+            raise BadRequest(f"exactly one image is needed, found {len(ask.pictures)}")
+        if ask.max_tokens is not None and ask.max_tokens < 1:
+            raise BadRequest(f"the token limit must be at least 1, found {ask.max_tokens}")
+        data = ask.pictures[0]
+        picture_digest = hashlib.sha256(data).digest()
+        scene = self._see(picture_digest, data)
+        question = "\n".join(part for part in (ask.before, ask.after) if part)
+        task = read_question(question)
+        value = answer(task, scene, DIALECTS[ask.dialect])
+        try:
+            text = _write(value, ask)
+        except UnusableSchema as error:
+            raise BadRequest(f"invalid response schema: {error}") from error
+        output_tokens = _tokens(text)
+        cut = ask.max_tokens is not None and output_tokens > ask.max_tokens
+        if cut and ask.max_tokens is not None:
+            output_tokens = ask.max_tokens
+            text = text[: ask.max_tokens * CHARACTERS_PER_TOKEN]
+        prefix_tokens = _tokens(ask.before) + _picture_tokens(scene)
+        known = self._remember_prefix(hashlib.sha256(ask.before.encode() + picture_digest).digest())
+        return Answer(
+            task=task.name,
+            text=text,
+            cut=cut,
+            prompt_tokens=prefix_tokens + _tokens(ask.after),
+            cached_tokens=prefix_tokens if known else 0,
+            output_tokens=output_tokens,
+            question_digest=hashlib.sha256(
+                b"\0".join((task.name.encode(), question.encode("utf-8", "surrogatepass"), data))
+            ).hexdigest(),
+        )
+
+    def _see(self, digest: bytes, data: bytes) -> Scene:
+        with self._lock:
+            if digest in self._scenes:
+                self._scenes.move_to_end(digest)
+                return self._scenes[digest]
+        with self._looking:
+            with self._lock:
+                known = self._scenes.get(digest)
+            if known is not None:
+                return known
+            try:
+                scene = look_at(data)
+            except UnreadableImage as error:
+                raise BadRequest(str(error)) from error
+        with self._lock:
+            self._scenes[digest] = scene
+            while len(self._scenes) > REMEMBERED_SCENES:
+                self._scenes.popitem(last=False)
+        return scene
+
+    def _remember_prefix(self, digest: bytes) -> bool:
+        with self._lock:
+            known = digest in self._prefixes
+            self._prefixes[digest] = None
+            self._prefixes.move_to_end(digest)
+            while len(self._prefixes) > REMEMBERED_PREFIXES:
+                self._prefixes.popitem(last=False)
+        return known
+
+
+def _write(value: Any, ask: Ask) -> str:
+    if ask.schema is not None:
+        return json.dumps(obey(value, ask.schema), ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if ask.bare_json else f"```json\n{text}\n```"
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def _picture_tokens(scene: Scene) -> int:
+    return -(-scene.width_px // 32) * -(-scene.height_px // 32)

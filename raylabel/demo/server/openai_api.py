@@ -1,0 +1,127 @@
+"""The OpenAI chat-completions protocol, as far as a vision model needs it: JSON bodies in, JSON bodies out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import Any
+
+from raylabel.demo.server.model import Answer, Ask, BadRequest
+
+Json = dict[str, Any]
+
+
+def read_request(body: Json, dialect: str) -> Ask:
+    """What a body of ``POST /v1/chat/completions`` asks.
+
+    Raises:
+        BadRequest: not a legal body, or one that asks for something this server does not do.
+    """
+    if body.get("stream"):
+        raise BadRequest("streaming is not supported")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("'messages' must be a non-empty list")
+    before: list[str] = []
+    after: list[str] = []
+    pictures: list[bytes] = []
+    for part in (part for message in messages for part in _parts(message)):
+        kind = part.get("type")
+        if kind == "text":
+            (after if pictures else before).append(str(part.get("text", "")))
+        elif kind == "image_url":
+            pictures.append(_data_url(part.get("image_url")))
+        else:
+            raise BadRequest(f"unknown content part type {kind!r}")
+    schema, bare_json = _response_format(body.get("response_format"))
+    return Ask(
+        before="\n".join(before),
+        pictures=pictures,
+        after="\n".join(after),
+        dialect=dialect,
+        schema=schema,
+        bare_json=bare_json,
+        max_tokens=_limit(body),
+    )
+
+
+def write_reply(answer: Answer, model: str, created_s: int) -> Json:
+    """The body of a completed answer."""
+    return {
+        "id": "chatcmpl-" + hashlib.sha256(answer.question_digest.encode()).hexdigest()[:24],
+        "object": "chat.completion",
+        "created": created_s,
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "length" if answer.cut else "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.output_tokens,
+            "total_tokens": answer.prompt_tokens + answer.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
+        },
+    }
+
+
+def write_models(model: str) -> Json:
+    """The body of ``GET /v1/models``."""
+    return {"object": "list", "data": [write_model(model)]}
+
+
+def write_model(model: str) -> Json:
+    """The body of ``GET /v1/models/{model}``."""
+    return {"id": model, "object": "model", "created": 0, "owned_by": "raylabel-demo"}
+
+
+def write_error(status: int, message: str) -> Json:
+    """The body of an error."""
+    kinds = {401: ("invalid_request_error", "invalid_api_key"), 404: ("invalid_request_error", "model_not_found")}
+    kind, code = kinds.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _parts(message: Any) -> list[Json]:
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return content
+    raise BadRequest("a message's 'content' must be text or a list of parts")
+
+
+def _data_url(value: Any) -> bytes:
+    url = value.get("url") if isinstance(value, dict) else value
+    if not isinstance(url, str) or not url.startswith("data:") or ";base64," not in url:
+        raise BadRequest("'image_url' must hold a base64 data URL")
+    try:
+        return base64.b64decode(url.split(";base64,", 1)[1], validate=True)
+    except binascii.Error as error:
+        raise BadRequest("the data URL is not valid base64") from error
+
+
+def _response_format(value: Any) -> tuple[Json | None, bool]:
+    if value is None:
+        return None, False
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "json_schema":
+        schema = (value.get("json_schema") or {}).get("schema")
+        if not isinstance(schema, dict):
+            raise BadRequest("'response_format.json_schema.schema' must be an object")
+        return schema, True
+    if kind in ("json_object", "text"):
+        return None, kind == "json_object"
+    raise BadRequest(f"unknown response_format type {kind!r}")
+
+
+def _limit(body: Json) -> int | None:
+    value = body.get("max_completion_tokens", body.get("max_tokens"))
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise BadRequest(f"'max_tokens' must be an integer, found {value!r}")
+    return value

@@ -1,0 +1,189 @@
+"""From pixels to objects: segment, then tell kind, colour and texture of each piece.
+
+The one assumption: objects are saturated (largest minus smallest channel above ``OBJECT_CHROMA``), grounds are not.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from raylabel.demo.server.dialects import PixelBox
+
+Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.int16]
+
+OBJECT_CHROMA = 75
+"""Out of 255. JPEG at quality 95 moves edge pixels by about 15 either way."""
+
+SMALLEST_SIDE_PX = 5
+SMALLEST_AREA_PX = 25
+MOST_OBJECTS = 300
+"""Photographs fall into thousands of pieces; the largest ones are kept."""
+
+MOST_PIXELS = 64_000_000
+
+HUES = {
+    "red": 358.0,
+    "orange": 29.0,
+    "yellow": 54.0,
+    "green": 135.0,
+    "turquoise": 180.0,
+    "blue": 230.0,
+    "purple": 276.0,
+    "pink": 324.0,
+}
+"""Centres of the colour names in degrees."""
+
+
+class UnreadableImage(Exception):
+    """The bytes are not a picture this model can decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One object: kind ("circle"), colour ("red"), texture ("solid", "striped", "dotted"), box in pixels.
+
+    Args:
+        size: "small", "medium" or "large": its longer side against the square root of the picture's area.
+    """
+
+    kind: str
+    color: str
+    texture: str
+    size: str
+    box_px: PixelBox
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture: its size in pixels, its ground in one word, its objects from left to right."""
+
+    width_px: int
+    height_px: int
+    ground: str
+    objects: tuple[Seen, ...]
+
+
+def look_at(data: bytes) -> Scene:
+    """See what is in an encoded picture; metadata (EXIF orientation too) is not read.
+
+    Raises:
+        UnreadableImage: not a picture, cut off, or too large.
+    """
+    rgb = _decode(data)
+    height_px, width_px = rgb.shape[:2]
+    chroma = rgb.max(axis=2) - rgb.min(axis=2)
+    foreground = chroma > OBJECT_CHROMA
+    labels, _ = ndimage.label(foreground, structure=np.ones((3, 3)))
+    pieces = []
+    for number, window in enumerate(ndimage.find_objects(labels), 1):
+        if min(s.stop - s.start for s in window) < SMALLEST_SIDE_PX:
+            continue
+        mask = labels[window] == number
+        if (area := int(mask.sum())) >= SMALLEST_AREA_PX:
+            pieces.append((area, window, mask))
+    pieces.sort(key=lambda piece: -piece[0])
+    objects = [_tell(rgb[w], mask, w, width_px * height_px) for _, w, mask in pieces[:MOST_OBJECTS]]
+    objects.sort(key=lambda seen: seen.box_px)
+    return Scene(width_px, height_px, _tell_ground(rgb, foreground), tuple(objects))
+
+
+def _decode(data: bytes) -> Pixels:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > MOST_PIXELS:
+                raise UnreadableImage(f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS}")
+            return np.asarray(image.convert("RGB"), dtype=np.int16)
+    # Pillow's decoders raise all of these for damaged files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, IndexError) as error:
+        raise UnreadableImage("unable to process the input image") from error
+
+
+def _tell(rgb: Pixels, mask: Mask, window: tuple[slice, slice], picture_area: int) -> Seen:
+    rows, columns = window
+    box_px = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
+    longer = max(columns.stop - columns.start, rows.stop - rows.start) / math.sqrt(picture_area)
+    size = "small" if longer < 0.07 else "large" if longer > 0.175 else "medium"
+    return Seen(_tell_kind(mask), _tell_color(rgb, mask), _tell_texture(rgb, mask), size, box_px)
+
+
+def _tell_color(rgb: Pixels, mask: Mask) -> str:
+    red, green, blue = rgb[mask].mean(axis=0) / 255
+    hue = colorsys.rgb_to_hsv(red, green, blue)[0] * 360
+    return min(HUES, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
+
+
+def _tell_texture(rgb: Pixels, mask: Mask) -> str:
+    """Solid: one brightness inside. Striped: its gradients share one direction. Dotted: they do not."""
+    brightness = rgb.max(axis=2).astype(np.float64)
+    inside = ndimage.binary_erosion(mask, iterations=2)
+    if inside.sum() < 60:
+        return "solid"
+    dark, light = np.percentile(brightness[inside], [4, 96])
+    if dark > 0.84 * light:
+        return "solid"
+    down, across = np.gradient(brightness)
+    xx, yy, xy = (float((a * b)[inside].sum()) for a, b in ((across, across), (down, down), (across, down)))
+    coherence = math.hypot(xx - yy, 2 * xy) / max(xx + yy, 1e-9)
+    return "striped" if coherence > 0.55 else "dotted"
+
+
+def _tell_kind(mask: Mask) -> str:
+    """By holes, by how much of its box and of its outer circle a piece fills, and by how often its edge comes near."""
+    height, width = mask.shape
+    area = float(mask.sum())
+    filled = ndimage.binary_fill_holes(mask)
+    if filled.sum() - area > 0.12 * filled.sum():
+        return "ring"
+    if area > 0.92 * width * height:
+        return "bar" if max(width, height) > 1.7 * min(width, height) else "square"
+    radii = _radii(mask)
+    furthest = float(radii.max())
+    share_of_circle = area / (math.pi * furthest**2)
+    near = float(radii.min()) / furthest
+    waves = np.abs(np.fft.rfft(radii / radii.mean()))[:9] / (len(radii) / 2)
+    fold = int(np.argmax(waves[3:7])) + 3
+    if share_of_circle > 0.9 or waves[3:7].max() < 0.03:
+        return "circle"
+    if fold == 3:
+        return "triangle"
+    if fold == 4:
+        return "cross" if near < 0.58 else "square"
+    if fold == 5:
+        return "star"
+    return "hexagon"
+
+
+def _radii(mask: Mask, directions: int = 72) -> npt.NDArray[np.float64]:
+    """How far the piece reaches from its centre of mass in each direction, in pixels."""
+    rows, columns = np.nonzero(mask)
+    centre_y, centre_x = rows.mean(), columns.mean()
+    reach = math.hypot(*mask.shape)
+    steps = np.arange(0.0, reach, 0.25)
+    angles = np.arange(directions) * (2 * math.pi / directions)
+    ys = np.rint(centre_y + np.outer(np.sin(angles), steps)).astype(int)
+    xs = np.rint(centre_x + np.outer(np.cos(angles), steps)).astype(int)
+    within = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
+    on = np.zeros(within.shape, dtype=bool)
+    on[within] = mask[ys[within], xs[within]]
+    furthest: npt.NDArray[np.float64] = np.where(on, steps, 0.0).max(axis=1) + 0.25
+    return furthest
+
+
+def _tell_ground(rgb: Pixels, foreground: Mask) -> str:
+    ground = rgb[~foreground]
+    if ground.size == 0:
+        return "colourful"
+    brightness = float(np.median(ground.max(axis=1)))
+    return "dark" if brightness < 96 else "grey" if brightness < 180 else "light"
