@@ -1,0 +1,226 @@
+"""The house of raylabel: every room stands on its floor, and imports go down only.
+
+A room is a module or a package directly under ``raylabel/``. A new one fails here until it has its place below.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "raylabel"
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__init__",),
+    # ground
+    ("errors",),
+    ("records",),
+    ("geometry",),
+    ("answers", "prompts"),
+    ("settings",),
+    ("specification",),
+    # doors: the rooms that touch the world
+    ("images", "clients", "servers", "sources", "store", "exports"),
+    # what to ask and how to read the answer
+    ("steps",),
+    ("pipelines",),
+    # the whole run, and what looks at its results
+    ("engine",),
+    ("review",),
+    ("demo",),
+    # entry
+    ("cli",),
+    ("__main__",),
+)
+"""Lowest first. A room may import itself and the rooms of the entries before its own."""
+
+DOORS = {"images", "clients", "servers", "sources", "store", "exports"}
+NEIGHBOURS = {("store", "raylabel.clients.base"): "replies are stored as clients give them"}
+"""Doors that may be seen from the same floor, with the reason."""
+
+SEEN_BY_STEPS = {"raylabel.clients.base"}
+"""What steps and pipelines may know of the doors: the interface of a client."""
+
+VENDORS = {
+    "ray": ("engine/*", "servers/*"),
+    "openai": ("clients/openai_compat.py",),
+    "google": ("clients/gemini.py",),
+    "httpx2": ("clients/*",),
+    "omegaconf": ("settings.py", "specification/*", "cli.py"),
+}
+"""Third-party packages that few files may know."""
+
+WORLD = {
+    "asyncio",
+    "datetime",
+    "glob",
+    "http",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+}
+WORLDLESS = {"errors", "records", "geometry", "answers", "prompts", "steps", "pipelines"}
+"""Rooms without files, network, processes, clock or chance."""
+PURE_LIBRARIES = {"pydantic", "json_repair"}
+
+SPEAKERS = ("cli.py", "__main__.py", "engine/progress.py", "demo/*.py", "demo/server/__main__.py")
+"""Files that may print; in the demo, the server (a library) may not."""
+ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
+"""Files that may end the process."""
+
+NO_NOUN = {"utils", "util", "helpers", "helper", "misc", "common", "shared", "tools"}
+
+
+def room_of(module: str) -> str:
+    """``raylabel.clients.base`` -> ``clients``; the package itself -> ``__init__``."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def module_of(path: str) -> str:
+    """``clients/base.py`` -> ``raylabel.clients.base``."""
+    parts = ["raylabel", *path.removesuffix(".py").split("/")]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    inner = PACKAGE.joinpath(*name.split(".")[1:])
+    return inner.is_dir() or inner.with_suffix(".py").is_file()
+
+
+def imports_of(path: str, source: str) -> Iterator[str]:
+    """The full names of the modules a file imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module_of(path).split(".")
+                package = package[: len(package) - node.level + path.endswith("__init__.py")]
+                base = ".".join([*package, base]) if base else ".".join(package)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if base.startswith("raylabel") and is_module(inner) else base
+
+
+def calls_of(source: str) -> Iterator[str]:
+    """The dotted names of the functions a file calls or raises."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
+            yield node.exc.id
+
+
+def fits(path: str, patterns: tuple[str, ...]) -> bool:
+    # fnmatch's * also matches "/"; a pattern without a folder of its own means that depth only.
+    return any(
+        fnmatch.fnmatch(path, pattern) and (pattern.endswith("/*") or path.count("/") == pattern.count("/"))
+        for pattern in patterns
+    )
+
+
+def complaints(path: str, source: str) -> list[str]:
+    """What is wrong with one file of the package.
+
+    Args:
+        path: relative to ``raylabel/``, with forward slashes.
+        source: its text.
+    """
+    module = module_of(path)
+    room = room_of(module)
+    storey = {name: number for number, names in enumerate(FLOORS) for name in names}
+    found = [f"{part} says nothing about what is in it" for part in module.split(".") if part in NO_NOUN]
+    if room not in storey:
+        return [*found, f"the room {room} has no floor yet"]
+
+    for imported in imports_of(path, source):
+        top = imported.split(".")[0]
+        if top == "raylabel":
+            other = room_of(imported)
+            if other not in storey:
+                found.append(f"imports {imported}, which has no floor")
+            elif storey[other] > storey[room]:
+                found.append(f"imports {imported}, which is upstairs")
+            elif storey[other] == storey[room] and other != room and (room, imported) not in NEIGHBOURS:
+                found.append(f"imports {imported}, which is next door")
+            elif room in {"steps", "pipelines"} and other in DOORS and imported not in SEEN_BY_STEPS:
+                found.append(f"imports {imported}, which touches the world")
+            if path.startswith("demo/server/") and not imported.startswith("raylabel.demo.server"):
+                found.append(f"imports {imported}: the demo's model knows nothing but the request")
+        elif top in VENDORS and not fits(path, VENDORS[top]):
+            found.append(f"imports {top}, which only {', '.join(VENDORS[top])} may")
+        elif room in WORLDLESS and (top in WORLD or (top not in PURE_LIBRARIES and top not in sys.stdlib_module_names)):
+            found.append(f"imports {top}, which touches the world or is no small pure library")
+
+    for called in calls_of(source):
+        if called == "print" and not fits(path, SPEAKERS):
+            found.append("prints")
+        if called in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"} and not fits(path, ENTRIES):
+            found.append(f"ends the process ({called})")
+    return found
+
+
+def files() -> list[str]:
+    return sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files())
+def test_a_file_keeps_to_its_floor(path: str) -> None:
+    assert complaints(path, (PACKAGE / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "complaint"),
+    [
+        pytest.param("answers/boxes.py", "import ray", "imports ray", id="ray-on-the-ground"),
+        pytest.param("review/sheets.py", "def f():\n    from ray import data", "imports ray", id="ray-in-a-function"),
+        pytest.param("engine/run.py", "import openai", "imports openai", id="vendor-outside-its-file"),
+        pytest.param("clients/openai_compat.py", "from google import genai", "imports google", id="the-other-vendor"),
+        pytest.param("engine/plan.py", "from omegaconf import OmegaConf", "imports omegaconf", id="config-in-engine"),
+        pytest.param("records.py", "from raylabel.geometry import iou", "upstairs", id="up-on-the-ground"),
+        pytest.param("geometry.py", "from raylabel import records, cli", "upstairs", id="up-through-the-package"),
+        pytest.param("steps/grounding.py", "from ..engine import plan", "upstairs", id="up-relatively"),
+        pytest.param("steps/base.py", "from raylabel.store import tables", "touches the world", id="step-opens-store"),
+        pytest.param("steps/base.py", "from pathlib import Path", "touches the world", id="step-knows-paths"),
+        pytest.param("prompts/__init__.py", "import numpy", "no small pure library", id="heavy-ground"),
+        pytest.param("sources/kitti.py", "import raylabel.store.tables", "next door", id="door-to-door"),
+        pytest.param("demo/server/seeing.py", "from raylabel.records import Box", "nothing but", id="model-peeks"),
+        pytest.param("attic/box.py", "", "no floor", id="unknown-room"),
+        pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
+        pytest.param("store/tables.py", "print('x')", "prints", id="print-in-a-door"),
+        pytest.param("demo/server/model.py", "print('x')", "prints", id="print-in-the-demo-server"),
+        pytest.param("engine/run.py", "import sys\nsys.exit(1)", "ends the process", id="exit-in-the-engine"),
+        pytest.param("engine/run.py", "raise SystemExit", "ends the process", id="exit-by-raising"),
+    ],
+)
+def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:
+    assert [said for said in complaints(path, source) if complaint in said]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        pytest.param("engine/actors.py", "import ray.data\nfrom raylabel.steps.base import Step", id="engine"),
+        pytest.param("clients/gemini.py", "from google.genai import types", id="vendor-file"),
+        pytest.param("store/results.py", "from raylabel.clients.base import Reply", id="named-neighbour"),
+        pytest.param("steps/base.py", "from raylabel.clients.base import Reply", id="interface"),
+        pytest.param("demo/show.py", "print('x')", id="the-demo-speaks"),
+        pytest.param("cli.py", "from raylabel import __version__, settings", id="entry"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    assert complaints(path, source) == []
