@@ -40,7 +40,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A room may import itself and the rooms of the entries before its own."""
 
 DOORS = {"images", "clients", "servers", "sources", "store", "exports"}
-NEIGHBOURS = {("store", "raylabel.clients.base"): "replies are stored as clients give them"}
+NEIGHBOURS = {
+    ("store", "raylabel.clients.base"): "replies are stored as clients give them",
+    ("sources", "raylabel.images.files"): "records name files as images are found, and notice when one changed",
+}
 """Doors that may be seen from the same floor, with the reason."""
 
 SEEN_BY_STEPS = {"raylabel.clients.base"}
