@@ -1,0 +1,51 @@
+"""Reading vendors' JSON without trusting its shape: what is missing or of another type is None."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from raylabel.records import JsonObject
+
+
+def parse_object(body: bytes) -> JsonObject | None:
+    """A body as a JSON object; None for anything else (HTML, cut JSON, a list).
+
+    >>> parse_object(b'{"a": 1}'), parse_object(b"<html>"), parse_object(b"[]")
+    ({'a': 1}, None, None)
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def object_at(data: Any, name: str) -> JsonObject:
+    """The object under ``name``; empty where there is none."""
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def list_at(data: Any, name: str) -> list[Any]:
+    """The list under ``name``; empty where there is none."""
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, list) else []
+
+
+def text_at(data: Any, name: str) -> str:
+    """The text under ``name``; empty where there is none."""
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def count_at(data: Any, name: str) -> int | None:
+    """The count (0 or more) under ``name``; None where there is none.
+
+    >>> count_at({"n": 3.0}, "n"), count_at({"n": None}, "n"), count_at({"n": True}, "n")
+    (3, None, None)
+    """
+    value = data.get(name) if isinstance(data, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
+        return None
+    return int(value)

@@ -1,0 +1,217 @@
+"""Gemini through google-genai: the Gemini API of Google AI Studio, or a proxy that speaks its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import httpx2
+from google import genai
+from google.genai import errors, types
+
+from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
+from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
+from raylabel.clients.hosts import GEMINI_URL, shown_host
+from raylabel.clients.transport import build_http_client
+from raylabel.clients.verdicts import Endpoint, ErrorBody, read_error_body
+from raylabel.errors import ClientError, Verdict
+from raylabel.records import JsonObject
+
+# Preview models and responseJsonSchema are served under v1beta; the SDK's default (v1) is also steered by a variable.
+API_VERSION = "v1beta"
+CHECK_TIMEOUT_S = 10.0
+
+_FINISHES = {
+    "STOP": Finish.STOP,
+    "MAX_TOKENS": Finish.LENGTH,
+    # The server would go on if asked with its token; that is not done here, so the answer is cut.
+    "CONTINUATION": Finish.LENGTH,
+    "SAFETY": Finish.REFUSED,
+    "RECITATION": Finish.REFUSED,
+    "BLOCKLIST": Finish.REFUSED,
+    "PROHIBITED_CONTENT": Finish.REFUSED,
+    "SPII": Finish.REFUSED,
+    "ESCALATION": Finish.REFUSED,
+    "IMAGE_SAFETY": Finish.REFUSED,
+    "IMAGE_PROHIBITED_CONTENT": Finish.REFUSED,
+    "IMAGE_RECITATION": Finish.REFUSED,
+}
+_ACCOUNT_BLOCKED = "PUP_LIMITED_DISABLED"
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class GeminiClient:
+    """One Gemini endpoint, with the SDK's retries, continuation, redirects and environment variables off.
+
+    ``Sampling.media_resolution`` goes into ``generationConfig``, where it holds for the picture and is understood by
+    every multimodal model (the per-part form by some only); ``thinking_budget`` into ``thinkingConfig``;
+    ``extra_body`` is merged into the request body, nested objects too.
+
+    Args:
+        api_key: sent in ``x-goog-api-key``, to this endpoint alone; None sends ``EMPTY``.
+        model: the one that ``check`` looks up.
+        base_url: without the API version, for example ``http://localhost:8000``; empty: Google's own.
+    """
+
+    def __init__(self, api_key: str | None, model: str, base_url: str = "") -> None:
+        url = base_url or GEMINI_URL
+        self._model = model
+        self._endpoint = Endpoint(shown_host(url), api_key)
+        self._http = build_http_client()
+        self._sdk = genai.Client(
+            vertexai=False,  # None would read GOOGLE_GENAI_USE_VERTEXAI and GOOGLE_GENAI_USE_ENTERPRISE
+            api_key=api_key or "EMPTY",  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
+            # With a client of ours the SDK leaves aiohttp alone, which it would use wherever Ray brings it, and whose
+            # lost connections it tries again by itself, whatever the retry options.
+            http_options=types.HttpOptions(base_url=url, api_version=API_VERSION, httpx_async_client=self._http),
+        )
+
+    async def ask(self, request: Request) -> Reply:
+        """Send one request once.
+
+        Raises:
+            ClientError: with the verdict on what to do.
+        """
+        sampling = request.sampling
+        had_schema = request.schema is not None
+        call = self._sdk.aio.models.generate_content(
+            model=sampling.model,
+            contents=types.Content(
+                role="user",
+                parts=[
+                    types.Part(text=request.preamble),
+                    types.Part(inline_data=types.Blob(data=request.picture.data, mime_type=request.picture.media_type)),
+                    types.Part(text=request.question),
+                ],
+            ),
+            config=_config(sampling, request.schema),
+        )
+        started_s = time.monotonic()
+        response = await self._answered(call, sampling.timeout_s, had_schema)
+        latency_s = time.monotonic() - started_s
+        raw = (response.sdk_http_response.body or "" if response.sdk_http_response else "").encode()
+        body = parse_object(raw)
+        if body is None or not {"candidates", "promptFeedback", "usageMetadata"} & set(body):
+            raise self._endpoint.strange_body(200, raw)
+        text, finish, finish_word = _read_candidate(body)
+        if finish_word == _ACCOUNT_BLOCKED:
+            raise ClientError(
+                Verdict.STOP_RUN, f"{self._endpoint.host}: the account is limited or disabled ({finish_word})"
+            )
+        return Reply(
+            text=text,
+            finish=finish,
+            finish_detail=finish_word,
+            usage=_read_usage(object_at(body, "usageMetadata")),
+            model=text_at(body, "modelVersion") or sampling.model,
+            latency_s=latency_s,
+            with_schema=had_schema,
+        )
+
+    async def check(self) -> None:
+        """Look the model up, which costs nothing.
+
+        Raises:
+            ClientError: STOP_RUN for a rejected key or an unknown model, RETRY where nobody answers; whatever else is
+                said passes.
+        """
+        options = types.HttpOptions(timeout=_milliseconds(CHECK_TIMEOUT_S))
+        call = self._sdk.aio.models.get(model=self._model, config=types.GetModelConfig(http_options=options))
+        try:
+            await asyncio.wait_for(call, CHECK_TIMEOUT_S)
+        except errors.APIError as error:
+            failed = self._status_error(error)
+            # A 404 in other words than Google's comes from a proxy that cannot look models up.
+            unknown_model = error.code == 404 and "NOT_FOUND" in _error_body(error).codes
+            if unknown_model or (failed.verdict is Verdict.STOP_RUN and error.code in (400, 401, 403)):
+                raise failed from error
+        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
+        except httpx2.RequestError as error:
+            raise self._endpoint.lost(error) from error
+        except (ValueError, TypeError, AttributeError):
+            # What the SDK raises on a 200 whose body is no model: somebody answers, and that is all that is asked here.
+            logger.debug("%s: the answer about model %s is no model", self._endpoint.host, self._model, exc_info=True)
+
+    async def close(self) -> None:
+        """Give back connections."""
+        self._sdk.close()
+        await self._http.aclose()
+
+    async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
+        """The outcome of a call, its errors as ours. The SDK's time-out counts from byte to byte; this one is total."""
+        try:
+            return await asyncio.wait_for(call, timeout_s)
+        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            raise self._endpoint.timed_out(timeout_s) from error
+        except httpx2.RequestError as error:
+            raise self._endpoint.lost(error) from error
+        except errors.APIError as error:
+            raise self._status_error(error, had_schema) from error
+        except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
+            raise self._endpoint.strange_body(0, error.object) from error
+
+    def _status_error(self, error: errors.APIError, had_schema: bool = False) -> ClientError:
+        headers = error.response.headers if isinstance(error.response, httpx2.Response) else {}
+        return self._endpoint.status_error(error.code, _error_body(error), headers, had_schema=had_schema)
+
+
+def _error_body(error: errors.APIError) -> ErrorBody:
+    if isinstance(error.response, httpx2.Response):
+        return read_error_body(error.response.content)
+    return ErrorBody(error.message or "")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, math.ceil(seconds * 1000))
+
+
+def _config(sampling: Sampling, schema: JsonObject | None) -> types.GenerateContentConfig:
+    return types.GenerateContentConfig(
+        temperature=sampling.temperature,
+        max_output_tokens=sampling.max_tokens,
+        media_resolution=None
+        if sampling.media_resolution is None
+        else types.MediaResolution(sampling.media_resolution),
+        thinking_config=None
+        if sampling.thinking_budget is None
+        else types.ThinkingConfig(thinking_budget=sampling.thinking_budget),
+        response_mime_type=None if schema is None else "application/json",
+        response_json_schema=schema,
+        # Both would send further, paid requests inside one call.
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+        # The body as it came: the SDK's types refuse fields they do not know and warn of words they do not know.
+        should_return_http_response=True,
+        http_options=types.HttpOptions(
+            timeout=_milliseconds(sampling.timeout_s), extra_body=dict(sampling.extra_body) or None
+        ),
+    )
+
+
+def _read_candidate(body: JsonObject) -> tuple[str, Finish, str]:
+    """Answer, finish and Google's word for it; thoughts are parts marked as such and no answer."""
+    candidates = list_at(body, "candidates")
+    if not candidates:
+        blocked = text_at(object_at(body, "promptFeedback"), "blockReason")
+        return ("", Finish.REFUSED, blocked) if blocked else ("", Finish.OTHER, "no candidates")
+    parts = list_at(object_at(candidates[0], "content"), "parts")
+    text = "".join(text_at(p, "text") for p in parts if isinstance(p, dict) and not p.get("thought"))
+    finish_word = text_at(candidates[0], "finishReason")
+    return text, _FINISHES.get(finish_word, Finish.OTHER), finish_word
+
+
+def _read_usage(usage: JsonObject) -> Usage:
+    return Usage(
+        input=count_at(usage, "promptTokenCount"),
+        cached=count_at(usage, "cachedContentTokenCount"),
+        thought=count_at(usage, "thoughtsTokenCount"),
+        output=count_at(usage, "candidatesTokenCount"),
+    )

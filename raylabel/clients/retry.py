@@ -1,0 +1,90 @@
+"""The one retry loop: who waits how long before the same request is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from raylabel.clients.base import Client, Reply, Request
+from raylabel.errors import ClientError, Verdict
+
+STOP_POLL_S = 0.25
+"""While waiting, ``stopping`` is looked at this often."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again.
+
+    Args:
+        attempts: tries of one request, the first included; at least 1.
+        backoff_s: upper bound of the wait before the second try; doubled for each further one.
+        max_backoff_s: upper bound of any such wait. A ``Retry-After`` of the server may be longer and is honoured.
+    """
+
+    attempts: int = 6
+    backoff_s: float = 1.0
+    max_backoff_s: float = 60.0
+
+    def wait_s(self, failures: int, retry_after_s: float | None, jitter: float) -> float:
+        """Seconds to wait after ``failures`` failed tries.
+
+        What the server asked for is a lower bound; the jitter comes on top, so that requests that were turned away
+        together do not come back together.
+
+        Args:
+            jitter: evenly drawn from 0 to 1 ("full jitter").
+
+        >>> RetryPolicy(6, 1.0, 60.0).wait_s(3, None, jitter=0.5), RetryPolicy(6, 1.0, 60.0).wait_s(1, 90.0, jitter=0.5)
+        (2.0, 90.5)
+        """
+        # Doubling more than 60 times overflows long after max_backoff_s has taken over.
+        bound_s = min(self.max_backoff_s, self.backoff_s * 2.0 ** min(failures - 1, 60))
+        return (retry_after_s or 0.0) + bound_s * jitter
+
+
+async def ask_patiently(
+    client: Client,
+    request: Request,
+    policy: RetryPolicy,
+    *,
+    stopping: Callable[[], bool],
+    on_retry: Callable[[ClientError, float], None] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> tuple[Reply, int]:
+    """Ask until there is a reply, for as many tries as the policy gives.
+
+    Args:
+        stopping: once true, no further try is made and waiting ends within ``STOP_POLL_S``.
+        on_retry: called with each error that another try is to follow, and the seconds until then.
+        sleep, jitter: replaced in tests.
+
+    Returns:
+        The reply and the number of tries it took.
+
+    Raises:
+        ClientError: the last one: its verdict allows no other try, the tries are used up, or the run is stopping.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return await client.ask(request), tries
+        except ClientError as error:
+            if error.verdict not in (Verdict.RETRY, Verdict.SLOW_DOWN) or tries >= policy.attempts or stopping():
+                raise
+            left_s = policy.wait_s(tries, error.retry_after_s, jitter())
+            logger.debug("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)
+            if on_retry is not None:
+                on_retry(error, left_s)
+            while left_s > 0:
+                await sleep(min(left_s, STOP_POLL_S))
+                left_s -= STOP_POLL_S
+                if stopping():
+                    raise

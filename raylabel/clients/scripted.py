@@ -1,0 +1,102 @@
+"""A client that answers from a script instead of a network: for unit tests and dry runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from raylabel.clients.base import Finish, Reply, Request, Usage
+from raylabel.errors import ClientError, ConfigError, Verdict
+
+Answer = str | Reply | ClientError
+"""A text is a whole answer that ended by itself; an error is raised."""
+
+Rules = Mapping[str, Answer] | Sequence[tuple[str, Answer]]
+"""Fragments with answers: the first fragment that occurs in the question answers it."""
+
+Script = Callable[[Request], Answer | Awaitable[Answer]] | Rules
+
+
+class ScriptedClient:
+    """Answers as scripted; ``requests`` holds what it was asked, in order.
+
+    >>> import asyncio
+    >>> from raylabel.clients.base import Picture, Sampling
+    >>> client = ScriptedClient({"caption": "a red car"})
+    >>> question = Request("", Picture(b"", "image/png"), "Write a caption.", Sampling("m", 0.0, 10, 1.0))
+    >>> asyncio.run(client.ask(question)).text
+    'a red car'
+    """
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.requests: list[Request] = []
+
+    @classmethod
+    def from_file(cls, path: str) -> ScriptedClient:
+        """A script of JSON lines ``{"contains": "...", "text": "..."}``; the first line that fits answers.
+
+        Raises:
+            ConfigError: no such file, or a line of another form.
+        """
+        rules: dict[str, Answer] = {}
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"vlm.scripted.answers: cannot read {path}: {error}") from error
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                rule = json.loads(line)
+            except ValueError:
+                rule = None
+            if not isinstance(rule, dict) or not all(isinstance(rule.get(k), str) for k in ("contains", "text")):
+                raise ConfigError(
+                    f'vlm.scripted.answers: {path}, line {number}: expected {{"contains": "...", "text": "..."}}, '
+                    f"found {line[:80]!r}"
+                )
+            rules.setdefault(rule["contains"], rule["text"])
+        return cls(rules)
+
+    async def ask(self, request: Request) -> Reply:
+        """The scripted answer.
+
+        Raises:
+            ClientError: as scripted; FAIL_RECORD where no rule fits.
+        """
+        self.requests.append(request)
+        answer = await self._answer(request)
+        if isinstance(answer, ClientError):
+            raise answer
+        if isinstance(answer, Reply):
+            return answer
+        return Reply(
+            text=answer,
+            finish=Finish.STOP,
+            usage=Usage(),
+            model=request.sampling.model,
+            latency_s=0.0,
+            finish_detail="stop",
+            with_schema=request.schema is not None,
+        )
+
+    async def check(self) -> None:
+        """A script is always there."""
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    async def _answer(self, request: Request) -> Answer:
+        if callable(self._script):
+            made = self._script(request)
+            return await made if inspect.isawaitable(made) else made
+        rules = self._script.items() if isinstance(self._script, Mapping) else self._script
+        for fragment, answer in rules:
+            if fragment in request.question:
+                return answer
+        return ClientError(
+            Verdict.FAIL_RECORD, f"scripted: no answer for a question that starts {request.question[:80]!r}"
+        )

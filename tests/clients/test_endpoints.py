@@ -1,0 +1,200 @@
+"""From settings to clients: keys, hosts, sampling, box conventions."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from raylabel.clients.endpoints import build_client, convention_for, resolve_key, retry_policy, sampling_for
+from raylabel.clients.scripted import ScriptedClient
+from raylabel.errors import ConfigError
+from raylabel.geometry import Convention
+from raylabel.settings import BoxSettings, GeminiSettings, OpenAISettings, ScriptedSettings, Settings, VlmSettings
+
+LOCAL = "http://127.0.0.1:8000/v1"
+
+
+def gemini(**fields):
+    return VlmSettings(backend="gemini", gemini=GeminiSettings(**fields))
+
+
+def openai(**fields):
+    return VlmSettings(backend="openai", openai=OpenAISettings(**fields))
+
+
+@pytest.mark.parametrize(
+    ("vlm", "env", "key"),
+    [
+        pytest.param(gemini(api_key=" k "), {"GOOGLE_API_KEY": "e"}, "k", id="gemini-written"),
+        pytest.param(gemini(), {"GOOGLE_API_KEY": "e", "GEMINI_API_KEY": "x"}, "e", id="gemini-environment"),
+        pytest.param(gemini(base_url="http://127.0.0.1:8000"), {}, None, id="gemini-proxy-without-key"),
+        pytest.param(openai(api_key="k", base_url=LOCAL), {"OPENAI_API_KEY": "e"}, "k", id="written-for-any-host"),
+        pytest.param(openai(), {"OPENAI_API_KEY": "e"}, "e", id="openai-default-host"),
+        pytest.param(openai(base_url="https://api.openai.com/v1"), {"OPENAI_API_KEY": "e"}, "e", id="openai-host"),
+        pytest.param(openai(base_url="https://eu.api.openai.com/v1"), {"OPENAI_API_KEY": "e"}, "e", id="openai-region"),
+        pytest.param(openai(base_url=LOCAL), {"OPENAI_API_KEY": "e"}, None, id="other-host-gets-nothing"),
+        pytest.param(
+            openai(base_url="https://api.openai.com.evil.example/v1"), {"OPENAI_API_KEY": "e"}, None, id="look-alike"
+        ),
+        pytest.param(
+            openai(base_url="https://notapi.openai.com/v1"), {"OPENAI_API_KEY": "e"}, None, id="look-alike-prefix"
+        ),
+        pytest.param(
+            openai(base_url="https://api.openai.com@evil.example/v1"), {"OPENAI_API_KEY": "e"}, None, id="user-part"
+        ),
+        pytest.param(
+            openai(base_url=LOCAL, api_key_env="NIM_KEY"), {"NIM_KEY": "n", "OPENAI_API_KEY": "e"}, "n", id="named"
+        ),
+        pytest.param(VlmSettings(backend="scripted"), {}, None, id="scripted"),
+    ],
+)
+def test_each_endpoint_gets_its_own_key(vlm, env, key):
+    assert resolve_key(vlm, env) == key
+
+
+@pytest.mark.parametrize(
+    ("vlm", "env", "part"),
+    [
+        pytest.param(gemini(), {"GEMINI_API_KEY": "x"}, "GOOGLE_API_KEY", id="gemini-none"),
+        pytest.param(openai(), {}, "OPENAI_API_KEY", id="openai-none"),
+        pytest.param(
+            openai(base_url="https://api.openai.com/v1"), {"OPENAI_API_KEY": " "}, "OPENAI_API_KEY", id="blank"
+        ),
+        pytest.param(
+            openai(base_url=LOCAL, api_key_env="NIM_KEY"), {"OPENAI_API_KEY": "e"}, "NIM_KEY", id="named-and-missing"
+        ),
+        pytest.param(gemini(api_key="a\nb"), {}, "vlm.gemini.api_key", id="line-end"),
+        pytest.param(openai(), {"OPENAI_API_KEY": "schlüssel"}, "OPENAI_API_KEY", id="non-ascii"),
+        pytest.param(VlmSettings(backend="gemni"), {}, "gemini, openai, scripted", id="unknown-backend"),
+    ],
+)
+def test_a_missing_or_broken_key_is_one_sentence_that_names_it(vlm, env, part):
+    with pytest.raises(ConfigError) as caught:
+        resolve_key(vlm, env)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "schlüssel" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "vlm",
+    [
+        openai(base_url="localhost:8000/v1"),
+        openai(base_url="http:///v1"),
+        openai(base_url="ftp://host/v1"),
+        openai(base_url=LOCAL + "/chat/completions"),
+        gemini(base_url="proxy.example"),
+    ],
+    ids=lambda v: v.openai.base_url or v.gemini.base_url,
+)
+def test_a_base_url_that_is_none_is_a_config_error(vlm):
+    with pytest.raises(ConfigError, match="base_url"):
+        build_client(vlm, {"GOOGLE_API_KEY": "e"})
+
+
+def test_clients_are_built_from_pickled_settings(tmp_path):
+    script = tmp_path / "a.jsonl"
+    script.write_text('{"contains": "a", "text": "b"}')
+    for vlm in (
+        openai(base_url=LOCAL),
+        gemini(api_key="k"),
+        VlmSettings(backend="scripted", scripted=ScriptedSettings(str(script))),
+    ):
+        client = build_client(pickle.loads(pickle.dumps(vlm)), {})
+        asyncio.run(client.close())
+    assert isinstance(client, ScriptedClient)
+
+
+@pytest.mark.parametrize(
+    ("settings", "loaded", "not_loaded"),
+    [
+        ('backend="openai", openai=OpenAISettings(base_url="http://h/v1")', "openai", "google.genai"),
+        ('backend="gemini", gemini=GeminiSettings(api_key="k")', "google.genai", "openai"),
+    ],
+)
+def test_one_backend_does_not_import_the_other(settings, loaded, not_loaded):
+    code = (
+        "import sys; from raylabel.clients.endpoints import build_client; from raylabel.settings import *;"
+        f"assert not {{'openai', 'google.genai'}} & set(sys.modules);"
+        f"build_client(VlmSettings({settings}), {{}});"
+        f"assert {loaded!r} in sys.modules; assert {not_loaded!r} not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sampling_of_gemini_comes_from_its_block():
+    settings = Settings()
+    settings.image_grounding.vlm.gemini.thinking_budget = 128
+    settings.image_grounding.vlm.gemini.media_resolution = "LOW"
+    sampling = sampling_for(settings, "grounding")
+    assert sampling.model == "gemini-3.1-flash-lite-preview"
+    assert (sampling.temperature, sampling.max_tokens, sampling.timeout_s) == (0.3, 8192, 120.0)
+    assert (sampling.thinking_budget, sampling.media_resolution) == (128, "MEDIA_RESOLUTION_LOW")
+
+
+def test_a_step_overrides_its_pipelines_sampling_field_by_field():
+    settings = Settings(autolabel_type="image_referring_expression")
+    vlm = settings.image_referring_expression.vlm
+    vlm.backend = "openai"
+    vlm.openai = OpenAISettings(base_url=LOCAL, model_name="m", extra_body={"top_k": 1, "seed": 2}, thinking_budget=9)
+    step = settings.steps.double_check
+    step.model, step.temperature, step.max_tokens, step.thinking_budget = "big", 0.0, 99, 0
+    step.extra_body = {"seed": 3, "min_p": 0.1}
+    sampling = sampling_for(settings, "double_check")
+    assert (sampling.model, sampling.temperature, sampling.max_tokens, sampling.thinking_budget) == ("big", 0.0, 99, 0)
+    assert sampling.extra_body == {"top_k": 1, "seed": 3, "min_p": 0.1}
+    other = sampling_for(settings, "image_caption")
+    assert (other.model, other.temperature, other.extra_body) == ("m", 0.7, {"top_k": 1, "seed": 2})
+    assert other.media_resolution is None
+
+
+def test_an_openai_endpoint_needs_a_model():
+    settings = Settings()
+    settings.image_grounding.vlm = openai(base_url=LOCAL)
+    with pytest.raises(ConfigError, match=r"vlm\.openai\.model_name"):
+        sampling_for(settings, "grounding")
+
+
+def test_a_thinking_budget_that_openai_cannot_take_is_said_before_the_run():
+    settings = Settings()
+    settings.image_grounding.vlm = openai(model_name="m", thinking_budget=100)
+    with pytest.raises(ConfigError, match="reasoning_effort"):
+        sampling_for(settings, "grounding")
+
+
+def test_an_unknown_media_resolution_is_a_config_error():
+    settings = Settings()
+    settings.image_grounding.vlm.gemini.media_resolution = "ULTRA"
+    with pytest.raises(ConfigError, match="MEDIA_RESOLUTION_HIGH"):
+        sampling_for(settings, "grounding")
+
+
+def test_the_retry_policy_is_that_of_the_settings():
+    settings = Settings()
+    settings.retry.attempts, settings.retry.backoff, settings.retry.max_backoff = 3, 0.5, 9.0
+    policy = retry_policy(settings)
+    assert (policy.attempts, policy.backoff_s, policy.max_backoff_s) == (3, 0.5, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("vlm", "convention"),
+    [
+        (VlmSettings(backend="gemini"), Convention("yxyx", 1000.0)),
+        (VlmSettings(backend="openai"), Convention("xyxy", 1000.0)),
+        (VlmSettings(backend="scripted"), Convention("xyxy", 1000.0)),
+        (VlmSettings(backend="gemini", boxes=BoxSettings("xyxy", 999.0)), Convention("xyxy", 999.0)),
+        (VlmSettings(backend="openai", boxes=BoxSettings("yxyx", 1.0)), Convention("yxyx", 1.0)),
+    ],
+)
+def test_the_box_convention_goes_by_backend_unless_written(vlm, convention):
+    assert convention_for(vlm) == convention
+
+
+@pytest.mark.parametrize(("order", "scale", "part"), [("xywh", 1000.0, "order"), ("xyxy", 0.0, "scale")])
+def test_an_impossible_box_convention_is_a_config_error(order, scale, part):
+    with pytest.raises(ConfigError, match=rf"vlm\.boxes\.{part}"):
+        convention_for(VlmSettings(boxes=BoxSettings(order, scale)))
