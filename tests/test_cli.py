@@ -1,0 +1,320 @@
+"""The command line: TAO's lines, exit codes, sentences instead of tracebacks, nothing started in vain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from raylabel import __version__
+from raylabel.cli import COMMANDS, main
+from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
+
+ROOT = Path(__file__).parent.parent
+SECRET = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Captions, and a specification for them that needs no key."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("GOOGLE_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "captions.jsonl").write_text('{"image_path": "a.png", "caption": "a red ball"}\n')
+    (tmp_path / "spec.yaml").write_text(
+        "results_dir: from_file\n"
+        "image_grounding:\n"
+        "  vlm: {backend: openai, openai: {base_url: 'http://127.0.0.1:9/v1', model_name: m}}\n"
+        "  data: {input_jsonl: captions.jsonl}\n"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Stands where the engine is imported from and notes how it was called; what it does can be replaced."""
+    module = ModuleType("raylabel.engine.run")
+    calls = []
+
+    def run(settings, limit):
+        calls.append((settings, limit))
+        return 3
+
+    module.run = run
+    module.calls = calls
+    monkeypatch.setitem(sys.modules, "raylabel.engine.run", module)
+    return module
+
+
+def stderr_of(capsys) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("raylabel: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def python(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    keep = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env={**keep, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# --- run and generate -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["run", "spec.yaml", "results_dir=r", "ray.actors=2", "--limit", "5"], id="run"),
+        pytest.param(["run", "--limit=5", "spec.yaml", "results_dir=r", "ray.actors=2"], id="options-first"),
+        pytest.param(["run", "results_dir=r", "spec.yaml", "--limit", "5", "ray.actors=2"], id="mixed"),
+        pytest.param(["generate", "-e", "spec.yaml", "results_dir=r", "ray.actors=2", "--limit", "5"], id="generate"),
+        pytest.param(
+            ["generate", "results_dir=r", "--experiment_spec_file", "spec.yaml", "ray.actors=2", "--limit", "5"],
+            id="generate-long",
+        ),
+        pytest.param(
+            ["generate", "--experiment_spec_file=spec.yaml", "--limit", "5", "results_dir=r", "ray.actors=2"],
+            id="generate-equals",
+        ),
+    ],
+)
+def test_run_and_generate_hand_the_merged_settings_to_the_engine(folder, engine, words):
+    assert main(words) == 3
+    ((settings, limit),) = engine.calls
+    assert (settings.results_dir, settings.ray.actors, limit) == ("r", 2, 5)
+
+
+def test_the_generate_line_of_tao_works_word_for_word(folder, engine):
+    (folder / "r").mkdir()
+    (folder / "d").mkdir()
+    (folder / "d" / "c.jsonl").touch()
+    line = "generate -e spec.yaml results_dir=/r image_grounding.data.input_jsonl=/d/c.jsonl"
+    assert main(line.replace("=/", f"={folder}/").split()) == 3
+    ((settings, limit),) = engine.calls
+    assert settings.results_dir == f"{folder}/r"
+    assert settings.image_grounding.data.input_jsonl == f"{folder}/d/c.jsonl"
+    assert limit is None
+
+
+def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(folder, engine, capsys):
+    line = "default_specs results_dir=/r module_name=auto_label"
+    assert main(line.replace("=/", f"={folder}/").split()) == 0
+    path = folder / "r" / "experiment.yaml"
+    assert capsys.readouterr().out == f"{path}\n"
+    assert yaml.safe_load(path.read_text())["image_referring_expression"]["workflow"]["output_format"] == "both"
+    given = ["results_dir=r", "image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.vlm.gemini.api_key=k"]
+    assert main(["generate", "-e", str(path), *given]) == 3
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_a_specification(folder, engine):
+    (folder / "spec.yaml").rename(folder / "lr=3.yaml")
+    assert main(["run", "lr=3.yaml", "results_dir=r"]) == 3
+
+
+def test_default_specs_writes_one_pipeline_on_request(folder):
+    assert main(["default_specs", "results_dir=r", "autolabel_type=image_referring_expression"]) == 0
+    content = yaml.safe_load((folder / "r" / "experiment.yaml").read_text())
+    assert "image_grounding" not in content
+
+
+def test_default_specs_never_overwrites_what_somebody_edited(folder, capsys):
+    assert main(["default_specs", "results_dir=r"]) == 0
+    assert main(["default_specs", "results_dir=r"]) == 0, "an untouched file is written again"
+    path = folder / "r" / "experiment.yaml"
+    path.write_text("results_dir: mine\n")
+    capsys.readouterr()
+    assert main(["default_specs", "results_dir=r"]) == 2
+    assert "differs" in stderr_of(capsys)
+    assert path.read_text() == "results_dir: mine\n"
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        pytest.param([], ["no command", "run, generate"], id="nothing"),
+        pytest.param(["rnu", "spec.yaml"], ['"rnu"', '"run"'], id="command"),
+        pytest.param(["--versoin"], ['"--versoin"', '"--version"'], id="top-option"),
+        pytest.param(["run"], ["no specification", "run CONFIG"], id="run-alone"),
+        pytest.param(["run", "results_dir=r"], ["no specification", "run CONFIG"], id="overrides-only"),
+        pytest.param(["generate", "results_dir=r"], ["no specification", "generate -e"], id="generate-alone"),
+        pytest.param(["run", "spec.yml"], ["spec.yml", '"spec.yaml"'], id="no-such-file"),
+        pytest.param(["generate", "-e", "spec.yml"], ["spec.yml", '"spec.yaml"'], id="no-such-file-generate"),
+        pytest.param(["run", "spec.yaml", "ray.actor=1"], ["ray.actor", '"ray.actors"'], id="key"),
+        pytest.param(["run", "spec.yaml", "ray.actors"], ["key=value", '"ray.actors"'], id="no-value"),
+        pytest.param(["run", "spec.yaml", "--limti", "3"], ['"--limti"', '"--limit"'], id="option"),
+        pytest.param(["run", "spec.yaml", "--limit=0"], ["--limit", '"0"', "1 or more"], id="limit-zero"),
+        pytest.param(["run", "spec.yaml", "--limit", "few"], ["--limit", '"few"'], id="limit-word"),
+        pytest.param(["run", "spec.yaml", "--lim", "3"], ['"--lim"', '"--limit"'], id="no-abbreviations"),
+        pytest.param(["default_specs"], ["results_dir", "required"], id="specs-alone"),
+        pytest.param(["default_specs", "results_dir="], ["results_dir", "required"], id="specs-empty"),
+        pytest.param(["default_specs", "result_dir=r"], ['"result_dir"', '"results_dir"'], id="specs-key"),
+        pytest.param(
+            ["default_specs", "results_dir=r", "module_name=auto_lable"], ["module_name", '"auto_label"'], id="module"
+        ),
+        pytest.param(
+            ["default_specs", "results_dir=r", "autolabel_type=grounding"], ['"image_grounding"'], id="specs-type"
+        ),
+        pytest.param(["default_specs", "results_dir=spec.yaml"], ["cannot write"], id="specs-into-a-file"),
+        pytest.param(["demo", "--images", "0"], ["--images", "1 or more"], id="no-images"),
+        pytest.param(["demo", "--pipeline", "x"], ["--pipeline", "image_grounding"], id="pipeline"),
+        pytest.param(["demo", "--backend", "x"], ["--backend", "gemini"], id="backend"),
+        pytest.param(["demo", "ray.actors=1"], ['"ray.actors=1"', "takes no"], id="demo-takes-no-settings"),
+        pytest.param(["review"], ["RESULTS"], id="review-alone"),
+        pytest.param(["review", "from_file", "--png"], ["RESULTS", "from_file"], id="no-such-results"),
+        pytest.param(["review", "."], ["--png"], id="nothing-to-draw"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(folder, engine, capsys, words, parts):
+    assert main(words) == 2
+    text = stderr_of(capsys)
+    for part in parts:
+        assert part in text
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("override", "env", "parts"),
+    [
+        pytest.param(
+            "image_grounding.vlm.backend=gemini", {}, ["image_grounding.vlm.gemini", "GOOGLE_API_KEY"], id="gemini"
+        ),
+        pytest.param("image_grounding.vlm.openai.base_url=", {}, ["OPENAI_API_KEY"], id="openai"),
+        pytest.param(
+            "image_grounding.vlm.openai.api_key_env=MINE", {"OPENAI_API_KEY": "k"}, ["MINE"], id="own-variable"
+        ),
+    ],
+)
+def test_a_missing_key_is_told_before_anything_starts(folder, engine, capsys, monkeypatch, override, env, parts):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "spec.yaml", override]) == 2
+    text = stderr_of(capsys)
+    for part in parts:
+        assert part in text
+    assert engine.calls == []
+
+
+def test_a_key_in_the_environment_is_enough(folder, engine, monkeypatch):
+    monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
+    assert main(["run", "spec.yaml", "image_grounding.vlm.backend=gemini"]) == 3
+
+
+def test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specification(folder):
+    program = (
+        "import sys; from raylabel.cli import main; code = main(['run', 'spec.yaml', 'ray.actors=-1']); "
+        "print(code, [m for m in ('ray', 'openai', 'google.genai') if m in sys.modules])"
+    )
+    done = python("-c", program, cwd=folder)
+    assert done.stdout == "2 []\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(InputError("captions.jsonl: empty"), 2, id="input"),
+        pytest.param(StoreError("results_dir: disk full"), 1, id="store"),
+        pytest.param(ServerError("nobody listens at http://me:pw@h/v1"), 1, id="server"),
+        pytest.param(KeyboardInterrupt(), 130, id="interrupted"),
+    ],
+)
+def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, error, code):
+    def run(settings, limit):
+        raise error
+
+    engine.run = run
+    assert main(["run", "spec.yaml"]) == code
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    assert "pw" not in text
+
+
+def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, capsys):
+    def run(settings, limit):
+        raise ServerError("the key was refused") from ClientError(Verdict.STOP_RUN, "401", status=401)
+
+    engine.run = run
+    assert main(["run", "spec.yaml"]) == 2
+    assert stderr_of(capsys) == "raylabel: the key was refused\n"
+
+
+def test_an_unexpected_error_keeps_its_traceback(folder, engine):
+    def run(settings, limit):
+        raise ZeroDivisionError
+
+    engine.run = run
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "spec.yaml"])
+
+
+# --- demo and review ------------------------------------------------------------------------------------------------
+
+
+def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
+    calls = []
+    demo, sheets = ModuleType("raylabel.demo.show"), ModuleType("raylabel.review.sheets")
+    demo.run_demo = lambda *given: calls.append(given) or 0
+    sheets.write_contact_sheets = lambda results, out: [out / "sheet_0.png"]
+    monkeypatch.setitem(sys.modules, "raylabel.demo.show", demo)
+    monkeypatch.setitem(sys.modules, "raylabel.review.sheets", sheets)
+    assert main(["demo"]) == 0
+    words = ["demo", "--json", "--out", "o", "--images", "3", "--pipeline", "image_grounding", "--backend", "gemini"]
+    assert main(words) == 0
+    assert calls == [
+        (Path("demo_out"), 24, ["image_grounding", "image_referring_expression"], "openai", False),
+        (Path("o"), 3, ["image_grounding"], "gemini", True),
+    ]
+    assert main(["review", ".", "--png", "--out", "x"]) == 0
+    assert main(["review", ".", "--png"]) == 0
+    assert capsys.readouterr().out == "x/sheet_0.png\nreview/sheet_0.png\n"
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_everywhere_and_holds_an_example(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), "--help"])
+    assert left.value.code == 0
+    assert "example:" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"raylabel {__version__}\n"
+
+
+def test_python_m_raylabel_is_the_same_program(folder):
+    done = python("-m", "raylabel", "run", "spec.yaml", "image_grounding.vlm.openai.api_ky=" + SECRET, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        'raylabel: image_grounding.vlm.openai.api_ky: unknown key. Did you mean "image_grounding.vlm.openai.api_key"?\n'
+    )
+
+
+def test_ignored_keys_are_told_on_standard_error_once(folder):
+    with (folder / "spec.yaml").open("a") as file:
+        file.write("num_gpus: 1\nmal: {checkpoint: ''}\nray: {actors: -1}\n")
+    done = python("-m", "raylabel", "run", "spec.yaml", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.count("ignored") == 1
+    assert "num_gpus, mal" in done.stderr
