@@ -28,6 +28,10 @@ KNOWN_FIELDS = (
 """The public line's own fields in their order; every other field of an input line is carried through."""
 
 
+REPEATED_IMAGE_ID = "repeated_image_id"
+"""Flag of a record whose image_id an earlier record of the input has too; its files need another name."""
+
+
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.
 
@@ -60,4 +64,17 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     line["outcomes"] = {s: record.outcomes[s].outcome.value for s in steps if s in record.outcomes}
     if record.flags:
         line["flags"] = list(record.flags)
-    return line | {k: v for k, v in record.extra.items() if k not in line}
+    # A number given as image_id is kept a number.
+    return line | {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+
+
+def seed_line(record: Record) -> JsonObject:
+    """The line of ``seed_annotations.jsonl``: the image with its seed boxes as they came.
+
+    ``record_id`` and ``source`` stand in it so that a run on this file alone finds the records of the first one.
+    """
+    line: JsonObject = {"image_id": record.extra.get("image_id", record.image_id), "image_path": record.image_path}
+    if record.image is not None:
+        line |= {"width": record.image.size.width, "height": record.image.size.height}
+    line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds or ()]
+    return line | {"record_id": record.record_id, "source": record.source}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from pyarrow import ArrowException, fs
 from raylabel.errors import ImageError
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOTALL)
+_BUFFER_BYTES = 1 << 20
 _STAMP_THREADS = 32
 _STAMP_BATCH = 64
 
@@ -75,12 +77,11 @@ def open_input(path: str) -> IO[bytes]:
     if isinstance(place, Path):
         return place.open("rb")
     file_system, inside = place
-    stream: IO[bytes] = file_system.open_input_file(inside)
-    return stream
+    return io.BufferedReader(file_system.open_input_file(inside), _BUFFER_BYTES)
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of an image file.
+    """The bytes of a record's file.
 
     Raises:
         ImageError: missing, a folder, not allowed, or unreachable; the message names the path.
@@ -89,13 +90,13 @@ def read_bytes(path: str) -> bytes:
         with open_input(path) as stream:
             return stream.read()
     except FileNotFoundError as error:
-        raise ImageError(f"no such image file: {path}") from error
+        raise ImageError(f"no such file: {path}") from error
     except IsADirectoryError as error:
-        raise ImageError(f"the image path is a folder: {path}") from error
+        raise ImageError(f"a folder, expected a file: {path}") from error
     except PermissionError as error:
-        raise ImageError(f"no permission to read the image file: {path}") from error
+        raise ImageError(f"no permission to read the file: {path}") from error
     except (OSError, ValueError, ArrowException) as error:
-        raise ImageError(f"the image file cannot be read: {path} ({error})") from error
+        raise ImageError(f"the file cannot be read: {path} ({error})") from error
 
 
 def exists(path: str) -> bool:

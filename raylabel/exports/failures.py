@@ -1,0 +1,34 @@
+"""The lines of ``failures.jsonl``: what is open or unusable, and why."""
+
+from __future__ import annotations
+
+from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
+
+
+def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
+    """A step of a record that is open or was refused.
+
+    Args:
+        step: ``pipeline_steps`` name.
+    """
+    line: JsonObject = {
+        "record_id": record.record_id,
+        "image_id": record.extra.get("image_id", record.image_id),
+        "image_path": record.image_path,
+        "step": step,
+        "outcome": outcome.outcome.value,
+        "reason": outcome.reason,
+        "attempts": outcome.attempts,
+    }
+    return line | {"raw": outcome.raw} if outcome.raw else line
+
+
+def unusable_line(line: UnusableLine) -> JsonObject:
+    """An input line no record could be made of; ``line_number`` counts from 1."""
+    return {
+        "file": line.where,
+        "line_number": line.line_number,
+        "outcome": Outcome.FAILED.value,
+        "reason": line.reason,
+        "text": line.text,
+    }

@@ -1,0 +1,117 @@
+"""Result files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from raylabel.images import files
+
+_COPY_BYTES = 8 << 20
+
+
+def to_json_line(value: Mapping[str, Any]) -> bytes:
+    """One line of JSON in UTF-8, ended by a newline, non-ASCII kept; always valid.
+
+    Text that UTF-8 cannot hold (half of a surrogate pair) is escaped, a number JSON does not know (NaN) becomes null.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = _finite(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+class WholeFile:
+    """A binary file that takes its name when the ``with`` block ends well, and leaves nothing behind otherwise.
+
+    Local: a temporary name in the same folder, fsync, rename, fsync of the folder. Remote: a local temporary file,
+    then one upload.
+
+    Args:
+        path: local path or URI; missing local folders are made.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._place = path if isinstance(path, Path) else files.locate(path)
+
+    def __enter__(self) -> WholeFile:
+        folder = self._place.parent if isinstance(self._place, Path) else Path(tempfile.gettempdir())
+        if isinstance(self._place, Path):
+            folder.mkdir(parents=True, exist_ok=True)
+        # Not the final name with something added: a long one would not fit.
+        self._made = folder / f".unfinished-{uuid.uuid4().hex}"
+        self._stream: IO[bytes] = self._made.open("xb")
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._stream.write(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._stream:
+                if kind is None:
+                    self._stream.flush()
+                    os.fsync(self._stream.fileno())
+            if kind is None:
+                self._publish()
+        finally:
+            self._made.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        if not isinstance(self._place, Path):
+            file_system, inside = self._place
+            with self._made.open("rb") as made, file_system.open_output_stream(inside) as out:
+                shutil.copyfileobj(made, out, _COPY_BYTES)
+            return
+        self._made.replace(self._place)
+        folder = os.open(self._place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class LinesFile(WholeFile):
+    """A ``WholeFile`` of JSON lines.
+
+    >>> with LinesFile(Path(tempfile.mkdtemp()) / "a.jsonl") as out:
+    ...     out.write_line({"text": "Grüße"})
+    """
+
+    def __enter__(self) -> LinesFile:
+        super().__enter__()
+        return self
+
+    def write_line(self, value: Mapping[str, Any]) -> None:
+        """Append an object as one line."""
+        self.write(to_json_line(value))
+
+
+def write_whole(path: Path | str, data: bytes) -> None:
+    """Write a small file as a whole."""
+    with WholeFile(path) as out:
+        out.write(data)

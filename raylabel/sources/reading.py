@@ -1,0 +1,278 @@
+"""From the lines of a shard to records."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, TypeVar
+
+from raylabel.errors import ImageError, InputError
+from raylabel.exports.annotations import KNOWN_FIELDS, REPEATED_IMAGE_ID
+from raylabel.images import files
+from raylabel.records import (
+    IMAGE_GROUNDING,
+    Expression,
+    JsonObject,
+    Outcome,
+    Record,
+    Seed,
+    StepOutcome,
+    UnusableLine,
+    bbox_id,
+    expression_from_json,
+    expression_id,
+    region_from_json,
+    seed_from_json,
+)
+from raylabel.sources.heads import Head, read_head
+from raylabel.sources.kitti import read_labels
+from raylabel.sources.lines import read_lines
+from raylabel.sources.scanning import open_listing
+from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
+from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+
+NO_LABEL_FILE = "no_label_file"
+SEEDS_SKIPPED = "seeds_skipped"
+"""Followed by ``:`` and the number of label lines or boxes that are none."""
+NOT_IN_CAPTION = "not_in_caption"
+
+_TEXT_LIMIT = 2000
+_CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
+_OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
+_OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
+_GIVEN_BY = {
+    "step0_expression_extraction": "expressions",
+    "step1_grounding": "instances",
+    "step0_region_expr": "regions",
+    "step1_image_caption": "caption",
+    "step2_grounding_expr": "instances",
+    "step3_double_check": "instances",
+}
+"""What an earlier file must hold for its claim that a step ran to be believed."""
+
+T = TypeVar("T")
+
+
+def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLine]:
+    """The records of a shard, in order: the same ones in every process and run.
+
+    Their images are not opened (``image`` is None). Records of a foreign file that has regions or boxes of the
+    referring pipeline carry the flag ``foreign_regions`` until ``settle_units`` has looked at their units.
+
+    Raises:
+        InputError: the listing cannot be read, or changed since it was scanned.
+    """
+    repeated = frozenset(shard.repeated)
+    place = -1
+    with closing(open_listing(source, shard.path)) as stream:
+        end = shard.byte_offset + shard.byte_length
+        for place, line in enumerate(read_lines(stream, shard.first_line_number, shard.byte_offset, end)):
+            position = shard.first_position + place
+            try:
+                head = read_head(source, line)
+                yield _Reader(source, head, head.record_id(shard.occurrences.get(place, 0))).record(
+                    shard.number, position, fresh_ids=place in shard.occurrences, repeated=place in repeated
+                )
+            except InputError as error:
+                text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
+                yield UnusableLine(source.path, line.number, str(error), text, shard.number, position)
+    if place + 1 != shard.count:
+        raise InputError(f"{source.setting}: {shard.path} changed while it was being read; start again")
+
+
+class _Reader:
+    """Makes a record of one line."""
+
+    def __init__(self, source: SourceSpec, head: Head, ident: str) -> None:
+        self._source = source
+        self._head = head
+        self._ident = ident
+
+    def record(self, shard: int, position: int, *, fresh_ids: bool, repeated: bool) -> Record:
+        head = self._head
+        bare = Record(
+            record_id=self._ident,
+            shard=shard,
+            position=position,
+            image_id=head.image_id,
+            image_path=head.image_path,
+            source=self._source.pipeline,
+            caption=head.caption,
+            flags=(REPEATED_IMAGE_ID,) if repeated else (),
+            extra=self._extra(),
+        )
+        if self._source.kind == CAPTIONS:
+            return bare
+        if self._source.kind == KITTI:
+            return self._with_labels(bare)
+        return self._with_earlier(bare, fresh_ids)
+
+    def _extra(self) -> JsonObject:
+        fields = self._head.fields
+        if self._source.kind == KITTI:
+            return {}
+        carried = _CARRIED_BY_GROUNDING if self._source.pipeline == IMAGE_GROUNDING else ()
+        extra = {k: v for k, v in fields.items() if k not in KNOWN_FIELDS or k in carried}
+        if isinstance(fields.get("image_id"), (int, float)):
+            extra["image_id"] = fields["image_id"]
+        return extra
+
+    def _with_labels(self, bare: Record) -> Record:
+        if not self._head.label_path:
+            return dataclasses.replace(bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
+        try:
+            text = files.read_bytes(self._head.label_path).decode("utf-8-sig", "replace")
+        except ImageError as error:
+            raise InputError(f"label file: {error}") from error
+        seeds, skipped = read_labels(text)
+        return dataclasses.replace(bare, seeds=seeds, flags=(*bare.flags, *_skipped(skipped)))
+
+    def _with_earlier(self, bare: Record, fresh_ids: bool) -> Record:
+        fields, own = self._head.fields, self._head.own
+        grounding = self._source.pipeline == IMAGE_GROUNDING
+        seeds, skipped = (None, 0) if grounding else _seeds(fields.get("kitti_bboxes"))
+        cleaned = fields.get("cleaned_caption")
+        cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
+        regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
+        expressions = self._expressions(fields.get("expressions"), fresh_ids)
+        if cleaned is not None and expressions is not None:
+            expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
+        record = dataclasses.replace(
+            bare,
+            cleaned_caption=cleaned,
+            seeds=seeds,
+            regions=regions,
+            expressions=expressions,
+            flags=tuple(dict.fromkeys((*bare.flags, *(_flags(fields) if own else ()), *_skipped(skipped)))),
+        )
+        record = dataclasses.replace(record, outcomes=_outcomes(fields, record))
+        if grounding:
+            return record
+        if not own and (regions or any(e.instances for e in expressions or ())):
+            return dataclasses.replace(record, flags=(*record.flags, FOREIGN_REGIONS))
+        return with_seeds(record)
+
+    def _expressions(self, value: Any, fresh_ids: bool) -> tuple[Expression, ...] | None:
+        """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise InputError(f'"expressions": expected a list, found {type(value).__name__}')
+        taken = {
+            ident
+            for item in value
+            if isinstance(item, dict)
+            and not fresh_ids
+            and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
+        }
+        used: set[str] = set()
+        entries = []
+        for item in value:
+            if not isinstance(item, dict):
+                raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
+            ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
+            number = 0
+            while not ident or ident in used:
+                ident = expression_id(self._ident, str(item.get("text")), number)
+                ident = "" if ident in taken else ident
+                number += 1
+            used.add(ident)
+            entries.append(
+                {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
+            )
+        return _each("expressions", entries, lambda item, where: expression_from_json(item, where, self._ident, 0))
+
+
+def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
+    if not instances:
+        return None
+    if not isinstance(instances, list):
+        raise InputError(f'"instances": expected a list, found {type(instances).__name__}')
+    kept = [_own(i.get("bbox_id"), _OWN_BBOX_ID) if isinstance(i, dict) and not fresh_ids else "" for i in instances]
+    used: set[str] = set()
+    out: list[Any] = []
+    for item, ident in zip(instances, kept, strict=True):
+        number = len(out)
+        while not ident or ident in used:
+            ident = bbox_id(expression, number)
+            ident = "" if ident in kept else ident
+            number += 1
+        used.add(ident)
+        out.append({**item, "bbox_id": ident} if isinstance(item, dict) else item)
+    return out
+
+
+def _own(value: Any, shape: re.Pattern[str]) -> str:
+    return value if isinstance(value, str) and shape.fullmatch(value) else ""
+
+
+def _each(name: str, value: Any, read: Callable[[Any, str], T]) -> tuple[T, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise InputError(f'"{name}": expected a list, found {type(value).__name__}')
+    try:
+        return tuple(read(item, f"{name}[{n}]") for n, item in enumerate(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
+
+
+def _seeds(value: Any) -> tuple[tuple[Seed, ...] | None, int]:
+    if value is None:
+        return None, 0
+    if not isinstance(value, list):
+        raise InputError(f'"kitti_bboxes": expected a list, found {type(value).__name__}')
+    seeds, skipped = [], 0
+    for row in value:
+        try:
+            seed = seed_from_json(row, "kitti_bboxes")
+        except (InputError, OverflowError):
+            skipped += 1
+            continue
+        if seed.type.lower() != "dontcare":
+            seeds.append(seed)
+    return tuple(seeds), skipped
+
+
+def _skipped(number: int) -> tuple[str, ...]:
+    return (f"{SEEDS_SKIPPED}:{number}",) if number else ()
+
+
+def _flags(fields: JsonObject) -> tuple[str, ...]:
+    value = fields.get("flags")
+    return tuple(f for f in value if isinstance(f, str)) if isinstance(value, list) else ()
+
+
+def _outcomes(fields: JsonObject, record: Record) -> dict[str, StepOutcome]:
+    stated = fields.get("outcomes")
+    if isinstance(stated, dict):
+        known = {o.value for o in Outcome}
+        return {str(k): StepOutcome(Outcome(v)) for k, v in stated.items() if isinstance(v, str) and v in known}
+    claimed = fields.get("pipeline_steps")
+    there = {
+        "caption": record.caption,
+        "regions": record.regions,
+        "expressions": record.expressions,
+        "instances": any(e.instances for e in record.expressions or ()),
+    }
+    return {
+        step: StepOutcome(Outcome.LABELED)
+        for step in (claimed if isinstance(claimed, list) else ())
+        if isinstance(step, str) and step in _GIVEN_BY and there[_GIVEN_BY[step]]
+    }
+
+
+def _with_true_span(expression: Expression, caption: str) -> Expression:
+    """The expression with a span that holds: the given one, else the occurrence nearest to it, else none, flagged."""
+    span, text = expression.char_span, expression.text
+    if span is not None and span[0] >= 0 and caption[span[0] : span[1]] == text:
+        return expression
+    starts = [m.start() for m in re.finditer(re.escape(text), caption)]
+    if not starts:
+        flags = tuple(dict.fromkeys((*expression.flags, NOT_IN_CAPTION)))
+        return dataclasses.replace(expression, char_span=None, flags=flags)
+    wanted = 0 if span is None else span[0]
+    start = min(starts, key=lambda s: abs(s - wanted))
+    return dataclasses.replace(expression, char_span=(start, start + len(text)))
