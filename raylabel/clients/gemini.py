@@ -16,7 +16,7 @@ from google.genai import errors, types
 from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
 from raylabel.clients.hosts import GEMINI_URL, shown_host
-from raylabel.clients.transport import build_http_client
+from raylabel.clients.transport import build_http_client, shared_ssl_context
 from raylabel.clients.verdicts import Endpoint, ErrorBody, read_error_body
 from raylabel.errors import ClientError, Verdict
 from raylabel.records import JsonObject
@@ -70,7 +70,13 @@ class GeminiClient:
             api_key=api_key or "EMPTY",  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
             # With a client of ours the SDK leaves aiohttp alone, which it would use wherever Ray brings it, and whose
             # lost connections it tries again by itself, whatever the retry options.
-            http_options=types.HttpOptions(base_url=url, api_version=API_VERSION, httpx_async_client=self._http),
+            http_options=types.HttpOptions(
+                base_url=url,
+                api_version=API_VERSION,
+                httpx_async_client=self._http,
+                client_args={"verify": shared_ssl_context()},
+                async_client_args={"ssl": shared_ssl_context()},
+            ),
         )
 
     async def ask(self, request: Request) -> Reply:
@@ -81,6 +87,7 @@ class GeminiClient:
         """
         sampling = request.sampling
         had_schema = request.schema is not None
+        self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
             contents=types.Content(
@@ -131,7 +138,7 @@ class GeminiClient:
             # A 404 in other words than Google's comes from a proxy that cannot look models up.
             unknown_model = error.code == 404 and "NOT_FOUND" in _error_body(error).codes
             if unknown_model or (failed.verdict is Verdict.STOP_RUN and error.code in (400, 401, 403)):
-                raise failed from error
+                raise failed from None
         except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except httpx2.RequestError as error:
@@ -154,7 +161,8 @@ class GeminiClient:
         except httpx2.RequestError as error:
             raise self._endpoint.lost(error) from error
         except errors.APIError as error:
-            raise self._status_error(error, had_schema) from error
+            # "from None": the SDK's own text repeats the body, maybe with the key, and a traceback would show it.
+            raise self._status_error(error, had_schema) from None
         except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
             raise self._endpoint.strange_body(0, error.object) from error
 

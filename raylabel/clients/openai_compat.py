@@ -20,7 +20,15 @@ from raylabel.records import JsonObject
 
 CHECK_TIMEOUT_S = 10.0
 
-_FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.REFUSED}
+_FINISHES = {
+    "stop": Finish.STOP,
+    "length": Finish.LENGTH,
+    "content_filter": Finish.REFUSED,
+    # Words of servers that follow the protocol loosely: text-generation-inference, Together, Mistral.
+    "eos_token": Finish.STOP,
+    "eos": Finish.STOP,
+    "model_length": Finish.LENGTH,
+}
 
 T = TypeVar("T")
 
@@ -66,6 +74,7 @@ class OpenAIClient:
         """
         sampling = request.sampling
         had_schema = request.schema is not None
+        self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.chat.completions.with_raw_response.create(
             **self._fields(request), extra_body=_extra_body(sampling), timeout=sampling.timeout_s
         )
@@ -139,9 +148,10 @@ class OpenAIClient:
             raise self._endpoint.lost(error) from error
         except openai.APIStatusError as error:
             body = read_error_body(error.response.content)
+            # "from None": the SDK's own text may repeat the key, and a traceback would show it.
             raise self._endpoint.status_error(
                 error.status_code, body, error.response.headers, had_schema=had_schema
-            ) from error
+            ) from None
 
     def _no_answer(self, status: int, raw: bytes, body: JsonObject | None, had_schema: bool) -> ClientError:
         """A 200 without choices: some gateways put the upstream's error, with its status as code, into a 200."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 
 import httpx2
 
 # uvicorn (vLLM, most gateways) closes an idle connection after 5 s; a request sent in that very moment is lost.
 KEEPALIVE_EXPIRY_S = 4.0
+
+
+@functools.cache
+def shared_ssl_context() -> ssl.SSLContext:
+    """The trusted certificates, read once a process (0.05 to 0.1 s each time)."""
+    return httpx2.create_ssl_context()
 
 
 def build_http_client(
@@ -35,6 +43,7 @@ def build_http_client(
 
         hooks["request"] = [strip]
     return httpx2.AsyncClient(
+        verify=shared_ssl_context(),
         follow_redirects=False,
         timeout=None,  # every request brings its own
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY_S),

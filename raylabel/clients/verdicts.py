@@ -95,9 +95,9 @@ def read_error_object(data: JsonObject) -> ErrorBody | None:
     if not isinstance(error, dict):
         return None
     message = next((error[k] for k in ("message", "detail") if error.get(k)), None)
-    if message is None:
-        return None
     codes = {error.get(k) for k in ("code", "type", "status")}
+    if message is None and not any(isinstance(c, str) for c in codes):
+        return None
     retry_after_s = None
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
@@ -105,7 +105,7 @@ def read_error_object(data: JsonObject) -> ErrorBody | None:
             codes.add(detail.get("reason"))
             retry_after_s = _duration_s(detail.get("retryDelay")) or retry_after_s
     return ErrorBody(
-        message if isinstance(message, str) else json.dumps(message, ensure_ascii=False),
+        message if isinstance(message, str) else json.dumps(message or error, ensure_ascii=False),
         frozenset(c for c in codes if isinstance(c, str)),
         retry_after_s,
     )
@@ -133,6 +133,22 @@ class Endpoint:
 
     host: str
     key: str | None = None
+
+    def demand_text(self, *texts: str) -> None:
+        """Refuse what no request can carry: half of a surrogate pair, as a lone ``\\ud83d`` of an input line leaves it.
+
+        Raises:
+            ClientError: FAIL_RECORD.
+        """
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ClientError(
+                    Verdict.FAIL_RECORD,
+                    f"{self.host}: not sent: the question holds half a character ({text[error.start]!a}); "
+                    "mend the input's text",
+                ) from error
 
     def status_error(
         self, status: int, body: ErrorBody, headers: Mapping[str, str], *, had_schema: bool = False

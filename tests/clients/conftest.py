@@ -124,6 +124,11 @@ class FaultyServer:
             handler.close_connection = True
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     server = FaultyServer()
@@ -147,12 +152,12 @@ def answer() -> type[Answer]:
 def make_request() -> Callable[..., Request]:
     """A question with a picture of six bytes; keyword arguments go into its sampling."""
 
-    def make(schema: dict[str, Any] | None = None, **sampling: Any) -> Request:
+    def make(schema: dict[str, Any] | None = None, question: str = "Where is the car?", **sampling: Any) -> Request:
         fields: dict[str, Any] = {"model": "tiny-vlm", "temperature": 0.3, "max_tokens": 77, "timeout_s": 10.0}
         return Request(
             preamble="You label images.",
             picture=Picture(b"\xfb\xff\xfe\x89PN", "image/png"),
-            question="Where is the car?",
+            question=question,
             sampling=Sampling(**{**fields, **sampling}),
             schema=schema,
         )
