@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"raylabel: {mask_urls(str(error))}", file=sys.stderr)
+    print(f"raylabel: {mask_urls(str(error))}".replace("\n", " "), file=sys.stderr)
     return code
 
 
@@ -106,8 +106,8 @@ def _check_endpoint(settings: Settings) -> None:
             sampling_for(settings, step)
     except ConfigError as error:
         # The clients know a vlm block, not whose it is.
-        inside = str(error).startswith(("vlm.", "thinking_budget"))
-        raise ConfigError(f"{settings.autolabel_type}.{error}" if inside else str(error)) from error
+        owner = f"{settings.autolabel_type}." if str(error).startswith("vlm.") else ""
+        raise ConfigError(f"{owner}{error}") from error
 
 
 def _default_specs(options: argparse.Namespace) -> int:

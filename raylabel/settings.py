@@ -348,7 +348,7 @@ def nearest(found: str, allowed: Iterable[str]) -> str | None:
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:
     """The nearest spelling as a question, led by a space; empty where none is near."""
     near = nearest(found, allowed)
-    return "" if near is None else f' Did you mean "{near}"?'
+    return "" if near in (None, found) else f' Did you mean "{near}"?'
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------

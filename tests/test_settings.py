@@ -7,8 +7,10 @@ import json
 import logging
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies as st
 
 from raylabel.errors import ConfigError
 from raylabel.settings import STEP_NAMES, Settings, redacted, resolve_steps
@@ -158,6 +160,11 @@ def test_a_tilde_means_the_home_folder(data, monkeypatch):
     assert settings.image_grounding.data.input_jsonl == str(data / "captions.jsonl")
 
 
+def test_an_escaped_interpolation_is_text(data):
+    settings = load_settings(None, [*GROUNDING, r"image_grounding.vlm.gemini.model=\${a}"])
+    assert settings.image_grounding.vlm.gemini.model == "${a}"
+
+
 def test_a_prompt_keeps_its_placeholders(data):
     prompt = "Find ${phrases} as $box_format; price $$5"
     settings = load_settings(write(data, json.dumps({"steps": {"grounding": {"prompt": prompt}}})), GROUNDING)
@@ -267,6 +274,46 @@ def test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed(data, over
     text = sentence(None, *GROUNDING, override)
     for part in parts:
         assert part in text
+
+
+def test_of_many_keys_with_a_name_the_one_that_counts_in_this_run_is_proposed(data):
+    text = sentence(None, *REFERRING, "max_workers=2")
+    assert '"image_referring_expression.workflow.max_workers"' in text
+    text = sentence(None, *REFERRING, "image_referring_expression.vlm.backend=openai", "temperature=0")
+    assert '"image_referring_expression.vlm.openai.temperature"' in text
+
+
+_TEXTS = [
+    "1",
+    "-1",
+    "[",
+    "{",
+    "'",
+    "a: b",
+    "${x}",
+    "${",
+    "\\${a}",
+    "${.x}",
+    "*",
+    "!x",
+    "\x00",
+    "a\nb",
+    "\ud800",
+    "http://[::1",
+]
+
+
+@hypothesis.settings(max_examples=80, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    key=st.sampled_from(sorted(paths())),
+    value=st.one_of(st.sampled_from(_TEXTS), st.text(max_size=8)),
+    below=st.booleans(),
+)
+def test_whatever_is_assigned_gives_settings_or_one_sentence(data, key, value, below):
+    try:
+        load_settings(None, [*GROUNDING, f"{key}{'.x' if below else ''}={value}"])
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ _TEMPERATURE = _from(0, 2)
 _THINKING = _from(-1)
 _RAY_ADDRESS = _Rule(
     '"auto", host:port or nothing (a remote cluster is used through "ray job submit")',
-    lambda v: v in ("", "auto", "local") or re.fullmatch(r"[^\s/]+:\d+", v) is not None,
+    lambda v: v in ("", "auto") or re.fullmatch(r"[^\s/]+:\d+", v) is not None,
 )
 
 _RULES: Mapping[type, Mapping[str, _Rule]] = {

@@ -13,13 +13,13 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationKeyError,
-    InterpolationResolutionError,
     InterpolationToMissingValueError,
     OmegaConfBaseException,
     ValidationError,
 )
 
 from raylabel.errors import ConfigError
+from raylabel.records import IMAGE_GROUNDING
 from raylabel.settings import STEP_NAMES, Settings, did_you_mean, is_secret_name, mask_urls, nearest
 from raylabel.specification.check import check, near_file
 from raylabel.specification.keys import Block, Key, paths, tree
@@ -111,7 +111,7 @@ def _collect(block: Block, content: Mapping[str, Any], assigned: dict[str, Any],
             if _is_foreign(path, value):
                 ignored.append(path)
                 continue
-            raise _unknown(block, str(name), path)
+            raise _unknown(block, str(name), path, assigned)
         _assign(member, value, assigned, ignored)
 
 
@@ -180,7 +180,7 @@ def _override(text: str, assigned: dict[str, Any], ignored: list[str]) -> None:
             _assign(member, inner, assigned, ignored)
             return
         if name not in member.members:
-            raise _unknown(member, name, path)
+            raise _unknown(member, name, path, assigned)
         member = member.members[name]
     kind = member.kind if isinstance(member, Key) else dict
     _assign(member, _value(value_text, kind, path), assigned, ignored)
@@ -193,19 +193,24 @@ def _value(text: str, kind: type, path: str) -> Any:
         return None if text.strip() in ("", "null") else text
     try:
         read = OmegaConf.to_container(OmegaConf.create(f"v: {text}"), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException):
-        shown = "" if kind is dict or is_secret_name(path) else f' "{text}"'
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeError):
+        shown = "" if kind is dict or is_secret_name(path) else f" {json.dumps(text)}"
         raise ConfigError(f"{path}: cannot read the value{shown}, expected {_WORDS[kind]} as in YAML.") from None
     assert isinstance(read, dict)
     return read["v"]
 
 
-def _unknown(block: Block, name: str, path: str) -> ConfigError:
+def _unknown(block: Block, name: str, path: str, assigned: Mapping[str, Any]) -> ConfigError:
     """The error for a key that is not there, with the nearest one that is."""
     if (near := nearest(name, block.members)) is not None:
         return ConfigError(f'{path}: unknown key. Did you mean "{block.members[near].path}"?')
-    # "temperature=0" without its blocks, or a key of another block.
-    elsewhere = [p for p in paths() if p.endswith("." + path) or p.rpartition(".")[2] == path.rpartition(".")[2]]
+    # "temperature=0" without its blocks, or a key of another block: the one that counts in this run, if there are many.
+    last = path.rpartition(".")[2]
+    elsewhere = [p for p in paths() if p.endswith(f".{path}")] or [p for p in paths() if p.endswith(f".{last}")]
+    pipeline = assigned.get("autolabel_type", IMAGE_GROUNDING)
+    backend = assigned.get(f"{pipeline}.vlm.backend", "gemini")
+    for inside in (f"{pipeline}.", f"{pipeline}.vlm.{backend}."):
+        elsewhere = [p for p in elsewhere if p.startswith(inside)] or elsewhere
     hint = f' Did you mean "{elsewhere[0]}"?' if elsewhere else did_you_mean(path, paths())
     return ConfigError(f"{path}: unknown key; known here: {', '.join(block.members)}.{hint}")
 
@@ -236,7 +241,10 @@ def _typed(assigned: Mapping[str, Any]) -> Settings:
     for path in [p for p, member in known.items() if isinstance(member, Key) and member.default == "???"]:
         if OmegaConf.is_missing(*_parent(config, path)):
             OmegaConf.update(config, path, "")  # check() knows whether it is needed
-    settings = OmegaConf.to_object(config)
+    try:
+        settings = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {_first_line(error)}.") from None
     assert isinstance(settings, Settings)
     for path, value in verbatim.items():
         *parents, name = path.split(".")
@@ -287,37 +295,35 @@ def _shown(path: str, value: Any) -> str:
 
 
 def _resolve(config: DictConfig, assigned: Mapping[str, Any]) -> None:
-    """Put values in the place of interpolations; where one cannot be resolved and is not in use, the default."""
-    for path, value in assigned.items():
+    """See that interpolations give values; where one does not and is not in use, the default takes its place."""
+    # The pipeline and the backend, which decide what is in use, stand higher up than what they decide on.
+    for path, value in sorted(assigned.items(), key=lambda item: item[0].count(".")):
         if not any("${" in text for text in _texts(value)):
             continue
+        key = paths()[path]
+        assert isinstance(key, Key)
         try:
             node = OmegaConf.select(config, path, throw_on_resolution_failure=True)
             if OmegaConf.is_config(node):
                 node = OmegaConf.to_container(node, resolve=True)
         except OmegaConfBaseException as error:
-            if not _in_use(config, path):
-                default = paths()[path]
-                assert isinstance(default, Key)
-                OmegaConf.update(config, path, default.default, merge=False)
-                continue
-            raise _unresolved(path, value, error) from None
-        key = paths()[path]
-        if node is None and isinstance(key, Key):
-            node = key.default
-        OmegaConf.update(config, path, node, merge=False)
+            if _in_use(config, path):
+                raise _unresolved(key, value, error) from None
+            node = None
+        if node is None:
+            OmegaConf.update(config, path, key.default, merge=False)
 
 
-def _unresolved(path: str, value: Any, error: OmegaConfBaseException) -> ConfigError:
-    found = next(text for text in _texts(value) if "${" in text)
-    key = paths()[path]
+def _unresolved(key: Key, value: Any, error: OmegaConfBaseException) -> ConfigError:
+    found = json.dumps(next(text for text in _texts(value) if "${" in text), ensure_ascii=False)
     if isinstance(error, InterpolationToMissingValueError | InterpolationKeyError):
-        return ConfigError(f"{path}: {found} names a key that is not set.")
-    if isinstance(error, ValidationError) and isinstance(key, Key):
-        return ConfigError(f"{path}: {found} does not give {_WORDS[key.kind]}.")
-    if isinstance(error, InterpolationResolutionError) and "oc.env:" in found:
-        return ConfigError(f"{path}: {found} names an environment variable that is not set.")
-    return ConfigError(f"{path}: {found} cannot be resolved.")
+        return ConfigError(f"{key.path}: {found} names a key that is not set.")
+    if isinstance(error, ValidationError):
+        # The value itself is not shown: it may come from a variable that holds a secret.
+        return ConfigError(f"{key.path}: {found} does not give {_WORDS[key.kind]}.")
+    if "oc.env:" in found:
+        return ConfigError(f"{key.path}: {found} names an environment variable that is not set.")
+    return ConfigError(f"{key.path}: {found} cannot be resolved.")
 
 
 def _texts(value: Any) -> Iterator[str]:
