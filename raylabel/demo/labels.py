@@ -57,6 +57,10 @@ def _row(kind: str, box: IntBox, fields: str) -> str:
     return f"{kind} {fields} {corners} -1 -1 -1 -1000 -1000 -1000 -10"
 
 
+SHIFTED_FROM_PX = 20
+"""Shorter side of the boxes that are shifted: of smaller ones nobody could tell a shift from a rough hand."""
+
+
 def write_labels(
     scenes: Sequence[tuple[tuple[int, int], Sequence[DrawnObject]]], rng: np.random.Generator
 ) -> list[LabelFile]:
@@ -110,6 +114,8 @@ def _shift(
 ) -> IntBox | None:
     """The object's box moved by 15 to 40 % of its size, inside the picture and off every other object."""
     x1, y1, x2, y2 = objects[number].box
+    if min(x2 - x1, y2 - y1) < SHIFTED_FROM_PX:
+        return None
     for _ in range(20):
         share = rng.uniform(0.15, 0.4, 2) * rng.choice([-1, 1], 2)
         if rng.random() < 0.5:

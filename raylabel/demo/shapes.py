@@ -31,7 +31,7 @@ def outline(kind: str, side_px: int, rng: np.random.Generator) -> Mask:
     if kind == "square":
         return np.ones((side_px, side_px), dtype=bool)
     if kind == "bar":
-        thickness = max(5, round(side_px / rng.uniform(2.4, 4.0)))
+        thickness = max(7, round(side_px / rng.uniform(2.4, 4.0)))
         mask = np.ones((thickness, side_px), dtype=bool)
         return mask if rng.random() < 0.5 else mask.T
     if kind == "cross":

@@ -85,7 +85,7 @@ def clean(caption: str) -> str:
     kept = []
     for sentence in SENTENCE.findall(caption):
         rest = INTRODUCTION.sub("", sentence, count=1)
-        if rest == sentence and REMARK.search(sentence) and not _names_a_shape(sentence):
+        if rest == sentence and REMARK.search(sentence) and not _names_a_shape(OPINION.sub("", sentence)):
             continue
         kept.append(OPINION.sub("", rest))
     return "".join(kept).strip()

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import time
+import traceback
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -119,6 +120,9 @@ class Handler(BaseHTTPRequestHandler):
             status, body = refusal.status, self._error(refusal.status, refusal.message)
         except BadRequest as bad:
             status, body = 400, self._error(400, str(bad))
+        except Exception:
+            # The border of a request: whatever went wrong here, the client is told and the server goes on.
+            traceback.print_exc()
         finally:
             ledger.answered(
                 protocol="gemini" if self._is_gemini() else "openai",

@@ -98,7 +98,7 @@ class Model:
             output_tokens = ask.max_tokens
             text = text[: ask.max_tokens * CHARACTERS_PER_TOKEN]
         prefix_tokens = _tokens(ask.before) + _picture_tokens(scene)
-        known = self._remember_prefix(hashlib.sha256(ask.before.encode() + picture_digest).digest())
+        known = self._remember_prefix(hashlib.sha256(_bytes(ask.before) + picture_digest).digest())
         return Answer(
             task=task.name,
             text=text,
@@ -106,9 +106,7 @@ class Model:
             prompt_tokens=prefix_tokens + _tokens(ask.after),
             cached_tokens=prefix_tokens if known else 0,
             output_tokens=output_tokens,
-            question_digest=hashlib.sha256(
-                b"\0".join((task.name.encode(), question.encode("utf-8", "surrogatepass"), data))
-            ).hexdigest(),
+            question_digest=hashlib.sha256(b"\0".join((task.name.encode(), _bytes(question), data))).hexdigest(),
         )
 
     def _see(self, digest: bytes, data: bytes) -> Scene:
@@ -146,6 +144,10 @@ def _write(value: Any, ask: Ask) -> str:
         return json.dumps(obey(value, ask.schema), ensure_ascii=False)
     text = json.dumps(value, ensure_ascii=False)
     return text if ask.bare_json else f"```json\n{text}\n```"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _tokens(text: str) -> int:

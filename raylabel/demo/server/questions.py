@@ -56,7 +56,7 @@ def read_question(text: str) -> Task:
         if any(box_of(item) is not None for item in items):
             return Task(REGIONS, items)
     if caption := CAPTION_LINE.search(text):
-        return Task(EXTRACTION, caption=caption[1])
+        return Task(EXTRACTION, caption=_unquoted(caption[1]))
     return Task(CAPTION)
 
 
@@ -71,6 +71,16 @@ def box_of(item: dict[str, Any]) -> Sequence[float] | None:
         ):
             return value
     return None
+
+
+def _unquoted(text: str) -> str:
+    """The content of a JSON string; other text as it is."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text
+    return text
 
 
 def _items(text: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from scipy import ndimage
 from raylabel.demo.server.dialects import PixelBox
 
 Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.int16]
+Pixels = npt.NDArray[np.uint8]
 
 OBJECT_CHROMA = 75
 """Out of 255. JPEG at quality 95 moves edge pixels by about 15 either way."""
@@ -29,7 +29,7 @@ SMALLEST_AREA_PX = 25
 MOST_OBJECTS = 300
 """Photographs fall into thousands of pieces; the largest ones are kept."""
 
-MOST_PIXELS = 64_000_000
+MOST_PIXELS = 120_000_000
 
 HUES = {
     "red": 358.0,
@@ -81,8 +81,10 @@ def look_at(data: bytes) -> Scene:
     """
     rgb = _decode(data)
     height_px, width_px = rgb.shape[:2]
-    chroma = rgb.max(axis=2) - rgb.min(axis=2)
-    foreground = chroma > OBJECT_CHROMA
+    # Channel by channel: a reduction over the last axis takes eight times as long.
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    brightness = np.maximum(np.maximum(red, green), blue)
+    foreground: Mask = brightness - np.minimum(np.minimum(red, green), blue) > OBJECT_CHROMA
     labels, _ = ndimage.label(foreground, structure=np.ones((3, 3)))
     pieces = []
     for number, window in enumerate(ndimage.find_objects(labels), 1):
@@ -92,9 +94,9 @@ def look_at(data: bytes) -> Scene:
         if (area := int(mask.sum())) >= SMALLEST_AREA_PX:
             pieces.append((area, window, mask))
     pieces.sort(key=lambda piece: -piece[0])
-    objects = [_tell(rgb[w], mask, w, width_px * height_px) for _, w, mask in pieces[:MOST_OBJECTS]]
+    objects = [_tell(rgb[w], brightness[w], mask, w, width_px * height_px) for _, w, mask in pieces[:MOST_OBJECTS]]
     objects.sort(key=lambda seen: seen.box_px)
-    return Scene(width_px, height_px, _tell_ground(rgb, foreground), tuple(objects))
+    return Scene(width_px, height_px, _tell_ground(brightness[~foreground]), tuple(objects))
 
 
 def _decode(data: bytes) -> Pixels:
@@ -104,36 +106,35 @@ def _decode(data: bytes) -> Pixels:
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MOST_PIXELS:
                 raise UnreadableImage(f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS}")
-            return np.asarray(image.convert("RGB"), dtype=np.int16)
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
     # Pillow's decoders raise all of these for damaged files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, IndexError) as error:
         raise UnreadableImage("unable to process the input image") from error
 
 
-def _tell(rgb: Pixels, mask: Mask, window: tuple[slice, slice], picture_area: int) -> Seen:
+def _tell(rgb: Pixels, brightness: Pixels, mask: Mask, window: tuple[slice, slice], picture_area: int) -> Seen:
     rows, columns = window
     box_px = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
     longer = max(columns.stop - columns.start, rows.stop - rows.start) / math.sqrt(picture_area)
     size = "small" if longer < 0.07 else "large" if longer > 0.175 else "medium"
-    return Seen(_tell_kind(mask), _tell_color(rgb, mask), _tell_texture(rgb, mask), size, box_px)
+    return Seen(_tell_kind(mask), _tell_color(rgb, mask), _tell_texture(brightness, mask), size, box_px)
 
 
 def _tell_color(rgb: Pixels, mask: Mask) -> str:
-    red, green, blue = rgb[mask].mean(axis=0) / 255
+    red, green, blue = (float(rgb[..., channel][mask].mean()) / 255 for channel in range(3))
     hue = colorsys.rgb_to_hsv(red, green, blue)[0] * 360
     return min(HUES, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
 
 
-def _tell_texture(rgb: Pixels, mask: Mask) -> str:
+def _tell_texture(brightness: Pixels, mask: Mask) -> str:
     """Solid: one brightness inside. Striped: its gradients share one direction. Dotted: they do not."""
-    brightness = rgb.max(axis=2).astype(np.float64)
     inside = ndimage.binary_erosion(mask, iterations=2)
     if inside.sum() < 60:
         return "solid"
-    dark, light = np.percentile(brightness[inside], [4, 96])
+    dark, light = (float(np.percentile(brightness[inside], percent)) for percent in (4, 96))
     if dark > 0.84 * light:
         return "solid"
-    down, across = np.gradient(brightness)
+    down, across = np.gradient(brightness.astype(np.float32))
     xx, yy, xy = (float((a * b)[inside].sum()) for a, b in ((across, across), (down, down), (across, down)))
     coherence = math.hypot(xx - yy, 2 * xy) / max(xx + yy, 1e-9)
     return "striped" if coherence > 0.55 else "dotted"
@@ -181,9 +182,8 @@ def _radii(mask: Mask, directions: int = 72) -> npt.NDArray[np.float64]:
     return furthest
 
 
-def _tell_ground(rgb: Pixels, foreground: Mask) -> str:
-    ground = rgb[~foreground]
-    if ground.size == 0:
+def _tell_ground(brightness: Pixels) -> str:
+    if brightness.size == 0:
         return "colourful"
-    brightness = float(np.median(ground.max(axis=1)))
-    return "dark" if brightness < 96 else "grey" if brightness < 180 else "light"
+    typical = float(np.median(brightness[::17]))
+    return "dark" if typical < 96 else "grey" if typical < 180 else "light"
