@@ -383,6 +383,7 @@ def test_step_1_alone_runs_on_the_file_of_step_0_without_an_input(data):
     (data / "out" / "step_0_expression_extraction").mkdir(parents=True)
     (data / "out" / "step_0_expression_extraction" / "annotations.jsonl").touch()
     assert load_settings(None, chosen).image_grounding.data.input_jsonl == ""
+    assert load_settings(None, [*chosen, "image_grounding.data.input_jsonl=gone.jsonl"]), "it is not read"
     assert "input_jsonl" in sentence(None, "results_dir=out"), "step 0 needs captions"
 
 
@@ -420,7 +421,9 @@ def test_the_referring_pipeline_takes_each_form_of_input(data, given):
     assert load_settings(None, [*REFERRING[:2], *given])
 
 
-@pytest.mark.parametrize("left", ["seed_annotations.jsonl", "step_2_grounding_expr/annotations.jsonl"])
+@pytest.mark.parametrize(
+    "left", ["seed_annotations.jsonl", "annotations.jsonl", "step_2_grounding_expr/annotations.jsonl"]
+)
 def test_an_earlier_referring_run_is_input_enough(data, left):
     (data / "out" / left).parent.mkdir(parents=True)
     (data / "out" / left).touch()

@@ -231,14 +231,16 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
     data, where = pipeline.data, "image_grounding.data"
     if data.image_root:
         _need_folder(f"{where}.image_root", data.image_root)
+    earlier = f"{settings.results_dir}/step_0_expression_extraction/annotations.jsonl"
+    alone = pipeline.workflow.steps == ["grounding"]
+    if alone and (_is_remote(earlier) or Path(earlier).is_file()):
+        return  # step 1 reads that file, so the input is not looked at
     if data.input_jsonl:
         _need_file(f"{where}.input_jsonl", data.input_jsonl)
-        return
-    earlier = f"{settings.results_dir}/step_0_expression_extraction/annotations.jsonl"
-    if pipeline.workflow.steps != ["grounding"]:
-        raise ConfigError(f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption.")
-    if not _is_remote(earlier) and not Path(earlier).is_file():
+    elif alone:
         raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier}" for step 1 to run on.')
+    else:
+        raise ConfigError(f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption.")
 
 
 def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> None:
@@ -260,10 +262,10 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
 
 
 def _earlier_run(results_dir: Path) -> bool:
-    if (results_dir / "seed_annotations.jsonl").is_file():
-        return True
-    names = STEP_NAMES[IMAGE_REFERRING_EXPRESSION]
-    return any((results_dir / f"step_{n}_{name}" / "annotations.jsonl").is_file() for n, name in enumerate(names))
+    """Whether an earlier run left something to go on from; which file is read, the sources decide."""
+    steps = (f"step_{number}_{name}/" for number, name in enumerate(STEP_NAMES[IMAGE_REFERRING_EXPRESSION]))
+    left = ["seed_annotations.jsonl", "annotations.jsonl", *(f"{step}annotations.jsonl" for step in steps)]
+    return any((results_dir / name).is_file() for name in left)
 
 
 def _check_prompt(name: str, step: StepSettings) -> None:
