@@ -1,0 +1,293 @@
+"""One step of one record: replay what was paid for, ask the rest, store every reply before anything follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling
+from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.engine.journal import Journal
+from raylabel.engine.window import Stopped, Window
+from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
+from raylabel.prompts import PREAMBLE
+from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
+from raylabel.steps.base import NO_CHANGES, Answered, More, Question, Skip, Step
+from raylabel.store.results import answer_row, reply_of
+from raylabel.store.tables import Row, Table
+
+RAW_LIMIT = 4000
+"""Characters of an unreadable reply that are kept for ``failures.jsonl``; the store has it whole."""
+
+TEMPERATURE_STEP = 0.3
+"""A re-ask of an unreadable reply is sampled warmer by this much: a deterministic server would repeat itself."""
+
+DEAD_AFTER = 3
+"""Requests in a row that got no answer at all, each after all its tries: the server is gone and the run stops."""
+
+
+@dataclass
+class Tally:
+    """What a step did in this actor since it started."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    retries: int = 0
+    replayed: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+    latency_s: float = 0.0
+    models: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step ended for a record, and the replies (``uid``s) it was made from."""
+
+    outcome: StepOutcome
+    changes: Changes = NO_CHANGES
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AskSetup:
+    """What a run decides about asking in one step.
+
+    Args:
+        recipe: how pictures are prepared; part of the question.
+        generation: of the step.
+        readings: replies bought for one question in a run while they cannot be read.
+        structured_output: ``auto``, ``always`` or ``never``.
+        endpoint: host, for the record of attempts.
+    """
+
+    sampling: Sampling
+    policy: RetryPolicy
+    recipe: str
+    generation: int
+    readings: int
+    structured_output: str
+    endpoint: str
+
+
+class Asker:
+    """Settles one step for records, many at a time, on one event loop.
+
+    Args:
+        picture: the bytes to show for a record; raises ``ImageError``.
+        before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
+        on_fatal: told once a request shows that no request can work.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        setup: AskSetup,
+        client: Client,
+        answers: Table,
+        window: Window,
+        picture: Callable[[Record], Awaitable[Picture]],
+        before_first: Callable[[], Awaitable[None]],
+        on_fatal: Callable[[ClientError], None],
+    ) -> None:
+        self.step = step
+        self.tally = Tally()
+        self.window = window
+        self.journal = Journal(answers)
+        self._setup = setup
+        self._client = client
+        self._answers = answers
+        self._picture = picture
+        self._before_first = before_first
+        self._on_fatal = on_fatal
+        self._flights: dict[str, asyncio.Future[tuple[Answered, tuple[str, ...], int, str]]] = {}
+        self._schema_refused = False
+        self._unanswered = 0
+
+    async def settle(self, record: Record) -> StepEnd:
+        """Everything the step has to do for a record that has what the step needs.
+
+        Raises:
+            Stopped: the run is stopping; what was answered is stored.
+            StoreError: a reply could not be stored.
+        """
+        try:
+            first = self.step.questions(record)
+        except GeometryError as error:
+            return StepEnd(StepOutcome(Outcome.FAILED, str(error)))
+        if isinstance(first, Skip):
+            return StepEnd(StepOutcome(Outcome.SKIPPED, first.reason), first.changes)
+        pending = list(first)
+        answers: list[Answered] = []
+        used: list[str] = []
+        attempts, raw = 0, ""
+        while True:
+            # All of them end before any error counts: replies that were paid for are stored in any case.
+            settled = await asyncio.gather(*(self._answer(q, record) for q in pending), return_exceptions=True)
+            if errors := [e for e in settled if isinstance(e, BaseException)]:
+                worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
+                if not isinstance(worst, (ClientError, ImageError)):
+                    raise worst
+                return StepEnd(StepOutcome(Outcome.FAILED, str(worst), attempts + 1), answers=tuple(used))
+            for answered, uids, tries, text in (s for s in settled if not isinstance(s, BaseException)):
+                answers.append(answered)
+                used.extend(uids)
+                attempts += tries
+                raw = text or raw
+            result = self.step.settle(answers, record)
+            if not isinstance(result, More):
+                break
+            pending = list(result.questions)
+        shown = raw[:RAW_LIMIT] if result.outcome.is_open else ""
+        outcome = StepOutcome(result.outcome, result.reason, attempts if result.outcome.is_open else 0, shown)
+        return StepEnd(outcome, result.changes, tuple(used))
+
+    async def _answer(self, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:
+        """The answer, the ``uid``s behind it, the number of replies there are, and the last text if it was unreadable.
+
+        Equal questions that meet (duplicate lines) share one flight.
+        """
+        key = self._key(question, record)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.ensure_future(self._fly(key, question, record))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        answered, uids, tries, text = await asyncio.shield(flight)
+        return dataclasses.replace(answered, question=question), uids, tries, text
+
+    async def _fly(self, key: str, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:
+        rows = self._answers.rows(key)
+        problem: AnswerError | None = None
+        for row in rows:  # oldest first: the first settled answer stands, whatever came later
+            answered = self._read(question, reply_of(row), record)
+            if answered.problem is None or answered.problem.problem is AnswerProblem.REFUSED:
+                self.tally.replayed += 1
+                return answered, (row["uid"],), len(rows), ""
+            problem = answered.problem
+        for reading in range(self._setup.readings):
+            request, reply, tries = await self._ask(question, record, rows)
+            row = answer_row(
+                key,
+                reply,
+                generation=self._setup.generation,
+                record_id=record.record_id,
+                endpoint=self._setup.endpoint,
+                temperature=request.sampling.temperature,
+                max_tokens=request.sampling.max_tokens,
+                tries=tries,
+                asked_at=time.time() - reply.latency_s,
+            )
+            uid = await self.journal.add(row)
+            rows = [*rows, {**row, "uid": uid}]
+            answered = self._read(question, reply, record)
+            problem = answered.problem
+            if problem is None or problem.problem is AnswerProblem.REFUSED:
+                return answered, (uid,), len(rows), ""
+            if reading + 1 < self._setup.readings:
+                self.tally.retries += 1
+        return Answered(question, problem=problem), (), len(rows), rows[-1]["text"] if rows else ""
+
+    def _read(self, question: Question, reply: Reply, record: Record) -> Answered:
+        """What a reply says. Pure, so a stored reply is read again whenever the reader gets better."""
+        try:
+            if reply.finish is Finish.REFUSED:
+                raise AnswerError(AnswerProblem.REFUSED, f"the model declines ({reply.finish_detail or 'refused'})")
+            if not reply.text.strip():
+                raise AnswerError(AnswerProblem.UNREADABLE, f"the reply is empty ({reply.finish_detail or 'stop'})")
+            if reply.finish is Finish.LENGTH:
+                raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
+            return Answered(question, self.step.read(question, reply.text, record))
+        except AnswerError as error:
+            return Answered(question, problem=error)
+
+    async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+        request = Request(
+            preamble=PREAMBLE,
+            picture=Picture(b"", ""),
+            question=question.text,
+            sampling=_varied(self._setup.sampling, rows),
+            schema=self._schema(question, rows),
+        )
+        async with self.window:
+            await self._before_first()
+            request = dataclasses.replace(request, picture=await self._picture(record))
+            try:
+                reply, tries = await self._patiently(request)
+            except ClientError as error:
+                if not error.schema_rejected or self._setup.structured_output != "auto":
+                    raise
+                reply, tries = await self._patiently(dataclasses.replace(request, schema=None))
+                self._schema_refused = True  # it works without: this endpoint takes no schemas
+        self._count(reply)
+        return request, reply, tries
+
+    async def _patiently(self, request: Request) -> tuple[Reply, int]:
+        def note(error: ClientError, wait_s: float) -> None:
+            self.tally.retries += 1
+
+        try:
+            answer = await ask_patiently(
+                self._client,
+                request,
+                self._setup.policy,
+                stopping=lambda: self.window.stopped,
+                on_retry=note,
+            )
+        except ClientError as error:
+            self._unanswered = self._unanswered + 1 if error.verdict is Verdict.RETRY and error.status is None else 0
+            if error.verdict is Verdict.STOP_RUN or self._unanswered >= DEAD_AFTER:
+                self._on_fatal(error)
+                raise Stopped from error
+            if self.window.stopped and error.verdict is not Verdict.FAIL_RECORD:
+                raise Stopped from error
+            raise
+        self._unanswered = 0
+        return answer
+
+    def _schema(self, question: Question, rows: list[Row]) -> Any:
+        wanted = None if self._setup.structured_output == "never" else question.schema
+        if self._setup.structured_output == "auto":
+            emptied = any(row["with_schema"] and row["finish"] != Finish.LENGTH.value for row in rows)
+            return None if self._schema_refused or emptied else wanted
+        return wanted
+
+    def _key(self, question: Question, record: Record) -> str:
+        """The digest of the question as wanted; what may vary between attempts is left out."""
+        assert record.image is not None
+        sampling = self._setup.sampling
+        return digest_of(
+            "question",
+            self.step.name,
+            PREAMBLE,
+            question.text,
+            None if self._setup.structured_output == "never" else question.schema,
+            sampling.model,
+            sampling.temperature,
+            sampling.thinking_budget,
+            sampling.media_resolution,
+            dict(sampling.extra_body),
+            record.image.digest,
+            self._setup.recipe,
+            self._setup.generation,
+        )
+
+    def _count(self, reply: Reply) -> None:
+        self.tally.requests += 1
+        self.tally.latency_s += reply.latency_s
+        self.tally.models.add(reply.model)
+        for kind in ("input", "cached", "thought", "output"):
+            self.tally.tokens[kind] += getattr(reply.usage, kind) or 0
+
+
+def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:
+    """The sampling of the next attempt: warmer after each unreadable reply, with more room after a cut one."""
+    cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
+    if not rows:
+        return sampling
+    warmer = max(sampling.temperature, min(1.0, sampling.temperature + TEMPERATURE_STEP * len(rows)))
+    return dataclasses.replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))

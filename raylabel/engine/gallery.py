@@ -1,0 +1,72 @@
+"""The pictures that requests show, fetched when a request has its slot and kept as long as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from raylabel.clients.base import Picture
+from raylabel.errors import ImageError
+from raylabel.images import PictureCache, digest_bytes, picture, read_bytes, recipe
+from raylabel.records import Record
+from raylabel.settings import ImageSettings
+
+IN_MEMORY_BYTES = 64 << 20
+
+
+class Gallery:
+    """Pictures by record, for one actor. Memory is bounded by ``IN_MEMORY_BYTES`` plus what is in flight.
+
+    Files that need no re-encoding are read again by later steps (the system's page cache holds them); re-encoded ones
+    come from a bounded cache on this node's disk.
+    """
+
+    def __init__(self, limits: ImageSettings) -> None:
+        self._limits = limits
+        self._recipe = recipe(limits)
+        self._cache = PictureCache(Path(tempfile.gettempdir()) / "raylabel-pictures", limits.cache_mb << 20)
+        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._kept_bytes = 0
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="pictures")
+
+    async def picture(self, record: Record) -> Picture:
+        """The record's picture.
+
+        Raises:
+            ImageError: the file is gone, or is not the one that was opened when the record was read.
+        """
+        assert record.image is not None
+        key = record.image.digest
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, record)
+        self._keep(key, made)
+        return made
+
+    def _make(self, record: Record) -> Picture:
+        facts = record.image
+        assert facts is not None
+        key = f"{facts.digest}:{self._recipe}"
+        if not facts.passthrough and (cached := self._cache.get(key)) is not None:
+            return Picture(cached, facts.media_type)
+        data = read_bytes(record.image_path)
+        if digest_bytes(data) != facts.digest:
+            raise ImageError(f"{record.image_path}: the file changed during the run; run again")
+        made, media_type = picture(data, facts, self._limits)
+        if not facts.passthrough:
+            self._cache.put(key, made)
+        return Picture(made, media_type)
+
+    def _keep(self, key: str, made: Picture) -> None:
+        if key in self._kept:
+            return
+        self._kept[key] = made
+        self._kept_bytes += len(made.data)
+        while self._kept_bytes > IN_MEMORY_BYTES:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped.data)

@@ -1,0 +1,104 @@
+"""What a person sees while a run goes on: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from raylabel.engine.coordinator import Status, StepReport
+from raylabel.records import Outcome
+
+PLAIN_EVERY_S = 10.0
+
+
+class Progress:
+    """Draws the state of a run. Use as a context manager; call ``show`` a few times a second.
+
+    Args:
+        steps: names, in pipeline order.
+        records: that this run works on.
+    """
+
+    def __init__(
+        self, console: Console, steps: Sequence[str], records: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._steps = steps
+        self._records = records
+        self._clock = clock
+        self._started = clock()
+        self._said = self._started
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, status: Status) -> None:
+        """Draw the state; on no terminal, say it every ten seconds."""
+        if self._live is not None:
+            self._live.update(self._table(status))
+        elif self._clock() - self._said >= PLAIN_EVERY_S:
+            self._said = self._clock()
+            parts = [f"{name} {self._line(status.steps[name])}" for name in self._steps]
+            self._console.print(f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False)
+
+    def _table(self, status: Status) -> Table:
+        table = Table(title="stopping: finishing what is in flight" if status.stopping else None)
+        for column in ("step", "done", "open", "in flight", "requests", "replayed", "requests/s", "tokens", "ETA"):
+            table.add_column(column, justify="left" if column == "step" else "right")
+        for name in self._steps:
+            step = status.steps[name]
+            ended = ended_count(step)
+            table.add_row(
+                name,
+                f"{ended}/{self._records}",
+                str(open_count(step)),
+                str(step.in_flight),
+                str(step.requests),
+                str(step.replayed),
+                f"{step.requests / self._passed_s():.1f}",
+                f"{sum(step.tokens.get(k, 0) for k in ('input', 'output')):,}",
+                self._eta(ended),
+            )
+        return table
+
+    def _line(self, step: StepReport) -> str:
+        ended = ended_count(step)
+        tokens = sum(step.tokens.get(k, 0) for k in ("input", "output"))
+        return (
+            f"{ended}/{self._records} done, {open_count(step)} open, {step.in_flight} in flight, "
+            f"{step.requests / self._passed_s():.1f} requests/s, {tokens:,} tokens, ETA {self._eta(ended)}"
+        )
+
+    def _passed_s(self) -> float:
+        return max(self._clock() - self._started, 1e-3)
+
+    def _eta(self, ended: int) -> str:
+        if ended >= self._records:
+            return "-"
+        if ended == 0:
+            return "?"
+        left_s = self._passed_s() * (self._records - ended) / ended
+        minutes, seconds = divmod(round(left_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def ended_count(step: StepReport) -> int:
+    """Records the step ended for, whatever the outcome."""
+    return sum(step.outcomes.values())
+
+
+def open_count(step: StepReport) -> int:
+    """Records the step ended for without settling."""
+    return sum(n for outcome, n in step.outcomes.items() if Outcome(outcome).is_open)

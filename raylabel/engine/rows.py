@@ -1,0 +1,149 @@
+"""Between a record in the stream and its rows in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raylabel.engine.asking import StepEnd
+from raylabel.pipelines import PIPELINES, upstream_of
+from raylabel.records import (
+    Changes,
+    Outcome,
+    Record,
+    StepOutcome,
+    changes_from_json,
+    changes_to_json,
+    digest_of,
+    image_facts_from_json,
+    image_facts_to_json,
+)
+from raylabel.steps.base import Step
+from raylabel.store.tables import Row, Table
+
+_FIELDS = ("caption", "cleaned_caption", "seeds", "regions", "expressions")
+
+
+def inputs_digest(step: type[Step], record: Record) -> str:
+    """Digest of everything the step reads of the record: a stored row with another one is stale."""
+    image = None if record.image is None else record.image.digest
+    unread: dict[str, Any] = {f: None for f in _FIELDS if f not in (*step.needs, *step.uses)}
+    read = replace(record, **unread)
+    seeds = None if read.seeds is None else [[*s.box.as_tuple(), s.type] for s in read.seeds]
+    changes = Changes(read.caption, read.cleaned_caption, read.regions, read.expressions)
+    return digest_of(image, seeds, changes_to_json(changes))
+
+
+def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, versions: str) -> Row:
+    """The row of a step that ended for a record.
+
+    Args:
+        record: as the step saw it, before its changes.
+        versions: of prompt and reader, as text.
+    """
+    return {
+        "key": record.record_id,
+        "generation": generation,
+        "shard": record.shard,
+        "position": record.position,
+        "outcome": end.outcome.outcome.value,
+        "reason": end.outcome.reason,
+        "attempts": end.outcome.attempts,
+        "raw": end.outcome.raw,
+        "built_on": inputs_digest(step, record),
+        "answers": json.dumps(end.answers),
+        "versions": versions,
+        "changes": json.dumps(changes_to_json(end.changes), ensure_ascii=False),
+        "image": None if record.image is None else json.dumps(image_facts_to_json(record.image)),
+    }
+
+
+def is_same(row: Row, stored: Row | None) -> bool:
+    """Whether a stored row already says this; where a record stands in the input does not matter."""
+    places = ("shard", "position")
+    return stored is not None and all(stored[k] == v for k, v in row.items() if k not in places)
+
+
+def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
+    """An input record without what the selected steps, and those that build on them, are about to make anew."""
+    pipeline = PIPELINES[record.source]
+    redone: list[type[Step]] = []
+    for step in pipeline:
+        if step in selected or any(s in redone for s in upstream_of(step, record.source)):
+            redone.append(step)
+    fields = {f for s in redone for f in s.gives if next(g for g in pipeline if f in g.gives) in redone}
+    labels = {s.label for s in redone}
+    kept = {label: outcome for label, outcome in record.outcomes.items() if label not in labels}
+    cleared: dict[str, Any] = dict.fromkeys(fields)
+    return replace(record, outcomes=kept, **cleared)
+
+
+def is_brought(step: type[Step], record: Record) -> bool:
+    """Whether the record holds what the step gives, or says how the step ended."""
+    return step.label in record.outcomes or all(getattr(record, f) is not None for f in step.gives)
+
+
+def with_stored_image(record: Record, steps: Sequence[type[Step]], tables: Mapping[str, Table]) -> Record:
+    """The record with the facts of its image as the newest of its rows has them, where there is one."""
+    rows = [row for step in steps if (row := tables[step.directory].last(record.record_id)) is not None]
+    facts = [row["image"] for row in sorted(rows, key=lambda row: row["seq"]) if row["image"]]
+    return replace(record, image=image_facts_from_json(json.loads(facts[-1]))) if facts else record
+
+
+def restore(
+    record: Record, steps: Sequence[type[Step]], tables: Mapping[str, Table], generations: Mapping[str, int]
+) -> tuple[Record, list[str]]:
+    """The record with what the store holds of these steps, applied in pipeline order.
+
+    Returns:
+        The record, and the labels of steps whose stored result is stale: it was built on something that is no longer
+        so, and is left out.
+    """
+    stale = []
+    for step in steps:
+        row = tables[step.directory].last(record.record_id)
+        if row is None or row["generation"] != generations.get(step.directory, 0):
+            continue
+        if row["built_on"] != inputs_digest(step, record):
+            stale.append(step.label)
+            continue
+        record = record.apply(step.label, *_end_of(row))
+    return record, stale
+
+
+def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
+    outcome = StepOutcome(Outcome(row["outcome"]), row["reason"] or "", row["attempts"] or 0, row["raw"] or "")
+    return outcome, changes_from_json(json.loads(row["changes"]))
+
+
+def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]]) -> StepOutcome | str | None:
+    """Why a step cannot run for a record.
+
+    Returns:
+        None: it can. A label: that earlier step is open, nothing is noted for this one. An outcome: that is how this
+        step ends (skipped: an earlier step settled without giving what it needs; failed: nobody ever gave it).
+    """
+    pipeline = PIPELINES[record.source]
+    earlier = pipeline[: pipeline.index(step)]
+    for field in (*step.needs, *step.uses):
+        givers = [s for s in earlier if field in s.gives]
+        if not givers:
+            continue
+        giver = givers[-1]
+        ended = record.outcomes.get(giver.label)
+        optional = field in step.uses
+        if ended is not None and ended.outcome.is_open and (not optional or giver in selected):
+            return giver.label
+        if getattr(record, field) is not None or optional:
+            continue
+        if ended is not None:
+            return StepOutcome(Outcome.SKIPPED, f"no {field}: {giver.label} is {ended.outcome.value}")
+        if giver in selected:
+            return giver.label
+        return StepOutcome(Outcome.FAILED, f"no {field}: run step {giver.name} first")
+    missing = [f for f in step.needs if getattr(record, f) is None]
+    if missing:
+        return StepOutcome(Outcome.FAILED, f"the input has no {missing[0]}")
+    return None

@@ -1,0 +1,376 @@
+"""A run from settings to exit code: the driver's part."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+from rich.console import Console
+
+from raylabel import __version__
+from raylabel.clients.endpoints import convention_for, resolve_key, retry_policy, sampling_for
+from raylabel.engine.asking import AskSetup
+from raylabel.engine.coordinator import Coordinator, Fatal, Status
+from raylabel.engine.delivery import Counts, deliver
+from raylabel.engine.merging import Merger
+from raylabel.engine.plan import shard_size
+from raylabel.engine.progress import Progress
+from raylabel.engine.session import ray_session
+from raylabel.engine.shutdown import StopSignals
+from raylabel.engine.spec import Driver, RunSpec, StepPlan
+from raylabel.engine.stream import Stream
+from raylabel.engine.summary import print_summary, summary_json
+from raylabel.errors import ConfigError, StoreError
+from raylabel.images import recipe
+from raylabel.pipelines import PIPELINES, steps_of, upstream_of
+from raylabel.prompts import Prompt
+from raylabel.records import JsonObject, digest_of
+from raylabel.settings import ReferringPipeline, Settings, StepSettings, redacted
+from raylabel.sources import Shard, scan, source_for
+from raylabel.steps.base import Step, StepSetup
+from raylabel.store.folders import Folder
+from raylabel.store.generations import finish_generations, open_generations
+from raylabel.store.lease import Lease
+from raylabel.store.results import Results
+
+POLL_S = 0.25
+STEPS_FILE = "steps.json"
+
+SETTLED, BROKE, OPEN, INTERRUPTED = 0, 1, 3, 130
+
+
+def run(settings: Settings, limit: int | None = None, console: Console | None = None) -> int:
+    """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
+
+    Args:
+        settings: checked.
+        limit: work on the first records of the input only (a pilot).
+        console: where progress and summary go; standard output by default.
+
+    Returns:
+        The exit code: 0 all settled; 3 finished with open records; 1 broke, or too many open records; 2 the endpoint
+        turned the run away; 130 interrupted.
+
+    Raises:
+        ConfigError, InputError: the user can mend it; nothing was asked.
+        ServerError, StoreError: the run cannot go on.
+    """
+    return _Run(settings, limit, console or Console()).go()
+
+
+class _Run:
+    def __init__(self, settings: Settings, limit: int | None, console: Console) -> None:
+        self._settings = settings
+        self._limit = limit
+        self._console = console
+        self._started = time.time()
+        self._results = Results(Folder(_absolute(settings.results_dir)))
+        self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
+        self._lost = threading.Event()
+
+    def go(self) -> int:
+        lease = Lease(self._results, on_lost=self._lost.set)
+        lease.acquire(self._say)
+        try:
+            return self._go()
+        finally:
+            lease.release()
+
+    def _go(self) -> int:
+        spec = self._spec()
+        shards = self._scan(spec)
+        digests = self._shard_digests(spec, shards)
+        table = self._results.shards()
+        table.refresh()
+        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
+        status, fatal, stopped = None, None, False
+        if todo:
+            before = sum(s.count for s in shards if s.number in settled)
+            status, fatal, stopped = self._stream(spec, todo, dict(enumerate(digests)), before)
+        if stopped and fatal is None:
+            self._say("stopped; what was answered is stored. The same command continues.")
+            return INTERRUPTED
+        if fatal is not None and fatal.exit_code != BROKE:
+            self._say(f"raylabel: {fatal.message}")
+            return fatal.exit_code
+        counts = deliver(spec, shards, self._output_format())
+        self._check_sum(shards, counts)
+        if fatal is None and self._limit is None:
+            finish_generations(self._results, [s.directory for s in self._steps])
+        code = self._exit_code(counts, fatal)
+        self._write_manifest(spec, counts, status, code)
+        print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
+        if fatal is not None:
+            self._say(f"raylabel: {fatal.message}")
+        elif code == BROKE:
+            rate = self._settings.limits.max_failure_rate
+            self._say(f"raylabel: limits.max_failure_rate: {counts.open} of {counts.lines} are open, over {rate:.0%}")
+        return code
+
+    # --- before ----------------------------------------------------------------------------------------------------
+
+    def _spec(self) -> RunSpec:
+        settings, pipeline = self._settings, PIPELINES[self._settings.autolabel_type]
+        vlm = settings.pipeline.vlm
+        key = resolve_key(vlm, os.environ)
+        if vlm.backend == "gemini":
+            vlm = dataclasses.replace(vlm, gemini=dataclasses.replace(vlm.gemini, api_key=key or ""))
+        elif vlm.backend == "openai":
+            vlm = dataclasses.replace(vlm, openai=dataclasses.replace(vlm.openai, api_key=key or "", api_key_env=""))
+        source = source_for(settings, settings.pipeline.workflow.steps, self._results.root.location)
+        directories = [s.directory for s in self._steps]
+        opened = open_generations(self._results, directories, force=settings.pipeline.workflow.force_reprocess)
+        others = [s.directory for s in pipeline if s.directory not in opened]
+        generations = opened | open_generations(self._results, others, force=False)
+        return RunSpec(
+            run=uuid.uuid4().hex,
+            pipeline=settings.autolabel_type,
+            results=self._results,
+            source=source,
+            vlm=vlm,
+            image=settings.image,
+            selected=tuple(self._step_plan(step, generations[step.directory]) for step in self._steps),
+            generations=generations,
+            driver=Driver.here(),
+            limit=self._limit,
+        )
+
+    def _step_plan(self, step: type[Step], generation: int) -> StepPlan:
+        settings = self._settings
+        own: StepSettings = getattr(settings.steps, step.name)
+        vlm = settings.pipeline.vlm
+        return StepPlan(
+            step=step,
+            setup=StepSetup(
+                prompt=_prompt(step, own),
+                convention=convention_for(vlm),
+                items_per_request=settings.limits.items_per_request,
+                adjust=settings.double_check.adjust,
+                keep_rejected=settings.double_check.keep_rejected,
+            ),
+            ask=AskSetup(
+                sampling=sampling_for(settings, step.name),
+                policy=retry_policy(settings),
+                recipe=recipe(settings.image),
+                generation=generation,
+                readings=settings.limits.readings,
+                structured_output=vlm.structured_output,
+                endpoint=_endpoint(vlm),
+            ),
+            max_workers=own.workers or settings.pipeline.workflow.max_workers,
+        )
+
+    def _scan(self, spec: RunSpec) -> list[Shard]:
+        work_dir = self._results.checkpoints / "input"
+        workers = max(plan.max_workers for plan in spec.selected)
+        probe = scan(spec.source, 4096, work_dir.location, with_stamps=False)
+        records = sum(shard.count for shard in probe)
+        return list(scan(spec.source, shard_size(records, workers), work_dir.location))
+
+    def _in_limit(self, shard: Shard) -> bool:
+        return self._limit is None or shard.first_position < self._limit
+
+    def _shard_digests(self, spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
+        """A key per shard for the table of settled ones: its lines and images, and all that decides about labels.
+
+        Steps that were not selected count with the specification of the run that last made them.
+        """
+        state = self._results.read_json(self._results.checkpoints, STEPS_FILE) or {}
+        state |= {plan.step.directory: _step_digest(plan) for plan in spec.selected}
+        self._results.write_json(self._results.checkpoints, STEPS_FILE, state)
+        relevant: set[type[Step]] = set()
+        for step in reversed(PIPELINES[spec.pipeline]):
+            if step in self._steps or step in relevant:
+                relevant |= {step, *upstream_of(step, spec.pipeline)}
+        specification = digest_of(
+            [s.name for s in self._steps],
+            {s.directory: state.get(s.directory) for s in relevant},
+            {s.directory: spec.generations[s.directory] for s in relevant},
+        )
+        return [digest_of("shard", shard.digest, specification) for shard in shards]
+
+    # --- during ----------------------------------------------------------------------------------------------------
+
+    def _stream(
+        self, spec: RunSpec, todo: Sequence[Shard], digests: dict[int, str], settled_before: int
+    ) -> tuple[Status, Fatal | None, bool]:
+        """Run the plan over the shards; returns the last status, why it had to stop, and whether it was stopped."""
+        settings = self._settings
+        table = self._results.shards()
+        records = sum(self._taken(s) for s in todo)
+        whole = {s.number: s for s in todo if self._taken(s) == s.count}
+        came: dict[int, int] = {}
+
+        def on_shard(number: int, count: int, settled: int) -> None:
+            came[number] = settled
+
+        with ExitStack() as stack:
+            nodes = stack.enter_context(ray_session(settings.ray))
+            # The coordinator stays with the driver's node and dies with it.
+            coordinator = (
+                ray.remote(Coordinator)
+                .options(num_cpus=0)
+                .remote(
+                    {plan.step.name: plan.max_workers for plan in spec.selected},
+                    settings.limits.max_in_flight,
+                    settings.limits.max_failure_rate,
+                    settled_before,
+                )
+            )
+            signals = stack.enter_context(StopSignals(self._console))
+            stack.enter_context(Merger(self._tables(spec)))
+            progress = stack.enter_context(Progress(self._console, [s.name for s in self._steps], records))
+            stream = Stream(spec, todo, coordinator, nodes, settings.ray.actors, on_shard)
+            stream.start()
+            stopped = False
+            while True:
+                ended = stream.is_done()
+                status: Status = ray.get(coordinator.driver_beat.remote())
+                progress.show(status)
+                self._note_settled(table, whole, came, digests)
+                if self._lost.is_set():
+                    raise StoreError(f"another run took over {self._results.root.location}; this one ends")
+                if ended:
+                    break
+                if signals.asked and not status.stopping:
+                    ray.get(coordinator.stop.remote())
+                if status.stopping and status.in_flight == 0 and status.unwritten == 0 and stopped:
+                    break
+                # One more round after the first quiet one: a report may be a beat old.
+                stopped = status.stopping and status.in_flight == 0 and status.unwritten == 0
+                signals.wait(POLL_S)
+            stopped = status.stopping
+        self._note_settled(table, whole, came, digests)
+        return status, status.fatal, stopped
+
+    def _taken(self, shard: Shard) -> int:
+        """Records of a shard that the limit lets through (unusable lines among them)."""
+        if self._limit is None:
+            return shard.count
+        return max(0, min(shard.count, self._limit - shard.first_position))
+
+    def _note_settled(self, table: Any, whole: dict[int, Shard], came: dict[int, int], digests: dict[int, str]) -> None:
+        done = []
+        for number in list(came):
+            settled = came.pop(number)
+            if number in whole and settled == whole[number].count:
+                done.append({"key": digests[number], "counts": str(settled)})
+        table.append(done)
+
+    def _tables(self, spec: RunSpec) -> list[tuple[Any, bool]]:
+        directories = [plan.step.directory for plan in spec.selected]
+        return [
+            *((self._results.answers(d), False) for d in directories),
+            *((self._results.rows(d), True) for d in directories),
+            (self._results.images(), True),
+            (self._results.shards(), True),
+        ]
+
+    # --- after -----------------------------------------------------------------------------------------------------
+
+    def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
+        lines = sum(s.count for s in shards)
+        if counts.lines + counts.not_reached != lines:
+            raise StoreError(
+                f"{lines} input lines, but {counts.lines + counts.not_reached} are accounted for: this is a defect of "
+                "raylabel; the stored answers are intact"
+            )
+
+    def _exit_code(self, counts: Counts, fatal: Fatal | None) -> int:
+        if fatal is not None:
+            return fatal.exit_code
+        if counts.open > self._settings.limits.max_failure_rate * counts.lines:
+            return BROKE
+        return OPEN if counts.open else SETTLED
+
+    def _output_format(self) -> str:
+        block = self._settings.pipeline
+        return block.workflow.output_format if isinstance(block, ReferringPipeline) else "jsonl"
+
+    def _write_manifest(self, spec: RunSpec, counts: Counts, status: Status | None, code: int) -> None:
+        manifest: JsonObject = {
+            "run": spec.run,
+            "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self._started, 1),
+            "exit_code": code,
+            "limit": self._limit,
+            "counts": counts.to_json(),
+            "requests": summary_json(status),
+            "nodes": list(status.nodes) if status else [],
+            "generations": spec.generations,
+            "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
+            "boxes": dataclasses.asdict(spec.selected[0].setup.convention),
+            "versions": {
+                "raylabel": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("ray", "pyarrow", "pillow", "openai", "google-genai")},
+            },
+            "configuration": redacted(self._settings),
+        }
+        self._results.write_json(self._results.root, "run.json", manifest)
+
+    def _say(self, text: str) -> None:
+        if text.startswith("raylabel: "):
+            print(text, file=sys.stderr)
+        else:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _absolute(location: str) -> str:
+    """Actors run in other working directories."""
+    return location if "://" in location else str(Path(location).expanduser().absolute())
+
+
+def _prompt(step: type[Step], own: StepSettings) -> Prompt:
+    where = f"steps.{step.name}.prompt"
+    if own.prompt:
+        return step.prompt.replaced(own.prompt, where)
+    if own.prompt_file:
+        try:
+            text = Path(own.prompt_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
+        return step.prompt.replaced(text, f"{where}_file")
+    return step.prompt
+
+
+def _endpoint(vlm: Any) -> str:
+    if vlm.backend == "gemini":
+        return urlsplit(vlm.gemini.base_url).netloc or "generativelanguage.googleapis.com"
+    if vlm.backend == "openai":
+        return urlsplit(vlm.openai.base_url).netloc or "api.openai.com"
+    return "scripted"
+
+
+def _step_digest(plan: StepPlan) -> str:
+    """Of everything a step's result depends on besides the record, the image and earlier steps."""
+    sampling = dataclasses.asdict(plan.ask.sampling)
+    wanted = {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")}
+    setup = plan.setup
+    return digest_of(
+        plan.step.name,
+        plan.step.version,
+        setup.prompt.text,
+        setup.prompt.schema(),
+        dataclasses.asdict(setup.convention),
+        setup.items_per_request,
+        setup.adjust,
+        setup.keep_rejected,
+        wanted,
+        plan.ask.structured_output == "never",
+        plan.ask.recipe,
+    )

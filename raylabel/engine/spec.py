@@ -1,0 +1,85 @@
+"""What is sent to the processes of a run: plain, picklable, built once by the driver."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from raylabel.engine.asking import AskSetup
+from raylabel.settings import ImageSettings, VlmSettings
+from raylabel.sources import SourceSpec
+from raylabel.steps.base import Step, StepSetup
+from raylabel.store.results import Results
+
+BLOCK_SCHEMA = pa.schema(
+    [
+        pa.field("record", pa.string()),  # JSON of records.record_to_json
+        pa.field("image_error", pa.string()),  # why the image cannot be used, or null
+        pa.field("pending", pa.bool_()),  # the run stopped before the record went through
+    ]
+)
+"""A block between the stages: one row a record, nested values as JSON (native nesting changes types on the way)."""
+
+END_SCHEMA = pa.schema([pa.field("shard", pa.int64()), pa.field("settled", pa.bool_())])
+"""What the last stage hands to the driver: it holds shard states, never records."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Who started the run; actors on the same machine see at once when it dies."""
+
+    host: str
+    pid: int
+
+    @staticmethod
+    def here() -> Driver:
+        return Driver(socket.gethostname(), os.getpid())
+
+    def is_dead(self) -> bool:
+        """True if it can be seen from here that the process is gone."""
+        if socket.gethostname() != self.host:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One selected step: the class, and everything the run decided about it."""
+
+    step: type[Step]
+    setup: StepSetup
+    ask: AskSetup
+    max_workers: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, as its processes need it.
+
+    Args:
+        run: unique name of the run.
+        vlm: with the key filled in; never written anywhere.
+        selected: the steps of this run, in pipeline order.
+        generations: of all steps of the pipeline, by step directory.
+        limit: records of the input to work on, or None.
+    """
+
+    run: str
+    pipeline: str
+    results: Results
+    source: SourceSpec
+    vlm: VlmSettings
+    image: ImageSettings
+    selected: tuple[StepPlan, ...]
+    generations: dict[str, int]
+    driver: Driver
+    limit: int | None

@@ -1,0 +1,108 @@
+"""One streaming Ray Data plan: read, then level after level, then shard states to the driver."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+
+from raylabel.engine.actors import LevelActor
+from raylabel.engine.plan import pool_shape
+from raylabel.engine.reading import read_block
+from raylabel.engine.spec import RunSpec
+from raylabel.pipelines import levels
+from raylabel.sources import Shard
+
+
+class Stream:
+    """The plan at work in a thread of its own; the main thread stays free for signals and the display.
+
+    Args:
+        shards: those that are not settled yet.
+        actors: wanted per level, or 0 for one a node.
+        on_shard: told, from that thread, the number of a shard that came through, its records, and how many of them
+            are settled.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        shards: Sequence[Shard],
+        coordinator: Any,
+        nodes: int,
+        actors: int,
+        on_shard: Callable[[int, int, int], None],
+    ) -> None:
+        self._on_shard = on_shard
+        self._error: BaseException | None = None
+        self._dataset = _dataset(spec, shards, coordinator, nodes, actors)
+        self._thread = threading.Thread(target=self._consume, name="stream", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def is_done(self) -> bool:
+        """Everything came through, or the plan broke.
+
+        Raises:
+            Exception: what broke it.
+        """
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def _consume(self) -> None:
+        try:
+            for block in self._dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                counts: dict[int, list[int]] = {}
+                for shard, settled in zip(*(block.column(c).to_pylist() for c in ("shard", "settled")), strict=True):
+                    count = counts.setdefault(shard, [0, 0])
+                    count[0] += 1
+                    count[1] += settled
+                for shard, (records, done) in counts.items():
+                    self._on_shard(shard, records, done)
+        except BaseException as error:  # handed to the main thread, which decides
+            self._error = error
+
+
+def _dataset(spec: RunSpec, shards: Sequence[Shard], coordinator: Any, nodes: int, actors: int) -> ray.data.Dataset:
+    """Blocks are shards: one block, one task a stage. Text only; pictures stay out of the object store."""
+    size = max(shard.count for shard in shards)
+    dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(
+        read_block,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_kwargs={"spec": spec, "shards": ray.put(list(shards))},
+    )
+    steps = [plan.step for plan in spec.selected]
+    layout = levels(steps, spec.pipeline)
+    for level in layout:
+        numbers = tuple(steps.index(step) for step in level)
+        in_flight = max(spec.selected[n].max_workers for n in numbers)
+        shape = pool_shape(in_flight, size, nodes, actors)
+        dataset = dataset.map_batches(
+            LevelActor,
+            fn_constructor_kwargs={
+                "spec": spec,
+                "steps": numbers,
+                "last": level is layout[-1],
+                "coordinator": coordinator,
+            },
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=0.01,
+            compute=ActorPoolStrategy(
+                size=shape.actors,
+                max_concurrent_calls_per_actor=shape.calls,
+                max_tasks_in_flight_per_actor=shape.calls + max(1, shape.calls // 4),
+                enable_true_multi_threading=True,
+            ),
+        )
+    return dataset
