@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+from urllib.parse import quote
 
-from raylabel.images import files
+from pyarrow import fs
 
 _COPY_BYTES = 8 << 20
 
@@ -53,12 +54,12 @@ class WholeFile:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._place = path if isinstance(path, Path) else files.locate(path)
+        self._uri = str(path) if "://" in str(path) else ""
+        self._path = Path(path)
 
     def __enter__(self) -> WholeFile:
-        folder = self._place.parent if isinstance(self._place, Path) else Path(tempfile.gettempdir())
-        if isinstance(self._place, Path):
-            folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.gettempdir()) if self._uri else self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
         # Not the final name with something added: a long one would not fit.
         self._made = folder / f".unfinished-{uuid.uuid4().hex}"
         self._stream: IO[bytes] = self._made.open("xb")
@@ -82,13 +83,13 @@ class WholeFile:
             self._made.unlink(missing_ok=True)
 
     def _publish(self) -> None:
-        if not isinstance(self._place, Path):
-            file_system, inside = self._place
+        if self._uri:
+            file_system, inside = fs.FileSystem.from_uri(quote(self._uri, safe=":/?&=%@+,;~"))
             with self._made.open("rb") as made, file_system.open_output_stream(inside) as out:
                 shutil.copyfileobj(made, out, _COPY_BYTES)
             return
-        self._made.replace(self._place)
-        folder = os.open(self._place.parent, os.O_RDONLY)
+        self._made.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

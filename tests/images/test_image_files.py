@@ -1,0 +1,89 @@
+"""Paths and URIs, found and not found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from raylabel.errors import ImageError
+from raylabel.images import files, read_bytes, stamp
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A folder of an object store: pyarrow's own in-memory file system, kept alive by the door's cache."""
+    file_system, _ = files._file_system("mock://bucket")
+    file_system.create_dir("a b")
+    for name in ("a b/ä#1.jpg", "plain.jpg"):
+        with file_system.open_output_stream(name) as out:
+            out.write(b"12345")
+    return "mock://bucket"
+
+
+@pytest.mark.parametrize("name", ["a b/ä.jpg", "a/../b.jpg", "x%20y.jpg", "#1?.jpg"])
+def test_a_local_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"12345")
+    assert read_bytes(str(path)) == b"12345"
+    assert stamp(str(path)) == f"5:{path.stat().st_mtime_ns}"
+
+
+def test_a_file_uri_is_a_local_path(tmp_path: Path) -> None:
+    (tmp_path / "a b.jpg").write_bytes(b"12345")
+    assert read_bytes(f"file://{tmp_path}/a%20b.jpg") == b"12345"
+    assert stamp((tmp_path / "a b.jpg").as_uri()) == stamp(str(tmp_path / "a b.jpg"))
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "a b/ä#1.jpg", "a%20b/%C3%A4%231.jpg"])
+def test_an_object_store_is_read_through_its_uri(bucket: str, name: str) -> None:
+    assert read_bytes(f"{bucket}/{name}") == b"12345"
+    found = stamp(f"{bucket}/{name}")
+    assert found is not None
+    assert found.startswith("5:")
+
+
+def test_what_cannot_be_read_names_the_path_and_the_reason(tmp_path: Path, bucket: str) -> None:
+    for path, reason in [
+        (f"{tmp_path}/none.jpg", "no such file"),
+        (str(tmp_path), "a folder, expected a file"),
+        (f"{tmp_path}/a\0b.jpg", "cannot be read"),
+        (f"{bucket}/none.jpg", "no such file"),
+        ("nosuchstore://bucket/a.jpg", "cannot be read"),
+    ]:
+        with pytest.raises(ImageError, match=reason) as caught:
+            read_bytes(path)
+        assert path in str(caught.value)
+        assert stamp(path) is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"1")
+    path.chmod(0)
+    with pytest.raises(ImageError, match="no permission"):
+        read_bytes(str(path))
+
+
+def test_another_size_or_time_is_another_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"1")
+    before = stamp(str(path))
+    os.utime(path, ns=(5, 5))
+    assert stamp(str(path)) == "1:5" != before
+
+
+def test_many_stamps_come_in_order(tmp_path: Path, bucket: str) -> None:
+    paths = []
+    for n in range(150):
+        path = tmp_path / f"{n}.bin"
+        if n % 3:
+            path.write_bytes(bytes(n))
+        paths.append(str(path))
+    assert files.stamps(paths) == [stamp(p) for p in paths]
+    mixed = [f"{bucket}/plain.jpg", *paths[:5], f"{bucket}/none.jpg"]
+    assert files.stamps(mixed) == [stamp(p) for p in mixed]
