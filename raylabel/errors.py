@@ -97,6 +97,8 @@ class ClientError(RaylabelError):
         self.retry_after_s = retry_after_s
         self.status = status
         self.schema_rejected = schema_rejected
+        self.tries = 1
+        """How often the request was sent before this error was let through; set by the retry loop."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (

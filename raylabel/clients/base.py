@@ -68,7 +68,8 @@ class Finish(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request; None where the server does not say. ``input`` includes ``cached``."""
+    """Tokens of one request; None where the server does not say. ``input`` includes ``cached``, ``output`` does not
+    include ``thought``."""
 
     input: int | None = None
     cached: int | None = None

@@ -69,7 +69,7 @@ async def ask_patiently(
         The reply and the number of tries it took.
 
     Raises:
-        ClientError: the last one: its verdict allows no other try, the tries are used up, or the run is stopping.
+        ClientError: the last one, its ``tries`` set: its verdict allows no other try, the tries are used up, or the run is stopping.
     """
     tries = 0
     while True:
@@ -77,6 +77,7 @@ async def ask_patiently(
         try:
             return await client.ask(request), tries
         except ClientError as error:
+            error.tries = tries
             if error.verdict not in (Verdict.RETRY, Verdict.SLOW_DOWN) or tries >= policy.attempts or stopping():
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())

@@ -132,7 +132,8 @@ class Asker:
                 worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
-                return StepEnd(StepOutcome(Outcome.FAILED, str(worst), attempts + 1), answers=tuple(used))
+                attempts += worst.tries if isinstance(worst, ClientError) else 0
+                return StepEnd(StepOutcome(Outcome.FAILED, str(worst), attempts), answers=tuple(used))
             for answered, uids, tries, text in (s for s in settled if not isinstance(s, BaseException)):
                 answers.append(answered)
                 used.extend(uids)
