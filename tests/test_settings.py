@@ -13,6 +13,7 @@ import yaml
 from hypothesis import strategies as st
 
 from raylabel.errors import ConfigError
+from raylabel.pipelines import PIPELINES
 from raylabel.settings import STEP_NAMES, Settings, redacted, resolve_steps
 from raylabel.specification import default_specification, load_settings
 from raylabel.specification.keys import Key, paths
@@ -134,6 +135,10 @@ def test_numbers_lists_and_blocks_on_the_command_line(data):
 def test_steps_are_named_by_number_or_name(pipeline, steps, names):
     assert resolve_steps(pipeline, steps) == names
     assert resolve_steps(pipeline, names) == names
+
+
+def test_the_specification_knows_the_steps_of_the_pipelines():
+    assert {name: tuple(s.name for s in steps) for name, steps in PIPELINES.items()} == STEP_NAMES
 
 
 @pytest.mark.parametrize("spelling", ["LOW", "MEDIA_RESOLUTION_LOW"])
