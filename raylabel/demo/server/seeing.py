@@ -134,7 +134,8 @@ def _tell_texture(brightness: Pixels, mask: Mask) -> str:
     dark, light = (float(np.percentile(brightness[inside], percent)) for percent in (4, 96))
     if dark > 0.84 * light:
         return "solid"
-    down, across = np.gradient(brightness.astype(np.float32))
+    slopes: list[npt.NDArray[np.float32]] = list(np.gradient(brightness.astype(np.float32)))
+    down, across = slopes
     xx, yy, xy = (float((a * b)[inside].sum()) for a, b in ((across, across), (down, down), (across, down)))
     coherence = math.hypot(xx - yy, 2 * xy) / max(xx + yy, 1e-9)
     return "striped" if coherence > 0.55 else "dotted"

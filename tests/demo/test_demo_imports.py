@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import raylabel.demo.server
+
+FOLDER = Path(raylabel.demo.server.__file__).parent
+
+
+def test_a_running_server_has_loaded_nothing_of_raylabel_but_its_own_folder():
+    code = "import sys, json, raylabel.demo.server.__main__; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = {name for name in json.loads(out) if name.split(".")[0] == "raylabel"}
+    inside = {name for name in loaded if name.startswith("raylabel.demo.server")}
+    assert loaded - inside == {"raylabel", "raylabel.demo"}
+    assert len(inside) > 8
+
+
+def test_the_packages_above_the_server_hold_a_docstring_and_a_version_only():
+    for package in (FOLDER.parent, FOLDER.parent.parent):
+        body = ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body
+        assert all(isinstance(node, (ast.Expr, ast.Assign)) for node in body)
+
+
+def test_no_file_of_the_server_imports_from_outside_its_folder():
+    for file in FOLDER.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                names = [node.module or ""]
+            for name in names:
+                assert not name.startswith("raylabel") or name.startswith("raylabel.demo.server"), (file, name)
+
+
+def test_no_file_of_the_server_reaches_for_files_except_the_journal_and_the_ready_file():
+    opened = []
+    for file in FOLDER.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                if name == "open" or name.endswith(
+                    (".open", ".read_text", ".read_bytes", ".write_text", "import_module")
+                ):
+                    opened.append((file.name, name))
+    assert sorted(opened) == [
+        ("__main__.py", "partial.write_text"),
+        ("ledger.py", "journal.open"),
+        ("seeing.py", "Image.open"),
+    ]
