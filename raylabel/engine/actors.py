@@ -98,6 +98,7 @@ class LevelActor:
     async def _block(self, block: pa.Table) -> pa.Table:
         await self._refresh()
         rows = await asyncio.gather(*(self._record(row) for row in block.to_pylist()))
+        await self._tell()  # Ray ends the actor with its last block: what it did is known before
         return pa.Table.from_pylist(rows, schema=END_SCHEMA if self._last else BLOCK_SCHEMA)
 
     async def _refresh(self) -> None:
@@ -206,19 +207,24 @@ class LevelActor:
         loop = asyncio.get_running_loop()
         heard = loop.time()
         while True:
+            if await self._tell():
+                heard = loop.time()
             if self._spec.driver.is_dead() or loop.time() - heard > SILENT_COORDINATOR_S:
                 self._stop(None)
-            try:
-                answer = asyncio.wrap_future(_future(self._coordinator.beat.remote(self._report())))
-                directive: Directive = await asyncio.wait_for(answer, SILENT_COORDINATOR_S)
-                heard = loop.time()
-                for step, slots in directive.slots.items():
-                    self._askers[step].window.resize(slots)
-                if directive.stop:
-                    self._stop(None)
-            except (ray.exceptions.RayError, TimeoutError, asyncio.TimeoutError):
-                pass
             await asyncio.sleep(BEAT_S)
+
+    async def _tell(self) -> bool:
+        """Report once and do as told; False if the coordinator does not answer."""
+        try:
+            answer = asyncio.wrap_future(_future(self._coordinator.beat.remote(self._report())))
+            directive: Directive = await asyncio.wait_for(answer, SILENT_COORDINATOR_S)
+        except (ray.exceptions.RayError, TimeoutError, asyncio.TimeoutError):
+            return False
+        for step, slots in directive.slots.items():
+            self._askers[step].window.resize(slots)
+        if directive.stop:
+            self._stop(None)
+        return True
 
     def _report(self) -> Report:
         steps = {}

@@ -64,7 +64,8 @@ def _start(settings: RaySettings) -> None:
                 **quiet,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ServerError(f"Ray does not start on this machine: {error} {said()}") from error
+            told = " ".join(f"{error} {said()}".split())
+            raise ServerError(f"Ray does not start on this machine: {told[:400]}") from error
 
 
 @contextmanager
