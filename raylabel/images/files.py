@@ -38,10 +38,10 @@ def join(root: str, path: str) -> str:
     >>> join("s3://bucket/images/", "a/b.jpg"), join("/d", "/e/b.jpg"), join("", "b.jpg")
     ('s3://bucket/images/a/b.jpg', '/e/b.jpg', 'b.jpg')
     """
-    if not root or is_uri(path) or Path(path).is_absolute():
+    # No Path here: it would rewrite the path ("./a//b.jpg"), and it interns every name of a million for good.
+    if not root or path.startswith("/") or is_uri(path):
         return path
-    # os.path.join, not Path: the path stays as written ("./a//b.jpg"), only the root is put before it.
-    return f"{root.rstrip('/')}/{path}" if is_uri(root) else os.path.join(root, path)  # noqa: PTH118
+    return f"{root.rstrip('/')}/{path}"
 
 
 def locate(path: str) -> tuple[Any, str] | Path:
@@ -111,9 +111,9 @@ def stamp(path: str) -> str | None:
         None where there is no such file, or it cannot be looked up.
     """
     try:
-        place = locate(path)
-        if isinstance(place, Path):
-            status = place.stat()
+        place = locate(path) if is_uri(path) else path
+        if isinstance(place, (str, Path)):
+            status = os.stat(place)  # noqa: PTH116
             return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"
         file_system, inside = place
         info = file_system.get_file_info(inside)

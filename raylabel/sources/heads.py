@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePath
 from typing import Any
 
 from raylabel.errors import InputError
 from raylabel.images import files
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
+from raylabel.sources.kitti import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
 
@@ -93,7 +95,7 @@ def read_head(source: SourceSpec, line: Line) -> Head:
 
 def _kitti_head(source: SourceSpec, fields: JsonObject) -> Head:
     path, label = str(fields["image"]), fields["label"]
-    image_id = PurePosixPath(path).with_suffix("").as_posix()
+    image_id = without_suffix(path)
     return Head(
         identity=record_id(image_id, path, None, 0),
         kept_id=False,
@@ -117,7 +119,7 @@ def _is_resolved(source: SourceSpec, path: str) -> bool:
 def _image_id(fields: JsonObject, path: str) -> str:
     value = fields.get("image_id")
     if value is None or value == "":
-        return PurePosixPath(path).stem or path
+        return posixpath.splitext(posixpath.basename(path))[0] or path
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InputError(_expected("image_id", "a string or a number", fields))
     return str(value)

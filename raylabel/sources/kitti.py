@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from raylabel.errors import InputError
 from raylabel.images import files
@@ -37,14 +37,14 @@ def write_listing(source: SourceSpec, work_dir: Path) -> Path:
     walk = images_in(Path(source.path))
     with unfinished.open("w", encoding="ascii", newline="\n") as out:
         while batch := list(islice(walk, _BATCH)):
-            found = _existing(source.label_dir, [PurePosixPath(i).with_suffix(".txt").as_posix() for i in batch])
+            found = _existing(source.label_dir, [without_suffix(i) + ".txt" for i in batch])
             nested = [n for n, image in enumerate(batch) if found[n] is None and "/" in image]
-            flat = _existing(source.label_dir, [PurePosixPath(batch[n]).stem + ".txt" for n in nested])
+            flat = _existing(source.label_dir, [_stem(batch[n]) + ".txt" for n in nested])
             for n, label in zip(nested, flat, strict=True):
                 if label is not None:
                     if shared_stems is None:
                         shared_stems = _shared_stems(Path(source.path))
-                    if key_of(PurePosixPath(batch[n]).stem) not in shared_stems:
+                    if key_of(_stem(batch[n])) not in shared_stems:
                         found[n] = label
             images += len(batch)
             labels += sum(label is not None for label in found)
@@ -56,7 +56,7 @@ def write_listing(source: SourceSpec, work_dir: Path) -> Path:
         unfinished.unlink()
         if not images:
             raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}")
-        wanted = files.join(source.label_dir, PurePosixPath(example).with_suffix(".txt").as_posix())
+        wanted = files.join(source.label_dir, without_suffix(example) + ".txt")
         raise InputError(
             f"{source.setting.rsplit('.', 1)[0]}.kitti_label_dir: none of the {images} images in {source.path} has a "
             f"label file in {source.label_dir}; {_shown(example)} needs {_shown(wanted)}"
@@ -121,8 +121,17 @@ def _existing(folder: str, names: list[str]) -> list[str | None]:
 def _shared_stems(folder: Path) -> set[int]:
     """Keys of the stems that more than one image has."""
     seen = SeenKeys()
-    keys = (key_of(PurePosixPath(image).stem) for image in images_in(folder))
+    keys = (key_of(_stem(image)) for image in images_in(folder))
     return {key for key in keys if seen.add(key)}
+
+
+def without_suffix(image: str) -> str:
+    """An image's path in its folder without ``.jpg``, ``.jpeg`` or ``.png``; it has one."""
+    return image[: image.rindex(".")]
+
+
+def _stem(image: str) -> str:
+    return without_suffix(image).rpartition("/")[2]
 
 
 def _shown(path: str) -> str:

@@ -19,7 +19,7 @@ class SeenKeys:
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))
+        self._table = array("Q", [0]) * 1024
         self._used = 0
         self._repeats: dict[int, int] = {}
 
@@ -45,7 +45,7 @@ class SeenKeys:
         return place
 
     def _grow(self) -> None:
-        larger = array("Q", bytes(2 * 8 * len(self._table)))
+        larger = array("Q", [0]) * (2 * len(self._table))
         for key in self._table:
             if key:
                 larger[self._place(larger, key)] = key
