@@ -1,0 +1,285 @@
+"""The 2D Data Engine's text files, byte for byte, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raylabel.errors import AnswerError
+from raylabel.exports.legacy import (
+    LEGACY_FILES,
+    expression_lines_text,
+    label_path,
+    legacy_file,
+    read_expression_lines,
+    read_step0_text,
+    read_step1_text,
+    step0_text,
+    step1_text,
+)
+from raylabel.records import (
+    Box,
+    Expression,
+    ImageFacts,
+    Instance,
+    Outcome,
+    Record,
+    Region,
+    Size,
+    StepOutcome,
+)
+
+SIZE = Size(1242, 375)
+FACTS = ImageFacts("digest", SIZE, SIZE, 1, "image/png", True)
+STEPS = tuple(LEGACY_FILES)
+
+
+def record(**fields: Any) -> Record:
+    return Record(
+        **{
+            "record_id": "a" * 32,
+            "shard": 0,
+            "position": 0,
+            "image_id": "drive/000042",
+            "image_path": "images/drive/000042.png",
+            "source": "image_referring_expression",
+            "image": FACTS,
+            **fields,
+        }
+    )
+
+
+def expression(text: str, *boxes: Box, verified: bool | None = None) -> Expression:
+    instances = tuple(Instance(f"b{n}", box) for n, box in enumerate(boxes))
+    return Expression("e", text, instances=instances, verified=verified)
+
+
+STEP0 = """[
+  {
+    "bbox_2d": [
+      80,
+      320,
+      177,
+      560
+    ],
+    "type": "car",
+    "color": "weiß",
+    "description": "weißes Auto: links"
+  },
+  {
+    "bbox_2d": [
+      0,
+      0,
+      1000,
+      999
+    ],
+    "type": "road",
+    "color": "",
+    "description": "the road"
+  }
+]"""
+
+
+def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
+    regions = (
+        Region(Box(100, 120, 220, 210), "car", "weiß", "weißes Auto: links", flags=("clipped",)),
+        Region(Box(0, 0, 1242, 374.9), "road", "", "the road"),
+    )
+    assert step0_text(record(regions=regions)) == STEP0
+    assert step0_text(record(regions=())) == step0_text(record()) == "[]"
+
+
+def test_step1_is_the_caption_alone() -> None:
+    assert step1_text(record(caption="Zwei Autos.")) == "Zwei Autos."
+
+
+@pytest.mark.parametrize(
+    ("expressions", "text"),
+    [
+        pytest.param((), "", id="none"),
+        pytest.param(
+            (expression("red car", Box(100, 120, 220, 210)),), "red car: [[80, 320, 177, 560]]\n", id="one-box"
+        ),
+        pytest.param(
+            (
+                expression("cars", Box(100, 120, 220, 210), Box(600.5, 30, 900, 300)),
+                expression("Straße", Box(0, 0, 9, 9)),
+            ),
+            "cars: [[80, 320, 177, 560], [483, 80, 724, 800]]\nStraße: [[0, 0, 7, 24]]\n",
+            id="two-expressions",
+        ),
+        pytest.param(
+            (expression("sign: stop", Box(0, 0, 621, 375)),),
+            "sign: stop: [[0, 0, 500, 1000]]\n",
+            id="phrase-with-colon",
+        ),
+        pytest.param((expression("", Box(0, 0, 621, 375)),), "object: [[0, 0, 500, 1000]]\n", id="empty-phrase"),
+        pytest.param((expression("nothing there"), Expression("e", "open")), "", id="without-boxes"),
+        pytest.param((expression("a\nb", Box(0, 0, 621, 375)),), "a b: [[0, 0, 500, 1000]]\n", id="line-break"),
+        pytest.param((expression("no", Box(0, 0, 621, 375), verified=False),), "", id="rejected"),
+    ],
+)
+def test_expressions_are_lines_of_phrase_and_boxes(expressions: tuple[Expression, ...], text: str) -> None:
+    assert expression_lines_text(record(expressions=expressions)) == text
+
+
+def test_grid_numbers_come_from_exact_boxes() -> None:
+    # 372.6 of 1242 is 300 on the grid; the rounded 373 would be 300.32, the rounded 372 299.5.
+    assert expression_lines_text(record(expressions=(expression("x", Box(372.6, 0, 745.1, 187.4)),))) == (
+        "x: [[300, 0, 599, 499]]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "step", "fields", "text"),
+    [
+        pytest.param(Outcome.LABELED, STEPS[1], {"caption": "A street."}, "A street.", id="caption"),
+        pytest.param(Outcome.SKIPPED, STEPS[0], {"seeds": ()}, "[]", id="no-seeds"),
+        pytest.param(Outcome.SKIPPED, STEPS[2], {}, "", id="nothing-to-group"),
+        pytest.param(Outcome.NOTHING, STEPS[3], {"expressions": ()}, "", id="nothing-left"),
+        pytest.param(Outcome.FAILED, STEPS[0], {}, None, id="failed"),
+        pytest.param(Outcome.UNREADABLE, STEPS[2], {}, None, id="unreadable"),
+        pytest.param(Outcome.REFUSED, STEPS[0], {}, None, id="refused"),
+        pytest.param(Outcome.SKIPPED, STEPS[1], {}, None, id="caption-skipped"),
+    ],
+)
+def test_only_a_settled_step_has_a_file(outcome: Outcome, step: str, fields: dict[str, Any], text: str | None) -> None:
+    done = record(outcomes={step: StepOutcome(outcome)}, **fields)
+    found = legacy_file(done, step, Path("labels"))
+    assert (None if found is None else found[1]) == text
+    assert found is None or found[0] == Path(f"labels/drive/000042.txt.step{step[4]}")
+    assert legacy_file(record(), step, Path("labels")) is None
+
+
+@pytest.mark.parametrize(
+    "image_id",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/../../b",
+        "..",
+        ".",
+        "",
+        "a//b",
+        "a/",
+        "a\nb",
+        "a\0b",
+        "C:\\x",
+        "%2E",
+        "x" * 500,
+        "ü" * 150,
+        "\ud83d",
+        "a/" + "ü" * 150,
+    ],
+)
+def test_no_id_leads_out_of_the_labels_folder(tmp_path: Path, image_id: str) -> None:
+    labels = tmp_path / "labels"
+    path = label_path(labels, record(image_id=image_id), ".txt.step0")
+    assert path.parent == labels
+    assert path.resolve().parent == labels.resolve()
+    labels.mkdir()
+    path.write_text("[]")
+    assert path.name.startswith("%")
+
+
+@pytest.mark.parametrize("image_id", ["000042", "a b/ü 1/x.y", "..x/y..", "100% sure", "a:b"])
+def test_a_plain_id_names_its_file_and_mirrors_its_folders(image_id: str) -> None:
+    assert label_path(Path("l"), record(image_id=image_id), ".txt.step2") == Path(f"l/{image_id}.txt.step2")
+
+
+def test_different_ids_never_share_a_file() -> None:
+    ids = ["a/b", "a//b", "/a/b", "%2Fa%2Fb", "%%2Fa%2Fb", "../a", "a", "./a", "a ", " a", "\\a", "x" * 500, "x" * 501]
+    paths = [label_path(Path("l"), record(image_id=i), ".txt.step0") for i in ids]
+    assert len(set(paths)) == len(ids)
+    twin = dataclasses.replace(record(image_id="a"), flags=("repeated_image_id",))
+    assert label_path(Path("l"), twin, ".txt.step0") == Path("l/a~aaaaaaaaaaaa.txt.step0")
+
+
+LINE = '{"bbox_2d": [80, 320, 177, 560], "type": "car", "color": "red", "description": "d"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"[{LINE}]", id="array"),
+        pytest.param(f"\ufeff```json\n[{LINE}]\n```\n", id="fenced-array"),
+        pytest.param(f"{LINE}\n\n", id="one-object"),
+        pytest.param(f"```\n{LINE},\n```", id="fenced-line"),
+        pytest.param(LINE.replace("bbox_2d", "bbox"), id="other-key"),
+    ],
+)
+def test_step0_is_read_in_every_shape_old_runs_left(text: str) -> None:
+    (region,) = read_step0_text(text, SIZE, expected=True)
+    assert (region.type, region.color, region.description) == ("car", "red", "d")
+    assert region.box.as_tuple() == pytest.approx((99.36, 120, 219.834, 210))
+
+
+def test_several_objects_one_a_line_are_several_regions() -> None:
+    assert len(read_step0_text(f"{LINE}\n{LINE},\r\n{LINE}", SIZE, expected=True)) == 3
+
+
+def test_a_box_without_width_on_the_grid_is_one_step_wide() -> None:
+    (region,) = read_step0_text(LINE.replace("177", "80"), SIZE, expected=True)
+    assert region.box.as_tuple() == pytest.approx((99.36, 120, 100.602, 210))
+    assert region.flags == ("widened",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Failed to obtain answer via API.", id="note"),
+        pytest.param("  \n", id="empty"),
+        pytest.param("[]", id="empty-list"),
+        pytest.param("I see a car.", id="prose"),
+        pytest.param(f"[{LINE}", id="cut-off"),
+        pytest.param("[7]", id="number"),
+        pytest.param(LINE.replace("177", "7"), id="inverted"),
+        pytest.param(LINE.replace("177", '"177"'), id="text-number"),
+        pytest.param('{"type": "car"}', id="no-box"),
+    ],
+)
+def test_a_failed_step0_is_a_failure_not_an_empty_result(text: str) -> None:
+    with pytest.raises(AnswerError):
+        read_step0_text(text, SIZE, expected=True)
+
+
+def test_nothing_is_nothing_where_there_was_nothing_to_ask() -> None:
+    assert read_step0_text("[]", SIZE, expected=False) == read_step0_text("", SIZE, expected=False) == ()
+    assert read_expression_lines("", SIZE, "owner", expected=False) == ()
+
+
+def test_captions_are_read_back() -> None:
+    assert read_step1_text("A street.\n") == "A street."
+    for text in ("", "Failed to obtain answer via API.\n"):
+        with pytest.raises(AnswerError):
+            read_step1_text(text)
+
+
+def test_expression_lines_are_read_back_as_they_were_written() -> None:
+    written = (
+        expression("sign: [a]: stop", Box(0, 0, 621, 187.5)),
+        expression("cars", Box(124.2, 37.5, 248.4, 75), Box(621, 0, 1242, 375)),
+        expression("cars", Box(0, 0, 621, 375)),
+    )
+    text = expression_lines_text(record(expressions=written))
+    found = read_expression_lines(text, SIZE, "owner", expected=True)
+    assert [e.text for e in found] == ["sign: [a]: stop", "cars", "cars"]
+    for before, after in zip(written, found, strict=True):
+        assert before.instances is not None
+        assert after.instances is not None
+        assert [i.box.as_tuple() for i in after.instances] == [
+            pytest.approx(i.box.as_tuple()) for i in before.instances
+        ]
+    assert len({e.expression_id for e in found}) == 3
+    assert expression_lines_text(record(expressions=found)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Failed to obtain answer via API.", "no boxes here", "x: [[1, 2, 3]]", "x: [[1, 2, 3, 4]"]
+)
+def test_failed_expression_lines_are_a_failure(text: str) -> None:
+    with pytest.raises(AnswerError):
+        read_expression_lines(text, SIZE, "owner", expected=True)

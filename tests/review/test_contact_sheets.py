@@ -1,0 +1,88 @@
+"""Contact sheets show each record, also the broken ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from raylabel.errors import InputError
+from raylabel.review import write_contact_sheets
+
+
+def results(tmp_path: Path, lines: list[dict[str, Any]]) -> Path:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "annotations.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return folder
+
+
+def record(tmp_path: Path, n: int = 0, **fields: Any) -> dict[str, Any]:
+    path = tmp_path / f"{n}.png"
+    Image.new("RGB", (420, 200), (60, 60, 60)).save(path)
+    return {"image_id": f"{n}", "image_path": str(path), "outcome": "labeled", "outcomes": {"s": "labeled"}, **fields}
+
+
+def colors(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as sheet:
+        found = sheet.convert("RGB").getcolors(1 << 24)
+    assert found is not None
+    return {color for _, color in found}  # type: ignore[misc]
+
+
+ORANGE, SKY, PALE = (230, 159, 0), (86, 180, 233), (190, 190, 190)
+
+
+def test_boxes_stand_where_the_objects_are_in_colours_of_their_own(tmp_path: Path) -> None:
+    expressions = [
+        {"text": "left", "instances": [{"bbox": [50, 20, 150, 120]}], "verified": True},
+        {"text": "two of them", "instances": [{"bbox": [200, 40, 260, 80]}, {"bbox": [300, 40, 360, 80]}]},
+        {"text": "nobody", "instances": [], "outcome": "nothing", "flags": ["not_in_caption"]},
+    ]
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, expressions=expressions)]))
+    with Image.open(sheet) as image:
+        # The thumbnail of a 420x200 image is unscaled; its corner is at (10, 34).
+        assert image.getpixel((10 + 50, 34 + 70)) == ORANGE
+        assert image.getpixel((10 + 149, 34 + 70)) == ORANGE
+        assert image.getpixel((10 + 200, 34 + 60)) == image.getpixel((10 + 300, 34 + 60)) == SKY
+        assert image.getpixel((10 + 100, 34 + 70)) == (60, 60, 60)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"regions": [{"bbox": [50, 20, 150, 120], "type": "car", "description": "a car"}]}, id="regions"),
+        pytest.param({"kitti_bboxes": [[50, 20, 150, 120, "Car"]]}, id="seeds"),
+        pytest.param({"expressions": [{"text": "多" * 300, "instances": [{"bbox": [0, 0, 9, 9]}]}]}, id="long-text"),
+    ],
+)
+def test_the_latest_kind_of_box_is_drawn(tmp_path: Path, fields: dict[str, Any]) -> None:
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, **fields)]))
+    assert ORANGE in colors(sheet)
+
+
+def test_a_missing_image_is_a_grey_tile_with_the_reason(tmp_path: Path) -> None:
+    (sheet,) = write_contact_sheets(results(tmp_path, [{"image_path": "/none/" + "x" * 300, "outcome": "failed"}]))
+    assert {PALE, (190, 0, 0)} <= colors(sheet)
+
+
+def test_twelve_records_a_sheet_and_no_sheet_of_yesterday(tmp_path: Path) -> None:
+    folder = results(tmp_path, [record(tmp_path, n) for n in range(25)])
+    out = tmp_path / "sheets"
+    sheets = write_contact_sheets(folder, out)
+    assert [p.name for p in sheets] == ["sheet_0001.png", "sheet_0002.png", "sheet_0003.png"]
+    (out / "mine.png").write_bytes(b"")
+    (folder / "annotations.jsonl").write_text(json.dumps(record(tmp_path, 1)) + "\n")
+    assert write_contact_sheets(folder, out) == [out / "sheet_0001.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["mine.png", "sheet_0001.png"]
+
+
+@pytest.mark.parametrize("text", [None, "", "{broken", "[1]"])
+def test_nothing_to_review_is_said_in_a_sentence(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "annotations.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"annotations\.jsonl"):
+        write_contact_sheets(tmp_path)
