@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from urllib.parse import quote, unquote
 from pyarrow import ArrowException, fs
 
 from raylabel.errors import ImageError
+
+logger = logging.getLogger(__name__)
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOTALL)
 _BUFFER_BYTES = 1 << 20
@@ -111,23 +114,40 @@ def stamp(path: str) -> str | None:
         None where there is no such file, or it cannot be looked up.
     """
     try:
-        place = locate(path) if is_uri(path) else path
-        if isinstance(place, (str, Path)):
-            status = os.stat(place)  # noqa: PTH116
-            return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"
-        file_system, inside = place
-        info = file_system.get_file_info(inside)
-        return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None
+        return _look_up(path)
     except (OSError, ValueError, ArrowException):
         return None
 
 
 def stamps(paths: Iterable[str]) -> list[str | None]:
-    """The stamps of many files, in order; looked up side by side, as network file systems answer slowly."""
+    """The stamps of many files, in order; looked up side by side, as network file systems answer slowly.
+
+    Where a file system cannot be asked at all (no key, no network), one vain look-up of some seconds stands for all of
+    a batch: the records fail soon enough when their images are read.
+    """
     wanted = list(paths)
-    size = 1 if any(map(is_uri, wanted)) else _STAMP_BATCH
+    remote = next(filter(is_uri, wanted), None)
+    if remote is not None:
+        try:
+            _look_up(remote)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, ArrowException) as error:
+            logger.warning("%s cannot be looked up: %s", remote, error)
+            return [None if is_uri(p) else stamp(p) for p in wanted]
+    size = _STAMP_BATCH if remote is None else 1
     if len(wanted) <= size:
         return [stamp(p) for p in wanted]
     batches = [wanted[at : at + size] for at in range(0, len(wanted), size)]
     with ThreadPoolExecutor(_STAMP_THREADS) as pool:
         return [s for found in pool.map(lambda batch: [stamp(p) for p in batch], batches) for s in found]
+
+
+def _look_up(path: str) -> str | None:
+    place = locate(path) if is_uri(path) else path
+    if isinstance(place, (str, Path)):
+        status = os.stat(place)  # noqa: PTH116
+        return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"
+    file_system, inside = place
+    info = file_system.get_file_info(inside)
+    return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None

@@ -87,3 +87,9 @@ def test_many_stamps_come_in_order(tmp_path: Path, bucket: str) -> None:
     assert files.stamps(paths) == [stamp(p) for p in paths]
     mixed = [f"{bucket}/plain.jpg", *paths[:5], f"{bucket}/none.jpg"]
     assert files.stamps(mixed) == [stamp(p) for p in mixed]
+
+
+def test_a_store_that_cannot_be_asked_has_no_stamps_and_keeps_no_one_waiting(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"12345")
+    paths = [f"nosuchstore://bucket/{n}.jpg" for n in range(500)]
+    assert files.stamps([*paths, str(tmp_path / "a.jpg")]) == [None] * 500 + [stamp(str(tmp_path / "a.jpg"))]
