@@ -51,7 +51,7 @@ def test_every_node_is_told_the_same_authentication_mode(config: dict[str, Any])
         for command in config[key]
         if "ray start" in command
     ]
-    modes = {re.search(r"RAY_AUTH_MODE=(\w+) ray start", command) for command in starts}
+    modes = {re.search(r"RAY_AUTH_MODE=(\w+) (?:\w+=\w+ )*ray start", command) for command in starts}
     assert len(starts) == 2
     assert {mode and mode.group(1) for mode in modes} == {"token"}
     assert "~/.ray/auth_token" in config["file_mounts"]
@@ -60,3 +60,10 @@ def test_every_node_is_told_the_same_authentication_mode(config: dict[str, Any])
 def test_the_nodes_install_this_checkout_with_what_a_cluster_needs(config: dict[str, Any]) -> None:
     assert config["file_mounts"]["~/raylabel"] == "."
     assert any("raylabel[cluster]" in command for command in config["setup_commands"])
+
+
+def test_the_workers_of_own_machines_are_started_by_the_autoscaler_that_can(config: dict[str, Any]) -> None:
+    """The newer one, Ray's default for `ray up`, adds "1 node(s) of type local.cluster.node" for ever."""
+    assert any(
+        "RAY_enable_autoscaler_v2=0 ray start --head" in command for command in config["head_start_ray_commands"]
+    )

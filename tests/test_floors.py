@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 DOORS = {"images", "clients", "servers", "sources", "store", "exports"}
 NEIGHBOURS = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
+    ("sources", "raylabel.exports.annotations"): "the public line is also an input",
     ("sources", "raylabel.images.files"): "records name files as images are found, and notice when one changed",
 }
 """Doors that may be seen from the same floor, with the reason."""
