@@ -533,3 +533,27 @@ def image_facts_to_json(facts: ImageFacts) -> JsonObject:
 def image_facts_from_json(value: JsonObject) -> ImageFacts:
     """The inverse of ``image_facts_to_json``."""
     return ImageFacts(**{**value, "size": Size(**value["size"]), "sent_size": Size(**value["sent_size"])})
+
+
+KNOWN_FIELDS = (
+    "record_id",
+    "image_id",
+    "image_path",
+    "width",
+    "height",
+    "exif_orientation",
+    "caption",
+    "cleaned_caption",
+    "kitti_bboxes",
+    "regions",
+    "expressions",
+    "source",
+    "pipeline_steps",
+    "outcome",
+    "outcomes",
+    "flags",
+)
+"""The public line's own fields in their order; every other field of an input line is carried through."""
+
+REPEATED_IMAGE_ID = "repeated_image_id"
+"""Flag of a record whose image_id an earlier record of the input has too; its files need another name."""

@@ -59,7 +59,8 @@ def read_json(text: str) -> Any:
     """The JSON value of a reply: an object or a list.
 
     Strict JSON is read as it is (raw control characters in strings allowed: vLLM's grammars let them through). Else the
-    last fenced block, else everything from the first bracket, is given to the repair library.
+    last fenced block, else everything from the first bracket, is given to the repair library. What was cut off is not
+    repaired: a box whose last digit is missing is another box.
 
     Raises:
         AnswerError: a refusal, or no object or list can be had.
@@ -77,17 +78,54 @@ def read_json(text: str) -> Any:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, (dict, list)):
-            return value
+            return whole_text(value)
     body = fences[-1] if fences else text
     start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
     if start < 0:
         raise unreadable("the reply holds no JSON")
+    if _is_cut(body[start:].rstrip()):
+        raise unreadable("the reply's JSON is cut off")
     try:
         value = json_repair.loads(body[start:])
     except (ValueError, RecursionError) as error:
         raise unreadable(f"the reply's JSON cannot be repaired: {error}") from error
     if not isinstance(value, (dict, list)) or not value:
         raise unreadable("the reply's JSON cannot be repaired")
+    return whole_text(value)
+
+
+def _is_cut(body: str) -> bool:
+    """Whether a text that starts with a bracket ends inside a list, an object or a string.
+
+    An object that lacks nothing but its own last brace counts as whole: models forget it.
+    """
+    depth, quoted, escaped = 0, False, False
+    for char in body:
+        if quoted:
+            quoted, escaped = escaped or char != '"', not escaped and char == "\\"
+        elif char == '"':
+            quoted = True
+        elif char in "{[":
+            depth += 1
+        elif char in "}]":
+            depth -= 1
+            if depth == 0:
+                return False
+    return quoted or depth > 1 or body[0] == "[" or body[-1] not in "]}"
+
+
+def whole_text(value: Any) -> Any:
+    """A JSON value with every half of a surrogate pair in its texts replaced: neither UTF-8 nor the store can hold one.
+
+    >>> whole_text({"a": ["cup \\ud83d"]}) == {"a": ["cup \\ufffd"]}
+    True
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_text(v) for v in value]
+    if isinstance(value, dict):
+        return {whole_text(k): whole_text(v) for k, v in value.items()}
     return value
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from raylabel.answers.json_text import whole_text
 from raylabel.records import JsonObject
 
 
 def parse_object(body: bytes) -> JsonObject | None:
-    """A body as a JSON object; None for anything else (HTML, cut JSON, a list).
+    """A body as a JSON object; None for anything else (HTML, cut JSON, a list). Its texts are valid Unicode.
 
     >>> parse_object(b'{"a": 1}'), parse_object(b"<html>"), parse_object(b"[]")
     ({'a': 1}, None, None)
@@ -18,7 +19,7 @@ def parse_object(body: bytes) -> JsonObject | None:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
+    return whole_text(data) if isinstance(data, dict) else None
 
 
 def object_at(data: Any, name: str) -> JsonObject:

@@ -60,12 +60,16 @@ class Directive:
 
 @dataclass(frozen=True)
 class Status:
-    """The run at a glance."""
+    """The run at a glance.
+
+    Args:
+        nodes: requests by node (``host/start of the node's id``).
+    """
 
     steps: Mapping[str, StepReport]
     in_flight: int
     unwritten: int
-    nodes: tuple[str, ...]
+    nodes: Mapping[str, int]
     fatal: Fatal | None
     stopping: bool
 
@@ -126,7 +130,7 @@ class Coordinator:
             steps={step: self._sum(step) for step in self._limits},
             in_flight=sum(s.in_flight for r in live for s in r.steps.values()),
             unwritten=sum(r.unwritten for r in live),
-            nodes=tuple(sorted({r.node for r in self._reports.values()})),
+            nodes=merge_counts([{r.node: sum(s.requests for s in r.steps.values())} for r in self._reports.values()]),
             fatal=self._fatal,
             stopping=self._stopping,
         )

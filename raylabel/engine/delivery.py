@@ -180,7 +180,7 @@ def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
 def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
     made = legacy_file(state, step.label, root / step.directory / "labels")
     if made is not None:
-        write_whole(made[0], made[1].encode("utf-8", "surrogatepass"))
+        write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)
 
 
 def _count_flags(record: Record, flags: Counter[str]) -> None:

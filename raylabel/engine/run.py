@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import sys
 import threading
 import time
 import uuid
@@ -39,7 +38,7 @@ from raylabel.pipelines import PIPELINES, steps_of, upstream_of
 from raylabel.prompts import Prompt
 from raylabel.records import JsonObject, digest_of
 from raylabel.settings import ReferringPipeline, Settings, StepSettings, redacted
-from raylabel.sources import Shard, scan, source_for
+from raylabel.sources import Shard, count_records, scan, source_for
 from raylabel.steps.base import Step, StepSetup
 from raylabel.store.folders import Folder
 from raylabel.store.generations import finish_generations, open_generations
@@ -105,7 +104,7 @@ class _Run:
             self._say("stopped; what was answered is stored. The same command continues.")
             return INTERRUPTED
         if fatal is not None and fatal.exit_code != BROKE:
-            self._say(f"raylabel: {fatal.message}")
+            self._complain(fatal.message)
             return fatal.exit_code
         counts = deliver(spec, shards, self._output_format())
         self._check_sum(shards, counts)
@@ -115,10 +114,12 @@ class _Run:
         self._write_manifest(spec, counts, status, code)
         print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
         if fatal is not None:
-            self._say(f"raylabel: {fatal.message}")
+            self._complain(fatal.message)
         elif code == BROKE:
             rate = self._settings.limits.max_failure_rate
-            self._say(f"raylabel: limits.max_failure_rate: {counts.open} of {counts.lines} are open, over {rate:.0%}")
+            self._complain(
+                f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}"
+            )
         return code
 
     # --- before ----------------------------------------------------------------------------------------------------
@@ -177,9 +178,7 @@ class _Run:
     def _scan(self, spec: RunSpec) -> list[Shard]:
         work_dir = self._results.checkpoints / "input"
         workers = max(plan.max_workers for plan in spec.selected)
-        probe = scan(spec.source, 4096, work_dir.location, with_stamps=False)
-        records = sum(shard.count for shard in probe)
-        return list(scan(spec.source, shard_size(records, workers), work_dir.location))
+        return list(scan(spec.source, shard_size(count_records(spec.source), workers), work_dir.location))
 
     def _in_limit(self, shard: Shard) -> bool:
         return self._limit is None or shard.first_position < self._limit
@@ -310,7 +309,7 @@ class _Run:
             "limit": self._limit,
             "counts": counts.to_json(),
             "requests": summary_json(status),
-            "nodes": list(status.nodes) if status else [],
+            "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
             "boxes": dataclasses.asdict(spec.selected[0].setup.convention),
@@ -324,10 +323,10 @@ class _Run:
         self._results.write_json(self._results.root, "run.json", manifest)
 
     def _say(self, text: str) -> None:
-        if text.startswith("raylabel: "):
-            print(text, file=sys.stderr)
-        else:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _complain(self, text: str) -> None:
+        Console(stderr=True).print(f"raylabel: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _absolute(location: str) -> str:

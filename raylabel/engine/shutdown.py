@@ -10,8 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-INTERRUPTED = 130
-
 
 class StopSignals:
     """Takes the signals over while a run streams; enter it after Ray has started, which installs handlers of its own.
@@ -48,6 +46,8 @@ class StopSignals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked.is_set():
-            os._exit(INTERRUPTED)  # Ray's own exit handlers would wait for requests that nobody wants any more
+            # The system's own way to end: Ray's exit handlers would wait for requests that nobody wants any more.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self._asked.set()
         self._console.print("stopping: finishing and storing what is in flight; once more to leave at once")

@@ -7,30 +7,6 @@ from collections.abc import Sequence
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 
-KNOWN_FIELDS = (
-    "record_id",
-    "image_id",
-    "image_path",
-    "width",
-    "height",
-    "exif_orientation",
-    "caption",
-    "cleaned_caption",
-    "kitti_bboxes",
-    "regions",
-    "expressions",
-    "source",
-    "pipeline_steps",
-    "outcome",
-    "outcomes",
-    "flags",
-)
-"""The public line's own fields in their order; every other field of an input line is carried through."""
-
-
-REPEATED_IMAGE_ID = "repeated_image_id"
-"""Flag of a record whose image_id an earlier record of the input has too; its files need another name."""
-
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from raylabel.errors import AnswerError, AnswerProblem, GeometryError, InputError
-from raylabel.exports.annotations import REPEATED_IMAGE_ID
 from raylabel.geometry import px_to_legacy1000, rel1000_to_px
 from raylabel.records import (
+    REPEATED_IMAGE_ID,
     Box,
     Expression,
     Instance,

@@ -9,10 +9,11 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from raylabel.errors import ImageError, InputError
-from raylabel.exports.annotations import KNOWN_FIELDS, REPEATED_IMAGE_ID
 from raylabel.images import files
 from raylabel.records import (
     IMAGE_GROUNDING,
+    KNOWN_FIELDS,
+    REPEATED_IMAGE_ID,
     Expression,
     JsonObject,
     Outcome,
