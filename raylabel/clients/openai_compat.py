@@ -41,7 +41,7 @@ class OpenAIClient:
     * ``max_tokens``, or ``max_completion_tokens`` at OpenAI itself, whose newer models reject the former; a limit named
       in ``extra_body`` takes the place of both;
     * ``response_format`` with the reply's JSON schema, if there is one;
-    * ``thinking_token_budget`` for a thinking budget: vLLM's name for it (0.32 answers 400 where it was not started with
+    * ``thinking_token_budget`` for a thinking budget: vLLM's name (0.32 answers 400 where it was not started with
       ``--reasoning-parser``). Other servers have other names, or ``reasoning_effort`` or ``chat_template_kwargs``
       instead: write those into ``extra_body``;
     * ``extra_body``, verbatim; it wins over everything above.

@@ -69,7 +69,8 @@ async def ask_patiently(
         The reply and the number of tries it took.
 
     Raises:
-        ClientError: the last one, its ``tries`` set: its verdict allows no other try, the tries are used up, or the run is stopping.
+        ClientError: the last one, with its ``tries``: its verdict allows no other, they are used up, or the run is
+            stopping.
     """
     tries = 0
     while True:
