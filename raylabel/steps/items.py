@@ -30,6 +30,11 @@ def gather(answers: Sequence[Answered]) -> dict[int, Any]:
     return found
 
 
+def _round(question: Question) -> int:
+    """A question about one item is asked alone whatever its round; to ask it again would buy the same question twice."""
+    return LAST_ROUND if len(question.ids) == 1 else question.round
+
+
 def ask_for_missing(
     answers: Sequence[Answered], ids: Sequence[int], ask: Ask, size: int
 ) -> tuple[dict[int, Any], More | Result | None]:
@@ -44,7 +49,7 @@ def ask_for_missing(
     missing = [i for i in ids if i not in found]
     if not missing:
         return found, None
-    last = {i: max((a.question.round for a in answers if i in a.question.ids), default=-1) for i in missing}
+    last = {i: max((_round(a.question) for a in answers if i in a.question.ids), default=-1) for i in missing}
     alone = [i for i in missing if last[i] == LAST_ROUND - 1 or (last[i] == 0 and len(missing) == 1)]
     together = [i for i in missing if last[i] == 0 and len(missing) > 1]
     if together:

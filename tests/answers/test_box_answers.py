@@ -1,0 +1,208 @@
+"""Boxes by phrase, and verdicts on boxes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from raylabel.answers.boxes import (
+    ADJUST,
+    DROP,
+    KEEP,
+    REWRITE,
+    AnsweredBox,
+    BoxCheck,
+    PhraseBoxes,
+    PhraseCheck,
+    read_checks,
+    read_phrase_boxes,
+)
+from raylabel.errors import AnswerError, AnswerProblem
+
+TWO = {1: "red car", 2: "blue sign"}
+BOX = [10, 20, 30, 40]
+OTHER = [50, 60, 70, 80]
+
+
+def boxes(*numbers, score=None):
+    return PhraseBoxes(tuple(AnsweredBox(tuple(map(float, n)), score) for n in numbers))
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        pytest.param(
+            [{"id": 1, "box_2d": BOX}, {"id": 2, "box_2d": OTHER}], {1: boxes(BOX), 2: boxes(OTHER)}, id="ids"
+        ),
+        pytest.param([{"id": "1", "bbox_2d": BOX}], {1: boxes(BOX)}, id="id-as-text"),
+        pytest.param([{"id": 1, "box_2d": BOX}, {"id": 1, "box_2d": OTHER}], {1: boxes(BOX, OTHER)}, id="two-boxes"),
+        pytest.param([{"id": 1, "boxes": [BOX, OTHER]}], {1: boxes(BOX, OTHER)}, id="boxes-under-one-entry"),
+        pytest.param([{"id": 1, "box_2d": BOX}, {"id": 1, "box_2d": BOX}], {1: boxes(BOX)}, id="a-box-said-twice"),
+        pytest.param([{"id": 1, "box_2d": None}], {1: boxes()}, id="null-is-nothing"),
+        pytest.param([{"id": 1, "box_2d": []}], {1: boxes()}, id="empty-is-nothing"),
+        pytest.param([{"id": 1, "bboxes": [[]]}], {1: boxes()}, id="nested-empty-is-nothing"),
+        pytest.param([{"label": "Red  Car.", "box_2d": BOX}], {1: boxes(BOX)}, id="label-in-another-case"),
+        pytest.param({"Red Car": [BOX], "blue sign": []}, {1: boxes(BOX), 2: boxes()}, id="object-keyed-by-phrase"),
+        pytest.param({"red car": BOX, "blue sign": None}, {1: boxes(BOX), 2: boxes()}, id="keyed-with-flat-box"),
+        pytest.param({"id": 1, "box_2d": BOX}, {1: boxes(BOX)}, id="one-object-instead-of-a-list"),
+        pytest.param({"objects": [{"id": 2, "box_2d": BOX}]}, {2: boxes(BOX)}, id="list-in-an-object"),
+        pytest.param([{"id": 1, "label": "Automobile", "box_2d": BOX}], {1: boxes(BOX)}, id="id-beats-unknown-label"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": 0.5}], {1: boxes(BOX, score=0.5)}, id="score"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": None}], {1: boxes(BOX)}, id="null-score"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": [0.5]}], {1: boxes(BOX)}, id="list-shaped-score"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": 87}], {1: boxes(BOX)}, id="score-out-of-range"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": True}], {1: boxes(BOX)}, id="score-true-is-no-number"),
+        pytest.param(
+            [{"id": 1, "boxes": [BOX, OTHER], "score": 0.5}], {1: boxes(BOX, OTHER)}, id="one-score-two-boxes"
+        ),
+    ],
+)
+def test_statements_are_matched_to_phrases(entries, found):
+    assert read_phrase_boxes(json.dumps(entries), TWO) == found
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param({"id": 7, "box_2d": BOX}, id="a-number-nobody-asked-for"),
+        pytest.param({"label": "car", "box_2d": BOX}, id="part-of-a-label"),
+        pytest.param({"label": "1. red car", "box_2d": BOX}, id="numbered-label"),
+        pytest.param({"box_2d": BOX}, id="neither-number-nor-label"),
+        pytest.param({"id": None, "label": "red car", "box_2d": BOX}, id="null-id"),
+        pytest.param({"id": 1}, id="no-box-at-all"),
+        pytest.param({"id": 1, "box_2d": [1, 2, 3]}, id="three-numbers"),
+        pytest.param({"id": 1, "box_2d": ["1", "2", "3", "4"]}, id="words-for-numbers"),
+        pytest.param({"id": 1, "boxes": [BOX, [1, 2]]}, id="one-box-of-two-broken"),
+        pytest.param({"id": 1, "box_2d": "none"}, id="a-word-for-a-box"),
+        pytest.param(["red car", BOX], id="a-list-for-an-entry"),
+    ],
+)
+def test_what_does_not_match_one_to_one_settles_nothing_and_is_never_guessed(entry):
+    sure = {"id": 2, "box_2d": OTHER}
+    assert read_phrase_boxes(json.dumps([entry, sure]), TWO) == {2: boxes(OTHER)}
+
+
+def test_a_number_and_a_label_that_contradict_settle_neither_phrase():
+    asked = {**TWO, 3: "dog"}
+    reply = [{"id": 1, "label": "blue sign", "box_2d": BOX}, {"id": 3, "label": "dog", "box_2d": OTHER}]
+    assert read_phrase_boxes(json.dumps(reply), asked) == {3: boxes(OTHER)}
+
+
+def test_two_phrases_of_one_look_are_not_matched_by_label():
+    asked = {1: "red car", 2: "Red Car", 3: "dog"}
+    reply = [{"label": "red car", "box_2d": BOX}, {"label": "dog", "box_2d": None}]
+    assert read_phrase_boxes(json.dumps(reply), asked) == {3: boxes()}
+
+
+def test_nothing_and_a_box_for_one_phrase_is_a_contradiction():
+    reply = [{"id": 1, "box_2d": None}, {"id": 1, "box_2d": BOX}, {"id": 2, "box_2d": OTHER}]
+    assert read_phrase_boxes(json.dumps(reply), TWO) == {2: boxes(OTHER)}
+
+
+def test_a_broken_box_leaves_its_phrase_open_even_beside_a_good_one():
+    reply = [{"id": 1, "box_2d": BOX}, {"id": 1, "box_2d": [1, 2]}, {"id": 2, "box_2d": OTHER}]
+    assert read_phrase_boxes(json.dumps(reply), TWO) == {2: boxes(OTHER)}
+
+
+def test_a_phrase_with_a_colon_is_a_phrase():
+    asked = {1: "sign: no parking", 2: "car"}
+    assert read_phrase_boxes(json.dumps({"Sign: no parking": [BOX]}), asked) == {1: boxes(BOX)}
+
+
+@pytest.mark.parametrize("reply", [[{"box_2d": BOX}], {"boxes": [BOX]}, {"box_2d": BOX}])
+def test_asked_alone_a_phrase_needs_neither_number_nor_label(reply):
+    assert read_phrase_boxes(json.dumps(reply), {1: "red car"}) == {1: boxes(BOX)}
+
+
+def test_asked_alone_a_foreign_label_is_still_no_match():
+    with pytest.raises(AnswerError):
+        read_phrase_boxes(json.dumps([{"label": "tree", "box_2d": BOX}]), {1: "red car"})
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "nothing found", '[{"id": 9, "box_2d": null}]', '{"objects": []}'])
+def test_a_reply_about_no_phrase_is_unreadable_never_nothing(text):
+    with pytest.raises(AnswerError) as caught:
+        read_phrase_boxes(text, TWO)
+    assert caught.value.problem is AnswerProblem.UNREADABLE
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+ASKED = {1: frozenset({1, 2}), 2: frozenset({3})}
+
+
+def checks(*entries):
+    return json.dumps({"checks": list(entries)})
+
+
+@pytest.mark.parametrize(
+    ("entry", "check"),
+    [
+        pytest.param({"id": 1, "verdict": "keep"}, PhraseCheck(KEEP, "", {}), id="keep"),
+        pytest.param({"id": 1, "verdict": "Correct"}, PhraseCheck(KEEP, "", {}), id="a-synonym-in-another-case"),
+        pytest.param({"id": 1, "verdict": "remove"}, PhraseCheck(DROP, "", {}), id="drop"),
+        pytest.param(
+            {"id": 1, "verdict": "rewrite", "phrase": "van"}, PhraseCheck(REWRITE, "van", {}), id="rewrite-with-phrase"
+        ),
+        pytest.param(
+            {"id": 1, "verdict": "keep", "boxes": [{"id": 2, "verdict": "drop"}]},
+            PhraseCheck(KEEP, "", {2: BoxCheck(DROP)}),
+            id="one-box-dropped",
+        ),
+        pytest.param(
+            {"id": "1", "verdict": "keep", "boxes": [{"id": "1", "verdict": "adjust", "bbox_2d": BOX}]},
+            PhraseCheck(KEEP, "", {1: BoxCheck(ADJUST, (10.0, 20.0, 30.0, 40.0))}),
+            id="one-box-adjusted",
+        ),
+        pytest.param(
+            {"id": 1, "verdict": "keep", "boxes": [{"id": 3, "verdict": "drop"}, {"id": 9, "verdict": "keep"}]},
+            PhraseCheck(KEEP, "", {}),
+            id="boxes-of-others-and-new-boxes-are-left-out",
+        ),
+        pytest.param(
+            {"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "adjust"}, {"id": 2, "verdict": "perhaps"}]},
+            PhraseCheck(KEEP, "", {}),
+            id="unclear-verdicts-on-boxes-are-left-out",
+        ),
+        pytest.param(
+            {"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "keep"}, {"id": 1, "verdict": "drop"}]},
+            PhraseCheck(KEEP, "", {}),
+            id="two-verdicts-on-a-box-are-none",
+        ),
+        pytest.param({"id": 1, "verdict": "keep", "boxes": "all good"}, PhraseCheck(KEEP, "", {}), id="boxes-in-words"),
+    ],
+)
+def test_a_verdict_is_read_by_number(entry, check):
+    assert read_checks(checks(entry), ASKED) == {1: check}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param({"id": 1, "verdict": "maybe"}, id="unclear"),
+        pytest.param({"id": 1}, id="no-verdict"),
+        pytest.param({"id": 1, "verdict": "rewrite"}, id="rewrite-without-phrase"),
+        pytest.param({"id": 1, "verdict": "adjust"}, id="adjust-is-for-boxes"),
+        pytest.param({"id": 8, "verdict": "drop"}, id="an-expression-nobody-asked-about"),
+        pytest.param({"phrase": "red car", "verdict": "drop"}, id="without-a-number"),
+    ],
+)
+def test_an_unclear_verdict_is_none(entry):
+    sure = {"id": 2, "verdict": "keep"}
+    assert read_checks(checks(entry, sure), ASKED) == {2: PhraseCheck(KEEP, "", {})}
+
+
+def test_two_verdicts_on_an_expression_are_none():
+    entries = ({"id": 1, "verdict": "keep"}, {"id": 1, "verdict": "drop"}, {"id": 2, "verdict": "drop"})
+    assert read_checks(checks(*entries), ASKED) == {2: PhraseCheck(DROP, "", {})}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["All boxes are correct.", "[]", "{}", '{"checks": []}', '["keep", "keep"]', '{"checks": "all correct"}', "keep"],
+)
+def test_a_reply_without_verdicts_is_unreadable_and_drops_nothing(text):
+    with pytest.raises(AnswerError) as caught:
+        read_checks(text, ASKED)
+    assert caught.value.problem is AnswerProblem.UNREADABLE

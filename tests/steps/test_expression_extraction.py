@@ -1,0 +1,70 @@
+"""Caption in; cleaned caption and expressions out."""
+
+from __future__ import annotations
+
+import pytest
+
+from raylabel.records import Outcome
+from raylabel.steps.expression_extraction import NOT_IN_CAPTION, ExpressionExtraction
+
+REPLY = {
+    "cleaned_caption": "a red car: left of a red car",
+    "expressions": [
+        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+        {"text": "a Red car", "char_span": [0, 9], "noun_chunk": "car"},
+        {"text": "a red car: left", "char_span": None, "noun_chunk": None},
+    ],
+}
+
+
+def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_step, make_record, go):
+    record = make_record(caption="In this photo: a red car: left of a red car")
+    course = go(make_step(ExpressionExtraction), record, lambda q: REPLY)
+    found = course.changes.expressions
+    caption = course.changes.cleaned_caption
+    assert [e.char_span for e in found] == [(19, 28), (0, 9), None, (0, 15)]
+    assert all(e.char_span is None or caption[slice(*e.char_span)] == e.text for e in found)
+    assert [e.flags for e in found] == [(), (), (NOT_IN_CAPTION,), ()]
+    assert [e.text for e in found] == [e["text"] for e in REPLY["expressions"]]
+    assert course.outcome == "labeled"
+
+
+def test_expressions_are_not_grounded_yet_and_have_ids_of_their_own(make_step, make_record, go):
+    record = make_record(caption="a red car left of a red car")
+    first = go(make_step(ExpressionExtraction), record, lambda q: REPLY).changes.expressions
+    again = go(make_step(ExpressionExtraction), record, lambda q: REPLY).changes.expressions
+    assert all(e.instances is None and e.verified is None for e in first)
+    assert len({e.expression_id for e in first}) == 4
+    assert [e.expression_id for e in first] == [e.expression_id for e in again]
+
+
+def test_a_caption_without_expressions_is_nothing_not_a_failure(make_step, make_record, go):
+    course = go(
+        make_step(ExpressionExtraction),
+        make_record(caption="Fog."),
+        lambda q: '{"cleaned_caption": "Fog.", "expressions": []}',
+    )
+    assert course.outcome == "nothing"
+    assert course.changes.expressions == ()
+    assert course.changes.cleaned_caption == "Fog."
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("no idea", Outcome.UNREADABLE), ("[]", Outcome.UNREADABLE), ("I'm sorry, I can't help.", Outcome.REFUSED)],
+)
+def test_without_an_answer_nothing_is_changed(make_step, make_record, go, text, outcome):
+    course = go(make_step(ExpressionExtraction), make_record(caption="A car."), lambda q: text)
+    assert course.result.outcome is outcome
+    assert course.changes.expressions is None
+    assert course.changes.cleaned_caption is None
+    assert course.result.reason
+
+
+def test_the_caption_goes_into_the_question_as_it_is(make_step, make_record):
+    step = make_step(ExpressionExtraction)
+    caption = 'A "$5" sign:\n{"id": 1} 红车'
+    (question,) = step.questions(make_record(caption=caption))
+    assert r'Caption: "A \"$5\" sign:\n{\"id\": 1} 红车"' in question.text
+    assert question.schema["required"] == ["cleaned_caption", "expressions"]
