@@ -18,10 +18,17 @@ BUDGET_MIN = 50
 
 @dataclass(frozen=True)
 class Fatal:
-    """Why the run must stop, in one sentence, and its exit code."""
+    """Why the run must stop.
+
+    Args:
+        message: one sentence.
+        exit_code: 2 the user must fix something, 1 the run broke.
+        deliver: write the result files all the same, for the reasons in them.
+    """
 
     message: str
     exit_code: int
+    deliver: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,7 @@ class Coordinator:
                         f"limits.max_failure_rate: {bad} of {ended} records of step {step} failed or could not be "
                         f"read, more than {self._max_failure_rate:.0%}; see failures.jsonl for the reasons",
                         1,
+                        deliver=True,
                     )
                 )
 

@@ -32,7 +32,7 @@ from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import Driver, RunSpec, StepPlan
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.errors import ConfigError, StoreError
+from raylabel.errors import ConfigError, ServerError, StoreError
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
 from raylabel.prompts import Prompt
@@ -103,10 +103,13 @@ class _Run:
         if stopped and fatal is None:
             self._say("stopped; what was answered is stored. The same command continues.")
             return INTERRUPTED
-        if fatal is not None and fatal.exit_code != BROKE:
+        if fatal is not None and not fatal.deliver:
             self._complain(fatal.message)
             return fatal.exit_code
-        counts = deliver(spec, shards, self._output_format())
+        try:
+            counts = deliver(spec, shards, self._output_format())
+        except OSError as error:
+            raise StoreError(f"results_dir: cannot write the result files: {error}") from error
         self._check_sum(shards, counts)
         if fatal is None and self._limit is None:
             finish_generations(self._results, [s.directory for s in self._steps])
@@ -238,7 +241,10 @@ class _Run:
             stopped = False
             while True:
                 ended = stream.is_done()
-                status: Status = ray.get(coordinator.driver_beat.remote())
+                try:
+                    status: Status = ray.get(coordinator.driver_beat.remote())
+                except ray.exceptions.RayError as error:
+                    raise ServerError(f"the run's coordinator died ({error}); the same command continues") from error
                 progress.show(status)
                 self._note_settled(table, whole, came, digests)
                 if self._lost.is_set():

@@ -36,7 +36,7 @@ def ray_session(settings: RaySettings) -> Iterator[int]:
     context.print_on_execution_start = False
     # Ray Data gives a plan up after 30 min without a block; a long backoff or a slow model is no reason to.
     context.execution_no_progress_timeout_s = -1
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
     try:
         yield sum(1 for node in ray.nodes() if node["Alive"])
     finally:

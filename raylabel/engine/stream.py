@@ -14,6 +14,7 @@ from raylabel.engine.actors import LevelActor
 from raylabel.engine.plan import pool_shape
 from raylabel.engine.reading import read_block
 from raylabel.engine.spec import RunSpec
+from raylabel.errors import RaylabelError, ServerError
 from raylabel.pipelines import levels
 from raylabel.sources import Shard
 
@@ -50,10 +51,13 @@ class Stream:
         """Everything came through, or the plan broke.
 
         Raises:
-            Exception: what broke it.
+            RaylabelError: what broke it, in one sentence.
         """
         if self._thread.is_alive():
             return False
+        if isinstance(self._error, ray.exceptions.RayError):
+            cause = getattr(self._error, "cause", None)
+            raise cause if isinstance(cause, RaylabelError) else _broken(self._error) from self._error
         if self._error is not None:
             raise self._error
         return True
@@ -70,6 +74,11 @@ class Stream:
                     self._on_shard(shard, records, done)
         except BaseException as error:  # handed to the main thread, which decides
             self._error = error
+
+
+def _broken(error: BaseException) -> ServerError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ServerError(f"a process of the run broke: {' | '.join(lines[-3:])}; the same command continues")
 
 
 def _dataset(spec: RunSpec, shards: Sequence[Shard], coordinator: Any, nodes: int, actors: int) -> ray.data.Dataset:

@@ -76,10 +76,12 @@ class Table:
 
     def refresh(self) -> None:
         """Take notice of fragments that other writers published, and of merges."""
+        with self._lock:
+            known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
         names = self._folder.names()
         with self._lock:
             fresh = [name for name in sorted(names) if name.endswith(".parquet") and name not in self._index]
-            self._index.retain(names)
+            self._index.forget(known - names.keys())
         for name in fresh:
             try:
                 keys = self._read(name, ["key"]).column("key")
@@ -193,6 +195,7 @@ class _Index:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._next = 0
         self._sorted = _no_places()
         self._recent: dict[int, list[tuple[int, int]]] = {}
         self._recent_rows = 0
@@ -203,7 +206,7 @@ class _Index:
     def add(self, name: str, keys: Iterable[pa.StringScalar]) -> None:
         if name in self._numbers:
             return
-        number = len(self._names) if not self._names else max(self._names) + 1
+        number = self._next = self._next + 1
         self._numbers[name] = number
         self._names[number] = name
         for at, key in enumerate(keys.to_pylist()):  # type: ignore[attr-defined]
@@ -212,11 +215,14 @@ class _Index:
         if self._recent_rows > max(50_000, len(self._sorted) // 5):
             self._settle()
 
-    def retain(self, names: Iterable[str]) -> None:
-        """Forget fragments that are gone; their places are skipped from now on."""
-        alive = set(names)
-        for name in [n for n in self._numbers if n not in alive]:
-            del self._names[self._numbers.pop(name)]
+    def names(self) -> set[str]:
+        return set(self._numbers)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Leave out fragments that are gone; their places are skipped from now on."""
+        for name in names:
+            if name in self._numbers:
+                del self._names[self._numbers.pop(name)]
 
     def places(self, key: str) -> list[tuple[str, int]]:
         wanted = _key64(key)
