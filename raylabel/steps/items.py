@@ -31,7 +31,7 @@ def gather(answers: Sequence[Answered]) -> dict[int, Any]:
 
 
 def _round(question: Question) -> int:
-    """A question about one item is asked alone whatever its round; to ask it again would buy the same question twice."""
+    """A question about one item is asked alone whatever its round; asked again it would be the same question."""
     return LAST_ROUND if len(question.ids) == 1 else question.round
 
 

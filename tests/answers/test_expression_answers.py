@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raylabel.answers.expressions import Extracted, Group, locate, read_extraction, read_groups
@@ -36,6 +36,7 @@ def test_spans_are_found_by_search(phrases, spans):
     assert locate(CAPTION, phrases) == spans
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet="ab äß😀", max_size=30),
     st.lists(st.tuples(st.text(alphabet="ab äß😀", min_size=1, max_size=4), st.integers(-5, 40)), max_size=6),

@@ -1,0 +1,233 @@
+"""Every change of coordinates, against numbers calculated by hand and against its own inverse."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raylabel.errors import GeometryError
+from raylabel.geometry import (
+    XYXY_1000,
+    YXYX_1000,
+    Convention,
+    View,
+    clip_to,
+    decide_region_units,
+    displayed_size,
+    fit_within,
+    from_displayed,
+    iou,
+    px_to_legacy1000,
+    rel1000_to_px,
+    round_box,
+    to_displayed,
+)
+from raylabel.records import Box, Size
+
+VGA = Size(640, 480)
+KITTI = Size(1242, 375)
+
+
+def whole(size):
+    return View(size, size)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "convention", "size", "box_px"),
+    [
+        # Gemini's cookbook: [ymin, xmin, ymax, xmax], each of 1000. 1242 * 0.25 = 310.5, 375 * 0.4 = 150.
+        pytest.param([400, 250, 800, 500], YXYX_1000, KITTI, Box(310.5, 150, 621, 300), id="gemini-wide"),
+        pytest.param([0, 0, 1000, 1000], YXYX_1000, KITTI, Box(0, 0, 1242, 375), id="gemini-all"),
+        # Qwen's cookbook: [x1, y1, x2, y2], each of 1000.
+        pytest.param([250, 400, 500, 800], XYXY_1000, KITTI, Box(310.5, 150, 621, 300), id="qwen-wide"),
+        pytest.param([250, 400, 500, 800], XYXY_1000, Size(375, 1242), Box(93.75, 496.8, 187.5, 993.6), id="qwen-tall"),
+        pytest.param([0.25, 0.4, 0.5, 0.8], Convention("xyxy", 1.0), KITTI, Box(310.5, 150, 621, 300), id="scale-1"),
+        pytest.param([256, 0, 512, 1024], Convention("yxyx", 1024), VGA, Box(0, 120, 640, 240), id="scale-1024"),
+        pytest.param([500, 800, 250, 400], XYXY_1000, KITTI, Box(310.5, 150, 621, 300), id="corners-swapped"),
+    ],
+)
+def test_a_models_numbers_become_pixels(numbers, convention, size, box_px):
+    found = to_displayed(numbers, convention, whole(size))
+    assert found.as_tuple() == pytest.approx(box_px.as_tuple())
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, float("nan")], [1, 2, 3, float("inf")]])
+def test_anything_but_four_finite_numbers_is_refused(numbers):
+    with pytest.raises(GeometryError):
+        to_displayed(numbers, XYXY_1000, whole(VGA))
+
+
+# A 640x480 image turned clockwise by 90 degrees is 480 wide and 640 high; its top left corner is the image's bottom
+# left one. The top left quarter of the turned picture is the bottom left quarter of the image.
+@pytest.mark.parametrize(
+    ("turn", "sent", "box_px"),
+    [
+        (0, Size(640, 480), Box(0, 0, 320, 240)),
+        (90, Size(480, 640), Box(0, 240, 320, 480)),
+        (180, Size(640, 480), Box(320, 240, 640, 480)),
+        (270, Size(480, 640), Box(320, 0, 640, 240)),
+    ],
+)
+def test_a_turned_picture_is_turned_back(turn, sent, box_px):
+    view = View(VGA, sent, turn=turn)
+    assert to_displayed([0, 0, 500, 500], XYXY_1000, view) == box_px
+
+
+def test_a_crop_shifts_and_scales():
+    view = View(VGA, Size(100, 50), crop_px=Box(320, 240, 520, 340))
+    assert to_displayed([0, 500, 500, 1000], XYXY_1000, view) == Box(320, 290, 420, 340)
+
+
+sizes = st.builds(Size, st.integers(2, 5000), st.integers(2, 5000))
+
+
+@st.composite
+def views(draw):
+    size = draw(sizes)
+    crop = None
+    if draw(st.booleans()):
+        x, y = draw(st.floats(0, size.width / 2)), draw(st.floats(0, size.height / 2))
+        crop = Box(x, y, x + size.width / 2, y + size.height / 2)
+    return View(size, draw(sizes), crop, draw(st.sampled_from((0, 90, 180, 270))))
+
+
+@settings(deadline=None)
+@given(views(), st.sampled_from((XYXY_1000, YXYX_1000)), st.lists(st.integers(0, 1000), min_size=4, max_size=4))
+def test_writing_a_box_for_a_model_and_reading_it_back_gives_its_numbers(view, convention, numbers):
+    a, b, c, d = numbers
+    wanted = [min(a, c), min(b, d), max(a, c), max(b, d)]
+    assert from_displayed(to_displayed(numbers, convention, view), convention, view) == wanted
+
+
+@pytest.mark.parametrize("turn", [45, -90, 360])
+def test_only_quarter_turns_exist(turn):
+    with pytest.raises(GeometryError):
+        View(VGA, VGA, turn=turn)
+
+
+@pytest.mark.parametrize(("order", "scale"), [("xywh", 1000), ("xyxy", 0), ("xyxy", -1), ("xyxy", float("nan"))])
+def test_an_unknown_convention_is_refused(order, scale):
+    with pytest.raises(GeometryError):
+        Convention(order, scale)
+
+
+# 1 % of 640 is 6.4, of 480 is 4.8.
+@pytest.mark.parametrize(
+    ("box_px", "inside", "flags"),
+    [
+        pytest.param(Box(0, 0, 640, 480), Box(0, 0, 640, 480), (), id="exactly-the-image"),
+        pytest.param(Box(-6.4, -4.8, 646.4, 484.8), Box(0, 0, 640, 480), ("clipped",), id="one-percent-all-around"),
+        pytest.param(Box(-0.001, 0, 5, 5), Box(0, 0, 5, 5), ("clipped",), id="a-hair"),
+    ],
+)
+def test_a_small_overshoot_is_clipped_and_flagged(box_px, inside, flags):
+    assert clip_to(box_px, VGA) == (inside, flags)
+
+
+@pytest.mark.parametrize(
+    "box_px",
+    [
+        pytest.param(Box(-6.5, 0, 5, 5), id="left"),
+        pytest.param(Box(0, -4.9, 5, 5), id="top"),
+        pytest.param(Box(0, 0, 646.5, 5), id="right"),
+        pytest.param(Box(0, 0, 5, 484.9), id="bottom"),
+        pytest.param(Box(5, 0, 5, 5), id="no-width"),
+        pytest.param(Box(-5, 0, 0, 5), id="nothing-inside"),
+        pytest.param(Box(640, 0, 645, 5), id="just-outside"),
+    ],
+)
+def test_a_violation_is_never_repaired(box_px):
+    with pytest.raises(GeometryError):
+        clip_to(box_px, VGA)
+
+
+@pytest.mark.parametrize(
+    ("box_px", "rounded"),
+    [
+        (Box(10.5, 3.2, 20.49, 8.5), Box(11, 3, 20, 9)),
+        (Box(0.2, 0.2, 0.4, 0.4), Box(0, 0, 1, 1)),
+        (Box(639.6, 479.6, 639.9, 479.9), Box(639, 479, 640, 480)),
+        (Box(0, 0, 640, 480), Box(0, 0, 640, 480)),
+    ],
+)
+def test_rounding_is_to_the_nearest_and_never_leaves_nothing(box_px, rounded):
+    assert round_box(box_px, VGA) == rounded
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True))
+def test_a_rounded_box_lies_inside_the_image_with_an_area_and_near(width, height, parts):
+    size = Size(width, height)
+    x, y = sorted(p * width for p in parts[:2]), sorted(p * height for p in parts[2:])
+    box = Box(x[0], y[0], x[1], y[1])
+    rounded = round_box(box, size)
+    assert 0 <= rounded.x1 < rounded.x2 <= width
+    assert 0 <= rounded.y1 < rounded.y2 <= height
+    assert all(abs(a - b) <= 1 for a, b in zip(box.as_tuple(), rounded.as_tuple(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "value"),
+    [
+        (Box(0, 0, 10, 10), Box(0, 0, 10, 10), 1.0),
+        (Box(0, 0, 10, 10), Box(10, 0, 20, 10), 0.0),
+        (Box(0, 0, 10, 10), Box(5, 5, 15, 15), 25 / 175),
+        (Box(0, 0, 0, 0), Box(0, 0, 0, 0), 0.0),
+    ],
+)
+def test_iou(a, b, value):
+    assert iou(a, b) == pytest.approx(value)
+
+
+# int(v / side * 1000): 100/1242 = 80.5, 120/375 = 320, 220/1242 = 177.1, 210/375 = 560.
+def test_the_legacy_grid_rounds_down():
+    assert px_to_legacy1000(Box(100, 120, 220, 210), KITTI) == (80, 320, 177, 560)
+
+
+def test_the_grid_of_foreign_files_becomes_pixels():
+    assert rel1000_to_px(Box(250, 400, 500, 800), KITTI) == Box(310.5, 150, 621, 300)
+
+
+SEED = Box(310.5, 150, 621, 300)
+
+
+@pytest.mark.parametrize(
+    ("regions", "seeds", "unit"),
+    [
+        pytest.param([SEED], [SEED], "pixels", id="pixels"),
+        pytest.param([Box(250, 400, 500, 800)], [SEED], "rel1000", id="grid"),
+        pytest.param([Box(310, 150, 620, 300)], None, "pixels", id="no-seeds-and-possible"),
+        pytest.param([], [SEED], "pixels", id="no-regions"),
+    ],
+)
+def test_the_units_of_foreign_regions_are_told_by_the_seeds(regions, seeds, unit):
+    assert decide_region_units(regions, seeds, KITTI) == unit
+
+
+@pytest.mark.parametrize(
+    ("regions", "seeds"),
+    [
+        pytest.param([Box(250, 400, 500, 800)], None, id="impossible-as-pixels-and-no-seeds"),
+        pytest.param([Box(1, 1, 9, 9)], [SEED], id="neither-fits"),
+    ],
+)
+def test_units_that_cannot_be_told_are_refused_with_a_sentence(regions, seeds):
+    with pytest.raises(GeometryError, match="kitti_bboxes"):
+        decide_region_units(regions, seeds, KITTI)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientations_from_5_swap_the_sides(orientation):
+    assert displayed_size(VGA, orientation) == (VGA if orientation < 5 else Size(480, 640))
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(0, 2_000_000))
+def test_a_picture_fits_its_limit_and_keeps_its_shape(size, max_pixels):
+    fitted = fit_within(size, max_pixels)
+    if max_pixels == 0 or size.width * size.height <= max_pixels:
+        assert fitted == size
+    elif max_pixels >= 10_000:
+        assert fitted.width * fitted.height <= max_pixels
+        assert min(fitted.width, fitted.height) >= 1
