@@ -18,6 +18,11 @@ from raylabel.errors import RaylabelError, ServerError
 from raylabel.pipelines import levels
 from raylabel.sources import Shard
 
+PLACED_BY_BYTES = 1 << 20
+"""What an actor reserves. A share of a CPU, however small, would leave a node of one CPU without room for reading, and
+the run would wait for ever; with nothing at all Ray does not spread actors over the nodes (measured: 2 of 5 pairs of
+actors on one node of two; with this none)."""
+
 
 class Stream:
     """The plan at work in a thread of its own; the main thread stays free for signals and the display.
@@ -106,7 +111,8 @@ def _dataset(spec: RunSpec, shards: Sequence[Shard], coordinator: Any, nodes: in
             },
             batch_size=None,
             batch_format="pyarrow",
-            num_cpus=0.01,
+            num_cpus=0,
+            memory=PLACED_BY_BYTES,
             compute=ActorPoolStrategy(
                 size=shape.actors,
                 max_concurrent_calls_per_actor=shape.calls,
