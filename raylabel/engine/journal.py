@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from raylabel.errors import StoreError
 from raylabel.store.tables import Table
 
 GATHER_S = 0.08
@@ -47,7 +46,7 @@ class Journal:
             batch, self._waiting = self._waiting, []
             try:
                 uids = await loop.run_in_executor(self._thread, self._table.append, [row for row, _ in batch])
-            except StoreError as error:
+            except Exception as error:  # whatever it is: those who wait for their rows must hear of it
                 for _, done in batch:
                     done.set_exception(error)
             else:

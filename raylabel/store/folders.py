@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -18,10 +20,14 @@ class Folder:
     """A folder by its path or URI (``s3://``, ``gs://``); made when something is first put there.
 
     On a disk a file is written under a temporary name, synced, renamed, and its folder synced. An object store shows
-    an object when its upload is complete, so it is written under its own name.
+    an object when its upload is complete, so it is written under its own name. ``file://`` is a path.
     """
 
     location: str
+
+    def __post_init__(self) -> None:
+        if self.location.startswith("file://"):
+            object.__setattr__(self, "location", unquote(urlsplit(self.location).path))
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(f"{self.location.rstrip('/')}/{name}")
@@ -39,8 +45,7 @@ class Folder:
 
     def _filesystem(self) -> tuple[pafs.FileSystem, str]:
         try:
-            found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(self.location)
-            return found
+            return _filesystem_of(self.location)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.location}: {error}") from error
 
@@ -55,7 +60,10 @@ class Folder:
             except OSError as error:
                 raise StoreError(f"cannot list {self.location}: {error}") from error
         filesystem, path = self._filesystem()
-        infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        try:
+            infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot list {self.location}: {error}") from error
         return {i.base_name: i.size for i in infos if i.type == pafs.FileType.File}
 
     def read(self, name: str) -> bytes | None:
@@ -121,6 +129,12 @@ class Folder:
             return
         except OSError as error:
             raise StoreError(f"cannot delete {self.location}/{name}: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _filesystem_of(location: str) -> tuple[pafs.FileSystem, str]:
+    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(location)
+    return found
 
 
 def _size_of(entry: os.DirEntry[str]) -> int | None:

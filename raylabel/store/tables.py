@@ -27,6 +27,11 @@ _ROW_GROUP = 512
 _CACHED_GROUPS = 24
 _SMALL_BYTES = 4 << 20
 _MERGED_ROWS = 32_768
+_MERGED, _FULL = "-m", "-w"
+"""Marks in the names of merged fragments; what is full is not merged again, however small its file. Names of writers
+are hexadecimal, so that a merged fragment sorts behind what it was made of."""
+_LOOKS = 10
+"""Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
 _OWN_COLUMNS = [pa.field("key", pa.string()), pa.field("seq", pa.int64()), pa.field("uid", pa.string())]
 
 
@@ -59,14 +64,18 @@ class Table:
         if not rows:
             return []
         with self._append_lock:
-            names = self._folder.names()
-            number = 1 + max((_number(n) for n in names), default=0)
+            with self._lock:
+                known = self._index.names()
+            number = 1 + max((_number(n) for n in known.union(self._folder.names())), default=0)
             uids = []
             for _ in rows:
                 self._written += 1
                 uids.append(f"{self._writer}-{self._written:012d}")
             full = [{**row, "seq": number, "uid": uid} for row, uid in zip(rows, uids, strict=True)]
-            table = pa.Table.from_pylist(full, schema=self._schema)
+            try:
+                table = pa.Table.from_pylist(full, schema=self._schema)
+            except (pa.ArrowException, UnicodeError) as error:
+                raise StoreError(f"a row does not fit {self._folder.location}: {error}") from error
             name = f"{number:010d}-{self._writer}.parquet"
             self._folder.publish(name, _to_parquet(table))
             with self._lock:
@@ -76,19 +85,25 @@ class Table:
 
     def refresh(self) -> None:
         """Take notice of fragments that other writers published, and of merges."""
-        with self._lock:
-            known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
-        names = self._folder.names()
-        with self._lock:
-            fresh = [name for name in sorted(names) if name.endswith(".parquet") and name not in self._index]
-            self._index.forget(known - names.keys())
-        for name in fresh:
-            try:
-                keys = self._read(name, ["key"]).column("key")
-            except FileNotFoundError:
-                continue  # merged away since the listing; the merged fragment is seen at the next refresh
+        for _ in range(_LOOKS):
             with self._lock:
-                self._index.add(name, keys)
+                known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
+            names = self._folder.names()
+            gone = known - names.keys()
+            vanished = False
+            for name in sorted(n for n in names if n.endswith(".parquet") and n not in known):
+                try:
+                    keys = self._read(name, ["key"]).column("key")
+                except FileNotFoundError:
+                    vanished = True
+                    continue
+                with self._lock:
+                    self._index.add(name, keys)
+            with self._lock:
+                self._index.forget(gone)
+            # A listing that a merge overtook may show neither the merged fragments nor the new one.
+            if known and not gone and not vanished:
+                return
 
     def rows(self, key: str) -> list[Row]:
         """All rows of a key that are known since the last ``refresh``, oldest first."""
@@ -125,7 +140,9 @@ class Table:
             How many fragments were merged.
         """
         names = self._folder.names()
-        small = sorted(n for n, size in names.items() if n.endswith(".parquet") and size < _SMALL_BYTES)
+        small = sorted(
+            n for n, size in names.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
+        )
         if len(small) < at_least:
             return 0
         tables: list[pa.Table] = []
@@ -145,7 +162,8 @@ class Table:
             kept = _first_of_each(backwards, "key")
             table = kept.take(pa.array(range(kept.num_rows - 1, -1, -1)))
         number = max(_number(n) for n in merged)
-        self._folder.publish(f"{number:010d}-m{uuid.uuid4().hex[:12]}.parquet", _to_parquet(table))
+        mark = _FULL if table.num_rows >= _MERGED_ROWS else _MERGED
+        self._folder.publish(f"{number:010d}{mark}{uuid.uuid4().hex[:12]}.parquet", _to_parquet(table))
         for name in merged:
             self._folder.delete(name)
         return len(merged)

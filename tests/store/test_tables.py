@@ -1,0 +1,364 @@
+"""Append-only tables: durable, ordered, merged while they are read."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from raylabel.errors import StoreError
+from raylabel.store import tables
+from raylabel.store.folders import Folder, _filesystem_of
+
+APPENDER = """
+import sys
+import pyarrow as pa
+from raylabel.store.folders import Folder
+from raylabel.store.tables import Table
+table = Table(Folder(sys.argv[1]), [pa.field("text", pa.string())])
+for number in range(100_000):
+    uids = table.append([{"key": f"{number:016x}" + "0" * 16, "text": "x" * 20_000} for _ in range(3)])
+    print(number, *uids, flush=True)
+"""
+
+
+def texts(table, key):
+    return [row["text"] for row in table.rows(key)]
+
+
+def fragments(tmp_path):
+    return sorted(p.name for p in (tmp_path / "table").iterdir())
+
+
+def test_what_was_appended_is_read_by_key_oldest_first(open_table, key):
+    table = open_table()
+    uids = [table.append([{"key": key(1), "text": text}])[0] for text in ("a", "b", "c")]
+    table.append([{"key": key(2), "text": "other"}])
+    assert texts(table, key(1)) == ["a", "b", "c"]
+    assert [row["uid"] for row in table.rows(key(1))] == uids
+    assert table.last(key(1))["text"] == "c"
+    assert table.last(key(3)) is None
+    assert (table.has(key(2)), table.has(key(3))) == (True, False)
+
+
+def test_another_process_sees_it_after_a_refresh(open_table, key):
+    reader, writer = open_table(), open_table()
+    writer.append([{"key": key(1), "text": "a"}])
+    assert reader.rows(key(1)) == []
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a"]
+
+
+def test_a_second_writer_orders_behind_all_it_could_see_whatever_its_clock_says(open_table, key):
+    first, second, third = open_table(), open_table(), open_table()
+    for writer, text in ((first, "a"), (second, "b"), (first, "c"), (third, "d")):
+        writer.append([{"key": key(1), "text": text}])
+    reader = open_table()
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a", "b", "c", "d"]
+
+
+def test_missing_columns_are_null_and_nothing_is_no_fragment(open_table, key, tmp_path):
+    table = open_table()
+    assert table.append([]) == []
+    assert not (tmp_path / "table").exists()
+    table.append([{"key": key(1)}])
+    assert table.last(key(1))["text"] is None
+
+
+def test_many_rows_of_one_fragment_are_found(open_table, key):
+    writer, reader = open_table(), open_table()
+    writer.append([{"key": key(n), "text": str(n)} for n in range(1300)])
+    reader.refresh()
+    for table in (writer, reader):
+        assert [table.last(key(n))["text"] for n in (0, 511, 512, 1023, 1024, 1299)] == [
+            "0",
+            "511",
+            "512",
+            "1023",
+            "1024",
+            "1299",
+        ]
+
+
+def test_keys_that_share_their_first_half_are_told_apart(open_table, key):
+    table = open_table()
+    twin = key(1)[:16] + "f" * 16
+    table.append([{"key": key(1), "text": "a"}, {"key": twin, "text": "b"}])
+    assert (texts(table, key(1)), texts(table, twin)) == (["a"], ["b"])
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", 7])
+def test_a_row_that_fits_no_column_is_a_store_error_and_stores_nothing(open_table, key, tmp_path, text):
+    table = open_table()
+    with pytest.raises(StoreError):
+        table.append([{"key": key(1), "text": "good"}, {"key": key(2), "text": text}])
+    assert table.rows(key(1)) == []
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_store_error(open_table, key, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError):
+        open_table(Folder(str(tmp_path / "file" / "table"))).append([{"key": key(1), "text": "a"}])
+
+
+def test_a_damaged_fragment_is_named(open_table, key, tmp_path):
+    open_table().append([{"key": key(1), "text": "a"}])
+    (name,) = fragments(tmp_path)
+    (tmp_path / "table" / name).write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(StoreError, match=name):
+        open_table().refresh()
+
+
+# --- merging --------------------------------------------------------------------------------------------------------
+
+
+def test_merging_keeps_every_row_and_its_order(open_table, key, tmp_path):
+    writer, reader, stale = open_table(), open_table(), open_table()
+    for text in "abcde":
+        writer.append([{"key": key(1), "text": text}, {"key": key(ord(text)), "text": text}])
+    stale.refresh()
+    before = writer.rows(key(1))
+    assert open_table().merge(at_least=5) == 5
+    assert len(fragments(tmp_path)) == 1
+    reader.refresh()
+    for table in (writer, reader, stale):
+        assert table.rows(key(1)) == before
+        assert texts(table, key(ord("c"))) == ["c"]
+
+
+def test_few_fragments_are_left_alone(open_table, key, tmp_path):
+    writer = open_table()
+    for _ in range(4):
+        writer.append([{"key": key(1), "text": "a"}])
+    names = fragments(tmp_path)
+    assert open_table().merge(at_least=5) == 0
+    assert fragments(tmp_path) == names
+
+
+def test_what_is_appended_after_a_merge_orders_behind_it(open_table, key):
+    writer, late = open_table(), open_table()
+    for text in "abc":
+        writer.append([{"key": key(1), "text": text}])
+    open_table().merge(at_least=1)
+    late.append([{"key": key(1), "text": "d"}])
+    writer.append([{"key": key(1), "text": "e"}])
+    reader = open_table()
+    reader.refresh()
+    assert texts(reader, key(1)) == list("abcde")
+
+
+def test_of_record_rows_only_the_newest_is_kept(open_table, key):
+    writer, reader, stale = open_table(), open_table(), open_table()
+    for number in range(3):
+        writer.append([{"key": key(1), "text": f"a{number}"}, {"key": key(2), "text": f"b{number}"}])
+    stale.refresh()
+    open_table().merge(at_least=1, newest_only=True)
+    for table in (reader, stale, writer):
+        table.refresh()
+        assert (texts(table, key(1)), texts(table, key(2))) == (["a2"], ["b2"])
+
+
+def test_a_reader_that_knew_more_rows_than_the_merged_fragment_has_is_not_confused(open_table, key):
+    writer, reader = open_table(), open_table()
+    for text in "ab":
+        writer.append([{"key": key(5), "text": text}, *({"key": key(7), "text": text} for _ in range(9))])
+    reader.refresh()
+    open_table().merge(at_least=1, newest_only=True)
+    reader.refresh()
+    assert (texts(reader, key(5)), texts(reader, key(7))) == (["b"], ["b"])
+
+
+def test_a_crash_between_publishing_the_merged_fragment_and_deleting_the_old_ones_doubles_nothing(
+    open_table, key, tmp_path
+):
+    writer = open_table()
+    for text in "abc":
+        writer.append([{"key": key(1), "text": text}])
+    old = {p: p.read_bytes() for p in (tmp_path / "table").iterdir()}
+    open_table().merge(at_least=1)
+    for path, data in old.items():
+        path.write_bytes(data)
+    reader = open_table()
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a", "b", "c"]
+    assert open_table().merge(at_least=1) == 4
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a", "b", "c"]
+    assert len(fragments(tmp_path)) == 1
+
+
+def test_merging_gets_on_when_fragments_with_many_small_rows_are_full(open_table, key, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_MERGED_ROWS", 50)
+    writer = open_table()
+    for number in range(40):
+        writer.append([{"key": key(10 * number + n), "text": "x"} for n in range(10)])
+        open_table().merge(at_least=4)
+    assert len(fragments(tmp_path)) <= 400 // 50 + 4
+    reader = open_table()
+    reader.refresh()
+    assert all(texts(reader, key(n)) == ["x"] for n in range(400))
+
+
+class Overtaken(Folder):
+    """A folder in which a merge runs to its end at a chosen moment of somebody's refresh."""
+
+    def arm(self, moment, merge):
+        object.__setattr__(self, "moment", moment)
+        object.__setattr__(self, "merge", merge)
+
+    def fire(self, moment):
+        if getattr(self, "moment", None) == moment:
+            object.__setattr__(self, "moment", None)
+            self.merge()
+
+    def names(self):
+        self.fire("before the listing")
+        names = super().names()
+        if getattr(self, "moment", None) == "during the listing":
+            self.fire("during the listing")
+            return {n: size for n, size in names.items() if n in super(Overtaken, self).names()}
+        return names
+
+    def read(self, name):
+        self.fire("after the listing")
+        return super().read(name)
+
+
+@pytest.mark.parametrize("known", [0, 2, 4], ids=["knew-nothing", "knew-half", "knew-all"])
+@pytest.mark.parametrize("moment", ["before the listing", "during the listing", "after the listing"])
+def test_a_merge_that_overtakes_a_refresh_hides_no_row(open_table, key, tmp_path, moment, known):
+    folder = Overtaken(str(tmp_path / "table"))
+    writer, reader = open_table(), open_table(folder)
+    for number in range(4):
+        if number == known:
+            reader.refresh()
+        writer.append([{"key": key(number), "text": str(number)}])
+    if known == 4:
+        reader.refresh()
+    folder.arm(moment, lambda: open_table().merge(at_least=1))
+    reader.refresh()
+    if moment == "after the listing" and known == 4:
+        assert folder.moment is not None, "there was nothing to read"
+        folder.fire(moment)
+    assert [texts(reader, key(n)) for n in range(4)] == [["0"], ["1"], ["2"], ["3"]]
+
+
+def test_reading_goes_on_while_two_writers_append_and_a_merger_merges(open_table, key):
+    ended = threading.Event()
+    failures = []
+
+    def guarded(work):
+        def run():
+            try:
+                work()
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        return threading.Thread(target=run)
+
+    def merge():
+        merger = open_table()
+        while not ended.is_set():
+            merger.merge(at_least=8)
+
+    def read():
+        reader, seen = open_table(), [0, 0]
+        while not ended.is_set():
+            reader.refresh()
+            for who in (0, 1):
+                found = [int(text) for text in texts(reader, key(who))]
+                assert found == list(range(len(found))), "in order, without gaps or doubles"
+                assert len(found) >= seen[who], "nothing seen before is lost"
+                seen[who] = len(found)
+
+    def write(who):
+        writer = open_table()
+        for number in range(60):
+            writer.append([{"key": key(who), "text": str(number)}])
+
+    watchers = [guarded(merge), guarded(read)]
+    writers = [guarded(lambda: write(0)), guarded(lambda: write(1))]
+    for thread in (*watchers, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    ended.set()
+    for thread in watchers:
+        thread.join()
+    assert failures == []
+    reader = open_table()
+    reader.refresh()
+    assert [len(reader.rows(key(who))) for who in (0, 1)] == [60, 60]
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(0, 2), st.lists(st.integers(0, 3), min_size=1, max_size=3)),
+        st.tuples(st.just("merge"), st.integers(1, 4), st.none()),
+        st.tuples(st.just("refresh"), st.integers(0, 2), st.none()),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OPERATIONS)
+def test_whatever_happens_a_key_has_every_row_once_and_in_order(open_table, key, tmp_path_factory, operations):
+    folder = Folder(str(tmp_path_factory.mktemp("table")))
+    views = [open_table(folder) for _ in range(3)]
+    wanted = {n: [] for n in range(4)}
+    for step, (what, who, keys) in enumerate(operations):
+        if what == "append":
+            views[who].append([{"key": key(n), "text": f"{step}.{i}"} for i, n in enumerate(keys)])
+            for i, n in enumerate(keys):
+                wanted[n].append(f"{step}.{i}")
+        elif what == "merge":
+            open_table(folder).merge(at_least=who)
+        else:
+            views[who].refresh()
+    for view in (*views, open_table(folder)):
+        view.refresh()
+        assert {n: texts(view, key(n)) for n in range(4)} == wanted
+
+
+# --- remote and dead ------------------------------------------------------------------------------------------------
+
+
+def test_a_table_lives_in_an_object_store_too(open_table, key):
+    _filesystem_of.cache_clear()
+    file_system, path = _filesystem_of("mock://bucket/table")
+    file_system.create_dir(path)
+    folder = Folder("mock://bucket/table")
+    writer, reader = open_table(folder), open_table(folder)
+    for text in "abc":
+        writer.append([{"key": key(1), "text": text}])
+    assert open_table(folder).merge(at_least=2) == 3
+    reader.refresh()
+    assert texts(reader, key(1)) == texts(writer, key(1)) == ["a", "b", "c"]
+    assert len(folder.names()) == 1
+
+
+def test_a_writer_killed_in_mid_append_leaves_whole_fragments_only_and_all_it_promised(open_table, key, tmp_path):
+    run = [sys.executable, "-c", APPENDER, str(tmp_path / "table")]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as writer:
+        lines = [writer.stdout.readline() for _ in range(random.randint(3, 12))]
+        os.kill(writer.pid, signal.SIGKILL)
+        lines += writer.stdout.readlines()
+    promised = [line.split() for line in lines if line.endswith("\n")]
+    for path in (tmp_path / "table").glob("[!.]*"):
+        assert pq.read_table(path).num_rows == 3
+    reader = open_table()
+    reader.refresh()
+    for number, *uids in promised:
+        assert [row["uid"] for row in reader.rows(key(int(number)))] == uids
