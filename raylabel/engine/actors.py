@@ -31,7 +31,7 @@ from raylabel.store.tables import Table
 
 BEAT_S = 0.25
 SILENT_COORDINATOR_S = 2.0
-"""A coordinator that does not answer for so long is gone, and so is the run: stop asking."""
+"""A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
 FIRST_CHECKS = 3
 """Tries of the endpoint check before the first request; one second apart."""
 
@@ -207,10 +207,13 @@ class LevelActor:
         loop = asyncio.get_running_loop()
         heard = loop.time()
         while True:
+            if self._spec.driver.is_dead():
+                self._stop(None)
             if await self._tell():
                 heard = loop.time()
-            if self._spec.driver.is_dead() or loop.time() - heard > SILENT_COORDINATOR_S:
-                self._stop(None)
+            elif loop.time() - heard > SILENT_COORDINATOR_S:
+                for asker in self._askers.values():
+                    asker.window.resize(0)
             await asyncio.sleep(BEAT_S)
 
     async def _tell(self) -> bool:

@@ -11,7 +11,7 @@ from raylabel.engine.plan import Demand, fair_share, merge_counts, total_limits
 SILENT_ACTOR_S = 10.0
 """An actor that has not reported for so long is dead; its slots go to the others."""
 SILENT_DRIVER_S = 2.0
-"""A driver that has not been heard of for so long is dead; its actors stop asking."""
+"""A driver that has not been heard of for so long may be dead: its actors get no slots until it is heard again."""
 BUDGET_MIN = 50
 """Records that must have ended before the error budget can stop a run."""
 
@@ -124,9 +124,8 @@ class Coordinator:
             self._stop_for(report.fatal)
         self._check_budget()
         self._forget_silent(now)
-        if now - self._driver_heard > SILENT_DRIVER_S:
-            self._stopping = True
-        slots = {step: self._grant(report, step) for step in report.steps}
+        orphaned = now - self._driver_heard > SILENT_DRIVER_S
+        slots = {step: self._grant(report, step, none=orphaned) for step in report.steps}
         return Directive(slots, self._stopping)
 
     def driver_beat(self) -> Status:
@@ -165,8 +164,11 @@ class Coordinator:
                     )
                 )
 
-    def _grant(self, report: Report, step: str) -> int:
+    def _grant(self, report: Report, step: str, *, none: bool) -> int:
         mine = report.steps[step]
+        if none:
+            self._granted[(report.actor, step)] = mine.in_flight
+            return 0
         demands = {
             actor: Demand(r.steps[step].in_flight, r.steps[step].waiting)
             for actor, r in self._reports.items()
