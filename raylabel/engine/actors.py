@@ -235,6 +235,7 @@ class LevelActor:
             tally = asker.tally
             steps[name] = StepReport(
                 in_flight=asker.window.in_flight,
+                slots=asker.window.size,
                 waiting=asker.window.waiting,
                 requests=tally.requests,
                 retries=tally.retries,

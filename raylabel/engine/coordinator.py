@@ -33,9 +33,14 @@ class Fatal:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One step in one actor, counted since the actor started."""
+    """One step in one actor, counted since the actor started.
+
+    Args:
+        slots: requests the actor may have in flight now, as it was last told.
+    """
 
     in_flight: int = 0
+    slots: int = 0
     waiting: int = 0
     requests: int = 0
     retries: int = 0
@@ -115,7 +120,8 @@ class Coordinator:
         """An actor reports and hears its slots.
 
         The slots that all actors hold never exceed a step's limit: one actor's are raised only by what the others
-        have given back.
+        have given back. An actor whose slots are cut may fill the old ones until it hears of it, so they count as held
+        until it reports the new number.
         """
         now = self._clock()
         self._reports[report.actor] = report
@@ -131,6 +137,7 @@ class Coordinator:
     def driver_beat(self) -> Status:
         """The driver is alive, and wants to know how things are."""
         self._driver_heard = self._clock()
+        self._forget_silent(self._driver_heard)
         live = [r for a, r in self._reports.items() if a in self._heard]
         return Status(
             steps={step: self._sum(step) for step in self._limits},
@@ -167,7 +174,7 @@ class Coordinator:
     def _grant(self, report: Report, step: str, *, none: bool) -> int:
         mine = report.steps[step]
         if none:
-            self._granted[(report.actor, step)] = mine.in_flight
+            self._granted[(report.actor, step)] = max(mine.in_flight, mine.slots)
             return 0
         demands = {
             actor: Demand(r.steps[step].in_flight, r.steps[step].waiting)
@@ -181,14 +188,18 @@ class Coordinator:
             held_elsewhere = sum(n for key, n in self._granted.items() if key != (report.actor, step))
             free = min(free, self._total - held_elsewhere)
         size = max(0, min(fair_share(limit, demands, report.actor), free))
-        self._granted[(report.actor, step)] = max(size, mine.in_flight)
+        self._granted[(report.actor, step)] = max(size, mine.in_flight, mine.slots)
         return size
 
     def _step_limit(self, step: str) -> int:
         if self._total <= 0:
             return self._limits[step]
         wants = {
-            s: sum(r.steps[s].in_flight + r.steps[s].waiting for r in self._reports.values() if s in r.steps)
+            s: sum(
+                r.steps[s].in_flight + r.steps[s].waiting
+                for actor, r in self._reports.items()
+                if s in r.steps and actor in self._heard
+            )
             for s in self._limits
         }
         return total_limits(self._limits, wants, self._total)[step]

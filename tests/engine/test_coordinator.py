@@ -1,0 +1,281 @@
+"""Slots over all actors, dead actors, dead drivers and the error budget; without Ray and without a clock."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raylabel.engine.coordinator import (
+    BUDGET_MIN,
+    SILENT_ACTOR_S,
+    SILENT_DRIVER_S,
+    Coordinator,
+    Fatal,
+    Report,
+    StepReport,
+)
+
+LIMITS = {"grounding_expr": 6, "double_check": 5}
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make(clock):
+    def coordinator(limits=None, total=0, max_failure_rate=0.5, settled_before=0):
+        return Coordinator(limits or {"step": 8}, total, max_failure_rate, settled_before, clock)
+
+    return coordinator
+
+
+def report(actor="a", steps=None, node="here/1", **more):
+    """A report of one actor; ``steps`` gives (in flight, waiting) by step."""
+    found = {name: StepReport(in_flight=f, slots=f, waiting=w) for name, (f, w) in (steps or {"step": (0, 0)}).items()}
+    return Report(actor, node, found, **more)
+
+
+def outcomes(actor="a", step="step", **counts):
+    return Report(actor, "here/1", {step: StepReport(outcomes=counts)})
+
+
+# --- slots ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_actor_gets_all_slots(make):
+    assert make().beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
+
+
+def test_an_idle_actor_does_not_sit_on_slots_that_another_needs(make):
+    coordinator = make()
+    coordinator.beat(report("idle", {"step": (0, 0)}))
+    coordinator.beat(report("busy", {"step": (0, 50)}))
+    coordinator.beat(report("idle", {"step": (0, 0)}))
+    assert coordinator.beat(report("busy", {"step": (0, 50)})).slots == {"step": 8}
+
+
+def test_slots_are_raised_only_by_what_others_have_given_back(make):
+    coordinator = make()
+    assert coordinator.beat(report("a", {"step": (0, 50)})).slots == {"step": 8}
+    assert coordinator.beat(report("b", {"step": (0, 50)})).slots == {"step": 0}
+    assert coordinator.beat(report("a", {"step": (8, 50)})).slots == {"step": 4}
+    assert coordinator.beat(report("b", {"step": (0, 50)})).slots == {"step": 0}, "a still has eight in flight"
+    assert coordinator.beat(report("a", {"step": (5, 50)})).slots == {"step": 4}
+    assert coordinator.beat(report("b", {"step": (0, 50)})).slots == {"step": 3}
+
+
+def test_slots_that_were_cut_count_as_held_until_the_actor_has_heard_of_it(make):
+    coordinator = make()
+    coordinator.beat(report("a", {"step": (0, 50)}))
+    coordinator.beat(report("b", {"step": (0, 50)}))
+    # "a" has eight slots and uses two; before the cut reaches it, it may fill all eight.
+    cut = Report("a", "here/1", {"step": StepReport(in_flight=2, slots=8, waiting=0)})
+    assert coordinator.beat(cut).slots["step"] < 8
+    assert coordinator.beat(report("b", {"step": (0, 50)})).slots == {"step": 0}
+
+
+def test_later_steps_come_first_under_a_common_limit(make):
+    coordinator = make(LIMITS, total=6)
+    directive = coordinator.beat(report(steps={"grounding_expr": (0, 50), "double_check": (0, 4)}))
+    assert directive.slots == {"grounding_expr": 2, "double_check": 4}
+
+
+def test_what_a_dead_actor_wanted_starves_nobody(make, clock):
+    coordinator = make(LIMITS, total=5)
+    coordinator.beat(report("dead", {"double_check": (0, 50)}))
+    clock.now_s += SILENT_ACTOR_S + 1
+    coordinator.driver_beat()
+    assert coordinator.beat(report("a", {"grounding_expr": (0, 50)})).slots == {"grounding_expr": 5}
+
+
+class World:
+    """Actors as they are: they fill their windows at any time, and directives reach them later, or never."""
+
+    def __init__(self, total):
+        self.clock = Clock()
+        self.coordinator = Coordinator(LIMITS, total, 0.5, 0, self.clock)
+        self.slots = {(who, step): 0 for who in "abc" for step in LIMITS}
+        self.flying = dict.fromkeys(self.slots, 0)
+        self.waiting = dict.fromkeys(self.slots, 0)
+        self.mail = {}
+        self.alive = set("abc")
+
+    def do(self, what, who, step="", number=0):
+        if who in self.alive:
+            getattr(self, what)(who, step, number)
+
+    def arrive(self, who, step, number):
+        self.waiting[who, step] += number
+        self._fill(who, step)
+
+    def finish(self, who, step, number):
+        self.flying[who, step] -= min(number, self.flying[who, step])
+        self._fill(who, step)
+
+    def report(self, who, step, number):
+        if who not in self.mail:
+            steps = {
+                s: StepReport(slots=self.slots[who, s], in_flight=self.flying[who, s], waiting=self.waiting[who, s])
+                for s in LIMITS
+            }
+            self.mail[who] = self.coordinator.beat(Report(who, "here/1", steps))
+
+    def hear(self, who, step, number):
+        if who in self.mail:
+            for name, size in self.mail.pop(who).slots.items():
+                self.slots[who, name] = size
+                self._fill(who, name)
+
+    def lose(self, who, step, number):
+        self.mail.pop(who, None)
+
+    def die(self, who, step, number):
+        self.alive.discard(who)
+        for name in LIMITS:
+            self.flying[who, name] = 0
+
+    def _fill(self, who, step):
+        start = max(0, min(self.waiting[who, step], self.slots[who, step] - self.flying[who, step]))
+        self.flying[who, step] += start
+        self.waiting[who, step] -= start
+
+    def in_flight(self, step):
+        return sum(n for (_, s), n in self.flying.items() if s == step)
+
+
+def actions(seed, count):
+    """A random life: arrivals in bursts, beats whose answers arrive late or never, now and then a death."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        what = chance.choices(["arrive", "finish", "report", "hear", "lose", "die"], [12, 12, 20, 20, 2, 0.2])[0]
+        yield what, chance.choice("abc"), chance.choice(list(LIMITS)), chance.randint(1, 9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([0, 7]), st.integers(0, 2**32))
+def test_requests_in_flight_never_exceed_a_limit_whatever_the_order_of_beats(total, seed):
+    world = World(total)
+    for action in actions(seed, 300):
+        world.do(*action)
+        assert all(world.in_flight(step) <= limit for step, limit in LIMITS.items())
+        assert not total or sum(map(world.in_flight, LIMITS)) <= total
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from([0, 7]), st.integers(0, 2**32))
+def test_whatever_happened_all_slots_are_in_use_again_once_the_living_are_heard(total, seed):
+    world = World(total)
+    for action in actions(seed, 100):
+        world.do(*action)
+    world.clock.now_s += SILENT_ACTOR_S + 1
+    for _ in range(10):
+        world.coordinator.driver_beat()
+        for who in sorted(world.alive):
+            for step in LIMITS:
+                world.do("finish", who, step, 9)
+                world.waiting[who, step] = 20 - world.flying[who, step]
+            for what in ("lose", "report", "hear"):
+                world.do(what, who)
+    assert sum(map(world.in_flight, LIMITS)) == ((total or sum(LIMITS.values())) if world.alive else 0)
+
+
+# --- the dead -------------------------------------------------------------------------------------------------------
+
+
+def test_the_slots_of_a_dead_actor_go_to_the_others(make, clock):
+    coordinator = make()
+    coordinator.beat(report("dead", {"step": (0, 50)}))
+    assert coordinator.beat(report("a", {"step": (0, 50)})).slots == {"step": 0}
+    clock.now_s += SILENT_ACTOR_S + 0.1
+    coordinator.driver_beat()
+    assert coordinator.beat(report("a", {"step": (0, 50)})).slots == {"step": 8}
+
+
+def test_what_a_dead_actor_counted_stays_and_what_it_had_in_flight_does_not(make, clock):
+    coordinator = make()
+    dead = StepReport(in_flight=3, waiting=2, requests=10, outcomes={"labeled": 7}, tokens={"input": 100})
+    coordinator.beat(Report("dead", "here/1", {"step": dead}, unwritten=2))
+    assert (coordinator.driver_beat().in_flight, coordinator.driver_beat().unwritten) == (3, 2)
+    clock.now_s += SILENT_ACTOR_S + 0.1
+    status = coordinator.driver_beat()
+    assert (status.in_flight, status.unwritten) == (0, 0), "a stopping run does not wait for the dead"
+    step = status.steps["step"]
+    assert (step.requests, step.outcomes, step.tokens, step.in_flight) == (10, {"labeled": 7}, {"input": 100}, 0)
+
+
+def test_actors_of_a_silent_driver_get_no_slots_and_get_them_back_when_it_is_heard(make, clock):
+    coordinator = make()
+    coordinator.driver_beat()
+    assert coordinator.beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
+    clock.now_s += SILENT_DRIVER_S + 0.1
+    assert coordinator.beat(report(steps={"step": (2, 50)})).slots == {"step": 0}
+    coordinator.driver_beat()
+    assert coordinator.beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
+
+
+# --- stopping -------------------------------------------------------------------------------------------------------
+
+
+def test_stop_reaches_every_actor(make):
+    coordinator = make()
+    assert not coordinator.beat(report()).stop
+    coordinator.stop()
+    assert coordinator.beat(report()).stop
+    assert coordinator.driver_beat().stopping
+    assert coordinator.driver_beat().fatal is None
+
+
+def test_the_first_reason_to_stop_is_told(make):
+    coordinator = make()
+    coordinator.beat(report("a", fatal=Fatal("wrong key", 2)))
+    coordinator.beat(report("b", fatal=Fatal("disk full", 1)))
+    assert coordinator.driver_beat().fatal == Fatal("wrong key", 2)
+    assert coordinator.beat(report("c")).stop
+
+
+@pytest.mark.parametrize(
+    ("counts", "settled_before", "stops"),
+    [
+        pytest.param({"failed": BUDGET_MIN - 1}, 0, False, id="too-few-to-judge"),
+        pytest.param({"failed": BUDGET_MIN}, 0, True, id="all-failed"),
+        pytest.param({"failed": 20, "unreadable": 20, "labeled": 30}, 0, True, id="both-open-kinds-count"),
+        pytest.param({"failed": 30, "labeled": 30}, 0, False, id="exactly-the-rate"),
+        pytest.param({"refused": 100}, 0, False, id="refused-is-settled"),
+        pytest.param({"nothing": 50, "skipped": 50}, 0, False, id="nothing-is-an-answer"),
+        pytest.param({"failed": 60}, 100, False, id="what-earlier-runs-settled-counts"),
+    ],
+)
+def test_a_run_gone_bad_stops_with_a_sentence_and_its_files(make, counts, settled_before, stops):
+    coordinator = make(settled_before=settled_before)
+    half = {k: math.ceil(v / 2) for k, v in counts.items()}
+    coordinator.beat(outcomes("a", **half))
+    directive = coordinator.beat(outcomes("b", **{k: v - half[k] for k, v in counts.items()}))
+    assert directive.stop is stops
+    fatal = coordinator.driver_beat().fatal
+    assert (fatal is not None) is stops
+    if fatal is not None:
+        assert fatal.exit_code == 1
+        assert fatal.deliver
+        assert fatal.message.startswith("limits.max_failure_rate: ")
+
+
+def test_nodes_that_worked_are_told_with_their_requests(make):
+    coordinator = make()
+    coordinator.beat(Report("a", "one/1", {"step": StepReport(requests=3)}))
+    coordinator.beat(Report("b", "two/2", {"step": StepReport(requests=4)}))
+    coordinator.beat(Report("c", "two/2", {"step": StepReport(requests=1)}))
+    assert coordinator.driver_beat().nodes == {"one/1": 3, "two/2": 5}
