@@ -51,7 +51,13 @@ class Window:
         ticket = asyncio.get_running_loop().create_future()
         self._queue.append(ticket)
         self._admit()
-        await ticket
+        try:
+            await ticket
+        except asyncio.CancelledError:
+            if not ticket.cancelled() and ticket.exception() is None:  # let in and cancelled in the same moment
+                self.in_flight -= 1
+                self._admit()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
