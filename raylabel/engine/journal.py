@@ -9,8 +9,8 @@ from typing import Any
 
 from raylabel.store.tables import Table
 
-GATHER_S = 0.08
-"""How long a row waits for company. With a write of 10-30 ms a reply is durable 0.1 s after it came."""
+GATHER_S = 0.03
+"""How long a row waits for company; what comes during a write (10-30 ms) shares the next one."""
 
 
 class Journal:

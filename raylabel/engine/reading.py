@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ from raylabel.store.tables import Row
 
 OPENERS = 4
 """Images one process opens at a time; decoding releases the interpreter's lock."""
+POLITE = 10
+"""Readers step back by this much (``nice``): opening images ahead must not delay storing replies that came."""
 
 
 def read_block(numbers: pa.Table, spec: RunSpec, shards: Any) -> pa.Table:
@@ -100,6 +103,8 @@ _readers_lock = threading.Lock()
 def _reader(spec: RunSpec, shards: Any) -> Reader:
     with _readers_lock:
         if spec.run not in _readers:
+            if not _readers:
+                os.nice(POLITE)
             _readers.clear()
             _readers[spec.run] = Reader(spec, ray.get(shards))
         return _readers[spec.run]

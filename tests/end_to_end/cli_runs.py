@@ -104,11 +104,14 @@ def run_cli(config: Path, *options: str) -> tuple[int, str]:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The server's journal: one entry per answered request; a line under way is left out."""
+    """The server's journal: one entry per answered request.
+
+    A line under way is left out, and so is what the server turned down: the torso of a request whose sender was killed.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    entries = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [entry for entry in entries if entry["status"] == 200]
 
 
 def asked_twice(entries: list[dict[str, Any]]) -> int:
