@@ -105,6 +105,7 @@ class Asker:
         self._before_first = before_first
         self._on_fatal = on_fatal
         self._flights: dict[str, asyncio.Future[tuple[Answered, tuple[str, ...], int, str]]] = {}
+        self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
         self._unanswered = 0
 
@@ -170,7 +171,9 @@ class Asker:
                 self.tally.replayed += 1
                 return answered, (row["uid"],), len(rows), ""
             problem = answered.problem
-        for reading in range(self._setup.readings):
+        # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
+        left = self._setup.readings - self._unreadable[key]
+        for reading in range(left):
             request, reply, tries = await self._ask(question, record, rows)
             row = answer_row(
                 key,
@@ -189,7 +192,8 @@ class Asker:
             problem = answered.problem
             if problem is None or problem.problem is AnswerProblem.REFUSED:
                 return answered, (uid,), len(rows), ""
-            if reading + 1 < self._setup.readings:
+            self._unreadable[key] += 1
+            if reading + 1 < left:
                 self.tally.retries += 1
         return Answered(question, problem=problem), (), len(rows), rows[-1]["text"] if rows else ""
 
@@ -240,11 +244,11 @@ class Asker:
                 on_retry=note,
             )
         except ClientError as error:
+            if self.window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
+                raise Stopped from error  # given up early, which says nothing of the server
             self._unanswered = self._unanswered + 1 if error.verdict is Verdict.RETRY and error.status is None else 0
             if error.verdict is Verdict.STOP_RUN or self._unanswered >= DEAD_AFTER:
                 self._on_fatal(error)
-                raise Stopped from error
-            if self.window.stopped and error.verdict is not Verdict.FAIL_RECORD:
                 raise Stopped from error
             raise
         self._unanswered = 0
