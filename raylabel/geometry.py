@@ -159,7 +159,8 @@ def clip_to(box_px: Box, size: Size) -> tuple[Box, tuple[str, ...]]:
         raise GeometryError(
             f"box {_show(box_px)} leaves the {size.width}x{size.height} image by more than {OVERSHOOT:.0%} of a side"
         )
-    inside = Box(max(box_px.x1, 0.0), max(box_px.y1, 0.0), min(box_px.x2, size.width), min(box_px.y2, size.height))
+    right, bottom = float(size.width), float(size.height)
+    inside = Box(max(box_px.x1, 0.0), max(box_px.y1, 0.0), min(box_px.x2, right), min(box_px.y2, bottom))
     if not (inside.width > 0 and inside.height > 0):
         raise GeometryError(f"box {_show(box_px)} has no area")
     return inside, (() if inside == box_px else (CLIPPED,))

@@ -304,7 +304,7 @@ def bbox_id(expression: str, number: int) -> str:
 
 def exact_box(box: Box) -> list[float]:
     """A box as four float pixels: how the store and the stream keep it."""
-    return list(box.as_tuple())
+    return [float(v) for v in box.as_tuple()]
 
 
 BoxWriter = Callable[[Box], list[float]]

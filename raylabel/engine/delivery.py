@@ -141,12 +141,13 @@ def _assembled(spec: RunSpec, shards: Sequence[Shard]) -> Iterator[_Item]:
     tables = {step.directory: spec.results.rows(step.directory) for step in pipeline}
     for table in tables.values():
         table.refresh()
+    believed = [*selected, *(step for step in pipeline if step not in selected)]
     for shard in shards:
         for line in read_shard(spec.source, shard):
             if not isinstance(line, Record):
                 yield _Item(unusable=unusable_line(line))
                 continue
-            record = fresh(_in_pixels(with_stored_image(line, pipeline, tables)), selected)
+            record = fresh(_in_pixels(with_stored_image(line, believed, tables)), selected)
             brought = [step for step in pipeline if step not in selected and is_brought(step, record)]
             states, stale = [], []
             for step in pipeline:

@@ -17,6 +17,7 @@ from raylabel.records import (
     changes_from_json,
     changes_to_json,
     digest_of,
+    exact_box,
     image_facts_from_json,
     image_facts_to_json,
 )
@@ -31,7 +32,7 @@ def inputs_digest(step: type[Step], record: Record) -> str:
     image = None if record.image is None else record.image.digest
     unread: dict[str, Any] = {f: None for f in _FIELDS if f not in (*step.needs, *step.uses)}
     read = replace(record, **unread)
-    seeds = None if read.seeds is None else [[*s.box.as_tuple(), s.type] for s in read.seeds]
+    seeds = None if read.seeds is None else [[*exact_box(s.box), s.type] for s in read.seeds]
     changes = Changes(read.caption, read.cleaned_caption, read.regions, read.expressions)
     return digest_of(image, seeds, changes_to_json(changes))
 
@@ -86,10 +87,15 @@ def is_brought(step: type[Step], record: Record) -> bool:
 
 
 def with_stored_image(record: Record, steps: Sequence[type[Step]], tables: Mapping[str, Table]) -> Record:
-    """The record with the facts of its image as the newest of its rows has them, where there is one."""
-    rows = [row for step in steps if (row := tables[step.directory].last(record.record_id)) is not None]
-    facts = [row["image"] for row in sorted(rows, key=lambda row: row["seq"]) if row["image"]]
-    return replace(record, image=image_facts_from_json(json.loads(facts[-1]))) if facts else record
+    """The record with the facts of its image as the first of these steps that has a row for it knew them.
+
+    That step may not have been able to open the image, whatever older rows of other steps know.
+    """
+    for step in steps:
+        row = tables[step.directory].last(record.record_id)
+        if row is not None:
+            return replace(record, image=image_facts_from_json(json.loads(row["image"]))) if row["image"] else record
+    return record
 
 
 def restore(
