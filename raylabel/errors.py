@@ -49,12 +49,15 @@ class AnswerError(RaylabelError):
     Args:
         problem: unreadable (asked again) or refused (settled).
         reason: one clause for ``failures.jsonl``.
+        unmatched: the reply is in order, but nothing in it belongs to exactly one item that was asked about; its
+            items are asked again alone rather than all together once more.
     """
 
-    def __init__(self, problem: AnswerProblem, reason: str) -> None:
+    def __init__(self, problem: AnswerProblem, reason: str, *, unmatched: bool = False) -> None:
         super().__init__(reason)
         self.problem = problem
         self.reason = reason
+        self.unmatched = unmatched
 
 
 class Verdict(str, Enum):

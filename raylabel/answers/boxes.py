@@ -57,7 +57,7 @@ def read_phrase_boxes(text: str, asked: Mapping[int, str]) -> dict[int, PhraseBo
     broken |= {n for n in denied if found.get(n)}  # "nothing" and a box for one phrase: a contradiction
     settled = {n: PhraseBoxes(tuple(dict.fromkeys(b))) for n, b in found.items() if n not in broken}
     if not settled:
-        raise unreadable("the reply settles no phrase that was asked for")
+        raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
     return settled
 
 

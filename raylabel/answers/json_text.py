@@ -21,9 +21,9 @@ _REFUSAL = re.compile(
 )
 
 
-def unreadable(reason: str) -> AnswerError:
+def unreadable(reason: str, *, unmatched: bool = False) -> AnswerError:
     """The error for a reply that says nothing usable; it is asked again."""
-    return AnswerError(AnswerProblem.UNREADABLE, reason)
+    return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched)
 
 
 def answer_part(text: str) -> str:

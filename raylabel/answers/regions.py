@@ -43,7 +43,7 @@ def read_descriptions(text: str, asked: Sequence[int]) -> dict[int, Description]
         found[number] = Description(text_of(item.get("type")), text_of(item.get("color")), description)
     found = {n: d for n, d in found.items() if n not in twice}
     if not found:
-        raise unreadable("the reply describes no region that was asked for")
+        raise unreadable("the reply describes no region that was asked for", unmatched=True)
     return found
 
 

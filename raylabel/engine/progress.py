@@ -50,7 +50,9 @@ class Progress:
         elif self._clock() - self._said >= PLAIN_EVERY_S:
             self._said = self._clock()
             parts = [f"{name} {self._line(status.steps[name])}" for name in self._steps]
-            self._console.print(f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False)
+            self._console.print(
+                f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False, soft_wrap=True
+            )
 
     def _table(self, status: Status) -> Table:
         table = Table(title="stopping: finishing what is in flight" if status.stopping else None)

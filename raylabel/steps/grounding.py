@@ -12,7 +12,7 @@ from raylabel.errors import GeometryError
 from raylabel.prompts import grounding
 from raylabel.records import Box, Changes, Expression, Instance, Outcome, Record, bbox_id
 from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, box_in_image
-from raylabel.steps.items import Ask, ask_for_missing, in_parts
+from raylabel.steps.items import Ask, ask_for_missing, in_parts, none_if_unmatched
 
 Found = tuple[tuple[Box, float | None, tuple[str, ...]], ...]
 """Boxes of one phrase in displayed pixels, each with score and flags."""
@@ -35,6 +35,9 @@ class Grounding(Step):
         return in_parts(list(phrases), self.setup.items_per_request, self._asker(phrases))
 
     def read(self, question: Question, text: str, record: Record) -> dict[int, Found]:
+        return none_if_unmatched(question, lambda: self._found(question, text, record))
+
+    def _found(self, question: Question, text: str, record: Record) -> dict[int, Found]:
         phrases = _phrases(record)
         answered = read_phrase_boxes(text, {i: phrases[i] for i in question.ids})
         found: dict[int, Found] = {}
@@ -45,7 +48,7 @@ class Grounding(Step):
             except GeometryError as error:
                 broken.append(f"{phrases[number]!r}: {error}")
         if not found:
-            raise unreadable("; ".join(broken[:3]))
+            raise unreadable("; ".join(broken[:3]), unmatched=True)
         return found
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:

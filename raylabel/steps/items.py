@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from raylabel.errors import AnswerError
 from raylabel.records import Outcome
 from raylabel.steps.base import Answered, More, Question, Result, problem_result
 
 LAST_ROUND = 2
 """Round 0: in parts of ``items_per_request``; 1: all that is missing, together; 2: each missing item alone."""
+
+T = TypeVar("T")
 
 Ask = Callable[[tuple[int, ...], int], Question]
 """Builds the question about these item numbers in this round."""
@@ -35,18 +38,36 @@ def _round(question: Question) -> int:
     return LAST_ROUND if len(question.ids) == 1 else question.round
 
 
+def none_if_unmatched(question: Question, read: Callable[[], dict[int, T]]) -> dict[int, T]:
+    """What a reply says of the question's items; nothing where it matches none of several: they are asked alone.
+
+    Raises:
+        AnswerError: unreadable, refused, or unmatched though one item was asked alone.
+    """
+    try:
+        return read()
+    except AnswerError as error:
+        if error.unmatched and _round(question) != LAST_ROUND:
+            return {}
+        raise
+
+
 def ask_for_missing(
     answers: Sequence[Answered], ids: Sequence[int], ask: Ask, size: int
 ) -> tuple[dict[int, Any], More | Result | None]:
     """What was found, and what to do about the rest: more questions, an open or refused result, or None (complete).
 
-    Items of an unreadable question count as missing. A refusal settles the step at once.
+    A refusal settles the step at once. A question that could not be read after all its attempts leaves the step open:
+    asking for its items one by one would multiply what a confused model costs.
     """
     found = gather(answers)
+    missing = [i for i in ids if i not in found]
+    names = ", ".join(str(i) for i in missing[:8])
     problem = problem_result(answers)
     if problem is not None and problem.outcome is Outcome.REFUSED:
         return found, problem
-    missing = [i for i in ids if i not in found]
+    if problem is not None and missing:
+        return found, Result(Outcome.UNREADABLE, reason=f"no answer for item {names}: {problem.reason}")
     if not missing:
         return found, None
     last = {i: max((_round(a.question) for a in answers if i in a.question.ids), default=-1) for i in missing}
@@ -57,6 +78,4 @@ def ask_for_missing(
         return found, More(tuple(ask(part, 1) for part in parts))
     if alone:
         return found, More(tuple(ask((i,), LAST_ROUND) for i in alone))
-    reason = problem.reason if problem is not None else "the model leaves items of the list unanswered"
-    names = ", ".join(str(i) for i in missing[:8])
-    return found, Result(Outcome.UNREADABLE, reason=f"no answer for item {names}: {reason}")
+    return found, Result(Outcome.UNREADABLE, reason=f"the model leaves items of the list unanswered: {names}")

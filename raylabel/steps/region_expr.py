@@ -13,7 +13,7 @@ from raylabel.geometry import clip_to, from_displayed
 from raylabel.prompts import region_expr
 from raylabel.records import Box, Changes, Outcome, Record, Region, Seed
 from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, view_of
-from raylabel.steps.items import ask_for_missing, in_parts
+from raylabel.steps.items import ask_for_missing, in_parts, none_if_unmatched
 
 SAME_DESCRIPTION = "same_description"
 
@@ -35,7 +35,7 @@ class RegionExpr(Step):
         return in_parts(range(1, len(seeds) + 1), self.setup.items_per_request, lambda i, r: self._ask(i, r, record))
 
     def read(self, question: Question, text: str, record: Record) -> dict[int, Description]:
-        return read_descriptions(text, question.ids)
+        return none_if_unmatched(question, lambda: read_descriptions(text, question.ids))
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         seeds = record.seeds or ()

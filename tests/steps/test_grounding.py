@@ -230,19 +230,17 @@ def test_a_long_list_is_split_over_questions_that_share_numbers_and_kind(
     assert all(len(e.instances) == 1 for e in course.changes.expressions)
 
 
-def test_one_unreadable_part_costs_only_its_own_phrases_a_second_question(make_step, make_record, expressions, go):
+def test_an_unreadable_part_leaves_the_record_open_and_buys_no_further_questions(
+    make_step, make_record, expressions, go
+):
     record = make_record(expressions=expressions(a=None, b=None, c=None, d=None))
 
     def answer(question):
-        return (
-            "no idea"
-            if question.ids == (3, 4) and question.round == 0
-            else [{"id": i, "bbox_2d": BOX} for i in question.ids]
-        )
+        return "no idea" if question.ids == (3, 4) else [{"id": i, "bbox_2d": BOX} for i in question.ids]
 
     course = go(make_step(Grounding, items_per_request=2), record, answer)
-    assert course.asked == [(1, 2), (3, 4), (3, 4)]
-    assert course.outcome == "labeled"
+    assert course.asked == [(1, 2), (3, 4)]
+    assert course.outcome == "unreadable"
 
 
 def test_equal_phrases_are_asked_once_and_share_their_boxes_but_no_ids(make_step, make_record, expressions, go):
