@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from raylabel.answers.json_text import id_of, list_under, normalised, read_json, text_of, unreadable
 
 BOX_KEYS = ("box_2d", "bbox_2d", "bbox", "box", "boxes", "bboxes")
+
+_NUMBERING = re.compile(r"^\(?\d{1,3}[.):] +")
 
 Numbers = tuple[float, float, float, float]
 """Four numbers of a box as the model wrote them: its order, its scale."""
@@ -32,8 +35,8 @@ def read_phrase_boxes(text: str, asked: Mapping[int, str]) -> dict[int, PhraseBo
     """Boxes by phrase number. Phrases the reply does not settle (silent, contradictory, broken) are left out.
 
     Expects ``[{"id": 1, "box_2d": [..], "label": ".."}]`` with null or ``[]`` for a phrase that nothing matches; also
-    several boxes under one entry, ``{"phrase": [[..]]}``, and entries without a number whose label is, normalised, one
-    phrase that was asked for. An entry whose number and label name two different phrases settles neither of them.
+    several boxes under one entry, ``{"phrase": [[..]]}``, and entries without a number whose label is, normalised and
+    without numbering, one phrase that was asked for. An entry whose number and label name two different phrases settles neither of them.
 
     Raises:
         AnswerError: a refusal, no list, or nothing about any phrase asked for.
@@ -79,8 +82,8 @@ def _phrases_meant(item: Any, asked: Mapping[int, str]) -> set[int]:
     if not isinstance(item, dict):
         return set()
     number = id_of(item)
-    label = normalised(text_of(item.get("label", item.get("phrase"))))
-    by_label = {n for n, phrase in asked.items() if label and normalised(phrase) == label}
+    label = _label(text_of(item.get("label", item.get("phrase"))))
+    by_label = {n for n, phrase in asked.items() if label and _label(phrase) == label}
     if number is not None:
         if number not in asked:
             return set()
@@ -90,6 +93,11 @@ def _phrases_meant(item: Any, asked: Mapping[int, str]) -> set[int]:
     if not by_label and not label and len(asked) == 1:
         return set(asked)
     return by_label
+
+
+def _label(text: str) -> str:
+    """A label for comparison; models like to number what was numbered for them ("1. red car")."""
+    return _NUMBERING.sub("", normalised(text))
 
 
 def _boxes_of(item: Mapping[str, Any]) -> list[AnsweredBox] | None:

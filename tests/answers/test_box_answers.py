@@ -67,7 +67,7 @@ def test_statements_are_matched_to_phrases(entries, found):
     [
         pytest.param({"id": 7, "box_2d": BOX}, id="a-number-nobody-asked-for"),
         pytest.param({"label": "car", "box_2d": BOX}, id="part-of-a-label"),
-        pytest.param({"label": "1. red car", "box_2d": BOX}, id="numbered-label"),
+        pytest.param({"label": "1", "box_2d": BOX}, id="a-number-for-a-label"),
         pytest.param({"box_2d": BOX}, id="neither-number-nor-label"),
         pytest.param({"id": None, "label": "red car", "box_2d": BOX}, id="null-id"),
         pytest.param({"id": 1}, id="no-box-at-all"),

@@ -135,13 +135,18 @@ def test_labels_in_another_case_or_dress_are_the_phrase(make_step, phrases, go, 
     assert len(course.questions) == 1
 
 
-def test_numbered_keys_never_give_zero_boxes(make_step, phrases, go):
-    def answer(question):
-        if question.round == 0:
-            return {"1. red car": [BOX], "2. dog": [BOX], "3. sign": [BOX]}
-        return [{"id": i, "bbox_2d": BOX} for i in question.ids]
+@pytest.mark.parametrize("numbering", ["{}. ", "{}) ", "({}) ", "{}: "])
+def test_numbered_keys_are_the_phrase(make_step, phrases, go, numbering):
+    keys = [numbering.format(n) + phrase for n, phrase in enumerate(("red car", "Dog", "sign"), 1)]
+    course = go(make_step(Grounding), phrases, lambda q: {key: [BOX] for key in keys})
+    assert found(course) == {"red car": [BOX_PX], "dog": [BOX_PX], "sign": [BOX_PX]}
+    assert len(course.questions) == 1
 
-    assert found(go(make_step(Grounding), phrases, answer)) == {"red car": [BOX_PX], "dog": [BOX_PX], "sign": [BOX_PX]}
+
+def test_a_number_that_is_part_of_a_phrase_is_no_numbering(make_step, make_record, expressions, go):
+    record = make_record(expressions=expressions(**{"2 cars": None, "cars": None, "4 cars": None}))
+    course = go(make_step(Grounding), record, lambda q: {"2 cars": [BOX], "cars": [], "4 cars": []})
+    assert found(course) == {"2 cars": [BOX_PX], "cars": [], "4 cars": []}
 
 
 def test_a_phrase_with_a_colon_keeps_its_boxes(make_step, make_record, expressions, go):
