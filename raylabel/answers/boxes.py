@@ -36,7 +36,8 @@ def read_phrase_boxes(text: str, asked: Mapping[int, str]) -> dict[int, PhraseBo
 
     Expects ``[{"id": 1, "box_2d": [..], "label": ".."}]`` with null or ``[]`` for a phrase that nothing matches; also
     several boxes under one entry, ``{"phrase": [[..]]}``, and entries without a number whose label is, normalised and
-    without numbering, one phrase that was asked for. An entry whose number and label name two different phrases settles neither of them.
+    without numbering, one phrase that was asked for. An entry whose number and label name two different phrases
+    settles neither of them.
 
     Raises:
         AnswerError: a refusal, no list, or nothing about any phrase asked for.
