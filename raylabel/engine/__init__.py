@@ -1,1 +1,6 @@
 """All of Ray: plan, actors, coordinator, progress, shutdown."""
+
+import os
+
+# Ray Data's threads outlive the end of a run that had to stop; without this, their next call starts another Ray.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

@@ -125,7 +125,8 @@ class Asker:
         pending = list(first)
         answers: list[Answered] = []
         used: list[str] = []
-        attempts, raw = 0, ""
+        tried: dict[str, int] = {}
+        raw = ""
         while True:
             # All of them end before any error counts: replies that were paid for are stored in any case.
             settled = await asyncio.gather(*(self._answer(q, record) for q in pending), return_exceptions=True)
@@ -133,19 +134,21 @@ class Asker:
                 worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
-                attempts += worst.tries if isinstance(worst, ClientError) else 0
+                attempts = sum(tried.values()) + (worst.tries if isinstance(worst, ClientError) else 0)
                 return StepEnd(StepOutcome(Outcome.FAILED, str(worst), attempts), answers=tuple(used))
             for answered, uids, tries, text in (s for s in settled if not isinstance(s, BaseException)):
                 answers.append(answered)
                 used.extend(uids)
-                attempts += tries
+                tried[answered.question.text] = tries
                 raw = text or raw
             result = self.step.settle(answers, record)
             if not isinstance(result, More):
                 break
             pending = list(result.questions)
         shown = raw[:RAW_LIMIT] if result.outcome.is_open else ""
-        outcome = StepOutcome(result.outcome, result.reason, attempts if result.outcome.is_open else 0, shown)
+        outcome = StepOutcome(
+            result.outcome, result.reason, sum(tried.values()) if result.outcome.is_open else 0, shown
+        )
         return StepEnd(outcome, result.changes, tuple(used))
 
     async def _answer(self, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:

@@ -1,0 +1,135 @@
+"""``raylabel demo`` as a command: what it prints, and that a product gone wrong, or a model that copies, fails it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import REPOSITORY, command, read_lines
+
+from raylabel.demo.score import DEMO_TARGETS, missed_targets
+
+pytestmark = pytest.mark.slow
+
+GROUNDING, REFERRING = "image_grounding", "image_referring_expression"
+
+
+@pytest.mark.parametrize("backend", ["openai", "gemini"])
+def test_the_demo_prints_one_json_object_that_meets_the_targets(backend: str, tmp_path: Path) -> None:
+    words = ["--json", "--images", "12", "--backend", backend, "--out", "out"]
+    ended = command("demo", *words, cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    scores = json.loads(ended.stdout)
+    assert set(scores) == {GROUNDING, REFERRING}
+    shared = {"images", "recall", "precision", "mean_iou", "phrase_exact"}
+    assert set(scores[GROUNDING]) >= shared
+    assert set(scores[REFERRING]) >= shared | {"description_correct", "planted_errors_caught"}
+    for name, score in scores.items():
+        assert score["images"] == 12
+        assert missed_targets(score) == []
+        results = tmp_path / "out" / backend / name
+        assert len(read_lines(results / "annotations.jsonl")) >= 12
+        assert read_lines(results / "failures.jsonl") == []
+
+
+def mutant(folder: Path, file: str, *changes: tuple[str, str]) -> Path:
+    """A copy of the package with an error planted; the folder to import it from."""
+    shutil.copytree(REPOSITORY / "raylabel", folder / "raylabel", ignore=shutil.ignore_patterns("__pycache__"))
+    place = folder / "raylabel" / file
+    text = place.read_text(encoding="utf-8")
+    for right, wrong in changes:
+        assert text.count(right) == 1, right
+        text = text.replace(right, wrong)
+    place.write_text(text, encoding="utf-8")
+    imported = subprocess.run(
+        [sys.executable, "-c", "import raylabel; print(raylabel.__file__)"],
+        env={"PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.strip() == str(folder / "raylabel" / "__init__.py")
+    return folder
+
+
+def demo_of(package: Path, pipeline: str) -> tuple[int, dict[str, float]]:
+    """Exit code and scores of the demo of a copy of the package."""
+    ended = command(
+        *("demo", "--json", "--images", "8", "--pipeline", pipeline, "--out", "out"), cwd=package, package=package
+    )
+    assert "Traceback" not in ended.stderr
+    scores: dict[str, float] = json.loads(ended.stdout)[pipeline]
+    return ended.returncode, scores
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            (
+                'x1, y1, x2, y2 = (a, b, c, d) if convention.order == "xyxy" else (b, a, d, c)',
+                'x1, y1, x2, y2 = (b, a, d, c) if convention.order == "xyxy" else (a, b, c, d)',
+            ),
+            id="axes-swapped",
+        ),
+        pytest.param(
+            (
+                "    xs = sorted(window.x1 + u * window.width for u, _ in corners)\n"
+                "    ys = sorted(window.y1 + v * window.height for _, v in corners)\n",
+                "    xs = sorted(window.x1 + u * window.height for u, _ in corners)\n"
+                "    ys = sorted(window.y1 + v * window.width for _, v in corners)\n",
+            ),
+            id="width-and-height-swapped",
+        ),
+    ],
+)
+def test_an_error_in_the_conversion_of_boxes_fails_the_demo(change: tuple[str, str], tmp_path: Path) -> None:
+    code, scores = demo_of(mutant(tmp_path, "geometry.py", change), GROUNDING)
+
+    assert code == 1
+    assert scores["recall"] < DEMO_TARGETS["recall"]
+    assert scores["phrase_exact"] < DEMO_TARGETS["phrase_exact"]
+
+
+def test_a_model_that_boxes_everything_fails_the_demo(tmp_path: Path) -> None:
+    everything = ("found = read_phrase(phrase).all_of(scene)", "found = list(scene.objects)")
+    code, scores = demo_of(mutant(tmp_path, "demo/server/answering.py", everything), GROUNDING)
+
+    assert code == 1
+    assert scores["precision"] < DEMO_TARGETS["precision"]
+    assert read_lines(tmp_path / "out" / "openai" / GROUNDING / "failures.jsonl") == []
+    assert scores["phrase_exact"] < DEMO_TARGETS["phrase_exact"]
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        pytest.param(
+            (
+                "    verdict: dict[str, Any] = {",
+                '    kept = [{"id": box["id"], "verdict": "keep"} for box in boxes]\n'
+                '    return {"id": item["id"], "verdict": "keep", "boxes": kept}\n'
+                "    verdict: dict[str, Any] = {",
+            ),
+            "planted_errors_caught",
+            id="says-keep-to-everything",
+        ),
+        pytest.param(
+            ('{"type": seen.kind, "color": seen.color,', '{"type": item["type"], "color": "red",'),
+            "description_correct",
+            id="copies-the-seeds",
+        ),
+    ],
+)
+def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], missed: str, tmp_path: Path) -> None:
+    code, scores = demo_of(mutant(tmp_path, "demo/server/answering.py", change), REFERRING)
+
+    assert code == 1
+    assert scores[missed] < DEMO_TARGETS[missed]
+    assert read_lines(tmp_path / "out" / "openai" / REFERRING / "failures.jsonl") == []
