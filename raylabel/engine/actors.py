@@ -50,6 +50,7 @@ class LevelActor:
     """
 
     def __init__(self, spec: RunSpec, steps: tuple[int, ...], last: bool, coordinator: Any) -> None:
+        spec.driver.enter_folder()
         self._spec = spec
         self._plans = [spec.selected[n] for n in steps]
         self._last = last

@@ -50,6 +50,7 @@ class Reader:
     """Kept by a worker process between the blocks it reads."""
 
     def __init__(self, spec: RunSpec, shards: Sequence[Shard]) -> None:
+        spec.driver.enter_folder()
         self._spec = spec
         self._shards = shards
         self._recipe = recipe(spec.image)

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import convention_for, resolve_key, retry_policy, sampling_for
-from raylabel.engine.asking import AskSetup
 from raylabel.engine.coordinator import Coordinator, Fatal, Status
 from raylabel.engine.delivery import Counts, deliver
 from raylabel.engine.merging import Merger
 from raylabel.engine.plan import shard_size
+from raylabel.engine.preparing import build_spec, shard_digests
 from raylabel.engine.progress import Progress
 from raylabel.engine.session import ray_session
 from raylabel.engine.shutdown import StopSignals
-from raylabel.engine.spec import Driver, RunSpec, StepPlan
+from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.errors import ConfigError, ServerError, StoreError
-from raylabel.images import recipe
-from raylabel.pipelines import PIPELINES, steps_of, upstream_of
-from raylabel.prompts import Prompt
-from raylabel.records import JsonObject, digest_of
-from raylabel.settings import ReferringPipeline, Settings, StepSettings, redacted
-from raylabel.sources import Shard, count_records, scan, source_for
-from raylabel.steps.base import Step, StepSetup
+from raylabel.errors import ServerError, StoreError
+from raylabel.pipelines import steps_of
+from raylabel.records import JsonObject
+from raylabel.settings import ReferringPipeline, Settings, redacted
+from raylabel.sources import Shard, count_records, scan
 from raylabel.store.folders import Folder
-from raylabel.store.generations import finish_generations, open_generations
+from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 
 POLL_S = 0.25
-STEPS_FILE = "steps.json"
 
 SETTLED, BROKE, OPEN, INTERRUPTED = 0, 1, 3, 130
 
@@ -89,9 +81,9 @@ class _Run:
             lease.release()
 
     def _go(self) -> int:
-        spec = self._spec()
+        spec = build_spec(self._settings, self._results, self._limit)
         shards = self._scan(spec)
-        digests = self._shard_digests(spec, shards)
+        digests = shard_digests(spec, shards)
         table = self._results.shards()
         table.refresh()
         settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
@@ -127,57 +119,6 @@ class _Run:
 
     # --- before ----------------------------------------------------------------------------------------------------
 
-    def _spec(self) -> RunSpec:
-        settings, pipeline = self._settings, PIPELINES[self._settings.autolabel_type]
-        vlm = settings.pipeline.vlm
-        key = resolve_key(vlm, os.environ)
-        if vlm.backend == "gemini":
-            vlm = dataclasses.replace(vlm, gemini=dataclasses.replace(vlm.gemini, api_key=key or ""))
-        elif vlm.backend == "openai":
-            vlm = dataclasses.replace(vlm, openai=dataclasses.replace(vlm.openai, api_key=key or "", api_key_env=""))
-        source = source_for(settings, settings.pipeline.workflow.steps, self._results.root.location)
-        directories = [s.directory for s in self._steps]
-        opened = open_generations(self._results, directories, force=settings.pipeline.workflow.force_reprocess)
-        others = [s.directory for s in pipeline if s.directory not in opened]
-        generations = opened | open_generations(self._results, others, force=False)
-        return RunSpec(
-            run=uuid.uuid4().hex,
-            pipeline=settings.autolabel_type,
-            results=self._results,
-            source=source,
-            vlm=vlm,
-            image=settings.image,
-            selected=tuple(self._step_plan(step, generations[step.directory]) for step in self._steps),
-            generations=generations,
-            driver=Driver.here(),
-            limit=self._limit,
-        )
-
-    def _step_plan(self, step: type[Step], generation: int) -> StepPlan:
-        settings = self._settings
-        own: StepSettings = getattr(settings.steps, step.name)
-        vlm = settings.pipeline.vlm
-        return StepPlan(
-            step=step,
-            setup=StepSetup(
-                prompt=_prompt(step, own),
-                convention=convention_for(vlm),
-                items_per_request=settings.limits.items_per_request,
-                adjust=settings.double_check.adjust,
-                keep_rejected=settings.double_check.keep_rejected,
-            ),
-            ask=AskSetup(
-                sampling=sampling_for(settings, step.name),
-                policy=retry_policy(settings),
-                recipe=recipe(settings.image),
-                generation=generation,
-                readings=settings.limits.readings,
-                structured_output=vlm.structured_output,
-                endpoint=_endpoint(vlm),
-            ),
-            max_workers=own.workers or settings.pipeline.workflow.max_workers,
-        )
-
     def _scan(self, spec: RunSpec) -> list[Shard]:
         work_dir = self._results.checkpoints / "input"
         workers = max(plan.max_workers for plan in spec.selected)
@@ -185,25 +126,6 @@ class _Run:
 
     def _in_limit(self, shard: Shard) -> bool:
         return self._limit is None or shard.first_position < self._limit
-
-    def _shard_digests(self, spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
-        """A key per shard for the table of settled ones: its lines and images, and all that decides about labels.
-
-        Steps that were not selected count with the specification of the run that last made them.
-        """
-        state = self._results.read_json(self._results.checkpoints, STEPS_FILE) or {}
-        state |= {plan.step.directory: _step_digest(plan) for plan in spec.selected}
-        self._results.write_json(self._results.checkpoints, STEPS_FILE, state)
-        relevant: set[type[Step]] = set()
-        for step in reversed(PIPELINES[spec.pipeline]):
-            if step in self._steps or step in relevant:
-                relevant |= {step, *upstream_of(step, spec.pipeline)}
-        specification = digest_of(
-            [s.name for s in self._steps],
-            {s.directory: state.get(s.directory) for s in relevant},
-            {s.directory: spec.generations[s.directory] for s in relevant},
-        )
-        return [digest_of("shard", shard.digest, specification) for shard in shards]
 
     # --- during ----------------------------------------------------------------------------------------------------
 
@@ -338,44 +260,3 @@ class _Run:
 def _absolute(location: str) -> str:
     """Actors run in other working directories."""
     return location if "://" in location else str(Path(location).expanduser().absolute())
-
-
-def _prompt(step: type[Step], own: StepSettings) -> Prompt:
-    where = f"steps.{step.name}.prompt"
-    if own.prompt:
-        return step.prompt.replaced(own.prompt, where)
-    if own.prompt_file:
-        try:
-            text = Path(own.prompt_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
-        return step.prompt.replaced(text, f"{where}_file")
-    return step.prompt
-
-
-def _endpoint(vlm: Any) -> str:
-    if vlm.backend == "gemini":
-        return urlsplit(vlm.gemini.base_url).netloc or "generativelanguage.googleapis.com"
-    if vlm.backend == "openai":
-        return urlsplit(vlm.openai.base_url).netloc or "api.openai.com"
-    return "scripted"
-
-
-def _step_digest(plan: StepPlan) -> str:
-    """Of everything a step's result depends on besides the record, the image and earlier steps."""
-    sampling = dataclasses.asdict(plan.ask.sampling)
-    wanted = {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")}
-    setup = plan.setup
-    return digest_of(
-        plan.step.name,
-        plan.step.version,
-        setup.prompt.text,
-        setup.prompt.schema(),
-        dataclasses.asdict(setup.convention),
-        setup.items_per_request,
-        setup.adjust,
-        setup.keep_rejected,
-        wanted,
-        plan.ask.structured_output == "never",
-        plan.ask.recipe,
-    )

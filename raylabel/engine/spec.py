@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -29,14 +30,20 @@ END_SCHEMA = pa.schema([pa.field("shard", pa.int64()), pa.field("settled", pa.bo
 
 @dataclass(frozen=True)
 class Driver:
-    """Who started the run; actors on the same machine see at once when it dies."""
+    """Who started the run, and where; actors on the same machine see at once when it dies."""
 
     host: str
     pid: int
+    folder: str
 
     @staticmethod
     def here() -> Driver:
-        return Driver(socket.gethostname(), os.getpid())
+        return Driver(socket.gethostname(), os.getpid(), os.getcwd())
+
+    def enter_folder(self) -> None:
+        """Let relative paths mean here what they mean to the driver; a Ray that was there before works elsewhere."""
+        if Path(self.folder).is_dir():
+            os.chdir(self.folder)
 
     def is_dead(self) -> bool:
         """True if it can be seen from here that the process is gone."""
