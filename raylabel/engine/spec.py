@@ -38,7 +38,7 @@ class Driver:
 
     @staticmethod
     def here() -> Driver:
-        return Driver(socket.gethostname(), os.getpid(), os.getcwd())
+        return Driver(socket.gethostname(), os.getpid(), str(Path.cwd()))
 
     def enter_folder(self) -> None:
         """Let relative paths mean here what they mean to the driver; a Ray that was there before works elsewhere."""

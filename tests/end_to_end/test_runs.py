@@ -330,6 +330,19 @@ def test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual(
     assert len(set(ids)) == len(ids)
 
 
+def test_relative_paths_start_where_the_run_does_also_on_a_ray_that_was_there_before(
+    world: World, server: JournaledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.root)
+    overrides = ["image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.data.image_root=images"]
+    ran = label(grounding(world, tmp_path, server.url, f"{STEPS}=[0]", *overrides))
+
+    assert ran.code == 0
+    assert [line["image_path"] for line in ran.annotations] == [
+        f"images/{line['image_path']}" for line in read_lines(world.captions_path)
+    ]
+
+
 @pytest.fixture(scope="module")
 def all_steps(world: World, server: JournaledServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the four referring steps run at once."""
