@@ -28,8 +28,8 @@ EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT
 EVERY = RUNTIME + [requirement for requirements in EXTRAS.values() for requirement in requirements]
 
 IMPORT_NAMES = {"PIL": "pillow", "google": "google-genai", "json_repair": "json-repair", "yaml": "pyyaml"}
-COMES_WITH = {"httpx2": "openai", "pyyaml": "omegaconf"}
-"""Libraries that must be the very ones a dependency was built on: its requirement decides, not one of ours."""
+COMES_WITH = {"pyyaml": "omegaconf"}
+"""Libraries whose release is the business of the dependency that is built on them."""
 
 
 def installed_closure(requirements: list[Requirement]) -> set[str]:
