@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,12 +112,20 @@ def _score(pipeline: str, world: World, results: Path) -> dict[str, Any]:
 def _table(scores: dict[str, dict[str, Any]]) -> Table:
     table = Table("against the truth")
     for name in scores:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     table.add_column("target", justify="right")
     for key in dict.fromkeys(k for score in scores.values() for k in score):
         cells = [_cell(score.get(key)) for score in scores.values()]
         table.add_row(key, *cells, f">= {DEMO_TARGETS[key]}" if key in DEMO_TARGETS else "")
     return table
+
+
+def _program() -> str:
+    """How to call raylabel from here: by name where the shell finds it, else by its path."""
+    beside = Path(sys.executable).with_name("raylabel")
+    if shutil.which("raylabel") or not beside.exists():
+        return "raylabel"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def _cell(value: Any) -> str:

@@ -184,11 +184,17 @@ class LevelActor:
                 await self._client.check()
             except ClientError as error:
                 if error.verdict is Verdict.STOP_RUN or left == 0:
-                    self._stop(Fatal(error.message, 2))
+                    self._stop(Fatal(self._check_failed(error), 2))
                     raise Stopped from error
                 await asyncio.sleep(1.0)
             else:
                 return
+
+    def _check_failed(self, error: ClientError) -> str:
+        if error.verdict is Verdict.STOP_RUN:
+            return error.message
+        key = f"{self._spec.pipeline}.vlm.{self._spec.vlm.backend}.base_url"
+        return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"
 
     def _give_up(self, error: ClientError) -> None:
         self._stop(Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1))

@@ -12,7 +12,7 @@ from raylabel.engine.rows import fresh, is_brought, restore, with_stored_image
 from raylabel.engine.spec import RunSpec
 from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
-from raylabel.exports.failures import failure_line, unusable_line
+from raylabel.exports.failures import failure_line, unfinished_line, unusable_line
 from raylabel.exports.files import LinesFile, write_whole
 from raylabel.exports.legacy import legacy_file
 from raylabel.pipelines import PIPELINES
@@ -104,6 +104,7 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
                 counts.records[record.outcome.value] += 1
             else:
                 counts.unfinished += 1
+                failures.write_line(unfinished_line(record, [s.label for s in selected]))
             counts.stale += bool(item.stale)
             _count_flags(record, counts.flags)
             line = to_line(record, labels)

@@ -20,15 +20,22 @@ class Progress:
 
     Args:
         steps: names, in pipeline order.
-        records: that this run works on.
+        records: of the input, within the limit.
+        settled_before: of these, those that earlier runs settled and this one skips.
     """
 
     def __init__(
-        self, console: Console, steps: Sequence[str], records: int, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        steps: Sequence[str],
+        records: int,
+        settled_before: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._steps = steps
         self._records = records
+        self._before = settled_before
         self._clock = clock
         self._started = clock()
         self._said = self._started
@@ -63,7 +70,7 @@ class Progress:
             ended = ended_count(step)
             table.add_row(
                 name,
-                f"{ended}/{self._records}",
+                f"{self._before + ended}/{self._records}",
                 str(open_count(step)),
                 str(step.in_flight),
                 str(step.requests),
@@ -78,7 +85,7 @@ class Progress:
         ended = ended_count(step)
         tokens = sum(step.tokens.get(k, 0) for k in ("input", "output"))
         return (
-            f"{ended}/{self._records} done, {open_count(step)} open, {step.in_flight} in flight, "
+            f"{self._before + ended}/{self._records} done, {open_count(step)} open, {step.in_flight} in flight, "
             f"{step.requests / self._passed_s():.1f} requests/s, {tokens:,} tokens, ETA {self._eta(ended)}"
         )
 
@@ -86,11 +93,12 @@ class Progress:
         return max(self._clock() - self._started, 1e-3)
 
     def _eta(self, ended: int) -> str:
-        if ended >= self._records:
+        left = self._records - self._before - ended
+        if left <= 0:
             return "-"
         if ended == 0:
             return "?"
-        left_s = self._passed_s() * (self._records - ended) / ended
+        left_s = self._passed_s() * left / ended
         minutes, seconds = divmod(round(left_s), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

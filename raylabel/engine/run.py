@@ -135,7 +135,7 @@ class _Run:
         """Run the plan over the shards; returns the last status, why it had to stop, and whether it was stopped."""
         settings = self._settings
         table = self._results.shards()
-        records = sum(self._taken(s) for s in todo)
+        records = sum(self._taken(s) for s in todo) + settled_before
         whole = {s.number: s for s in todo if self._taken(s) == s.count}
         came: dict[int, int] = {}
 
@@ -157,7 +157,9 @@ class _Run:
             )
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(spec)))
-            progress = stack.enter_context(Progress(self._console, [s.name for s in self._steps], records))
+            progress = stack.enter_context(
+                Progress(self._console, [s.name for s in self._steps], records, settled_before)
+            )
             stream = Stream(spec, todo, coordinator, nodes, settings.ray.actors, on_shard)
             stream.start()
             stopped = False

@@ -32,13 +32,13 @@ END_SCHEMA = pa.schema([pa.field("shard", pa.int64()), pa.field("settled", pa.bo
 class Driver:
     """Who started the run, and where; actors on the same machine see at once when it dies."""
 
-    host: str
+    pids: str
     pid: int
     folder: str
 
     @staticmethod
     def here() -> Driver:
-        return Driver(socket.gethostname(), os.getpid(), str(Path.cwd()))
+        return Driver(_pids_seen_here(), os.getpid(), str(Path.cwd()))
 
     def enter_folder(self) -> None:
         """Let relative paths mean here what they mean to the driver; a Ray that was there before works elsewhere."""
@@ -47,7 +47,7 @@ class Driver:
 
     def is_dead(self) -> bool:
         """True if it can be seen from here that the process is gone."""
-        if socket.gethostname() != self.host:
+        if _pids_seen_here() != self.pids:
             return False
         try:
             os.kill(self.pid, 0)
@@ -56,6 +56,16 @@ class Driver:
         except PermissionError:
             return False
         return False
+
+
+def _pids_seen_here() -> str:
+    """Names the set of processes that a pid is looked up in. Host names do not: cloned machines share theirs, and
+    containers share a machine but not its pids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()  # no Linux: a laptop, where there is one host
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
 
 
@@ -21,6 +23,22 @@ def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
         "attempts": outcome.attempts,
     }
     return line | {"raw": outcome.raw} if outcome.raw else line
+
+
+def unfinished_line(record: Record, steps: Sequence[str]) -> JsonObject:
+    """A record that a run left before all its steps went through.
+
+    Args:
+        steps: ``pipeline_steps`` names of the run's steps.
+    """
+    return {
+        "record_id": record.record_id,
+        "image_id": record.extra.get("image_id", record.image_id),
+        "image_path": record.image_path,
+        "step": next(step for step in steps if step not in record.outcomes),
+        "outcome": "unfinished",
+        "reason": "the run stopped before this step; the same command continues",
+    }
 
 
 def unusable_line(line: UnusableLine) -> JsonObject:

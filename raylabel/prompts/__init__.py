@@ -52,11 +52,10 @@ class Prompt:
         Raises:
             ConfigError: a placeholder is missing, unknown or malformed.
         """
-        template = Template(text)
-        if not template.is_valid():
+        # Template.is_valid and .get_identifiers came with Python 3.11.
+        if any(match["invalid"] is not None for match in Template.pattern.finditer(text)):
             raise ConfigError(f"{where}: a lone $ in the prompt; write $$ for a dollar sign")
-        found = set(template.get_identifiers())
-        known = set(Template(self.text).get_identifiers())
+        found, known = _placeholders(text), _placeholders(self.text)
         if missing := [n for n in self.needs if n not in found]:
             raise ConfigError(f"{where}: the prompt must hold {', '.join('$' + n for n in missing)}")
         if unknown := sorted(found - known):
@@ -127,3 +126,8 @@ def box_values(convention: Convention) -> dict[str, str]:
 def numbered(items: Sequence[JsonObject]) -> list[JsonObject]:
     """Items with ``id`` 1, 2, ... put first."""
     return [{"id": n, **item} for n, item in enumerate(items, 1)]
+
+
+def _placeholders(text: str) -> set[str]:
+    names = (match["named"] or match["braced"] for match in Template.pattern.finditer(text))
+    return {name for name in names if name}
