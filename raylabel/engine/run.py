@@ -28,11 +28,12 @@ from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.errors import ServerError, StoreError
+from raylabel.errors import InputError, ServerError, StoreError
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, count_records, scan
+from raylabel.sources.spec import KITTI
 from raylabel.store.folders import Folder
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
@@ -121,6 +122,11 @@ class _Run:
 
     def _scan(self, spec: RunSpec) -> list[Shard]:
         work_dir = self._results.checkpoints / "input"
+        if spec.source.kind == KITTI and not work_dir.is_local:
+            raise InputError(
+                f"results_dir: the list of a KITTI folder's images needs a local or mounted results_dir, found "
+                f"{self._results.root.location}; or give input_annotations_jsonl instead of image_dir"
+            )
         workers = max(plan.max_workers for plan in spec.selected)
         return list(scan(spec.source, shard_size(count_records(spec.source), workers), work_dir.location))
 
