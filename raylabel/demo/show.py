@@ -52,6 +52,7 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         0 if every run settled and every target is met, else 1.
     """
     console = Console(stderr=as_json)
+    program = _program()  # before Ray starts, which adds to PATH
     world = build_world(out / "world", images)
     console.print(f"{images} drawn images in {world.root}", markup=False, highlight=False, soft_wrap=True)
     scores: dict[str, dict[str, Any]] = {}
