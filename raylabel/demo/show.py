@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
     console.print(f"{images} drawn images in {world.root}", markup=False, highlight=False, soft_wrap=True)
     scores: dict[str, dict[str, Any]] = {}
     settled = True
-    with demo_server() as server, ray_session(demo_settings(world, out, pipelines[0], backend, server.url).ray):
+    with ExitStack() as stack:
+        if as_json:
+            stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints warnings of its own there
+        server = stack.enter_context(demo_server())
+        stack.enter_context(ray_session(demo_settings(world, out, pipelines[0], backend, server.url).ray))
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)
@@ -72,7 +77,7 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         for word in words:
             console.print(f"{name}: {word}", markup=False, highlight=False)
     console.print(
-        f"Look at it: raylabel review {out / backend / pipelines[0]} --png",
+        f"Look at it: {program} review {out / backend / pipelines[0]} --png",
         markup=False,
         highlight=False,
         soft_wrap=True,

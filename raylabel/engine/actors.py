@@ -93,12 +93,16 @@ class LevelActor:
                 self._give_up,
             )
         self._beating = asyncio.create_task(self._beat())
+        # Without beats there are no slots: should they break off, whoever waits for one is sent away.
+        self._beating.add_done_callback(lambda _: self._stop(None))
 
     # --- one block -------------------------------------------------------------------------------------------------
 
     async def _block(self, block: pa.Table) -> pa.Table:
         await self._refresh()
         rows = await asyncio.gather(*(self._record(row) for row in block.to_pylist()))
+        if self._beating.done():
+            self._beating.result()  # raises what ended it, and with that ends the run
         await self._tell()  # Ray ends the actor with its last block: what it did is known before
         return pa.Table.from_pylist(rows, schema=END_SCHEMA if self._last else BLOCK_SCHEMA)
 

@@ -82,8 +82,11 @@ class Stream:
 
 
 def _broken(error: BaseException) -> ServerError:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return ServerError(f"a process of the run broke: {' | '.join(lines[-3:])}; the same command continues")
+    # Ray chains errors of its own behind the one that was raised in the process; that one says most.
+    first, *behind = str(error).split("\nThe above exception was the direct cause")
+    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    said = " | ".join(lines[-1:] if behind else lines[-3:])
+    return ServerError(f"a process of the run broke: {said}; the same command continues")
 
 
 def _dataset(spec: RunSpec, shards: Sequence[Shard], coordinator: Any, nodes: int, actors: int) -> ray.data.Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -147,6 +148,27 @@ def command(*words: str, cwd: Path, package: Path = REPOSITORY) -> subprocess.Co
         text=True,
         timeout=240,
     )
+
+
+def mutant(folder: Path, file: str, *changes: tuple[str, str]) -> Path:
+    """A copy of the package with an error planted; the folder to import it from."""
+    shutil.copytree(REPOSITORY / "raylabel", folder / "raylabel", ignore=shutil.ignore_patterns("__pycache__"))
+    place = folder / "raylabel" / file
+    text = place.read_text(encoding="utf-8")
+    for right, wrong in changes:
+        assert text.count(right) == 1, right
+        text = text.replace(right, wrong)
+    place.write_text(text, encoding="utf-8")
+    imported = subprocess.run(
+        [sys.executable, "-c", "import raylabel; print(raylabel.__file__)"],
+        env={"PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.strip() == str(folder / "raylabel" / "__init__.py")
+    return folder
 
 
 def read_lines(path: Path) -> list[Json]:

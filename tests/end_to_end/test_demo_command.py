@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from running import REPOSITORY, command, read_lines
+from running import command, mutant, read_lines
 
 from raylabel.demo.score import DEMO_TARGETS, missed_targets
 
@@ -35,27 +32,6 @@ def test_the_demo_prints_one_json_object_that_meets_the_targets(backend: str, tm
         results = tmp_path / "out" / backend / name
         assert len(read_lines(results / "annotations.jsonl")) >= 12
         assert read_lines(results / "failures.jsonl") == []
-
-
-def mutant(folder: Path, file: str, *changes: tuple[str, str]) -> Path:
-    """A copy of the package with an error planted; the folder to import it from."""
-    shutil.copytree(REPOSITORY / "raylabel", folder / "raylabel", ignore=shutil.ignore_patterns("__pycache__"))
-    place = folder / "raylabel" / file
-    text = place.read_text(encoding="utf-8")
-    for right, wrong in changes:
-        assert text.count(right) == 1, right
-        text = text.replace(right, wrong)
-    place.write_text(text, encoding="utf-8")
-    imported = subprocess.run(
-        [sys.executable, "-c", "import raylabel; print(raylabel.__file__)"],
-        env={"PYTHONPATH": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert imported.stdout.strip() == str(folder / "raylabel" / "__init__.py")
-    return folder
 
 
 def demo_of(package: Path, pipeline: str) -> tuple[int, dict[str, float]]:
@@ -133,3 +109,15 @@ def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], miss
     assert code == 1
     assert scores[missed] < DEMO_TARGETS[missed]
     assert read_lines(tmp_path / "out" / "openai" / REFERRING / "failures.jsonl") == []
+
+
+def test_a_process_that_breaks_ends_the_run_with_its_reason_and_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
+    breaking = ("        steps = {}\n", '        print("stray")\n        raise RuntimeError("planted")\n')
+    package = mutant(tmp_path, "engine/actors.py", breaking)
+    words = ["--json", "--images", "2", "--pipeline", GROUNDING, "--out", "out"]
+    ended = command("demo", *words, cwd=tmp_path, package=package)
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    assert "RuntimeError: planted" in ended.stderr.splitlines()[-1]
