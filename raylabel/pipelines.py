@@ -24,10 +24,15 @@ def steps_of(pipeline: str, names: Sequence[str] | None = None) -> list[type[Ste
     return [step for step in PIPELINES[pipeline] if names is None or step.name in names]
 
 
-def upstream_of(step: type[Step], pipeline: str) -> list[type[Step]]:
-    """The earlier steps whose results the step reads: the last one before it that gives each field it needs or uses."""
+def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> list[type[Step]]:
+    """The earlier steps whose results the step reads: the last one before it that gives each field it needs or uses.
+
+    Args:
+        needed: only those without which it cannot run.
+    """
     earlier = PIPELINES[pipeline][: PIPELINES[pipeline].index(step)]
-    found = {next((s for s in reversed(earlier) if field in s.gives), None) for field in (*step.needs, *step.uses)}
+    fields = step.needs if needed else (*step.needs, *step.uses)
+    found = {next((s for s in reversed(earlier) if field in s.gives), None) for field in fields}
     return [s for s in earlier if s in found]
 
 

@@ -28,9 +28,13 @@ _FIELDS = ("caption", "cleaned_caption", "seeds", "regions", "expressions")
 
 
 def inputs_digest(step: type[Step], record: Record) -> str:
-    """Digest of everything the step reads of the record: a stored row with another one is stale."""
+    """Digest of everything the step needs of the record: a stored row with another one is stale.
+
+    What a step only uses where it is there (the caption, for grouping) is no part of it: a caption that comes later is
+    no reason to leave out labels that were right without it.
+    """
     image = None if record.image is None else record.image.digest
-    unread: dict[str, Any] = {f: None for f in _FIELDS if f not in (*step.needs, *step.uses)}
+    unread: dict[str, Any] = {f: None for f in _FIELDS if f not in step.needs}
     read = replace(record, **unread)
     seeds = None if read.seeds is None else [[*exact_box(s.box), s.type] for s in read.seeds]
     changes = Changes(read.caption, read.cleaned_caption, read.regions, read.expressions)
@@ -72,7 +76,7 @@ def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
     pipeline = PIPELINES[record.source]
     redone: list[type[Step]] = []
     for step in pipeline:
-        if step in selected or any(s in redone for s in upstream_of(step, record.source)):
+        if step in selected or any(s in redone for s in upstream_of(step, record.source, needed=True)):
             redone.append(step)
     fields = {f for s in redone for f in s.gives if next(g for g in pipeline if f in g.gives) in redone}
     labels = {s.label for s in redone}

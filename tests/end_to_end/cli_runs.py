@@ -71,7 +71,7 @@ class CliRun:
 
     def wait_gone(self) -> None:
         """Wait until no process of the run is left."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while _marked(self.mark):
             assert time.monotonic() < deadline, "processes of the run are still there"
             time.sleep(0.1)

@@ -384,6 +384,13 @@ def test_grouping_works_without_a_caption(world: World, server: JournaledServer,
     assert not any("step1_image_caption" in line["outcomes"] for line in ran.annotations)
     assert missed_targets(score_referring(world.truth, ran.annotations)) == []
 
+    later = label(referring(world, tmp_path, server.url, f"{REFERRING_STEPS}=[1]", "double_check.adjust=apply"))
+    assert later.code == 0
+    for before, after in zip(ran.annotations, later.annotations, strict=True):
+        assert after["caption"]
+        assert after["expressions"] == before["expressions"]
+        assert "flags" not in after
+
 
 def test_a_step_whose_input_nobody_made_fails_with_the_step_to_run(
     world: World, server: JournaledServer, tmp_path: Path
