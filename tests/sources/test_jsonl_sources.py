@@ -65,7 +65,7 @@ def test_a_line_becomes_a_record_with_its_unknown_fields(tmp_path: Path) -> None
         pytest.param("data/", "a/b.jpg", "data/a/b.jpg", id="relative-root"),
         pytest.param("/data", "/else/b.jpg", "/else/b.jpg", id="absolute"),
         pytest.param("/data", "s3://bucket/b.jpg", "s3://bucket/b.jpg", id="uri"),
-        pytest.param("s3://bucket/root/", "a/b.jpg", "s3://bucket/root/a/b.jpg", id="uri-root"),
+        pytest.param("s3://bucket/folder/", "a/b.jpg", "s3://bucket/folder/a/b.jpg", id="uri-root"),
         pytest.param("", "a/b.jpg", "a/b.jpg", id="no-root"),
         pytest.param("images", "images/b.jpg", "images/images/b.jpg", id="captions-always-join"),
     ],
