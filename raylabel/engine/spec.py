@@ -30,7 +30,12 @@ END_SCHEMA = pa.schema([pa.field("shard", pa.int64()), pa.field("settled", pa.bo
 
 @dataclass(frozen=True)
 class Driver:
-    """Who started the run, and where; actors on the same machine see at once when it dies."""
+    """Who started the run, and where; actors on the same machine see at once when it dies.
+
+    Args:
+        pids: names the set of processes that ``pid`` is looked up in.
+        folder: working folder, absolute; relative paths of the input start there.
+    """
 
     pids: str
     pid: int

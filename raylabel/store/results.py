@@ -50,8 +50,8 @@ ROW_COLUMNS = [
     pa.field("changes", _TEXT),
     pa.field("image", _TEXT),
 ]
-"""One row a record and step. ``key`` is the record's id; the newest row counts. ``built_on`` digests what the step
-read from earlier steps, ``answers`` lists the ``uid``s of the replies used."""
+"""One row a record and step. ``key`` is the record's id; the newest row counts. ``built_on`` digests the image and
+what the step needs of the record, ``answers`` lists the ``uid``s of the replies used."""
 
 
 @dataclass(frozen=True)
