@@ -1,1 +1,1 @@
-"""What each step asks, how it reads the answers and what it changes; one file a step, one line in ``pipelines.PIPELINES``."""
+"""What each step asks, how it reads the answers and what it changes; one file a step, their order in ``pipelines``."""
