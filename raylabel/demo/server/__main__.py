@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
-from raylabel.demo.server.dialects import DIALECTS
+from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS
 from raylabel.demo.server.http_server import DemoServer, ServerOptions
 from raylabel.demo.server.ledger import Ledger
+from raylabel.demo.server.structured import SCHEMA_MODES
 
 DEFAULT_MODEL = "raylabel-demo-vlm"
 
@@ -29,6 +30,22 @@ def main() -> None:
     parser.add_argument(
         "--boxes", choices=["auto", *DIALECTS], default="auto", help="box dialect; auto: native to the protocol"
     )
+    parser.add_argument(
+        "--max-pixels", type=int, default=MAX_PIXELS, help="largest picture that qwen2.5-vl sees (default %(default)s)"
+    )
+    parser.add_argument(
+        "--noise", type=_share, default=0.0, metavar="P", help="0 to 1: overlook objects, see false ones (default 0)"
+    )
+    parser.add_argument("--think", action="store_true", help="begin every free answer with <think>drafts</think>")
+    parser.add_argument(
+        "--schema",
+        choices=SCHEMA_MODES,
+        default=SCHEMA_MODES[0],
+        help="which structured output is taken: OpenAI's and Gemini's usual fields (json_schema, the default), vLLM's"
+        " field only, Gemini's responseSchema only; or ignored, rejected, obeyed with emptied boxes",
+    )
+    parser.add_argument("--reports-model", default="", metavar="NAME", help="the name given in listings and replies")
+    parser.add_argument("--model-root", default="", metavar="PATH", help="root of the model in /v1/models, as vLLM's")
     parser.add_argument("--model", default="", help="answer to this model name only (default: to any)")
     parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
@@ -45,6 +62,12 @@ def main() -> None:
         strict_model=bool(args.model),
         api_key=args.api_key,
         latency_ms=args.latency_ms,
+        schemas=args.schema,
+        reports_model=args.reports_model,
+        model_root=args.model_root,
+        max_pixels=args.max_pixels,
+        noise=args.noise,
+        thinks=args.think,
     )
     server = DemoServer(args.port, options, Ledger(args.journal))
     ready = json.dumps(
@@ -60,6 +83,13 @@ def main() -> None:
         server.serve_forever(poll_interval=0.1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, found {text}")
+    return value
 
 
 def _exit_with_parent() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from raylabel.demo.server import questions
-from raylabel.demo.server.dialects import Dialect, PixelBox
+from raylabel.demo.server.dialects import Dialect, Finding, PixelBox, box_in
 from raylabel.demo.server.language import (
     Wanted,
     counted,
@@ -18,7 +18,7 @@ from raylabel.demo.server.language import (
     read_phrase,
     single_out,
 )
-from raylabel.demo.server.questions import Task, box_of
+from raylabel.demo.server.questions import Task
 from raylabel.demo.server.seeing import Scene, Seen
 
 SAME_OBJECT_IOU = 0.3
@@ -35,7 +35,8 @@ def answer(task: Task, scene: Scene, dialect: Dialect) -> Any:
     if task.name == questions.EXTRACTION:
         return extract(task.caption)
     if task.name == questions.GROUNDING:
-        return ground(task.items, scene, dialect)
+        findings = find(task.items, scene)
+        return dialect.entries(dialect.tell(findings, scene.width_px, scene.height_px))
     if task.name == questions.REGIONS:
         return describe_regions(task.items, scene, dialect)
     if task.name == questions.GROUPING:
@@ -98,15 +99,14 @@ def _names_a_shape(sentence: str) -> bool:
 # --- grounding ------------------------------------------------------------------------------------------------------
 
 
-def ground(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> list[dict[str, Any]]:
-    """One entry an object that a phrase fits; a null box where nothing fits."""
-    entries: list[dict[str, Any]] = []
+def find(items: Sequence[dict[str, Any]], scene: Scene) -> list[Finding]:
+    """For each phrase asked the boxes of the objects it fits, from left to right."""
+    findings = []
     for item in items:
         phrase = str(item.get("phrase", ""))
         found = read_phrase(phrase).all_of(scene)
-        boxes: list[list[int] | None] = [dialect.write(s.box_px, scene.width_px, scene.height_px) for s in found]
-        entries += [{"id": item["id"], dialect.key: box, "label": phrase} for box in boxes or [None]]
-    return entries
+        findings.append(Finding(phrase, item.get("id"), tuple(seen.box_px for seen in found)))
+    return findings
 
 
 # --- regions --------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dia
     regions = []
     for item in items:
         box_px = _read_box(item, scene, dialect)
-        seen = _object_in(box_px, scene)
+        seen = _object_in(box_px, scene, dialect)
         if seen is None:
             where = "" if box_px is None else place_words(Seen("", "", "", "", box_px), scene)
             described = {"type": "nothing", "color": "", "description": f"empty ground {where}".strip()}
@@ -128,16 +128,17 @@ def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dia
 
 
 def _read_box(item: dict[str, Any], scene: Scene, dialect: Dialect) -> PixelBox | None:
-    numbers = box_of(item)
-    return None if numbers is None else dialect.read(numbers, scene.width_px, scene.height_px)
+    return dialect.read_value(box_in(item), scene.width_px, scene.height_px)
 
 
-def _object_in(box_px: PixelBox | None, scene: Scene) -> Seen | None:
+def _object_in(box_px: PixelBox | None, scene: Scene, dialect: Dialect) -> Seen | None:
     """The object that shares most with the box, if it shares enough."""
     if box_px is None or not scene.objects:
         return None
-    best = max(scene.objects, key=lambda seen: _iou(seen.box_px, box_px))
-    return best if _iou(best.box_px, box_px) >= SAME_OBJECT_IOU else None
+    # As the dialect would write it: a small object and its one cell of a coarse grid are the same thing.
+    shared = {s: _iou(dialect.rounded(s.box_px, scene.width_px, scene.height_px), box_px) for s in scene.objects}
+    best = max(shared, key=shared.__getitem__)
+    return best if shared[best] >= SAME_OBJECT_IOU else None
 
 
 def _iou(a: PixelBox, b: PixelBox) -> float:
@@ -176,7 +177,7 @@ SURE = 0.05
 
 def group_regions(task: Task, scene: Scene, dialect: Dialect) -> dict[str, Any]:
     """Groups of regions by look; each region stands in at least one, and a group holds all that its phrase fits."""
-    held = [(item["id"], _object_in(_read_box(item, scene, dialect), scene)) for item in task.items]
+    held = [(item["id"], _object_in(_read_box(item, scene, dialect), scene, dialect)) for item in task.items]
     phrases: dict[str, Wanted] = {}
     for _, seen in held:
         if seen is not None:
@@ -223,10 +224,10 @@ def check(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> di
 def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect) -> dict[str, Any]:
     wanted = read_phrase(str(item.get("phrase") or item.get("text") or ""))
     boxes = [
-        box if isinstance(box, dict) else {"id": number, dialect.key: box}
+        {"id": number, **(box if isinstance(box, dict) else {"box": box})}
         for number, box in enumerate(item.get("boxes") or [], 1)
     ]
-    held = [_object_in(_read_box(box, scene, dialect), scene) for box in boxes]
+    held = [_object_in(_read_box(box, scene, dialect), scene, dialect) for box in boxes]
     shown = [seen for seen in held if seen is not None]
     verdict: dict[str, Any] = {"id": item["id"], "verdict": "keep"}
     if shown and not any(wanted.fits(seen, scene) for seen in shown):
@@ -249,10 +250,9 @@ def _check_box(box: dict[str, Any], seen: Seen | None, scene: Scene, dialect: Di
     ident = {"id": box.get("id")}
     if seen is None:
         return {**ident, "verdict": "drop"}
-    better = dialect.write(seen.box_px, scene.width_px, scene.height_px)
     # Compared as written in the dialect, so that rounding to its units never looks like a loose box.
-    numbers = box_of(box) or better
-    asked, known = (dialect.read(n, scene.width_px, scene.height_px) for n in (numbers, better))
-    if _iou(asked, known) < TIGHT_IOU:
+    asked_px, known_px = _read_box(box, scene, dialect), dialect.rounded(seen.box_px, scene.width_px, scene.height_px)
+    if asked_px is not None and _iou(asked_px, known_px) < TIGHT_IOU:
+        better = dialect.spell(dialect.write(seen.box_px, scene.width_px, scene.height_px))
         return {**ident, "verdict": "adjust", dialect.key: better}
     return {**ident, "verdict": "keep"}

@@ -8,14 +8,18 @@ import hashlib
 from typing import Any
 
 from raylabel.demo.server.model import Answer, Ask, BadRequest
+from raylabel.demo.server.structured import SCHEMA_MODES, outside_openapi
 
 Json = dict[str, Any]
 
 STATUS_NAMES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL"}
 
 
-def read_request(body: Json, dialect: str) -> Ask:
+def read_request(body: Json, dialect: str, schemas: str = SCHEMA_MODES[0]) -> Ask:
     """What a body of ``POST /v1beta/models/{model}:generateContent`` asks; camelCase and snake_case are both legal.
+
+    Args:
+        schemas: one of ``SCHEMA_MODES``.
 
     Raises:
         BadRequest: not a legal body.
@@ -40,10 +44,7 @@ def read_request(body: Json, dialect: str) -> Ask:
             else:
                 raise BadRequest("contents.parts must have one initialized field of text, inlineData")
     config = _get(body, "generationConfig") or {}
-    schema = _get(config, "responseJsonSchema") or _get(config, "responseSchema")
-    is_json = _get(config, "responseMimeType") == "application/json"
-    if schema is not None and not (is_json and isinstance(schema, dict)):
-        raise BadRequest("a response schema must be an object and needs responseMimeType application/json")
+    schema, is_json = _held_form(config, schemas)
     limit = _get(config, "maxOutputTokens")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
         raise BadRequest(f"maxOutputTokens must be an integer, found {limit!r}")
@@ -55,6 +56,7 @@ def read_request(body: Json, dialect: str) -> Ask:
         schema=schema,
         bare_json=is_json,
         max_tokens=limit,
+        empties_boxes=schemas == "empties",
     )
 
 
@@ -106,6 +108,23 @@ def write_error(status: int, message: str) -> Json:
             }
         ]
     return {"error": error}
+
+
+def _held_form(config: Json, schemas: str) -> tuple[Json | None, bool]:
+    """The schema the answer is held to, and whether it is held to JSON at all."""
+    json_schema, openapi_schema = _get(config, "responseJsonSchema"), _get(config, "responseSchema")
+    schema = json_schema or openapi_schema
+    is_json = _get(config, "responseMimeType") == "application/json"
+    if schema is not None and not (is_json and isinstance(schema, dict)):
+        raise BadRequest("a response schema must be an object and needs responseMimeType application/json")
+    if schemas == "reject" and (is_json or schema is not None):
+        raise BadRequest("JSON mode is not enabled for this model")
+    if schemas == "response_schema":
+        if json_schema is not None:
+            raise BadRequest("Unknown name \"responseJsonSchema\" at 'generation_config': Cannot find field.")
+        if (outside := outside_openapi(openapi_schema)) is not None:
+            raise BadRequest(outside)
+    return (None, False) if schemas == "ignore" else (schema, is_json)
 
 
 def _get(body: Json, camel: str) -> Any:

@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from raylabel.demo.server import gemini_api, openai_api
-from raylabel.demo.server.dialects import NATIVE
+from raylabel.demo.server.dialects import MAX_PIXELS, NATIVE
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.model import Answer, BadRequest, Model
+from raylabel.demo.server.structured import SCHEMA_MODES
 
 LARGEST_BODY_BYTES = 256 * 2**20
 GEMINI_CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent")
@@ -33,6 +34,10 @@ class ServerOptions:
         model: its own name; another name in a request is a 404 if ``strict_model``.
         api_key: empty: none is asked for.
         latency_ms: mean waiting time of an answer; each question waits its own 50 to 150 % of it.
+        schemas: which structured output it takes; one of ``SCHEMA_MODES``.
+        reports_model: the name it gives itself in listings and replies; empty: ``model``.
+        model_root: where its weights came from, in OpenAI's listing; empty: not said.
+        max_pixels, noise, thinks: see ``Model``.
     """
 
     boxes: str
@@ -40,6 +45,17 @@ class ServerOptions:
     strict_model: bool
     api_key: str
     latency_ms: float
+    schemas: str = SCHEMA_MODES[0]
+    reports_model: str = ""
+    model_root: str = ""
+    max_pixels: int = MAX_PIXELS
+    noise: float = 0.0
+    thinks: bool = False
+
+    @property
+    def reported(self) -> str:
+        """The name in listings and replies."""
+        return self.reports_model or self.model
 
 
 class Refused(Exception):
@@ -61,7 +77,7 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, port: int, options: ServerOptions, ledger: Ledger) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.options = options
-        self.model = Model()
+        self.model = Model(max_pixels=options.max_pixels, noise=options.noise, thinks=options.thinks)
         self.ledger = ledger
 
     @property
@@ -94,13 +110,14 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, gemini_api.write_model(self._check_model(unquote(found["model"]))))
             elif url.path == "/v1beta/models":
                 self._check_gemini_key(url.query)
-                self._send(200, {"models": [gemini_api.write_model(options.model)]})
+                self._send(200, {"models": [gemini_api.write_model(options.reported)]})
             elif url.path == "/v1/models":
                 self._check_openai_key()
-                self._send(200, openai_api.write_models(options.model))
+                self._send(200, openai_api.write_models(options.reported, options.model_root))
             elif found := OPENAI_MODEL.fullmatch(url.path):
                 self._check_openai_key()
-                self._send(200, openai_api.write_model(self._check_model(unquote(found["model"]))))
+                name = self._check_model(unquote(found["model"]))
+                self._send(200, openai_api.write_model(name, options.model_root))
             else:
                 raise Refused(404, f"unknown path {url.path}")
         except Refused as refusal:
@@ -139,12 +156,14 @@ class Handler(BaseHTTPRequestHandler):
         if found := GEMINI_CALL.fullmatch(url.path):
             self._check_gemini_key(url.query)
             name = self._check_model(unquote(found["model"]))
-            answer = self.server.model.answer(gemini_api.read_request(body, self._dialect("gemini")))
+            ask = gemini_api.read_request(body, self._dialect("gemini"), self.server.options.schemas)
+            answer = self.server.model.answer(ask)
             return answer, gemini_api.write_reply(answer, name)
         if url.path == "/v1/chat/completions":
             self._check_openai_key()
             name = self._check_model(str(body.get("model", "")))
-            answer = self.server.model.answer(openai_api.read_request(body, self._dialect("openai")))
+            ask = openai_api.read_request(body, self._dialect("openai"), self.server.options.schemas)
+            answer = self.server.model.answer(ask)
             return answer, openai_api.write_reply(answer, name, int(time.time()))
         raise Refused(404, f"unknown path {url.path}")
 
@@ -193,11 +212,11 @@ class Handler(BaseHTTPRequestHandler):
         return not wanted or hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogateescape"))
 
     def _check_model(self, name: str) -> str:
-        """The server's own name, whatever alias it was called by."""
+        """The name the server reports, whatever alias it was called by."""
         options = self.server.options
-        if options.strict_model and name.removeprefix("models/") != options.model:
+        if options.strict_model and name.removeprefix("models/") not in (options.model, options.reported):
             raise Refused(404, f"The model `{name}` does not exist.")
-        return options.model
+        return options.reported
 
     def _is_gemini(self) -> bool:
         return "generateContent" in self.path or self.path.startswith("/v1beta/")

@@ -12,12 +12,14 @@ KIND_WORDS = {
     "circle": ("circle", "circles", "disc", "discs", "disk", "disks"),
     "square": ("square", "squares"),
     "triangle": ("triangle", "triangles"),
-    "bar": ("bar", "bars", "rectangle", "rectangles"),
+    "bar": ("bar", "bars"),
     "star": ("star", "stars"),
     "ring": ("ring", "rings", "hoop", "hoops"),
     "cross": ("cross", "crosses"),
     "hexagon": ("hexagon", "hexagons"),
 }
+WIDER_KINDS = {"rectangle": ("square", "bar")}
+"""Words for several kinds: nothing is seen as one, every kind listed fits."""
 ANY_KIND_WORDS = ("shape", "shapes", "object", "objects", "thing", "things", "item", "items", "figure", "figures")
 COLOR_WORDS = {
     "red": ("red",),
@@ -45,6 +47,7 @@ QUANTIFIERS = {*NUMBERS, "several", "many", "both", "few", "multiple", "numerous
 ARTICLES = {"a", "an", "the", "this", "that", "these", "those", "another", "his", "her", "its", "their"}
 
 KIND_OF = {word: kind for kind, words in KIND_WORDS.items() for word in words}
+KIND_OF |= {word: kind for kind in WIDER_KINDS for word in (kind, kind + "s")}
 COLOR_OF = {word: color for color, words in COLOR_WORDS.items() for word in words}
 SIZE_OF = {word: size for size, words in SIZE_WORDS.items() for word in words}
 TEXTURE_OF = {word: texture for texture, words in TEXTURE_WORDS.items() for word in words}
@@ -96,7 +99,7 @@ class Wanted:
         """Whether an object of the scene is what is wanted."""
         return (
             not self.nameless
-            and self.kind in (None, seen.kind)
+            and (self.kind in (None, seen.kind) or seen.kind in WIDER_KINDS.get(str(self.kind), ()))
             and self.color in (None, seen.color)
             and self.texture in (None, seen.texture)
             and self.size in (None, seen.size)

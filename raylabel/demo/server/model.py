@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.demo.server.answering import answer
-from raylabel.demo.server.dialects import DIALECTS
-from raylabel.demo.server.questions import read_question
+from raylabel.demo.server.answering import answer, find
+from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS, Dialect, UnusableSize
+from raylabel.demo.server.dialects.speech import fenced
+from raylabel.demo.server.noise import unsure
+from raylabel.demo.server.questions import GROUNDING, Task, read_question
 from raylabel.demo.server.replies import UnusableSchema, obey
 from raylabel.demo.server.seeing import Scene, UnreadableImage, look_at
+from raylabel.demo.server.structured import emptied
+from raylabel.demo.server.thoughts import think_aloud
 
 CHARACTERS_PER_TOKEN = 4
 REMEMBERED_SCENES = 512
@@ -35,10 +39,11 @@ class Ask:
         before: text before the picture; together with it the prefix that a server would cache.
         pictures: encoded; exactly one is answered.
         after: text after the picture.
-        schema: the reply obeys it exactly; None: the reply is fenced JSON, as models write it.
-        bare_json: without a schema, leave the fence out.
+        schema: the reply obeys it exactly; None: the reply is free, as models write it.
+        bare_json: without a schema, JSON and nothing around it.
         max_tokens: the reply is cut there.
         dialect: name in ``DIALECTS``.
+        empties_boxes: with a schema, boxes come out empty.
     """
 
     before: str
@@ -48,6 +53,7 @@ class Ask:
     schema: dict[str, Any] | None = None
     bare_json: bool = False
     max_tokens: int | None = None
+    empties_boxes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +70,30 @@ class Answer:
 
 
 class Model:
-    """Answers questions about pictures; safe to use from many threads. Remembers scenes it has looked at."""
+    """Answers questions about pictures; safe to use from many threads. Remembers scenes it has looked at.
 
-    def __init__(self) -> None:
+    Args:
+        max_pixels: limit of the area for dialects whose server resizes by it.
+        noise: how unsure grounding answers are, 0 to 1; see ``unsure``.
+        thinks: every free answer begins with reasoning, whatever the dialect.
+    """
+
+    def __init__(self, *, max_pixels: int = MAX_PIXELS, noise: float = 0.0, thinks: bool = False) -> None:
+        self._max_pixels = max_pixels
+        self._noise = noise
+        self._thinks = thinks
+        self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._looking = threading.Semaphore(LOOKING_AT_ONCE)
-        self._scenes: OrderedDict[bytes, Scene] = OrderedDict()
+        self._scenes: OrderedDict[tuple[bytes, str], Scene] = OrderedDict()
         self._prefixes: OrderedDict[bytes, None] = OrderedDict()
 
     def answer(self, ask: Ask) -> Answer:
         """Look at the picture and answer.
 
         Raises:
-            BadRequest: no picture, several, or one that cannot be decoded; an unusable schema or token limit.
+            BadRequest: no picture, several, or one that cannot be decoded or resized; an unusable schema or token
+                limit.
         """
         if len(ask.pictures) != 1:
             raise BadRequest(f"exactly one image is needed, found {len(ask.pictures)}")
@@ -84,12 +101,12 @@ class Model:
             raise BadRequest(f"the token limit must be at least 1, found {ask.max_tokens}")
         data = ask.pictures[0]
         picture_digest = hashlib.sha256(data).digest()
-        scene = self._see(picture_digest, data)
+        scene = self._see(picture_digest, data, ask.dialect)
         question = "\n".join(part for part in (ask.before, ask.after) if part)
         task = read_question(question)
-        value = answer(task, scene, DIALECTS[ask.dialect])
+        question_digest = hashlib.sha256(b"\0".join((task.name.encode(), _bytes(question), data))).hexdigest()
         try:
-            text = _write(value, ask)
+            text = self._say(task, scene, ask, picture_digest, question_digest)
         except UnusableSchema as error:
             raise BadRequest(f"invalid response schema: {error}") from error
         output_tokens = _tokens(text)
@@ -106,25 +123,53 @@ class Model:
             prompt_tokens=prefix_tokens + _tokens(ask.after),
             cached_tokens=prefix_tokens if known else 0,
             output_tokens=output_tokens,
-            question_digest=hashlib.sha256(b"\0".join((task.name.encode(), _bytes(question), data))).hexdigest(),
+            question_digest=question_digest,
         )
 
-    def _see(self, digest: bytes, data: bytes) -> Scene:
+    def _say(self, task: Task, scene: Scene, ask: Ask, picture_digest: bytes, question_digest: str) -> str:
+        """The words of the answer: free ones in the dialect's own manner, held ones as JSON."""
+        dialect = DIALECTS[ask.dialect]
+        if task.name != GROUNDING:
+            value, free = answer(task, scene, dialect), None
+        else:
+            findings = find(task.items, scene)
+            if self._noise:
+                draw = f"{question_digest} {self._times_asked(question_digest)}".encode()
+                findings = unsure(findings, scene, self._noise, picture_digest, draw)
+            told = dialect.tell(findings, scene.width_px, scene.height_px)
+            value, free = dialect.entries(told), dialect.say(told, task.wants_json)
+        if ask.schema is not None:
+            obeying = obey(value, ask.schema)
+            return json.dumps(emptied(obeying) if ask.empties_boxes else obeying, ensure_ascii=False)
+        if ask.bare_json:
+            return json.dumps(value, ensure_ascii=False)
+        return self._thoughts(scene, dialect) + (fenced(value) if free is None else free)
+
+    def _thoughts(self, scene: Scene, dialect: Dialect) -> str:
+        return think_aloud(scene, dialect) if self._thinks or dialect.thinks else ""
+
+    def _times_asked(self, question_digest: str) -> int:
         with self._lock:
-            if digest in self._scenes:
-                self._scenes.move_to_end(digest)
-                return self._scenes[digest]
+            self._asked[question_digest] += 1
+            return self._asked[question_digest]
+
+    def _see(self, digest: bytes, data: bytes, dialect: str) -> Scene:
+        key = (digest, dialect)
+        with self._lock:
+            if key in self._scenes:
+                self._scenes.move_to_end(key)
+                return self._scenes[key]
         with self._looking:
             with self._lock:
-                known = self._scenes.get(digest)
+                known = self._scenes.get(key)
             if known is not None:
                 return known
             try:
-                scene = look_at(data)
-            except UnreadableImage as error:
+                scene = look_at(data, lambda size_wh: DIALECTS[dialect].view(size_wh, self._max_pixels))
+            except (UnreadableImage, UnusableSize) as error:
                 raise BadRequest(str(error)) from error
         with self._lock:
-            self._scenes[digest] = scene
+            self._scenes[key] = scene
             while len(self._scenes) > REMEMBERED_SCENES:
                 self._scenes.popitem(last=False)
         return scene
@@ -137,13 +182,6 @@ class Model:
             while len(self._prefixes) > REMEMBERED_PREFIXES:
                 self._prefixes.popitem(last=False)
         return known
-
-
-def _write(value: Any, ask: Ask) -> str:
-    if ask.schema is not None:
-        return json.dumps(obey(value, ask.schema), ensure_ascii=False)
-    text = json.dumps(value, ensure_ascii=False)
-    return text if ask.bare_json else f"```json\n{text}\n```"
 
 
 def _bytes(text: str) -> bytes:

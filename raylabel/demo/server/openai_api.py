@@ -8,12 +8,16 @@ import hashlib
 from typing import Any
 
 from raylabel.demo.server.model import Answer, Ask, BadRequest
+from raylabel.demo.server.structured import SCHEMA_MODES
 
 Json = dict[str, Any]
 
 
-def read_request(body: Json, dialect: str) -> Ask:
+def read_request(body: Json, dialect: str, schemas: str = SCHEMA_MODES[0]) -> Ask:
     """What a body of ``POST /v1/chat/completions`` asks.
+
+    Args:
+        schemas: one of ``SCHEMA_MODES``.
 
     Raises:
         BadRequest: not a legal body, or one that asks for something this server does not do.
@@ -34,7 +38,7 @@ def read_request(body: Json, dialect: str) -> Ask:
             pictures.append(_data_url(part.get("image_url")))
         else:
             raise BadRequest(f"unknown content part type {kind!r}")
-    schema, bare_json = _response_format(body.get("response_format"))
+    schema, bare_json = _held_form(body, schemas)
     return Ask(
         before="\n".join(before),
         pictures=pictures,
@@ -43,6 +47,7 @@ def read_request(body: Json, dialect: str) -> Ask:
         schema=schema,
         bare_json=bare_json,
         max_tokens=_limit(body),
+        empties_boxes=schemas == "empties",
     )
 
 
@@ -70,14 +75,15 @@ def write_reply(answer: Answer, model: str, created_s: int) -> Json:
     }
 
 
-def write_models(model: str) -> Json:
+def write_models(model: str, root: str = "") -> Json:
     """The body of ``GET /v1/models``."""
-    return {"object": "list", "data": [write_model(model)]}
+    return {"object": "list", "data": [write_model(model, root)]}
 
 
-def write_model(model: str) -> Json:
-    """The body of ``GET /v1/models/{model}``."""
-    return {"id": model, "object": "model", "created": 0, "owned_by": "raylabel-demo"}
+def write_model(model: str, root: str = "") -> Json:
+    """The body of ``GET /v1/models/{model}``; ``root`` is where vLLM says the weights came from."""
+    entry = {"id": model, "object": "model", "created": 0, "owned_by": "raylabel-demo"}
+    return {**entry, "root": root, "parent": None} if root else entry
 
 
 def write_error(status: int, message: str) -> Json:
@@ -104,6 +110,26 @@ def _data_url(value: Any) -> bytes:
         return base64.b64decode(url.split(";base64,", 1)[1], validate=True)
     except binascii.Error as error:
         raise BadRequest("the data URL is not valid base64") from error
+
+
+def _held_form(body: Json, schemas: str) -> tuple[Json | None, bool]:
+    """The schema the answer is held to, and whether it is held to JSON at all."""
+    wanted = body.get("structured_outputs")
+    schema, bare_json = _response_format(body.get("response_format"))
+    if schemas == "reject" and (bare_json or wanted is not None):
+        raise BadRequest("structured output is not supported by this server")
+    if schemas == "ignore":
+        return None, False
+    if schemas != "structured_outputs":
+        return schema, bare_json
+    if schema is not None:
+        raise BadRequest("response_format of type 'json_schema' is not supported")
+    if wanted is None:
+        return None, bare_json
+    inner = wanted.get("json") if isinstance(wanted, dict) else None
+    if not isinstance(inner, dict):
+        raise BadRequest("'structured_outputs.json' must be an object")
+    return inner, True
 
 
 def _response_format(value: Any) -> tuple[Json | None, bool]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.demo.server.dialects import BOX_KEYS
+from raylabel.demo.server.dialects import box_in
 
 EXTRACTION = "expression_extraction"
 GROUNDING = "grounding"
@@ -20,6 +20,19 @@ CHECK = "double_check"
 TASKS = (EXTRACTION, GROUNDING, REGIONS, CAPTION, GROUPING, CHECK)
 
 CAPTION_LINE = re.compile(r"^[ \t]*caption[ \t]*:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+PHRASE_LINE = re.compile(r"^[ \t]*phrases?[ \t]*:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+PHRASE_TAGS = (
+    re.compile(r"<\|object_ref_start\|>(.+?)<\|object_ref_end\|>"),
+    re.compile(r"<\|ref\|>(.+?)<\|/ref\|>"),
+    re.compile(r"<ref>(.+?)</ref>"),
+    re.compile(r"<phrase>(.+?)</phrase>"),
+)
+PHRASE_LISTS = (
+    (re.compile(r"<OPEN_VOCABULARY_DETECTION>[ \t]*(.+)"), re.compile(r"<and>")),
+    (re.compile(r"<CAPTION_TO_PHRASE_GROUNDING>[ \t]*(.+)"), re.compile(r"\.")),
+    (re.compile(r"^[ \t]*detect[ \t]+(.+)", re.MULTILINE), re.compile(r";")),
+)
+"""Where phrases stand in the words of Florence-2 and PaliGemma, and what parts them."""
 FOCUS_LINE = re.compile(r"^.*\bwrite only\b.*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -28,15 +41,17 @@ class Task:
     """A question as understood.
 
     Args:
-        items: the JSON objects with an ``id`` that stand one a line.
+        items: the JSON objects with an ``id`` that stand one a line; without ids, what was asked in native words.
         caption: for extraction.
         focus: ids that the answer is to be limited to; None: no limit.
+        wants_json: the question speaks of JSON, or has several phrases that only JSON can tell apart.
     """
 
     name: str
     items: tuple[dict[str, Any], ...] = ()
     caption: str = ""
     focus: frozenset[str] | None = None
+    wants_json: bool = True
 
 
 def read_question(text: str) -> Task:
@@ -53,24 +68,42 @@ def read_question(text: str) -> Task:
             return Task(GROUNDING, items)
         if any("description" in item for item in items):
             return Task(GROUPING, items, focus=_focus(text))
-        if any(box_of(item) is not None for item in items):
+        if any(box_in(item) is not None for item in items):
             return Task(REGIONS, items)
     if caption := CAPTION_LINE.search(text):
         return Task(EXTRACTION, caption=_unquoted(caption[1]))
+    if phrases := list(native_phrases(text)):
+        in_json = len(phrases) > 1 or re.search(r"\bjson\b", text, re.IGNORECASE) is not None
+        return Task(GROUNDING, tuple({"phrase": phrase} for phrase in phrases), wants_json=in_json)
     return Task(CAPTION)
 
 
-def box_of(item: dict[str, Any]) -> Sequence[float] | None:
-    """The four numbers under a box key of an item, or None."""
-    for key in BOX_KEYS:
-        value = item.get(key)
-        if (
-            isinstance(value, list)
-            and len(value) == 4
-            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
-        ):
-            return value
-    return None
+def native_phrases(text: str) -> Iterator[str]:
+    """The phrases of a grounding question in a family's own words, told by its machine-readable parts.
+
+    >>> list(native_phrases("detect red circle ; blue bar"))
+    ['red circle', 'blue bar']
+    """
+    if line := PHRASE_LINE.search(text):
+        yield from _listed(line[1])
+        return
+    for tag in PHRASE_TAGS:
+        if found := tag.findall(text):
+            yield from (phrase.strip() for phrase in found)
+            return
+    for words, separator in PHRASE_LISTS:
+        if line := words.search(text):
+            yield from (part.strip() for part in separator.split(line[1]) if part.strip())
+            return
+
+
+def _listed(text: str) -> list[str]:
+    """The entries of a JSON list; any other text is one phrase."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [text]
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
 def _unquoted(text: str) -> str:

@@ -9,6 +9,7 @@ import colorsys
 import io
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from raylabel.demo.server.dialects import PixelBox
 
 Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 OBJECT_CHROMA = 75
 """Out of 255. JPEG at quality 95 moves edge pixels by about 15 either way."""
@@ -39,9 +42,9 @@ HUES = {
     "turquoise": 180.0,
     "blue": 230.0,
     "purple": 276.0,
-    "pink": 324.0,
+    "pink": 322.0,
 }
-"""Centres of the colour names in degrees."""
+"""Centres of the colour names in degrees; magenta (300) is nearer to pink than to purple."""
 
 
 class UnreadableImage(Exception):
@@ -65,7 +68,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture: its size in pixels, its ground in one word, its objects from left to right."""
+    """A picture as the model sees it: size in pixels, ground in one word, objects from left to right."""
 
     width_px: int
     height_px: int
@@ -73,13 +76,16 @@ class Scene:
     objects: tuple[Seen, ...]
 
 
-def look_at(data: bytes) -> Scene:
+def look_at(data: bytes, view: Callable[[Size], Size] | None = None) -> Scene:
     """See what is in an encoded picture; metadata (EXIF orientation too) is not read.
+
+    Args:
+        view: the size the picture is resized to before anything is looked for.
 
     Raises:
         UnreadableImage: not a picture, cut off, or too large.
     """
-    rgb = _decode(data)
+    rgb = _decode(data, view)
     height_px, width_px = rgb.shape[:2]
     # Channel by channel: a reduction over the last axis takes eight times as long.
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
@@ -99,14 +105,17 @@ def look_at(data: bytes) -> Scene:
     return Scene(width_px, height_px, _tell_ground(brightness[~foreground]), tuple(objects))
 
 
-def _decode(data: bytes) -> Pixels:
+def _decode(data: bytes, view: Callable[[Size], Size] | None) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MOST_PIXELS:
                 raise UnreadableImage(f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS}")
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+            picture = image.convert("RGB")
+            if view is not None and (size_wh := view(picture.size)) != picture.size:
+                picture = picture.resize(size_wh, Image.Resampling.BICUBIC)
+            return np.asarray(picture, dtype=np.uint8)
     # Pillow's decoders raise all of these for damaged files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, IndexError) as error:
         raise UnreadableImage("unable to process the input image") from error
