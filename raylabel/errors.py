@@ -82,7 +82,7 @@ class ClientError(RaylabelError):
         retry_after_s: seconds the server asked to wait, if it did.
         status: HTTP status, if there was one.
         schema_rejected: the request carried a reply schema and the status is the one servers reject schemas with
-            (400, 422): the same question may be asked once without it.
+            (400, 415, 422, 501): the same question may be asked once without it.
     """
 
     def __init__(

@@ -40,12 +40,27 @@ class Sampling:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
+class SchemaForm(str, Enum):
+    """How an endpoint is told the schema of a reply."""
+
+    NATIVE = "native"
+    """OpenAI's ``response_format`` of type ``json_schema``; Gemini's ``responseJsonSchema``."""
+    STRUCTURED_OUTPUTS = "structured_outputs"
+    """vLLM's own body field, for servers that turn ``response_format`` away."""
+    RESPONSE_SCHEMA = "response_schema"
+    """Gemini's older ``responseSchema``, an OpenAPI subset."""
+    NONE = "none"
+    """No schema has any effect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question as it is sent: preamble, then the picture, then the question (prefix caches keep the first two).
 
     Args:
+        preamble: may be empty.
         schema: JSON schema of the reply to be enforced by the server, or None to ask plainly.
+        schema_form: how the server is told. A client that does not speak the form sends no schema.
     """
 
     preamble: str
@@ -53,6 +68,7 @@ class Request:
     question: str
     sampling: Sampling
     schema: JsonObject | None = None
+    schema_form: SchemaForm = SchemaForm.NATIVE
 
 
 class Finish(str, Enum):
@@ -87,7 +103,7 @@ class Reply:
         finish_detail: the vendor's own word for ``finish``.
         model: as the server states it.
         latency_s: of this request alone, retries not included.
-        with_schema: a reply schema was enforced.
+        with_schema: a reply schema was sent; whether it was obeyed is another matter (see ``schema_probe``).
     """
 
     text: str
@@ -115,6 +131,21 @@ class Client(Protocol):
         Raises:
             ClientError: STOP_RUN for a rejected key; RETRY where nobody listens. An endpoint that does not
                 implement the check passes.
+        """
+
+    async def served(self, model: str) -> tuple[str, ...]:
+        """The names by which the server itself knows a model, best first, without asking a paid question.
+
+        An alias says nothing of the weights behind it; the server often does (vLLM: their path or hub name).
+
+        Args:
+            model: as configured.
+
+        Returns:
+            At least one name; the configured one alone where the server says nothing.
+
+        Raises:
+            ClientError: as ``check``.
         """
 
     async def close(self) -> None:

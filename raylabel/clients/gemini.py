@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx2
 from google import genai
 from google.genai import errors, types
 
-from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
+from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
 from raylabel.clients.hosts import GEMINI_URL, shown_host
+from raylabel.clients.openapi_schema import to_openapi_schema
 from raylabel.clients.transport import build_http_client, shared_ssl_context
 from raylabel.clients.verdicts import Endpoint, ErrorBody, read_error_body
 from raylabel.errors import ClientError, Verdict
@@ -42,9 +43,9 @@ _FINISHES = {
 }
 _ACCOUNT_BLOCKED = "PUP_LIMITED_DISABLED"
 
-T = TypeVar("T")
+_FORMS = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class GeminiClient:
@@ -52,7 +53,7 @@ class GeminiClient:
 
     ``Sampling.media_resolution`` goes into ``generationConfig``, where it holds for the picture and is understood by
     every multimodal model (the per-part form by some only); ``thinking_budget`` into ``thinkingConfig``;
-    ``extra_body`` is merged into the request body, nested objects too.
+    ``extra_body`` is merged into the request body, nested objects too, and wins over everything else.
 
     Args:
         api_key: sent in ``x-goog-api-key``, to this endpoint alone; None sends ``EMPTY``.
@@ -63,11 +64,13 @@ class GeminiClient:
     def __init__(self, api_key: str | None, model: str, base_url: str = "") -> None:
         url = base_url or GEMINI_URL
         self._model = model
+        self._api_url = f"{url.rstrip('/')}/{API_VERSION}"
+        self._key = api_key or "EMPTY"
         self._endpoint = Endpoint(shown_host(url), api_key)
         self._http = build_http_client()
         self._sdk = genai.Client(
             vertexai=False,  # None would read GOOGLE_GENAI_USE_VERTEXAI and GOOGLE_GENAI_USE_ENTERPRISE
-            api_key=api_key or "EMPTY",  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
+            api_key=self._key,  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
             # With a client of ours the SDK leaves aiohttp alone, which it would use wherever Ray brings it, and whose
             # lost connections it tries again by itself, whatever the retry options.
             http_options=types.HttpOptions(
@@ -86,19 +89,19 @@ class GeminiClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None
+        had_schema = request.schema is not None and request.schema_form in _FORMS
         self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
             contents=types.Content(
                 role="user",
                 parts=[
-                    types.Part(text=request.preamble),
+                    *([types.Part(text=request.preamble)] if request.preamble else []),
                     types.Part(inline_data=types.Blob(data=request.picture.data, mime_type=request.picture.media_type)),
                     types.Part(text=request.question),
                 ],
             ),
-            config=_config(sampling, request.schema),
+            config=_config(request),
         )
         started_s = time.monotonic()
         response = await self._answered(call, sampling.timeout_s, had_schema)
@@ -129,28 +132,48 @@ class GeminiClient:
             ClientError: STOP_RUN for a rejected key or an unknown model, RETRY where nobody answers; whatever else is
                 said passes.
         """
-        options = types.HttpOptions(timeout=_milliseconds(CHECK_TIMEOUT_S))
-        call = self._sdk.aio.models.get(model=self._model, config=types.GetModelConfig(http_options=options))
-        try:
-            await asyncio.wait_for(call, CHECK_TIMEOUT_S)
-        except errors.APIError as error:
-            failed = self._status_error(error)
-            # A 404 in other words than Google's comes from a proxy that cannot look models up.
-            unknown_model = error.code == 404 and "NOT_FOUND" in _error_body(error).codes
-            if unknown_model or (failed.verdict is Verdict.STOP_RUN and error.code in (400, 401, 403)):
-                raise failed from None
-        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
-            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
-        except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
-        except (ValueError, TypeError, AttributeError):
-            # What the SDK raises on a 200 whose body is no model: somebody answers, and that is all that is asked here.
-            logger.debug("%s: the answer about model %s is no model", self._endpoint.host, self._model, exc_info=True)
+        await self._looked_up(self._model)
+
+    async def served(self, model: str) -> tuple[str, ...]:
+        """What Google says of a model: its name, its base model with the version, and that of a tuned one.
+
+        Raises:
+            ClientError: as ``check``.
+        """
+        said = await self._looked_up(model)
+        base, version = text_at(said, "baseModelId"), text_at(said, "version")
+        names = (text_at(said, "name"), f"{base}-{version}" if base and version else base, text_at(said, "baseModel"))
+        return tuple(dict.fromkeys(name for name in names if name)) or (model,)
 
     async def close(self) -> None:
         """Give back connections."""
         self._sdk.close()
         await self._http.aclose()
+
+    async def _looked_up(self, model: str) -> JsonObject | None:
+        """The model resource; None where the server gives none that can be read.
+
+        Asked without the SDK, whose ``models.get`` leaves out fields and takes an odd body for an error.
+        """
+        path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        call = self._http.get(
+            f"{self._api_url}/{quote(path)}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S
+        )
+        try:
+            response = await asyncio.wait_for(call, CHECK_TIMEOUT_S)
+        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
+        except httpx2.RequestError as error:
+            raise self._endpoint.lost(error) from error
+        if response.status_code == 200:
+            return parse_object(response.content)
+        said = read_error_body(response.content)
+        failed = self._endpoint.status_error(response.status_code, said, response.headers)
+        # A 404 in other words than Google's comes from a proxy that cannot look models up.
+        unknown_model = response.status_code == 404 and "NOT_FOUND" in said.codes
+        if unknown_model or (failed.verdict is Verdict.STOP_RUN and response.status_code in (400, 401, 403)):
+            raise failed
+        return None
 
     async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
         """The outcome of a call, its errors as ours. The SDK's time-out counts from byte to byte; this one is total."""
@@ -162,26 +185,21 @@ class GeminiClient:
             raise self._endpoint.lost(error) from error
         except errors.APIError as error:
             # "from None": the SDK's own text repeats the body, maybe with the key, and a traceback would show it.
-            raise self._status_error(error, had_schema) from None
+            response = error.response if isinstance(error.response, httpx2.Response) else None
+            said = ErrorBody(error.message or "") if response is None else read_error_body(response.content)
+            headers = {} if response is None else response.headers
+            raise self._endpoint.status_error(error.code, said, headers, had_schema=had_schema) from None
         except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
             raise self._endpoint.strange_body(0, error.object) from error
-
-    def _status_error(self, error: errors.APIError, had_schema: bool = False) -> ClientError:
-        headers = error.response.headers if isinstance(error.response, httpx2.Response) else {}
-        return self._endpoint.status_error(error.code, _error_body(error), headers, had_schema=had_schema)
-
-
-def _error_body(error: errors.APIError) -> ErrorBody:
-    if isinstance(error.response, httpx2.Response):
-        return read_error_body(error.response.content)
-    return ErrorBody(error.message or "")
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(seconds * 1000))
 
 
-def _config(sampling: Sampling, schema: JsonObject | None) -> types.GenerateContentConfig:
+def _config(request: Request) -> types.GenerateContentConfig:
+    sampling = request.sampling
+    has_schema = request.schema is not None and request.schema_form in _FORMS
     return types.GenerateContentConfig(
         temperature=sampling.temperature,
         max_output_tokens=sampling.max_tokens,
@@ -191,17 +209,28 @@ def _config(sampling: Sampling, schema: JsonObject | None) -> types.GenerateCont
         thinking_config=None
         if sampling.thinking_budget is None
         else types.ThinkingConfig(thinking_budget=sampling.thinking_budget),
-        response_mime_type=None if schema is None else "application/json",
-        response_json_schema=schema,
+        response_mime_type="application/json" if has_schema else None,
+        response_json_schema=request.schema if request.schema_form is SchemaForm.NATIVE else None,
         # Both would send further, paid requests inside one call.
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
         # The body as it came: the SDK's types refuse fields they do not know and warn of words they do not know.
         should_return_http_response=True,
         http_options=types.HttpOptions(
-            timeout=_milliseconds(sampling.timeout_s), extra_body=dict(sampling.extra_body) or None
+            timeout=_milliseconds(sampling.timeout_s), extra_body=_extra_body(request) or None
         ),
     )
+
+
+def _extra_body(request: Request) -> JsonObject:
+    """The user's fields, under them the schema as Google's own type: the SDK's ``response_schema`` would rewrite it."""
+    fields = dict(request.sampling.extra_body)
+    if request.schema is None or request.schema_form is not SchemaForm.RESPONSE_SCHEMA:
+        return fields
+    name = "generation_config" if "generation_config" in fields else "generationConfig"
+    own = fields.get(name)
+    schema = {"responseSchema": to_openapi_schema(request.schema)}
+    return {**fields, name: {**schema, **(own if isinstance(own, Mapping) else {})}}
 
 
 def _read_candidate(body: JsonObject) -> tuple[str, Finish, str]:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import openai
 
-from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
-from raylabel.clients.bodies import count_at, object_at, parse_object, text_at
+from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
+from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
 from raylabel.clients.hosts import OPENAI_URL, is_openai_host, shown_host
 from raylabel.clients.transport import build_http_client
 from raylabel.clients.verdicts import Endpoint, read_error_body, read_error_object
@@ -30,6 +30,8 @@ _FINISHES = {
     "model_length": Finish.LENGTH,
 }
 
+_FORMS = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,8 @@ class OpenAIClient:
 
     * ``max_tokens``, or ``max_completion_tokens`` at OpenAI itself, whose newer models reject the former; a limit named
       in ``extra_body`` takes the place of both;
-    * ``response_format`` with the reply's JSON schema, if there is one;
+    * the reply's JSON schema, if there is one: in ``response_format``, or in vLLM's ``structured_outputs`` (0.11 and
+      later; older ones and other servers ignore that field);
     * ``thinking_token_budget`` for a thinking budget: vLLM's name (0.32 answers 400 where it was not started with
       ``--reasoning-parser``). Other servers have other names, or ``reasoning_effort`` or ``chat_template_kwargs``
       instead: write those into ``extra_body``;
@@ -74,10 +77,10 @@ class OpenAIClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None
+        had_schema = request.schema is not None and request.schema_form in _FORMS
         self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.chat.completions.with_raw_response.create(
-            **self._fields(request), extra_body=_extra_body(sampling), timeout=sampling.timeout_s
+            **self._fields(request), extra_body=_extra_body(request), timeout=sampling.timeout_s
         )
         started_s = time.monotonic()
         response = (await self._answered(call, sampling.timeout_s, had_schema)).http_response
@@ -105,23 +108,42 @@ class OpenAIClient:
         Raises:
             ClientError: STOP_RUN for a rejected key, RETRY where nobody answers; whatever else is said passes.
         """
-        try:
-            await self._answered(self._sdk.models.with_raw_response.list(timeout=CHECK_TIMEOUT_S), CHECK_TIMEOUT_S)
-        except ClientError as error:
-            # OpenAI has keys that may ask but not list: 403, "Missing scopes: api.model.read".
-            rejected = error.status == 401 or (error.status == 403 and not self._at_openai)
-            if rejected or error.status is None:
-                raise
+        await self._listed()
+
+    async def served(self, model: str) -> tuple[str, ...]:
+        """What the list of models says of one: vLLM's ``root`` (path or hub name), its id, and a LoRA's base model.
+
+        Raises:
+            ClientError: as ``check``.
+        """
+        entries = {text_at(entry, "id"): entry for entry in list_at(await self._listed(), "data")}
+        entries.pop("", None)
+        entry = entries.get(model)
+        base = text_at(entry, "parent")
+        names = (text_at(entry, "root"), model, text_at(entries.get(base), "root"), base)
+        return tuple(dict.fromkeys(name for name in names if name))
 
     async def close(self) -> None:
         """Give back connections."""
         await self._sdk.close()
 
+    async def _listed(self) -> JsonObject | None:
+        """The list of models; None where the server gives none that can be read."""
+        try:
+            call = self._sdk.models.with_raw_response.list(timeout=CHECK_TIMEOUT_S)
+            return parse_object((await self._answered(call, CHECK_TIMEOUT_S)).http_response.content)
+        except ClientError as error:
+            # OpenAI has keys that may ask but not list: 403, "Missing scopes: api.model.read".
+            rejected = error.status == 401 or (error.status == 403 and not self._at_openai)
+            if rejected or error.status is None:
+                raise
+            return None
+
     def _fields(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
         picture = base64.b64encode(request.picture.data).decode("ascii")
         content: list[JsonObject] = [
-            {"type": "text", "text": request.preamble},
+            *([{"type": "text", "text": request.preamble}] if request.preamble else []),
             {"type": "image_url", "image_url": {"url": f"data:{request.picture.media_type};base64,{picture}"}},
             {"type": "text", "text": request.question},
         ]
@@ -132,7 +154,7 @@ class OpenAIClient:
         }
         if not {"max_tokens", "max_completion_tokens"} & set(sampling.extra_body):
             fields["max_completion_tokens" if self._at_openai else "max_tokens"] = sampling.max_tokens
-        if request.schema is not None:
+        if request.schema is not None and request.schema_form is SchemaForm.NATIVE:
             fields["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "strict": True, "schema": request.schema},
@@ -163,9 +185,13 @@ class OpenAIClient:
         return self._endpoint.strange_body(status, raw)
 
 
-def _extra_body(sampling: Sampling) -> JsonObject:
-    thinking = {} if sampling.thinking_budget is None else {"thinking_token_budget": sampling.thinking_budget}
-    return {**thinking, **sampling.extra_body}
+def _extra_body(request: Request) -> JsonObject:
+    fields: JsonObject = {}
+    if request.sampling.thinking_budget is not None:
+        fields["thinking_token_budget"] = request.sampling.thinking_budget
+    if request.schema is not None and request.schema_form is SchemaForm.STRUCTURED_OUTPUTS:
+        fields["structured_outputs"] = {"json": request.schema}
+    return {**fields, **request.sampling.extra_body}
 
 
 def _read_content(message: JsonObject) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from raylabel.clients.base import Finish, Reply, Request, Usage
+from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
 from raylabel.errors import ClientError, ConfigError, Verdict
 
 Answer = str | Reply | ClientError
@@ -80,11 +80,15 @@ class ScriptedClient:
             model=request.sampling.model,
             latency_s=0.0,
             finish_detail="stop",
-            with_schema=request.schema is not None,
+            with_schema=request.schema is not None and request.schema_form is not SchemaForm.NONE,
         )
 
     async def check(self) -> None:
         """A script is always there."""
+
+    async def served(self, model: str) -> tuple[str, ...]:
+        """The configured name: nobody else knows another."""
+        return (model,)
 
     async def close(self) -> None:
         """Nothing to give back."""

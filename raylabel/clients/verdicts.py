@@ -22,6 +22,9 @@ MESSAGE_LIMIT_CHARS = 300
 _STOP_STATUSES = frozenset({401, 402, 403, 404, 405})
 _SLOW_STATUSES = frozenset({429, 503, 529})
 _RETRY_STATUSES = frozenset({408, 409, 425})
+# 400: OpenAI, vLLM, Google; 422: servers on pydantic or serde; 415 and 501: what some gateways say of fields that the
+# server behind them does not take. A 500 would be one too often: it is also what a server in trouble says.
+_SCHEMA_STATUSES = frozenset({400, 415, 422, 501})
 _STOP_CODES = frozenset(
     {
         # OpenAI, https://platform.openai.com/docs/guides/error-codes: the money is gone; waiting does not help.
@@ -163,7 +166,7 @@ class Endpoint:
             f"{self.host}: HTTP {status}{': ' + said if said else ''}{advice}",
             retry_after_s=body.retry_after_s if asked_s is None else asked_s,
             status=status,
-            schema_rejected=had_schema and verdict is Verdict.FAIL_RECORD and status in (400, 422),
+            schema_rejected=had_schema and verdict is Verdict.FAIL_RECORD and status in _SCHEMA_STATUSES,
         )
 
     def timed_out(self, timeout_s: float) -> ClientError:
