@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raylabel.clients.base import Client, Picture, Reply, Request, Sampling
+from raylabel.clients.base import Client, Picture, Reply, Request, Sampling, SchemaForm
 from raylabel.errors import ClientError
 
 
@@ -152,14 +152,21 @@ def answer() -> type[Answer]:
 def make_request() -> Callable[..., Request]:
     """A question with a picture of six bytes; keyword arguments go into its sampling."""
 
-    def make(schema: dict[str, Any] | None = None, question: str = "Where is the car?", **sampling: Any) -> Request:
+    def make(
+        schema: dict[str, Any] | None = None,
+        question: str = "Where is the car?",
+        schema_form: SchemaForm = SchemaForm.NATIVE,
+        preamble: str = "You label images.",
+        **sampling: Any,
+    ) -> Request:
         fields: dict[str, Any] = {"model": "tiny-vlm", "temperature": 0.3, "max_tokens": 77, "timeout_s": 10.0}
         return Request(
-            preamble="You label images.",
+            preamble=preamble,
             picture=Picture(b"\xfb\xff\xfe\x89PN", "image/png"),
             question=question,
             sampling=Sampling(**{**fields, **sampling}),
             schema=schema,
+            schema_form=schema_form,
         )
 
     return make
@@ -193,6 +200,22 @@ def check() -> Callable[[Client], None]:
                 await client.close()
 
         asyncio.run(once())
+
+    return run
+
+
+@pytest.fixture
+def served() -> Callable[[Client, str], tuple[str, ...]]:
+    """The names of a model, and close the client."""
+
+    def run(client: Client, model: str) -> tuple[str, ...]:
+        async def once() -> tuple[str, ...]:
+            try:
+                return await client.served(model)
+            finally:
+                await client.close()
+
+        return asyncio.run(once())
 
     return run
 

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from raylabel.clients.base import Finish, Usage
+from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.gemini import GeminiClient
 from raylabel.errors import ClientError, Verdict
 
@@ -100,6 +100,50 @@ def test_schema_thinking_budget_and_extra_body_are_sent(server, client, ask, ans
     assert (config["topK"], body["serviceTier"]) == (1, "flex")
     assert "mediaResolution" not in config
     assert reply.with_schema
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({}, id="alone"),
+        pytest.param({"generationConfig": {"topK": 1}}, id="beside-the-users-fields"),
+        pytest.param({"generation_config": {"topK": 1}}, id="in-the-users-spelling"),
+    ],
+)
+def test_googles_own_schema_type_is_sent_where_it_is_wanted(server, client, ask, answer, make_request, extra):
+    server.says(answer(body=generated({"text": "{}"})))
+    reply = ask(client, make_request(SCHEMA, schema_form=SchemaForm.RESPONSE_SCHEMA, model=MODEL, extra_body=extra))
+    body = server.seen[0].body
+    config = body["generationConfig"]
+    assert config["responseSchema"] == {
+        "type": "OBJECT",
+        "required": ["caption"],
+        "properties": {"caption": {"type": "STRING"}},
+        "propertyOrdering": ["caption"],
+    }
+    assert config["responseMimeType"] == "application/json"
+    assert "responseJsonSchema" not in config
+    assert config["temperature"] == 0.3
+    assert config.get("topK") == (1 if extra else None)
+    assert "generation_config" not in body
+    assert reply.with_schema
+
+
+@pytest.mark.parametrize("form", [SchemaForm.NONE, SchemaForm.STRUCTURED_OUTPUTS])
+def test_a_form_that_is_not_spoken_here_sends_no_schema(server, client, ask, answer, make_request, form):
+    server.says(answer(body=generated({"text": "a"})))
+    reply = ask(client, make_request(SCHEMA, schema_form=form, model=MODEL))
+    body = server.seen[0].body
+    assert "structured_outputs" not in body
+    assert set(body["generationConfig"]) == {"temperature", "maxOutputTokens"}
+    assert not reply.with_schema
+
+
+def test_an_empty_preamble_is_no_part_of_the_message(server, client, ask, answer, make_request):
+    server.says(answer(body=generated({"text": "a"})))
+    ask(client, make_request(preamble="", question="detect car", model=MODEL))
+    (content,) = server.seen[0].body["contents"]
+    assert [sorted(part) for part in content["parts"]] == [["inlineData"], ["text"]]
 
 
 @pytest.mark.parametrize(
@@ -346,4 +390,80 @@ def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(server, client, 
 def test_the_check_says_that_nobody_listens(unused_url, check):
     with pytest.raises(ClientError) as caught:
         check(GeminiClient(KEY, MODEL, unused_url))
+    assert caught.value.verdict is Verdict.RETRY
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        pytest.param({"name": "models/gemini-2.5-flash", "version": "001"}, ("models/gemini-2.5-flash",), id="name"),
+        pytest.param(
+            {"name": "models/eyes", "baseModelId": "gemini-2.0-flash", "version": "002", "displayName": "Eyes"},
+            ("models/eyes", "gemini-2.0-flash-002"),
+            id="what-an-alias-stands-for",
+        ),
+        pytest.param(
+            {"name": "tunedModels/cars", "baseModel": "models/gemini-1.5-flash-001"},
+            ("tunedModels/cars", "models/gemini-1.5-flash-001"),
+            id="what-was-tuned",
+        ),
+        pytest.param({"baseModelId": "gemini-2.0-flash"}, ("gemini-2.0-flash",), id="base-alone"),
+        pytest.param({"name": 7, "version": None}, ("eyes",), id="odd-fields"),
+        pytest.param(b"<html>", ("eyes",), id="html"),
+        pytest.param([1], ("eyes",), id="list"),
+    ],
+)
+def test_a_model_is_known_by_what_its_server_calls_it(server, client, served, answer, body, names):
+    server.says(answer(body=body))
+    assert served(client, "eyes") == names
+    (seen,) = server.seen
+    assert (seen.method, seen.path, seen.headers["x-goog-api-key"]) == ("GET", "/v1beta/models/eyes", KEY)
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("models/eyes", "/v1beta/models/eyes"),
+        ("tunedModels/cars", "/v1beta/tunedModels/cars"),
+        ("google/eyes?x=1", "/v1beta/models/google/eyes%3Fx%3D1"),
+    ],
+)
+def test_a_model_is_looked_up_under_its_own_path(server, client, served, answer, model, path):
+    server.says(answer(body={"name": "models/found"}))
+    assert served(client, model) == ("models/found",)
+    assert server.seen[0].path == path
+
+
+@pytest.mark.parametrize("status", [404, 405, 429, 500, 501, 503])
+def test_a_proxy_that_looks_no_models_up_leaves_the_configured_name(server, client, served, answer, status):
+    server.says(answer(status=status, body=b"no"))
+    assert served(client, "eyes") == ("eyes",)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(400, google_error(400, "INVALID_ARGUMENT", KEY, reason("API_KEY_INVALID")), id="wrong-key"),
+        pytest.param(403, google_error(403, "PERMISSION_DENIED", KEY), id="denied"),
+        pytest.param(404, google_error(404, "NOT_FOUND", KEY), id="unknown-model"),
+    ],
+)
+def test_names_cannot_be_had_with_a_rejected_key_or_of_an_unknown_model(server, client, served, answer, status, body):
+    server.says(answer(status=status, body=body))
+    with pytest.raises(ClientError) as caught:
+        served(client, "eyes")
+    assert caught.value.verdict is Verdict.STOP_RUN
+    assert KEY not in str(caught.value)
+
+
+def test_a_look_up_follows_no_redirect_so_the_key_stays(server, other_server, client, served, answer):
+    other_server.says(answer(body={"name": "models/stolen"}))
+    server.says(answer(status=302, headers={"location": other_server.url + "/v1beta/models/eyes"}))
+    assert served(client, "eyes") == ("eyes",)
+    assert other_server.seen == []
+
+
+def test_names_cannot_be_had_where_nobody_listens(unused_url, served):
+    with pytest.raises(ClientError) as caught:
+        served(GeminiClient(KEY, MODEL, unused_url), "eyes")
     assert caught.value.verdict is Verdict.RETRY

@@ -8,7 +8,8 @@ import traceback
 
 import pytest
 
-from raylabel.clients.base import Finish, Usage
+from raylabel.answers.json_text import read_json
+from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, Verdict
 
@@ -88,6 +89,42 @@ def test_schema_thinking_budget_and_extra_body_are_sent(server, client, ask, ans
     assert body["thinking_token_budget"] == 64
     assert {k: body[k] for k in extra} == extra
     assert reply.with_schema
+
+
+def test_vllms_own_field_takes_the_schema_where_it_is_wanted_there(server, client, ask, answer, make_request):
+    server.says(answer(body=completion(content="{}")))
+    reply = ask(client, make_request(SCHEMA, schema_form=SchemaForm.STRUCTURED_OUTPUTS, extra_body={"top_k": 1}))
+    body = server.seen[0].body
+    assert body["structured_outputs"] == {"json": SCHEMA}
+    assert body["top_k"] == 1
+    assert "response_format" not in body
+    assert reply.with_schema
+
+
+@pytest.mark.parametrize("form", [SchemaForm.NONE, SchemaForm.RESPONSE_SCHEMA])
+def test_a_form_that_is_not_spoken_here_sends_no_schema(server, client, ask, answer, make_request, form):
+    server.says(answer(body=completion(content="a")))
+    reply = ask(client, make_request(SCHEMA, schema_form=form))
+    assert not {"response_format", "structured_outputs", "responseSchema"} & set(server.seen[0].body)
+    assert not reply.with_schema
+
+
+def test_an_empty_preamble_is_no_part_of_the_message(server, client, ask, answer, make_request):
+    server.says(answer(body=completion(content="a")))
+    ask(client, make_request(preamble="", question="detect car"))
+    (message,) = server.seen[0].body["messages"]
+    assert [part["type"] for part in message["content"]] == ["image_url", "text"]
+
+
+def test_raw_control_characters_in_the_strings_of_a_reply_arrive_and_are_read(
+    server, client, ask, answer, make_request
+):
+    # vLLM's grammars let line ends, tabs and U+0001 through inside strings; the body around them escapes them.
+    said = '{"caption": "a red car\n\tbeside\x01 a tree", "boxes": [[1, 2, 30, 40]]}'
+    server.says(answer(body=completion(content=said)))
+    reply = ask(client, make_request(SCHEMA))
+    assert reply.text == said
+    assert read_json(reply.text) == {"caption": "a red car\n\tbeside\x01 a tree", "boxes": [[1, 2, 30, 40]]}
 
 
 def test_a_token_limit_in_extra_body_takes_the_place_of_max_tokens(server, client, ask, answer, make_request):
@@ -251,19 +288,28 @@ def test_error_answers_are_verdicts(server, client, failure, answer, make_reques
     ("status", "with_schema", "rejected"),
     [
         (400, True, True),
+        (415, True, True),
         (422, True, True),
+        (501, True, True),
         (400, False, False),
         (413, True, False),
         (401, True, False),
+        (404, True, False),
+        (405, True, False),
         (500, True, False),
     ],
 )
-def test_only_a_400_or_422_to_a_schema_may_be_about_the_schema(
+def test_the_status_alone_tells_what_may_be_about_the_schema(
     server, client, failure, answer, make_request, status, with_schema, rejected
 ):
     server.says(answer(status=status, body={"error": {"message": "Grammar error: Unimplemented keys"}}))
     error = failure(client, make_request(SCHEMA if with_schema else None))
     assert error.schema_rejected is rejected
+
+
+def test_a_form_without_effect_cannot_be_rejected(server, client, failure, answer, make_request):
+    server.says(answer(status=400, body={"error": {"message": "bad image"}}))
+    assert not failure(client, make_request(SCHEMA, schema_form=SchemaForm.NONE)).schema_rejected
 
 
 @pytest.mark.parametrize(
@@ -402,4 +448,61 @@ def test_the_check_passes_on_html(server, client, check, answer):
 def test_the_check_says_that_nobody_listens(unused_url, check):
     with pytest.raises(ClientError) as caught:
         check(OpenAIClient(None, unused_url + "/v1"))
+    assert caught.value.verdict is Verdict.RETRY
+
+
+BASE = {"id": "boxes", "object": "model", "owned_by": "vllm", "root": "/models/Qwen2.5-VL-7B-Instruct", "parent": None}
+LORA = {"id": "my-lora", "object": "model", "owned_by": "vllm", "root": "/adapters/17", "parent": "boxes"}
+
+
+@pytest.mark.parametrize(
+    ("body", "model", "names"),
+    [
+        pytest.param({"data": [LORA, BASE]}, "boxes", ("/models/Qwen2.5-VL-7B-Instruct", "boxes"), id="vllm-alias"),
+        pytest.param(
+            {"data": [BASE, LORA]},
+            "my-lora",
+            ("/adapters/17", "my-lora", "/models/Qwen2.5-VL-7B-Instruct", "boxes"),
+            id="a-lora-and-what-it-is-made-from",
+        ),
+        pytest.param(
+            {"data": [{"id": "Qwen/Qwen3-VL-8B-Instruct", "root": "Qwen/Qwen3-VL-8B-Instruct"}]},
+            "Qwen/Qwen3-VL-8B-Instruct",
+            ("Qwen/Qwen3-VL-8B-Instruct",),
+            id="the-same-name-twice",
+        ),
+        pytest.param({"data": [LORA]}, "my-lora", ("/adapters/17", "my-lora", "boxes"), id="base-not-listed"),
+        pytest.param({"data": [{"id": "gpt-4o", "object": "model"}]}, "gpt-4o", ("gpt-4o",), id="openai"),
+        pytest.param({"data": [BASE]}, "another", ("another",), id="not-listed"),
+        pytest.param({"object": "list", "data": []}, "x", ("x",), id="transformers-lists-nothing"),
+        pytest.param({"data": [{"id": "x", "root": 7, "parent": []}, None, "x"]}, "x", ("x",), id="odd-entries"),
+        pytest.param({"data": [{"root": "nameless"}]}, "x", ("x",), id="an-entry-without-a-name"),
+        pytest.param([{"id": "x"}], "x", ("x",), id="a-bare-list"),
+        pytest.param(b"<html>", "x", ("x",), id="html"),
+    ],
+)
+def test_a_model_is_known_by_what_its_server_calls_it(server, client, served, answer, body, model, names):
+    server.says(answer(body=body))
+    assert served(client, model) == names
+    assert [(s.method, s.path) for s in server.seen] == [("GET", "/v1/models")]
+
+
+@pytest.mark.parametrize("status", [404, 405, 429, 500, 501, 503])
+def test_a_server_that_lists_no_models_leaves_the_configured_name(server, client, served, answer, status):
+    server.says(answer(status=status, body=b"no"))
+    assert served(client, "x") == ("x",)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_names_cannot_be_had_with_a_rejected_key(server, client, served, answer, status):
+    server.says(answer(status=status, body={"error": f"{KEY} is wrong"}))
+    with pytest.raises(ClientError) as caught:
+        served(client, "x")
+    assert caught.value.verdict is Verdict.STOP_RUN
+    assert KEY not in str(caught.value)
+
+
+def test_names_cannot_be_had_where_nobody_listens(unused_url, served):
+    with pytest.raises(ClientError) as caught:
+        served(OpenAIClient(None, unused_url + "/v1"), "x")
     assert caught.value.verdict is Verdict.RETRY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.base import Finish, Reply, SchemaForm, Usage
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, ConfigError, Verdict
 
@@ -16,6 +16,12 @@ def test_a_function_answers_and_requests_are_kept(ask, make_request):
     assert (reply.text, reply.finish, reply.model) == ("WHERE IS THE CAR?", Finish.STOP, "tiny-vlm")
     assert reply.with_schema
     assert client.requests == [request]
+
+
+def test_a_script_knows_a_model_by_the_configured_name_and_obeys_no_form_none(ask, served, make_request):
+    assert served(ScriptedClient({}), "any") == ("any",)
+    request = make_request({"type": "object"}, schema_form=SchemaForm.NONE)
+    assert not ask(ScriptedClient({"car": "a"}), request).with_schema
 
 
 def test_an_async_function_answers(ask, make_request):
