@@ -7,17 +7,17 @@ import json
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raylabel.demo.server.answering import answer, find
 from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS, Dialect, UnusableSize
 from raylabel.demo.server.dialects.speech import fenced
-from raylabel.demo.server.noise import unsure
-from raylabel.demo.server.questions import GROUNDING, Task, read_question
+from raylabel.demo.server.noise import CLAIMED_SCORE, unsure
+from raylabel.demo.server.questions import CAPTION, GROUNDING, Task, read_question
 from raylabel.demo.server.replies import UnusableSchema, obey
 from raylabel.demo.server.seeing import Scene, UnreadableImage, look_at
-from raylabel.demo.server.structured import emptied
+from raylabel.demo.server.structured import continued, emptied
 from raylabel.demo.server.thoughts import think_aloud
 
 CHARACTERS_PER_TOKEN = 4
@@ -131,11 +131,16 @@ class Model:
         dialect = DIALECTS[ask.dialect]
         if task.name != GROUNDING:
             value, free = answer(task, scene, dialect), None
+            if task.name == CAPTION and ask.schema is not None and not ask.empties_boxes:
+                value = {**continued(ask.after, ask.schema), **value}
         else:
             findings = find(task.items, scene)
             if self._noise:
                 draw = f"{question_digest} {self._times_asked(question_digest)}".encode()
                 findings = unsure(findings, scene, self._noise, picture_digest, draw)
+            if ask.schema is not None:
+                # A grammar that wants a score gets one; without this it would be the emptiest number, zero.
+                findings = [replace(finding, score=CLAIMED_SCORE) for finding in findings]
             told = dialect.tell(findings, scene.width_px, scene.height_px)
             value, free = dialect.entries(told), dialect.say(told, task.wants_json)
         if ask.schema is not None:

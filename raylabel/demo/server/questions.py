@@ -20,7 +20,10 @@ CHECK = "double_check"
 TASKS = (EXTRACTION, GROUNDING, REGIONS, CAPTION, GROUPING, CHECK)
 
 CAPTION_LINE = re.compile(r"^[ \t]*caption[ \t]*:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
-PHRASE_LINE = re.compile(r"^[ \t]*phrases?[ \t]*:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+PHRASE_LINE = re.compile(
+    r"(?:^[ \t]*phrases?[ \t]*:|\bphrases?[ \t]*:(?=[ \t]*[\"\[]))[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+"""``Phrase: "red circle"`` or ``Phrases: ["red circle", "blue bar"]``; behind other words only if it is JSON."""
 PHRASE_TAGS = (
     re.compile(r"<\|object_ref_start\|>(.+?)<\|object_ref_end\|>"),
     re.compile(r"<\|ref\|>(.+?)<\|/ref\|>"),
@@ -98,12 +101,12 @@ def native_phrases(text: str) -> Iterator[str]:
 
 
 def _listed(text: str) -> list[str]:
-    """The entries of a JSON list; any other text is one phrase."""
+    """The entries of a JSON list or the JSON string that the text begins with; any other text is one phrase."""
     try:
-        value = json.loads(text)
+        value, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:
-        return [text]
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        return [text.strip('"')]
+    return [str(v) for v in value] if isinstance(value, list) else [value if isinstance(value, str) else text]
 
 
 def _unquoted(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raylabel.demo.server.dialects import BOX_KEYS
+from raylabel.demo.server.dialects import BOX_KEYS, corners_in
 
 Schema = dict[str, Any]
 
@@ -78,8 +78,12 @@ def _obey_object(value: Any, schema: Schema, root: Schema, depth: int) -> Any:
 def _with_named_box(value: dict[str, Any], properties: Schema) -> dict[str, Any]:
     """A box stands under the schema's key; its numbers stay in the model's own dialect."""
     wanted = next((key for key in BOX_KEYS if key in properties and key not in value), None)
+    if wanted is None:
+        return value
     own = next((key for key in BOX_KEYS if key in value and key not in properties), None)
-    return value if wanted is None or own is None else {**value, wanted: value[own]}
+    corners = corners_in(value)
+    box = value[own] if own is not None else None if corners is None else list(corners.values())
+    return value if box is None else {**value, wanted: box}
 
 
 def _obey_array(value: Any, schema: Schema, root: Schema, depth: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from raylabel.demo.server.dialects import BOX_KEYS
@@ -33,6 +34,33 @@ def emptied(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: type(v)() if k in BOX_KEYS and isinstance(v, (list, str)) else emptied(v) for k, v in value.items()}
     return value
+
+
+SERIES = re.compile(r"\b(\d+), (\d+), (\d+)\b")
+
+
+def continued(question: str, schema: dict[str, Any]) -> dict[str, list[int]]:
+    """The next three numbers of a series in the question, under each list of integers that the schema asks for.
+
+    Endpoints are probed for schemas with small riddles; a model that can be held to numbers has some to give.
+
+    >>> continued("Next: 2, 4, 6?", {"properties": {"n": {"type": "array", "items": {"type": "integer"}}}})
+    {'n': [8, 10, 12]}
+    """
+    if (found := SERIES.search(question)) is None:
+        return {}
+    first, second, third = (int(n) for n in found.groups())
+    if third - second != second - first:
+        return {}
+    following = [third + n * (third - second) for n in (1, 2, 3)]
+    properties = schema.get("properties")
+    listed = properties.items() if isinstance(properties, dict) else ()
+    return {name: following for name, inner in listed if _lists_integers(inner)}
+
+
+def _lists_integers(schema: Any) -> bool:
+    items = schema.get("items") if isinstance(schema, dict) else None
+    return isinstance(items, dict) and str(items.get("type")).lower() == "integer"
 
 
 def outside_openapi(schema: Any, path: str = "response_schema") -> str | None:

@@ -15,6 +15,7 @@ from raylabel.demo.server.dialects.spelling import (
     as_named,
     as_padded_locations,
     box_in,
+    corners_in,
 )
 from raylabel.demo.server.dialects.views import MAX_PIXELS, UnusableSize, long_edge, smart_resize
 
@@ -28,6 +29,7 @@ __all__ = [
     "PixelBox",
     "UnusableSize",
     "box_in",
+    "corners_in",
 ]
 
 PIXELS = Scale(None)

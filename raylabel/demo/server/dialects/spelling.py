@@ -62,7 +62,7 @@ def numbers_in(value: Any) -> Numbers | Mapping[str, float] | None:
     ([12.0, 30.0, 40.0, 50.0], [44.0, 863.0])
     """
     if isinstance(value, Mapping):
-        return _corners_in(value)
+        return corners_in(value)
     if isinstance(value, str):
         return _numbers_in_text(value)
     if not isinstance(value, list):
@@ -85,11 +85,12 @@ def box_in(item: Mapping[str, Any]) -> Any:
     for key in BOX_KEYS:
         if numbers_in(item.get(key)) is not None:
             return item[key]
-    corners = _corners_in(item)
+    corners = corners_in(item)
     return None if corners is None else dict(item)
 
 
-def _corners_in(value: Mapping[str, Any]) -> Mapping[str, float] | None:
+def corners_in(value: Mapping[str, Any]) -> dict[str, float] | None:
+    """Named corners of a JSON object by the letter of their edge, in the order l, t, r, b; None: not all are there."""
     found = {
         edge: float(value[name])
         for edge, names in CORNER_NAMES.items()
