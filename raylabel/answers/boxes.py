@@ -1,27 +1,33 @@
-"""Replies that hold boxes: phrases with their boxes, and verdicts on boxes. Numbers stay in the model's own scale."""
+"""Replies that hold boxes: phrases with their boxes, and verdicts on boxes. Boxes stay in the model's own scale."""
 
 from __future__ import annotations
 
-import math
-import re
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.answers.json_text import id_of, list_under, normalised, read_json, text_of, unreadable
-
-BOX_KEYS = ("box_2d", "bbox_2d", "bbox", "box", "boxes", "bboxes")
-
-_NUMBERING = re.compile(r"^\(?\d{1,3}[.):] +")
-
-Numbers = tuple[float, float, float, float]
-"""Four numbers of a box as the model wrote them: its order, its scale."""
+from raylabel.answers.box_values import NOT_FINITE, Numbers, boxes_in_span, named_box, place
+from raylabel.answers.json_text import id_of, list_under, read_json, text_of, unreadable
+from raylabel.answers.markup import COMPLETE_WITHOUT_SILENT
+from raylabel.answers.reading import Reading, Said, Statement, read_boxes
+from raylabel.answers.vocabulary import corner_role, is_box_key, label_form
+from raylabel.errors import AnswerError, AnswerProblem
+from raylabel.geometry import SWAPPED
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredBox:
-    numbers: Numbers
+    """A box as x1, y1, x2, y2 in the model's own scale, sorted."""
+
+    corners: Numbers
     score: float | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Numbers:
+        """``corners``, under its former name."""
+        return self.corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,110 +37,108 @@ class PhraseBoxes:
     boxes: tuple[AnsweredBox, ...]
 
 
-def read_phrase_boxes(text: str, asked: Mapping[int, str]) -> dict[int, PhraseBoxes]:
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """What a reply settles, by phrase number.
+
+    Args:
+        partial: the reply was cut off, or runs in a loop: a phrase may have more boxes than are here.
+        shape: how the reply was written, as ``Reading.shape``.
+        left_out: what was no box, by cause.
+    """
+
+    settled: dict[int, PhraseBoxes]
+    partial: bool = False
+    shape: str = "none"
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_grounding(
+    text: str, asked: Mapping[int, str], order: str = "xyxy", sides: tuple[float, float] | None = None
+) -> Grounded:
     """Boxes by phrase number. Phrases the reply does not settle (silent, contradictory, broken) are left out.
 
-    Expects ``[{"id": 1, "box_2d": [..], "label": ".."}]`` with null or ``[]`` for a phrase that nothing matches; also
-    several boxes under one entry, ``{"phrase": [[..]]}``, and entries without a number whose label is, normalised and
-    without numbering, one phrase that was asked for. An entry whose number and label name two different phrases
-    settles neither of them.
+    An entry belongs to the phrase whose number it carries; else to the one phrase its label is, normalised and without
+    numbering; else, without number and label, to the only phrase asked for. An entry whose number and label name two
+    different phrases settles neither of them. A phrase is settled as having no boxes where the reply says so, of this
+    phrase or of all; and where it is silent about it in tokens of a model that names what it finds.
+
+    Args:
+        order, sides: as for ``read_boxes``.
 
     Raises:
-        AnswerError: a refusal, no list, or nothing about any phrase asked for.
+        AnswerError: a refusal, nothing readable, or nothing about any phrase asked for (``unmatched``).
+
+    >>> found = read_grounding("<ref>Red car</ref><box>[[1, 2, 3, 4]]</box>", {1: "red car", 2: "dog"}).settled
+    >>> found[1].boxes[0].corners, 2 in found
+    ((1.0, 2.0, 3.0, 4.0), False)
     """
+    reading = read_boxes(text, order, sides, tuple(asked.values()))
+    if reading.said is Said.REFUSED:
+        raise AnswerError(AnswerProblem.REFUSED, reading.reason)
+    settled = _settled(reading, asked)
+    if not settled:
+        if reading.said is Said.UNREADABLE:
+            raise unreadable(reading.reason, unmatched=bool(reading.statements))
+        if reading.said is Said.BOXES or reading.statements or _names_some(text, asked):
+            raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
+        settled = {number: PhraseBoxes(()) for number in asked}
+    return Grounded(settled, reading.partial, reading.shape, reading.left_out)
+
+
+def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxes]:
+    forms = {number: label_form(phrase) for number, phrase in asked.items()}
     found: dict[int, list[AnsweredBox]] = {}
     broken: set[int] = set()
     denied: set[int] = set()
-    for item in _phrase_entries(read_json(text)):
-        numbers = _phrases_meant(item, asked)
+    foreign = False
+    for statement in reading.statements:
+        numbers = _phrases_meant(statement, forms)
         if len(numbers) != 1:
             broken |= numbers
+            foreign = True
             continue
         (number,) = numbers
-        boxes = _boxes_of(item)
-        if boxes is None:
+        if statement.broken:
             broken.add(number)
             continue
-        if not boxes:
+        if statement.denied:
             denied.add(number)
+        boxes = [AnsweredBox(b.corners, b.score, b.flags) for b in statement.boxes]
         found.setdefault(number, []).extend(boxes)
     broken |= {n for n in denied if found.get(n)}  # "nothing" and a box for one phrase: a contradiction
     settled = {n: PhraseBoxes(tuple(dict.fromkeys(b))) for n, b in found.items() if n not in broken}
-    if not settled:
-        raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
+    if settled and reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or broken or reading.partial):
+        settled |= {n: PhraseBoxes(()) for n in asked if n not in settled}
     return settled
 
 
-def _phrase_entries(value: Any) -> list[Any]:
-    """One entry a statement: a keyed object ``{"red car": [[..]]}`` becomes a list of entries with labels."""
-    if isinstance(value, dict):
-        if any(key in value for key in (*BOX_KEYS, "id", "label")):
-            return [value]
-        if value and all(v is None or _is_box_list(v) for v in value.values()):
-            return [{"label": key, "boxes": v} for key, v in value.items()]
-    return list_under(value, "boxes", "objects", "phrases", "results")
-
-
-def _is_box_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(v, (list, int, float)) for v in value)
-
-
-def _phrases_meant(item: Any, asked: Mapping[int, str]) -> set[int]:
-    if not isinstance(item, dict):
+def _phrases_meant(statement: Statement, forms: Mapping[int, str]) -> set[int]:
+    label = label_form(statement.label or "")
+    by_label = {n for n, form in forms.items() if label and form == label}
+    if statement.unclear_id:
         return set()
-    number = id_of(item)
-    label = _label(text_of(item.get("label", item.get("phrase"))))
-    by_label = {n for n, phrase in asked.items() if label and _label(phrase) == label}
-    if number is not None:
-        if number not in asked:
+    if statement.number is not None:
+        if statement.number not in forms:
             return set()
-        return {number} if not by_label or number in by_label else {number, *by_label}
-    if "id" in item:
-        return set()
-    if not by_label and not label and len(asked) == 1:
-        return set(asked)
+        return {statement.number, *by_label} if statement.number not in by_label else {statement.number}
+    if not label and len(forms) == 1:
+        return set(forms)
     return by_label
 
 
-def _label(text: str) -> str:
-    """A label for comparison; models like to number what was numbered for them ("1. red car")."""
-    return _NUMBERING.sub("", normalised(text))
+def _names_some(text: str, asked: Mapping[int, str]) -> bool:
+    """Whether a reply in words names some of the phrases and not all: what it says may hold for those only."""
+    said = label_form(text)
+    named = [label_form(phrase) in said for phrase in asked.values()]
+    return any(named) and not all(named)
 
 
-def _boxes_of(item: Mapping[str, Any]) -> list[AnsweredBox] | None:
-    """The boxes of an entry: [] where it says there are none, None where it cannot be read."""
-    key = next((k for k in BOX_KEYS if k in item), None)
-    if key is None:
-        return None
-    value = item[key]
-    if value is None or value == []:
-        return []
-    if isinstance(value, list) and all(isinstance(v, list) for v in value):
-        rows = [v for v in value if v] if any(value) else []
-        read = [_numbers(row) for row in rows]
-        if not rows:
-            return []
-    else:
-        read = [_numbers(value)]
-    score = _score(item) if len(read) == 1 else None
-    boxes = [AnsweredBox(numbers, score) for numbers in read if numbers is not None]
-    return boxes if len(boxes) == len(read) else None
-
-
-def _numbers(value: Any) -> Numbers | None:
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
-        return None
-    a, b, c, d = (float(v) for v in value)
-    return (a, b, c, d) if all(math.isfinite(v) for v in (a, b, c, d)) else None
-
-
-def _score(item: Mapping[str, Any]) -> float | None:
-    value = item.get("score", item.get("confidence"))
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
-        return float(value)
-    return None
+def read_phrase_boxes(
+    text: str, asked: Mapping[int, str], order: str = "xyxy", sides: tuple[float, float] | None = None
+) -> dict[int, PhraseBoxes]:
+    """What ``read_grounding`` settles."""
+    return read_grounding(text, asked, order, sides).settled
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------
@@ -160,10 +164,16 @@ _SYNONYMS = {
 
 @dataclass(frozen=True, slots=True)
 class BoxCheck:
-    """The verdict on one box; ``numbers`` is the better box of ``adjust``."""
+    """The verdict on one box; ``corners`` is the better box of ``adjust``, in the model's own scale, sorted."""
 
     verdict: str
-    numbers: Numbers | None = None
+    corners: Numbers | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Numbers | None:
+        """``corners``, under its former name."""
+        return self.corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +185,20 @@ class PhraseCheck:
     boxes: Mapping[int, BoxCheck]
 
 
-def read_checks(text: str, asked: Mapping[int, frozenset[int]]) -> dict[int, PhraseCheck]:
+def read_checks(
+    text: str,
+    asked: Mapping[int, frozenset[int]],
+    order: str = "xyxy",
+    sides: tuple[float, float] | None = None,
+) -> dict[int, PhraseCheck]:
     """Verdicts by expression number; what the reply does not mention, mentions twice or leaves unclear is left out.
 
-    Expects ``{"checks": [{"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "keep"}]}]}``.
+    Expects ``{"checks": [{"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "keep"}]}]}``; the better
+    box of ``adjust`` may be a list, a token string or named corners.
 
     Args:
         asked: numbers of the expressions, each with the numbers of its boxes.
+        order, sides: as for ``read_boxes``.
 
     Raises:
         AnswerError: a refusal, no list, or no verdict on anything asked for.
@@ -198,7 +215,7 @@ def read_checks(text: str, asked: Mapping[int, frozenset[int]]) -> dict[int, Phr
             continue
         if number in found:
             twice.add(number)
-        found[number] = PhraseCheck(verdict, phrase, _box_checks(item.get("boxes"), asked[number]))
+        found[number] = PhraseCheck(verdict, phrase, _box_checks(item.get("boxes"), asked[number], order, sides))
     found = {n: c for n, c in found.items() if n not in twice}
     if not found:
         raise unreadable("the reply holds no verdict on anything that was asked about")
@@ -210,7 +227,9 @@ def _verdict(item: Mapping[str, Any]) -> str:
     return _SYNONYMS.get(word, word)
 
 
-def _box_checks(value: Any, known: frozenset[int]) -> dict[int, BoxCheck]:
+def _box_checks(
+    value: Any, known: frozenset[int], order: str, sides: tuple[float, float] | None
+) -> dict[int, BoxCheck]:
     found: dict[int, BoxCheck] = {}
     twice: set[int] = set()
     for item in value if isinstance(value, list) else []:
@@ -218,11 +237,26 @@ def _box_checks(value: Any, known: frozenset[int]) -> dict[int, BoxCheck]:
         if number is None or number not in known:
             continue
         verdict = _verdict(item)
-        key = next((k for k in BOX_KEYS if k in item), None)
-        numbers = _numbers(item[key]) if key else None
-        if verdict not in (KEEP, DROP, ADJUST) or (verdict == ADJUST and numbers is None):
+        better = _better_box(item, order, sides) if verdict == ADJUST else BoxCheck(verdict)
+        if verdict not in (KEEP, DROP, ADJUST) or better is None:
             continue
         if number in found:
             twice.add(number)
-        found[number] = BoxCheck(verdict, numbers if verdict == ADJUST else None)
+        found[number] = better
     return {n: c for n, c in found.items() if n not in twice}
+
+
+def _better_box(item: Mapping[str, Any], order: str, sides: tuple[float, float] | None) -> BoxCheck | None:
+    """The one box an entry gives, under a box key or as named corners."""
+    key = next((k for k in item if is_box_key(k)), None)
+    if key is not None:
+        value = item[key]
+        read = boxes_in_span(value if isinstance(value, str) else json.dumps(value))
+    else:
+        roles = [(k, float(v) if type(v) is int else v) for k, v in item.items() if corner_role(k)]
+        read = named_box(roles) or boxes_in_span("")
+    if len(read.found) != 1 or read.causes:
+        return None
+    found, swapped, cause = place(read.found[0], order, sides)
+    # A box without area or outside the image is an answer too; the step says that it is impossible.
+    return None if cause == NOT_FINITE else BoxCheck(ADJUST, found, (SWAPPED,) if swapped else ())

@@ -50,7 +50,11 @@ def boxes(*numbers, score=None):
         pytest.param([{"id": 1, "label": "Automobile", "box_2d": BOX}], {1: boxes(BOX)}, id="id-beats-unknown-label"),
         pytest.param([{"id": 1, "box_2d": BOX, "score": 0.5}], {1: boxes(BOX, score=0.5)}, id="score"),
         pytest.param([{"id": 1, "box_2d": BOX, "score": None}], {1: boxes(BOX)}, id="null-score"),
-        pytest.param([{"id": 1, "box_2d": BOX, "score": [0.5]}], {1: boxes(BOX)}, id="list-shaped-score"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": [0.5]}], {1: boxes(BOX, score=0.5)}, id="list-of-one-score"),
+        pytest.param([{"id": 1, "box_2d": BOX, "score": [0.5, 0.6]}], {1: boxes(BOX)}, id="more-scores-than-boxes"),
+        pytest.param([{"id": 1, "box_2d": ["10", "20", "30", "40"]}], {1: boxes(BOX)}, id="numbers-as-texts"),
+        pytest.param([{"id": 1, "box_2d": "none"}], {1: boxes()}, id="a-word-that-says-none"),
+        pytest.param([["red car", BOX], ["blue sign", OTHER]], {1: boxes(BOX), 2: boxes(OTHER)}, id="pairs"),
         pytest.param([{"id": 1, "box_2d": BOX, "score": 87}], {1: boxes(BOX)}, id="score-out-of-range"),
         pytest.param([{"id": 1, "box_2d": BOX, "score": True}], {1: boxes(BOX)}, id="score-true-is-no-number"),
         pytest.param(
@@ -72,10 +76,10 @@ def test_statements_are_matched_to_phrases(entries, found):
         pytest.param({"id": None, "label": "red car", "box_2d": BOX}, id="null-id"),
         pytest.param({"id": 1}, id="no-box-at-all"),
         pytest.param({"id": 1, "box_2d": [1, 2, 3]}, id="three-numbers"),
-        pytest.param({"id": 1, "box_2d": ["1", "2", "3", "4"]}, id="words-for-numbers"),
+        pytest.param({"id": 1, "box_2d": ["a", "b", "c", "d"]}, id="words-for-numbers"),
         pytest.param({"id": 1, "boxes": [BOX, [1, 2]]}, id="one-box-of-two-broken"),
-        pytest.param({"id": 1, "box_2d": "none"}, id="a-word-for-a-box"),
-        pytest.param(["red car", BOX], id="a-list-for-an-entry"),
+        pytest.param({"id": 1, "box_2d": "on the left"}, id="words-for-a-box"),
+        pytest.param(["white car", BOX], id="a-pair-with-another-label"),
     ],
 )
 def test_what_does_not_match_one_to_one_settles_nothing_and_is_never_guessed(entry):
@@ -120,7 +124,12 @@ def test_asked_alone_a_foreign_label_is_still_no_match():
         read_phrase_boxes(json.dumps([{"label": "tree", "box_2d": BOX}]), {1: "red car"})
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "nothing found", '[{"id": 9, "box_2d": null}]', '{"objects": []}'])
+@pytest.mark.parametrize("text", ["[]", "nothing found", '{"objects": []}', "There are no such objects."])
+def test_a_reply_that_denies_everything_settles_every_phrase(text):
+    assert read_phrase_boxes(text, TWO) == {1: boxes(), 2: boxes()}
+
+
+@pytest.mark.parametrize("text", ["{}", '[{"id": 9, "box_2d": null}]', "I see no red car.", "Two things."])
 def test_a_reply_about_no_phrase_is_unreadable_never_nothing(text):
     with pytest.raises(AnswerError) as caught:
         read_phrase_boxes(text, TWO)
