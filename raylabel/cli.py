@@ -7,13 +7,14 @@ interrupted. What is imported per command is imported there: a mistake in the sp
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from raylabel import __version__
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, Verdict
@@ -23,7 +24,7 @@ from raylabel.specification import default_specification, load_settings
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
-COMMANDS = ("run", "generate", "default_specs", "demo", "review")
+COMMANDS = ("run", "generate", "default_specs", "demo", "review", "read-answers")
 _PIPELINES = {
     "both": list(STEP_NAMES),
     IMAGE_GROUNDING: [IMAGE_GROUNDING],
@@ -163,6 +164,30 @@ def _review(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read_answers(options: argparse.Namespace) -> int:
+    from raylabel.review.answers import read_answer_lines
+
+    path = Path(options.answers)
+    if options.answers == "-":
+        return _show_answers(read_answer_lines(sys.stdin.buffer, "standard input"))
+    try:
+        with path.open("rb") as lines:
+            return _show_answers(read_answer_lines(lines, str(path)))
+    except OSError as error:
+        raise InputError(f'FILE: cannot read "{path}": {error.strerror}; give a file of JSON lines, or -.') from None
+
+
+def _show_answers(results: Iterable[dict[str, Any] | InputError]) -> int:
+    code = 0
+    plain = sys.stdout.encoding.casefold() not in ("utf-8", "utf8")
+    for result in results:
+        if isinstance(result, InputError):
+            code = _say(result, FIX)
+        else:
+            print(json.dumps(result, ensure_ascii=plain))
+    return code
+
+
 # --- parsing --------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +295,20 @@ def _parser() -> _Parser:
     review.add_argument("--png", action="store_true", help="draw contact sheets")
     review.add_argument("--out", type=Path, metavar="DIR", help="default: RESULTS/review")
     review.set_defaults(command=_review)
+
+    answers = _command(
+        commands,
+        "read-answers",
+        "show what is read from models' answers: one JSON line in, one JSON line out",
+        "raylabel read-answers answers.jsonl",
+    )
+    answers.add_argument(
+        "answers",
+        metavar="FILE",
+        help='JSON lines with "raw" (the text of an answer), "convention" {"order", "scale"}, "image_width", '
+        '"image_height", "model_width", "model_height", "asked", "id"; - reads standard input',
+    )
+    answers.set_defaults(command=_read_answers)
     return parser
 
 

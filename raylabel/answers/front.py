@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u200e\u200f\u00ad]+")
+_HALF = re.compile("[\ud800-\udfff]")
 _WIDE = str.maketrans("［］（）｛｝，：；＜＞＂＇【】〔〕", "[](){},:;<>\"'[][]")
 _HAS_WIDE = re.compile("[［］（）｛｝，：；＜＞＂＇【】〔〕]")
 _SMART = str.maketrans("\u201c\u201d\u201e\u2018\u2019", '"""\'\'')
@@ -57,7 +58,7 @@ def answer_of(text: str) -> Front:
     if not text or text.isspace():
         return Front("", "", reason="the answer is empty")
     if not text.isascii():
-        text = _INVISIBLE.sub("", text)
+        text = _INVISIBLE.sub("", _HALF.sub("\ufffd", text))
     if not any(mark in text for mark in ('{"', '["', "<")) and _ENTITY.search(text):
         text = html.unescape(text)
     if any(mark in text for mark in _ROLE_MARKS):

@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from raylabel.answers.json_text import whole_text
+
 MAX_TOKENS = 300_000
 """Tokens read of one text. The longest answers that models can give have some 100 000."""
 
@@ -350,8 +352,8 @@ def unescape(raw: str) -> str:
     try:
         value = json.loads(f'"{raw}"', strict=False)
     except ValueError:
-        return re.sub(r"\\(.)", r"\1", raw)
-    return value if isinstance(value, str) else raw
+        return re.sub(r"\\(.)", r"\1", raw, flags=re.DOTALL)
+    return whole_text(value) if isinstance(value, str) else raw
 
 
 def _plain(value: Value) -> str:
