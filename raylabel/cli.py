@@ -24,7 +24,7 @@ from raylabel.specification import default_specification, load_settings
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
-COMMANDS = ("run", "generate", "default_specs", "demo", "review", "read-answers")
+COMMANDS = ("run", "generate", "default_specs", "calibrate", "demo", "review", "read-answers")
 _PIPELINES = {
     "both": list(STEP_NAMES),
     IMAGE_GROUNDING: [IMAGE_GROUNDING],
@@ -73,15 +73,32 @@ def _user_can_fix(error: ServerError) -> bool:
 
 
 def _run(options: argparse.Namespace) -> int:
+    return _run_settings(_load(options, "run"), options.limit)
+
+
+def _load(options: argparse.Namespace, command: str) -> Settings:
     # "=" is legal in a file's name, so a word with one is an override only where no such file exists.
     config = next((word for word in options.overrides if "=" not in word or Path(word).is_file()), None)
     if config is None:
         raise ConfigError(
-            'no specification given: write "raylabel run CONFIG [key=value ...]"; '
+            f'no specification given: write "raylabel {command} CONFIG [key=value ...]"; '
             '"raylabel default_specs results_dir=DIR module_name=auto_label" makes a complete one to start from.'
         )
     options.overrides.remove(config)
-    return _run_settings(load_settings(Path(config), options.overrides), options.limit)
+    return load_settings(Path(config), options.overrides)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    settings = _load(options, "calibrate")
+    _check_endpoint(settings)
+    from raylabel.engine.surveying import calibrate
+
+    try:
+        return calibrate(settings, options.out, print)
+    except ClientError as error:
+        from raylabel.clients.endpoints import trouble_in_words
+
+        raise ConfigError(trouble_in_words(error, settings.pipeline.vlm, settings.autolabel_type)) from error
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -271,6 +288,21 @@ def _parser() -> _Parser:
         help="results_dir=DIR (required), module_name=auto_label, autolabel_type=PIPELINE (that pipeline's block only)",
     )
     specs.set_defaults(command=_default_specs)
+
+    calibrate = _command(
+        commands,
+        "calibrate",
+        "see with drawn pictures how the model writes boxes, and whether it can place them at all",
+        "raylabel calibrate config.yaml --out verdicts",
+    )
+    calibrate.usage = "raylabel calibrate [-h] [-v] [--out DIR] CONFIG [key=value ...]"
+    calibrate.add_argument(
+        "overrides", nargs="*", metavar="CONFIG key=value", help="as for run; the input is not looked at by the model"
+    )
+    calibrate.add_argument(
+        "--out", type=Path, default=Path("calibration"), metavar="DIR", help="for the pictures; default: calibration"
+    )
+    calibrate.set_defaults(command=_calibrate)
 
     demo = _command(
         commands,

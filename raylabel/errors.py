@@ -16,6 +16,10 @@ class ConfigError(RaylabelError):
     """A setting is wrong; the user can mend it. One sentence, no traceback, exit code 2."""
 
 
+class CalibrationError(ConfigError):
+    """A model's boxes cannot be had, or are not what the settings say: another model, or other settings, are needed."""
+
+
 class InputError(RaylabelError):
     """The input as a whole cannot be used; the user can mend it. One sentence, no traceback, exit code 2."""
 
@@ -33,7 +37,15 @@ class ImageError(RaylabelError):
 
 
 class GeometryError(RaylabelError):
-    """One box breaks a rule (no area, outside the image); the reader of the answer decides what follows."""
+    """One box breaks a rule (no area, outside the image); the reader of the answer decides what follows.
+
+    Args:
+        violation: name of the rule (``raylabel.validation``), where it is one of those that labels keep.
+    """
+
+    def __init__(self, message: str, violation: str = "") -> None:
+        super().__init__(message)
+        self.violation = violation
 
 
 class AnswerProblem(str, Enum):
@@ -51,13 +63,17 @@ class AnswerError(RaylabelError):
         reason: one clause for ``failures.jsonl``.
         unmatched: the reply is in order, but nothing in it belongs to exactly one item that was asked about; its
             items are asked again alone rather than all together once more.
+        violations: names of the rules (``raylabel.validation``) that it breaks, for the count.
     """
 
-    def __init__(self, problem: AnswerProblem, reason: str, *, unmatched: bool = False) -> None:
+    def __init__(
+        self, problem: AnswerProblem, reason: str, *, unmatched: bool = False, violations: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(reason)
         self.problem = problem
         self.reason = reason
         self.unmatched = unmatched
+        self.violations = violations
 
 
 class Verdict(str, Enum):

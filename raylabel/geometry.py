@@ -2,13 +2,15 @@
 
 Three frames exist. *Displayed*: pixels of the image as a person sees it (EXIF orientation applied); all of raylabel
 lives here. *Sent*: pixels of the picture in the request, a ``View`` of the displayed image. *Model*: the numbers in an
-answer, whose order and scale a ``Convention`` names and which refer to the sent picture.
+answer, whose order and scale a ``Convention`` names and which refer to the picture as the model sees it: the sent one,
+unless its server resizes what it gets (``Resize``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from raylabel.errors import GeometryError
@@ -19,6 +21,17 @@ OVERSHOOT = 0.01
 
 CLIPPED = "clipped"
 SWAPPED = "swapped_corners"
+OUTSIDE_IMAGE = "outside_image"
+NO_AREA = "no_area"
+
+
+ORDERS = ("xyxy", "yxyx", "xywh", "cxcywh")
+"""Corners x first, corners y first, top left corner with width and height, centre with width and height."""
+
+PICTURE, SQUARE = "picture", "square"
+
+PATCHES = 32
+"""Cells a side of the grid that Kosmos-2 names boxes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +39,36 @@ class Convention:
     """How a model writes boxes.
 
     Args:
-        order: ``xyxy`` (x1, y1, x2, y2) or ``yxyx`` (y1, x1, y2, x2).
-        scale: the value that stands for the full side, on both axes alike (1000: a 0-1000 grid).
+        order: one of ``ORDERS``.
+        scale: the number that stands for the full side, on both axes alike (1000: a 0-1000 grid); None: numbers are
+            pixels of the picture as the model received it, width and height each by its own.
+        offset: added to every number before it is divided: 0.5 where a number names a bin and stands for its middle.
+        top: largest number the model has (1023 of 1024 bins); None: ``scale``.
+        frame: ``picture``, or ``square``: the picture padded to a square, itself in the middle.
     """
 
     order: str
-    scale: float
+    scale: float | None
+    offset: float = 0.0
+    top: float | None = None
+    frame: str = PICTURE
 
     def __post_init__(self) -> None:
-        if self.order not in ("xyxy", "yxyx"):
-            raise GeometryError(f"order: expected xyxy or yxyx, found {self.order!r}")
-        if not self.scale > 0:
-            raise GeometryError(f"scale: expected a positive number, found {self.scale!r}")
+        if self.order not in ORDERS:
+            raise GeometryError(f"order: expected {', '.join(ORDERS)}, found {self.order!r}")
+        if self.scale is not None and not self.scale > 0:
+            raise GeometryError(f"scale: expected a positive number or None, found {self.scale!r}")
+        if self.frame not in (PICTURE, SQUARE):
+            raise GeometryError(f"frame: expected {PICTURE} or {SQUARE}, found {self.frame!r}")
+
+    def sides(self, view: View) -> tuple[float, float]:
+        """The numbers that stand for the full width and the full height of the picture in a view."""
+        if self.scale is not None:
+            return self.scale, self.scale
+        if self.frame == SQUARE:
+            longest = float(max(view.seen.width, view.seen.height))
+            return longest, longest
+        return float(view.seen.width), float(view.seen.height)
 
 
 XYXY_1000 = Convention("xyxy", 1000.0)
@@ -45,6 +76,61 @@ XYXY_1000 = Convention("xyxy", 1000.0)
 
 YXYX_1000 = Convention("yxyx", 1000.0)
 """Gemini 2.0 and later, [ymin, xmin, ymax, xmax]. Source: google-gemini/cookbook, Spatial_understanding.ipynb."""
+
+XYXY_PIXELS = Convention("xyxy", None)
+"""Qwen2.5-VL, Claude, GPT-4.1. Source: QwenLM/Qwen3-VL cookbooks, process_bbox.ipynb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """How pictures are resized before a model sees them; the default leaves them as they are.
+
+    The limits hold together: the sides shrink by one factor until all of them are met. Pictures already of such a size
+    stay as they are, so what is resized here is not resized again by a server with the same rule.
+
+    Args:
+        multiple: sides become multiples of so many pixels, each by itself: ``smart_resize`` of qwen-vl-utils,
+            vision_process.py (QwenLM/Qwen3-VL).
+        min_pixels: smaller pictures grow to at least so many pixels (width x height); 0: no limit.
+        max_pixels: larger ones shrink to at most so many; 0: no limit.
+        long_edge: longest side allowed; 0: no limit.
+    """
+
+    multiple: int = 1
+    min_pixels: int = 0
+    max_pixels: int = 0
+    long_edge: int = 0
+
+    def within(self, max_pixels: int) -> Resize:
+        """The same rule with a limit of its user's on top; 0: none."""
+        limits = [limit for limit in (self.max_pixels, max_pixels) if limit > 0]
+        return dataclasses.replace(self, max_pixels=min(limits, default=0))
+
+    def apply(self, size: Size) -> Size:
+        """The size that a picture of ``size`` is seen in.
+
+        >>> Resize(max_pixels=1_000_000).apply(Size(4000, 3000))
+        Size(width=1154, height=866)
+        >>> Resize(multiple=28, min_pixels=3136, max_pixels=1_003_520).apply(Size(640, 427))
+        Size(width=644, height=420)
+        """
+        width, height = float(size.width), float(size.height)
+        longest = max(size.width, size.height)
+        if 0 < self.long_edge < longest:
+            width, height = width * self.long_edge / longest, height * self.long_edge / longest
+        sides = [_to_multiple(side, self.multiple, round) for side in (width, height)]
+        area = width * height if self.multiple == 1 else sides[0] * sides[1]
+        if 0 < self.max_pixels < area:
+            shrink = math.sqrt(self.max_pixels / (width * height))
+            sides = [_to_multiple(side * shrink, self.multiple, math.floor) for side in (width, height)]
+        elif area < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (width * height))
+            sides = [_to_multiple(side * grow, self.multiple, math.ceil) for side in (width, height)]
+        return Size(sides[0], sides[1])
+
+
+def _to_multiple(side: float, multiple: int, rounded: Callable[[float], int]) -> int:
+    return max(multiple, rounded(side / multiple) * multiple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +142,14 @@ class View:
         crop_px: the part shown, in displayed pixels; None shows all of it.
         turn: clockwise rotation applied to the crop, in degrees: 0, 90, 180 or 270.
         sent: size of the picture sent, after turning.
+        received: size in which the model sees it, where its server resizes what was sent; None: as sent.
     """
 
     displayed: Size
     sent: Size
     crop_px: Box | None = None
     turn: int = 0
+    received: Size | None = None
 
     def __post_init__(self) -> None:
         if self.turn not in (0, 90, 180, 270):
@@ -72,12 +160,70 @@ class View:
         """The part of the image that is shown, in displayed pixels."""
         return self.crop_px or Box(0.0, 0.0, float(self.displayed.width), float(self.displayed.height))
 
+    @property
+    def seen(self) -> Size:
+        """Size of the picture that the model sees."""
+        return self.received or self.sent
+
+
+Corners = tuple[float, float, float, float]
+"""x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, in whatever scale."""
+
+
+def corners(numbers: Sequence[float], order: str) -> tuple[Corners, bool]:
+    """Four numbers of an answer as corners in the same scale, and whether they had to be swapped.
+
+    Args:
+        order: one of ``ORDERS``.
+
+    Raises:
+        GeometryError: not four finite numbers.
+
+    >>> corners([10, 20, 30, 40], "xywh"), corners([20, 40, 10, 30], "yxyx")
+    (((10, 20, 40, 60), False), ((30, 10, 40, 20), True))
+    """
+    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
+        raise GeometryError(f"expected four finite numbers, found {list(numbers)[:8]!r}")
+    a, b, c, d = numbers
+    if order == "yxyx":
+        a, b, c, d = b, a, d, c
+    elif order == "xywh":
+        c, d = a + c, b + d
+    elif order == "cxcywh":
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    swapped = c < a or d < b
+    return (min(a, c), min(b, d), max(a, c), max(b, d)), swapped
+
+
+def place(found: Corners, convention: Convention, view: View) -> Box:
+    """Corners in a model's scale as a box in displayed pixels, unclipped.
+
+    Args:
+        found: as ``corners`` gives them, referring to the picture as the model sees it.
+
+    Returns:
+        Displayed pixels with sorted corners; it may leave the image (see ``clip_to``).
+    """
+    side_x, side_y = convention.sides(view)
+    relative = [(v + convention.offset) / side for v, side in zip(found, (side_x, side_y) * 2, strict=True)]
+    if convention.frame == SQUARE:
+        pad_x, pad_y, share_x, share_y = _padding(view)
+        relative = [
+            (v - pad) / share
+            for v, pad, share in zip(relative, (pad_x, pad_y) * 2, (share_x, share_y) * 2, strict=True)
+        ]
+    window = view.window_px
+    points = [_turn_back(x, y, view.turn) for x, y in (relative[:2], relative[2:])]
+    xs = sorted(window.x1 + u * window.width for u, _ in points)
+    ys = sorted(window.y1 + v * window.height for _, v in points)
+    return Box(xs[0], ys[0], xs[1], ys[1])
+
 
 def to_displayed(numbers: Sequence[float], convention: Convention, view: View) -> Box:
     """Turn four numbers of an answer into a box in displayed pixels, unclipped.
 
     Args:
-        numbers: four finite numbers in the convention's order and scale, referring to the sent picture.
+        numbers: four finite numbers in the convention's order and scale, referring to the picture as the model sees it.
 
     Returns:
         Displayed pixels with sorted corners; it may leave the image (see ``clip_to``).
@@ -88,37 +234,54 @@ def to_displayed(numbers: Sequence[float], convention: Convention, view: View) -
     >>> to_displayed([250, 100, 500, 300], YXYX_1000, View(Size(640, 480), Size(640, 480)))
     Box(x1=64.0, y1=120.0, x2=192.0, y2=240.0)
     """
-    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
-        raise GeometryError(f"expected four finite numbers, found {list(numbers)!r}")
-    a, b, c, d = (n / convention.scale for n in numbers)
-    x1, y1, x2, y2 = (a, b, c, d) if convention.order == "xyxy" else (b, a, d, c)
-    window = view.window_px
-    corners = [_turn_back(x, y, view.turn) for x, y in ((x1, y1), (x2, y2))]
-    xs = sorted(window.x1 + u * window.width for u, _ in corners)
-    ys = sorted(window.y1 + v * window.height for _, v in corners)
-    return Box(xs[0], ys[0], xs[1], ys[1])
+    return place(corners(numbers, convention.order)[0], convention, view)
 
 
 def from_displayed(box_px: Box, convention: Convention, view: View) -> list[float]:
     """Write a box in displayed pixels as a model writes it: the inverse of ``to_displayed``.
 
     Returns:
-        Four numbers in the convention's order. Scales of 100 and more are rounded to integers, smaller ones to
-        three decimals: what such models are trained on.
+        Four numbers in the convention's order. Pixels and scales of 100 and more are rounded to integers, smaller ones
+        to three decimals: what such models are trained on. Bins (``offset``) are those that hold the corners.
 
     >>> from_displayed(Box(64, 120, 192, 240), YXYX_1000, View(Size(640, 480), Size(640, 480)))
     [250, 100, 500, 300]
     """
     window = view.window_px
-    corners = [
+    points = [
         _turn((x - window.x1) / window.width, (y - window.y1) / window.height, view.turn)
         for x, y in ((box_px.x1, box_px.y1), (box_px.x2, box_px.y2))
     ]
-    xs, ys = sorted(u for u, _ in corners), sorted(v for _, v in corners)
-    ordered = (xs[0], ys[0], xs[1], ys[1]) if convention.order == "xyxy" else (ys[0], xs[0], ys[1], xs[1])
-    if convention.scale >= 100:
-        return [_nearest(v * convention.scale) for v in ordered]
-    return [round(v * convention.scale, 3) for v in ordered]
+    xs, ys = sorted(u for u, _ in points), sorted(v for _, v in points)
+    if convention.frame == SQUARE:
+        pad_x, pad_y, share_x, share_y = _padding(view)
+        xs, ys = [pad_x + u * share_x for u in xs], [pad_y + v * share_y for v in ys]
+    side_x, side_y = convention.sides(view)
+    x1, x2 = (_written(u, side_x, convention) for u in xs)
+    y1, y2 = (_written(v, side_y, convention) for v in ys)
+    if convention.order == "xyxy":
+        return [x1, y1, x2, y2]
+    if convention.order == "yxyx":
+        return [y1, x1, y2, x2]
+    width, height = round(x2 - x1, 3), round(y2 - y1, 3)
+    if convention.order == "xywh":
+        return [x1, y1, width, height]
+    return [round(x1 + width / 2, 3), round(y1 + height / 2, 3), width, height]
+
+
+def _written(share: float, side: float, convention: Convention) -> float:
+    value = share * side
+    if convention.scale is not None and convention.scale < 100:
+        return round(value, 3)
+    number = math.floor(value) if convention.offset else _nearest(value)
+    return number if convention.top is None else min(number, convention.top)
+
+
+def _padding(view: View) -> tuple[float, float, float, float]:
+    """Of the picture in its padded square: left and top margin, width and height, as shares of the square's side."""
+    width, height = view.seen.width, view.seen.height
+    longest = max(width, height)
+    return (longest - width) / 2 / longest, (longest - height) / 2 / longest, width / longest, height / longest
 
 
 def _turn(u: float, v: float, turn: int) -> tuple[float, float]:
@@ -132,6 +295,41 @@ def _turn_back(u: float, v: float, turn: int) -> tuple[float, float]:
 
 def _nearest(value: float) -> int:
     return math.floor(value + 0.5)
+
+
+def patch_cells_to_rel1(upper_left: int, lower_right: int) -> Corners:
+    """The box, 0 to 1, that two cells of Kosmos-2's grid name: their middles, or their edges where the two share a row
+    or a column.
+
+    Args:
+        upper_left: row times ``PATCHES`` plus column; ``lower_right`` likewise.
+
+    Source: transformers, processing_kosmos2.py, ``patch_index_to_coordinate``.
+
+    >>> patch_cells_to_rel1(44, 863)
+    (0.390625, 0.046875, 0.984375, 0.828125)
+    """
+    top, left = divmod(upper_left, PATCHES)
+    bottom, right = divmod(lower_right, PATCHES)
+    if top == bottom or left == right:
+        near, far = 0.0, 1.0
+    else:
+        near, far = 0.5, 0.5
+    return (left + near) / PATCHES, (top + near) / PATCHES, (right + far) / PATCHES, (bottom + far) / PATCHES
+
+
+def rel1_to_patch_cells(box_rel1: Sequence[float]) -> tuple[int, int]:
+    """The two cells by which Kosmos-2 names a box of 0 to 1: those that hold its corners, the far edges left out.
+
+    Source: transformers, processing_kosmos2.py, ``coordinate_to_patch_index``.
+
+    >>> rel1_to_patch_cells([0.390625, 0.046875, 0.984375, 0.828125])
+    (44, 863)
+    """
+    x1, y1, x2, y2 = box_rel1
+    left, top = (min(max(math.floor(v * PATCHES), 0), PATCHES - 1) for v in (x1, y1))
+    right, bottom = (min(max(math.ceil(v * PATCHES - 1), 0), PATCHES - 1) for v in (x2, y2))
+    return top * PATCHES + left, bottom * PATCHES + right
 
 
 def clip_to(box_px: Box, size: Size) -> tuple[Box, tuple[str, ...]]:
@@ -157,12 +355,13 @@ def clip_to(box_px: Box, size: Size) -> tuple[Box, tuple[str, ...]]:
         or box_px.y2 > size.height + slack_y
     ):
         raise GeometryError(
-            f"box {_show(box_px)} leaves the {size.width}x{size.height} image by more than {OVERSHOOT:.0%} of a side"
+            f"box {_show(box_px)} leaves the {size.width}x{size.height} image by more than {OVERSHOOT:.0%} of a side",
+            OUTSIDE_IMAGE,
         )
     right, bottom = float(size.width), float(size.height)
     inside = Box(max(box_px.x1, 0.0), max(box_px.y1, 0.0), min(box_px.x2, right), min(box_px.y2, bottom))
     if not (inside.width > 0 and inside.height > 0):
-        raise GeometryError(f"box {_show(box_px)} has no area")
+        raise GeometryError(f"box {_show(box_px)} has no area", NO_AREA)
     return inside, (() if inside == box_px else (CLIPPED,))
 
 
@@ -283,18 +482,6 @@ def displayed_size(stored: Size, orientation: int) -> Size:
     Source: EXIF 2.32 (CIPA DC-008), tag 274.
     """
     return Size(stored.height, stored.width) if orientation in (5, 6, 7, 8) else stored
-
-
-def fit_within(size: Size, max_pixels: int) -> Size:
-    """The largest size of (nearly) the same aspect ratio with at most ``max_pixels`` pixels; 0 means no limit.
-
-    >>> fit_within(Size(4000, 3000), 1_000_000)
-    Size(width=1154, height=866)
-    """
-    if max_pixels <= 0 or size.width * size.height <= max_pixels:
-        return size
-    factor = math.sqrt(max_pixels / (size.width * size.height))
-    return Size(max(1, int(size.width * factor)), max(1, int(size.height * factor)))
 
 
 def _show(box: Box) -> str:

@@ -172,18 +172,18 @@ class ImageFacts:
     Args:
         digest: of the file's bytes.
         size: as displayed.
-        sent_size: of the picture that requests show, upright; equals ``size`` unless a limit asked for less.
         orientation: EXIF orientation as stored, 1 to 8.
-        media_type: of the bytes that requests carry.
-        passthrough: requests carry the file's bytes untouched.
+        media_type: of the file.
+        plain: requests may carry the file's bytes untouched, as long as it is not to be resized.
+        lossless: pictures made of it stay lossless while they are small.
     """
 
     digest: str
     size: Size
-    sent_size: Size
     orientation: int
     media_type: str
-    passthrough: bool
+    plain: bool
+    lossless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,7 +532,7 @@ def image_facts_to_json(facts: ImageFacts) -> JsonObject:
 
 def image_facts_from_json(value: JsonObject) -> ImageFacts:
     """The inverse of ``image_facts_to_json``."""
-    return ImageFacts(**{**value, "size": Size(**value["size"]), "sent_size": Size(**value["sent_size"])})
+    return ImageFacts(**{**value, "size": Size(**value["size"])})
 
 
 KNOWN_FIELDS = (

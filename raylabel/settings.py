@@ -3,8 +3,9 @@
 The text under a field is its documentation everywhere: the generated specification takes its comments from here.
 
 The blocks ``image_grounding`` and ``image_referring_expression`` are TAO's; what raylabel adds stands in blocks of its
-own (``image``, ``steps``, ``double_check``, ``limits``, ``retry``, ``ray``) and in ``vlm.boxes`` /
-``vlm.structured_output``. Precedence: defaults < file < overrides (see ``raylabel.specification``).
+own (``image``, ``steps``, ``double_check``, ``limits``, ``retry``, ``ray``), in ``vlm.profile``, ``vlm.boxes``,
+``vlm.calibrate`` and ``vlm.structured_output``, and in the votes of ``image_grounding.workflow``. Precedence:
+defaults < file < overrides (see ``raylabel.specification``).
 """
 
 from __future__ import annotations
@@ -88,12 +89,13 @@ class ScriptedSettings:
 
 @dataclass
 class BoxSettings:
-    """How the model writes boxes."""
+    """How the model writes boxes, where it is known better than raylabel knows or measures it."""
 
     order: str = "auto"
-    """auto | xyxy | yxyx; auto: yxyx for gemini, xyxy for the others."""
-    scale: float = 1000.0
-    """The number that stands for the full side."""
+    """auto | xyxy | yxyx | xywh | cxcywh; auto: as the profile says."""
+    scale: Any = "auto"
+    """The number that stands for the full side (1000, 1, 100 ...), or pixels: those of the picture sent; auto: as the
+    profile says."""
 
 
 @dataclass
@@ -105,9 +107,15 @@ class VlmSettings:
     gemini: GeminiSettings = field(default_factory=GeminiSettings)
     openai: OpenAISettings = field(default_factory=OpenAISettings)
     scripted: ScriptedSettings = field(default_factory=ScriptedSettings)
+    profile: str = "auto"
+    """Name of a family of models (see raylabel/profiles.py): how its boxes are asked for and read; auto: by the name
+    that the server reports, else measured."""
     boxes: BoxSettings = field(default_factory=BoxSettings)
+    calibrate: str = "auto"
+    """auto | always | never: see with drawn pictures whether the boxes come out right before anything else is asked;
+    auto: measure a model without a profile, check one with a profile by one request, both once per results_dir."""
     structured_output: str = "auto"
-    """auto | always | never: send reply schemas (never for boxes); auto falls back where the server rejects them."""
+    """auto | always | never: send reply schemas; auto: where the endpoint obeys them and the model is better for it."""
 
 
 @dataclass
@@ -120,6 +128,12 @@ class GroundingWorkflow:
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: bool = False
     """Ask everything again, even what is answered."""
+    votes: int = 1
+    """Ask every grounding question so often and give each box the share of the answers that hold it as its score."""
+    voters: list[str] = field(default_factory=list)
+    """Models of the same endpoint that take turns in voting; empty: the one model, whose temperature must not be 0."""
+    min_agreement: float = 0.5
+    """Boxes that a smaller share of the votes holds are left out."""
 
 
 @dataclass

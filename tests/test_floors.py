@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("records",),
     ("geometry",),
+    ("profiles", "validation"),
     ("answers", "prompts"),
     ("settings",),
     ("specification",),
@@ -29,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what to ask and how to read the answer
     ("steps",),
     ("pipelines",),
+    ("calibration",),
     # the whole run, and what looks at its results
     ("engine",),
     ("review",),
@@ -76,7 +78,7 @@ WORLD = {
     "time",
     "urllib",
 }
-WORLDLESS = {"errors", "records", "geometry", "answers", "prompts", "steps", "pipelines"}
+WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers", "prompts", "steps", "pipelines"}
 """Rooms without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic", "json_repair"}
 

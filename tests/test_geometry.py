@@ -8,17 +8,24 @@ from hypothesis import strategies as st
 
 from raylabel.errors import GeometryError
 from raylabel.geometry import (
+    PATCHES,
+    SQUARE,
     XYXY_1000,
+    XYXY_PIXELS,
     YXYX_1000,
     Convention,
+    Resize,
     View,
     clip_to,
+    corners,
     decide_region_units,
     displayed_size,
-    fit_within,
     from_displayed,
     iou,
+    patch_cells_to_rel1,
+    place,
     px_to_legacy1000,
+    rel1_to_patch_cells,
     rel1000_to_px,
     round_box,
     to_displayed,
@@ -106,7 +113,7 @@ def test_only_quarter_turns_exist(turn):
         View(VGA, VGA, turn=turn)
 
 
-@pytest.mark.parametrize(("order", "scale"), [("xywh", 1000), ("xyxy", 0), ("xyxy", -1), ("xyxy", float("nan"))])
+@pytest.mark.parametrize(("order", "scale"), [("xyhw", 1000), ("xyxy", 0), ("xyxy", -1), ("xyxy", float("nan"))])
 def test_an_unknown_convention_is_refused(order, scale):
     with pytest.raises(GeometryError):
         Convention(order, scale)
@@ -225,9 +232,111 @@ def test_orientations_from_5_swap_the_sides(orientation):
 @settings(deadline=None)
 @given(sizes, st.integers(0, 2_000_000))
 def test_a_picture_fits_its_limit_and_keeps_its_shape(size, max_pixels):
-    fitted = fit_within(size, max_pixels)
+    fitted = Resize(max_pixels=max_pixels).apply(size)
     if max_pixels == 0 or size.width * size.height <= max_pixels:
         assert fitted == size
     elif max_pixels >= 10_000:
         assert fitted.width * fitted.height <= max_pixels
         assert min(fitted.width, fitted.height) >= 1
+
+
+# --- other orders, pixels, squares, bins -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("numbers", "order", "found", "swapped"),
+    [
+        ([10, 20, 30, 60], "xyxy", (10, 20, 30, 60), False),
+        ([30, 20, 10, 60], "xyxy", (10, 20, 30, 60), True),
+        ([20, 10, 60, 30], "yxyx", (10, 20, 30, 60), False),
+        ([10, 20, 20, 40], "xywh", (10, 20, 30, 60), False),
+        ([20, 40, 20, 40], "cxcywh", (10, 20, 30, 60), False),
+    ],
+)
+def test_four_numbers_become_corners(numbers, order, found, swapped):
+    assert corners(numbers, order) == (found, swapped)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 2, 3, float("nan")], [1, 2, 3, float("inf")]])
+def test_only_four_finite_numbers_are_a_box(numbers):
+    with pytest.raises(GeometryError):
+        corners(numbers, "xyxy")
+
+
+def test_pixels_refer_to_the_picture_as_the_model_sees_it_each_side_by_itself():
+    # smart_resize makes 644x420 of 640x427: x by 640/644, y by 427/420.
+    view = View(Size(640, 427), sent=Size(644, 420))
+    box_px = to_displayed([322, 210, 483, 420], XYXY_PIXELS, view)
+    assert box_px == Box(320, 213.5, 480, 427)
+    shrunk = View(Size(640, 427), sent=Size(640, 427), received=Size(322, 210))
+    assert to_displayed([161, 105, 322, 210], XYXY_PIXELS, shrunk) == Box(320, 213.5, 640, 427)
+
+
+def test_a_padded_square_has_the_picture_in_its_middle():
+    # 1242x375 in a square of 1242: (1242 - 375) / 2 = 433.5 above and below.
+    wide = to_displayed([0.25, 433.5 / 1242, 0.5, 808.5 / 1242], Convention("xyxy", 1.0, frame=SQUARE), whole(KITTI))
+    assert wide.as_tuple() == pytest.approx((310.5, 0, 621, 375))
+    pixels = to_displayed([100, 533.5, 200, 633.5], Convention("xyxy", None, frame=SQUARE), whole(KITTI))
+    assert pixels.as_tuple() == pytest.approx((100, 100, 200, 200))
+
+
+def test_a_bin_stands_for_its_middle():
+    # Florence-2: (53 + 0.5) / 1000 * 640 = 34.24.
+    florence = Convention("xyxy", 1000.0, offset=0.5, top=999.0)
+    assert place((53, 333, 933, 774), florence, whole(VGA)).as_tuple() == pytest.approx((34.24, 160.08, 597.44, 371.76))
+    assert from_displayed(Box(0, 0, 640, 480), florence, whole(VGA)) == [0, 0, 999, 999]
+
+
+@pytest.mark.parametrize(
+    ("cells", "box_rel1"),
+    [
+        # transformers, tests of Kosmos-2: <patch_index_0044><patch_index_0863>.
+        ((44, 863), (0.390625, 0.046875, 0.984375, 0.828125)),
+        # One cell, one row, one column: edges instead of middles.
+        ((0, 0), (0.0, 0.0, 1 / 32, 1 / 32)),
+        ((33, 40), (1 / 32, 1 / 32, 9 / 32, 2 / 32)),
+        ((33, 33 + 5 * 32), (1 / 32, 1 / 32, 2 / 32, 7 / 32)),
+    ],
+)
+def test_cells_name_a_box(cells, box_rel1):
+    assert patch_cells_to_rel1(*cells) == box_rel1
+
+
+@given(st.integers(0, PATCHES**2 - 1), st.integers(0, PATCHES**2 - 1))
+def test_a_box_of_cells_is_written_with_the_same_cells(one, other):
+    (top, left), (bottom, right) = divmod(one, PATCHES), divmod(other, PATCHES)
+    first = min(top, bottom) * PATCHES + min(left, right)
+    last = max(top, bottom) * PATCHES + max(left, right)
+    assert rel1_to_patch_cells(patch_cells_to_rel1(first, last)) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "seen"),
+    [
+        (Resize(), Size(4000, 3000), Size(4000, 3000)),
+        (Resize(long_edge=1568), Size(3000, 1000), Size(1568, 523)),
+        (Resize(long_edge=1568), Size(1500, 1000), Size(1500, 1000)),
+        # vision_process.py: 40x30 is below 56*56 pixels and grows to 84x56.
+        (Resize(28, 56 * 56, 1280 * 28 * 28), Size(40, 30), Size(84, 56)),
+        (Resize(28, 56 * 56, 1280 * 28 * 28), Size(4000, 300), Size(3640, 252)),
+        (Resize(32, 0, 0), Size(1000, 500), Size(992, 512)),
+        (Resize(max_pixels=1_150_000, long_edge=1568), Size(4000, 3000), Size(1238, 928)),
+    ],
+)
+def test_pictures_are_resized_as_servers_do_it(rule, size, seen):
+    assert rule.apply(size) == seen
+
+
+@given(
+    sizes,
+    st.builds(
+        Resize,
+        st.sampled_from([1, 14, 28, 32]),
+        st.just(0),
+        st.integers(50_000, 3_000_000),
+        st.sampled_from([0, 768, 2048]),
+    ),
+)
+def test_what_was_resized_once_stays_as_it_is(size, rule):
+    seen = rule.apply(size)
+    assert rule.apply(seen) == seen

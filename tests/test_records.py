@@ -182,7 +182,7 @@ def test_what_a_step_changed_comes_back_from_the_store_unchanged(made):
 def test_a_record_comes_through_the_stream_unchanged(made, seeds):
     size = Size(1242, 375)
     record = make_record(
-        image=ImageFacts("d", size, Size(621, 187), 6, "image/png", False),
+        image=ImageFacts("d", size, 6, "image/png", False),
         seeds=seeds,
         outcomes={"s": StepOutcome(Outcome.UNREADABLE, "cut off", 3, "[{")},
         flags=("repeated_image_id",),

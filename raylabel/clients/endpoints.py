@@ -6,16 +6,18 @@ when it is used (google-genai takes about a second).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from raylabel.clients.base import Client, Sampling
-from raylabel.clients.hosts import is_openai_host
+from raylabel.clients.hosts import GEMINI_URL, OPENAI_URL, is_openai_host, shown_host
 from raylabel.clients.retry import RetryPolicy
-from raylabel.errors import ConfigError, GeometryError
+from raylabel.errors import ClientError, ConfigError, GeometryError, Verdict
 from raylabel.geometry import Convention
-from raylabel.settings import Settings, StepSettings, VlmSettings
+from raylabel.profiles import PROFILES, UNKNOWN, Profile, profile_for, profile_named
+from raylabel.settings import Settings, StepSettings, VlmSettings, did_you_mean
 
 BACKENDS = ("gemini", "openai", "scripted")
 MEDIA_RESOLUTIONS = ("MEDIA_RESOLUTION_LOW", "MEDIA_RESOLUTION_MEDIUM", "MEDIA_RESOLUTION_HIGH")
@@ -60,6 +62,16 @@ def resolve_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:
     if vlm.backend == "scripted":
         return None
     raise ConfigError(f"vlm.backend: no backend {vlm.backend!r}; known: {', '.join(BACKENDS)}")
+
+
+def with_key(vlm: VlmSettings, env: Mapping[str, str]) -> VlmSettings:
+    """The block with the key in it: the environment of an actor on another node does not hold it."""
+    key = resolve_key(vlm, env) or ""
+    if vlm.backend == "gemini":
+        return dataclasses.replace(vlm, gemini=dataclasses.replace(vlm.gemini, api_key=key))
+    if vlm.backend == "openai":
+        return dataclasses.replace(vlm, openai=dataclasses.replace(vlm.openai, api_key=key, api_key_env=""))
+    return vlm
 
 
 def sampling_for(settings: Settings, step_name: str) -> Sampling:
@@ -115,19 +127,61 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     return RetryPolicy(max(1, retry.attempts), retry.backoff, retry.max_backoff)
 
 
-def convention_for(vlm: VlmSettings) -> Convention:
-    """How the configured model writes boxes; ``auto`` goes by backend.
+def endpoint_of(vlm: VlmSettings) -> str:
+    """Host and port that the settings speak to, for the record; ``scripted`` where nobody is spoken to."""
+    if vlm.backend == "gemini":
+        return shown_host(vlm.gemini.base_url or GEMINI_URL)
+    if vlm.backend == "openai":
+        return shown_host(vlm.openai.base_url or OPENAI_URL)
+    return "scripted"
+
+
+def trouble_in_words(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
+    """Why an endpoint cannot be used, with the setting to look at where nobody answers."""
+    if error.verdict is Verdict.STOP_RUN:
+        return error.message
+    key = f"{pipeline}.vlm.{vlm.backend}.base_url"
+    return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"
+
+
+PIXELS = ("pixels", "px")
+
+
+def configured_profile(vlm: VlmSettings, model: str) -> Profile | None:
+    """How the user says that the model writes boxes; None where nothing is said and it is to be found out.
+
+    ``vlm.profile`` names a row of the table; ``vlm.boxes`` wins over it, and over the row of the model's name.
 
     Raises:
-        ConfigError: no such order, or no such scale.
+        ConfigError: no such profile, order or scale.
     """
-    order = vlm.boxes.order
-    if order == "auto":
-        order = "yxyx" if vlm.backend == "gemini" else "xyxy"
+    named = None
+    if vlm.profile != "auto":
+        named = profile_named(vlm.profile)
+        if named is None:
+            names = [profile.name for profile in PROFILES]
+            raise ConfigError(
+                f'vlm.profile: found "{vlm.profile}", allowed: auto, {", ".join(names)}.'
+                f"{did_you_mean(vlm.profile, names)}"
+            )
+    order, scale = vlm.boxes.order, vlm.boxes.scale
+    if order == "auto" and scale == "auto":
+        return UNKNOWN if vlm.backend == "scripted" and named is None else named
+    base = named or profile_for([model]) or UNKNOWN
+    order = base.convention.order if order == "auto" else order
     try:
-        return Convention(order, vlm.boxes.scale)
-    except GeometryError as error:
+        convention = Convention(order, base.convention.scale if scale == "auto" else _scale(scale))
+    except (GeometryError, ValueError) as error:
         raise ConfigError(f"vlm.boxes.{error}") from error
+    return base.with_convention(convention, "vlm.boxes")
+
+
+def _scale(value: Any) -> float | None:
+    if value in PIXELS:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"scale: expected auto, a number or {PIXELS[0]}, found {value!r}")
+    return float(value)
 
 
 def _gemini_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:

@@ -113,14 +113,16 @@ class OpenAIClient:
     async def served(self, model: str) -> tuple[str, ...]:
         """What the list of models says of one: vLLM's ``root`` (path or hub name), its id, and a LoRA's base model.
 
+        A server that lists one model and answers to any name (llama.cpp) serves that one.
+
         Raises:
             ClientError: as ``check``.
         """
         entries = {text_at(entry, "id"): entry for entry in list_at(await self._listed(), "data")}
         entries.pop("", None)
-        entry = entries.get(model)
+        entry = next(iter(entries.values())) if len(entries) == 1 else entries.get(model)
         base = text_at(entry, "parent")
-        names = (text_at(entry, "root"), model, text_at(entries.get(base), "root"), base)
+        names = (text_at(entry, "root"), text_at(entry, "id"), model, text_at(entries.get(base), "root"), base)
         return tuple(dict.fromkeys(name for name in names if name))
 
     async def close(self) -> None:

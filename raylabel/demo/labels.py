@@ -131,6 +131,8 @@ def _shift(
 
 
 def _free_box(size_wh: tuple[int, int], taken: Sequence[IntBox], rng: np.random.Generator) -> IntBox | None:
+    if min(size_wh) < 100:
+        return None
     for _ in range(40):
         wide, tall = (int(v) for v in rng.integers(28, 80, 2))
         x, y = int(rng.integers(2, size_wh[0] - wide - 2)), int(rng.integers(2, size_wh[1] - tall - 2))

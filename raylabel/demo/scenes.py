@@ -35,6 +35,25 @@ SIZES_WH = (
 
 
 @dataclass(frozen=True, slots=True)
+class Style:
+    """What scenes are like; the default is the demo's world.
+
+    Args:
+        sizes_wh: base sizes of pictures in pixels.
+        jitter: sizes vary by so much either way, as a share.
+        kinds: of objects.
+        shares: of small, medium and large objects; None: mostly medium, and small ones in crowded scenes.
+        turned: pictures are JPEG files stored on their side or head, with the EXIF orientation that says so.
+    """
+
+    sizes_wh: tuple[tuple[int, int], ...] = SIZES_WH
+    jitter: float = 0.04
+    kinds: tuple[str, ...] = KINDS
+    shares: tuple[float, float, float] | None = None
+    turned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnScene:
     """A picture and what is in it."""
 
@@ -47,32 +66,36 @@ class DrawnScene:
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
-def draw_scene(rng: np.random.Generator) -> DrawnScene:
+def draw_scene(rng: np.random.Generator, style: Style = Style()) -> DrawnScene:  # noqa: B008 - frozen
     """One scene; equal generators draw equal scenes."""
-    width, height = _picture_size(rng)
+    width, height = _picture_size(rng, style)
     ground = str(rng.choice(GROUNDS))
     rgb = _ground(ground, width, height, rng)
     crowded = rng.random() < 0.18
     wanted = int(rng.integers(16, 27)) if crowded else int(rng.integers(3, 11))
+    shares = style.shares or ((0.25, 0.65, 0.1) if crowded else (0.15, 0.5, 0.35))
     objects: list[DrawnObject] = []
     for _ in range(4 * wanted):
         if len(objects) >= wanted:
             break
-        kind, color, textured = _draw_look(rng)
+        kind, color, textured = _draw_look(rng, style.kinds)
         for _ in range(int(rng.choice([1, 1, 2, 3, 4, 5] if crowded else [1, 1, 2, 3]))):
-            if (drawn := _place_object(rgb, kind, color, textured, crowded, objects, rng)) is not None:
+            if (drawn := _place_object(rgb, kind, color, textured, shares, objects, rng)) is not None:
                 objects.append(drawn)
     return DrawnScene(rgb, ground, tuple(objects))
 
 
-def _picture_size(rng: np.random.Generator) -> tuple[int, int]:
-    width, height = SIZES_WH[int(rng.integers(len(SIZES_WH)))]
+def _picture_size(rng: np.random.Generator, style: Style) -> tuple[int, int]:
+    width, height = style.sizes_wh[int(rng.integers(len(style.sizes_wh)))]
+    if style.jitter == 0:
+        return width, height
+    low, high = 1 - style.jitter, 1 + style.jitter
     # Odd sides: no side is ever 1000, and rounding to a 0-1000 grid is never exact by luck.
-    return int(width * rng.uniform(0.96, 1.04)) | 1, int(height * rng.uniform(0.96, 1.04)) | 1
+    return int(width * rng.uniform(low, high)) | 1, int(height * rng.uniform(low, high)) | 1
 
 
-def _draw_look(rng: np.random.Generator) -> tuple[str, str, str]:
-    kind = KINDS[int(rng.integers(len(KINDS)))]
+def _draw_look(rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[str, str, str]:
+    kind = kinds[int(rng.integers(len(kinds)))]
     color = list(COLORS)[int(rng.integers(len(COLORS)))]
     return kind, color, str(rng.choice(["solid", "solid", "striped", "dotted"]))
 
@@ -82,12 +105,11 @@ def _place_object(
     kind: str,
     color: str,
     texture: str,
-    crowded: bool,
+    shares: tuple[float, float, float],
     objects: list[DrawnObject],
     rng: np.random.Generator,
 ) -> DrawnObject | None:
     height, width = rgb.shape[:2]
-    shares = (0.25, 0.65, 0.1) if crowded else (0.15, 0.5, 0.35)
     low, high = SIZE_BANDS[str(rng.choice(list(SIZE_BANDS), p=shares))]
     side = min(round(rng.uniform(low, high) * math.sqrt(width * height)), LARGEST_PX)
     if side < SMALLEST_PX[kind]:

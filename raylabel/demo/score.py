@@ -95,6 +95,45 @@ def score_image_grounding(truth: Json, annotation_lines: Iterable[Json]) -> dict
     }
 
 
+def claims(truth: Json, annotation_lines: Iterable[Json]) -> list[tuple[float, bool]]:
+    """Of every box of image_grounding that has a score: the score, and whether the box is right.
+
+    Right means that it matches, one to one at IoU 0.5, a box of its phrase.
+    """
+    true_boxes = {entry["image_id"]: [_as_box(o["box"]) for o in entry["objects"]] for entry in truth["images"]}
+    captions = {(e["image_id"], c["caption"]): c for e in truth["images"] for c in e["captions"]}
+    found: list[tuple[float, bool]] = []
+    for line in annotation_lines:
+        caption = captions.get((_stem(line), str(line.get("caption"))))
+        if caption is None:
+            continue
+        for phrase, expression in _paired(caption["phrases"], line):
+            given = _instances(expression)
+            wanted = [true_boxes[_stem(line)][n] for n in phrase["objects"]] if phrase is not None else []
+            right = {g for _, g in _match(wanted, given)}
+            scores = [i.get("score") for i in (expression or {}).get("instances") or ()]
+            if len(scores) == len(given):
+                found += [(float(s), g in right) for g, s in enumerate(scores) if s is not None]
+    return found
+
+
+def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> float:
+    """Expected calibration error: how far scores are from the share of right boxes, over bins of equal width.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), equation 3.
+
+    >>> calibration_error([(0.9, True), (0.9, False)])
+    0.4
+    """
+    by_bin: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+    for score, right in scored:
+        by_bin[min(int(score * bins), bins - 1)].append((score, right))
+    total = sum(
+        abs(sum(score for score, _ in members) - sum(right for _, right in members)) for members in by_bin.values()
+    )
+    return _share(total, len(scored))
+
+
 def score_referring(truth: Json, annotation_lines: Iterable[Json]) -> dict[str, Any]:
     """Score ``annotations.jsonl`` of image_referring_expression.
 

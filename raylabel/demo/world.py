@@ -13,12 +13,15 @@ from PIL import Image
 
 from raylabel.demo.captions import TrueCaption, write_caption
 from raylabel.demo.labels import write_labels
-from raylabel.demo.scenes import DrawnScene, draw_scene
+from raylabel.demo.scenes import DrawnScene, Style, draw_scene
 
 Truth = dict[str, Any]
 
 JPEG_SHARE = 0.2
 TWO_CAPTIONS_SHARE = 0.15
+
+ORIENTATION_TAG = 274
+"""Of EXIF 2.32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class World:
     truth: Truth
 
 
-def build_world(out_dir: Path, images: int, seed: int = 0) -> World:
+def build_world(out_dir: Path, images: int, seed: int = 0, style: Style = Style()) -> World:  # noqa: B008 - frozen
     """Draw a world into a folder; equal arguments give equal files, byte for byte.
 
     The truth is ``{"seed", "images": [{"image_id", "file", "width", "height", "ground", "objects", "captions",
@@ -52,6 +55,7 @@ def build_world(out_dir: Path, images: int, seed: int = 0) -> World:
     Args:
         out_dir: created if need be; files of an earlier world in it are replaced.
         images: at least 1.
+        style: what the scenes are like.
     """
     world = _paths(out_dir, {})
     for folder in (world.images_dir, world.labels_dir):
@@ -61,9 +65,10 @@ def build_world(out_dir: Path, images: int, seed: int = 0) -> World:
     entries: list[dict[str, Any]] = []
     for index in range(images):
         rng = np.random.default_rng([seed, index])
-        scene = draw_scene(rng)
+        scene = draw_scene(rng, style)
         image_id = hashlib.sha256(f"{seed}/{index}".encode()).hexdigest()[:12]
-        file = _save(scene, world.images_dir, image_id, rng)
+        save = _save_turned if style.turned else _save
+        file = save(scene, world.images_dir, image_id, rng)
         captions = [write_caption(scene, rng)]
         if rng.random() < TWO_CAPTIONS_SHARE and (second := write_caption(scene, rng)).caption != captions[0].caption:
             captions.append(second)
@@ -105,6 +110,23 @@ def _save(scene: DrawnScene, folder: Path, image_id: str, rng: np.random.Generat
         return f"{image_id}.jpg"
     image.save(folder / f"{image_id}.png", compress_level=3)
     return f"{image_id}.png"
+
+
+# Stored pixels are turned the other way than a viewer of that EXIF orientation turns them.
+_STORED = {
+    3: Image.Transpose.ROTATE_180,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def _save_turned(scene: DrawnScene, folder: Path, image_id: str, rng: np.random.Generator) -> str:
+    orientation = int(rng.choice(list(_STORED)))
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    image = Image.fromarray(scene.rgb).transpose(_STORED[orientation])
+    image.save(folder / f"{image_id}.jpg", quality=95, subsampling=0, exif=exif)
+    return f"{image_id}.jpg"
 
 
 def _entry(image_id: str, file: str, scene: DrawnScene, captions: list[TrueCaption]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from raylabel.clients.endpoints import build_client
+from raylabel.clients.endpoints import build_client, trouble_in_words
 from raylabel.engine.asking import Asker, StepEnd
 from raylabel.engine.coordinator import Directive, Fatal, Report, StepReport
 from raylabel.engine.gallery import Gallery
@@ -188,17 +188,11 @@ class LevelActor:
                 await self._client.check()
             except ClientError as error:
                 if error.verdict is Verdict.STOP_RUN or left == 0:
-                    self._stop(Fatal(self._check_failed(error), 2))
+                    self._stop(Fatal(trouble_in_words(error, self._spec.vlm, self._spec.pipeline), 2))
                     raise Stopped from error
                 await asyncio.sleep(1.0)
             else:
                 return
-
-    def _check_failed(self, error: ClientError) -> str:
-        if error.verdict is Verdict.STOP_RUN:
-            return error.message
-        key = f"{self._spec.pipeline}.vlm.{self._spec.vlm.backend}.base_url"
-        return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"
 
     def _give_up(self, error: ClientError) -> None:
         self._stop(Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1))

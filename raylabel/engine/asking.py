@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling
+from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.engine.journal import Journal
 from raylabel.engine.window import Stopped, Window
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
-from raylabel.prompts import PREAMBLE
+from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
-from raylabel.steps.base import NO_CHANGES, Answered, More, Question, Skip, Step
+from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
 
@@ -53,32 +53,51 @@ class StepEnd:
     answers: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A model that questions are put to.
+
+    Args:
+        resize: how pictures are resized for it.
+        recipe: how they are prepared altogether; part of the question.
+    """
+
+    sampling: Sampling
+    resize: Resize
+    recipe: str
+
+
 @dataclass(frozen=True)
 class AskSetup:
     """What a run decides about asking in one step.
 
     Args:
-        recipe: how pictures are prepared; part of the question.
+        listeners: one for each of the step's voices.
         generation: of the step.
         readings: replies bought for one question in a run while they cannot be read.
         structured_output: ``auto``, ``always`` or ``never``.
+        schema_form: how the endpoint is told a schema.
         endpoint: host, for the record of attempts.
     """
 
-    sampling: Sampling
+    listeners: tuple[Listener, ...]
     policy: RetryPolicy
-    recipe: str
     generation: int
     readings: int
     structured_output: str
+    schema_form: SchemaForm
     endpoint: str
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.listeners[0].sampling
 
 
 class Asker:
     """Settles one step for records, many at a time, on one event loop.
 
     Args:
-        picture: the bytes to show for a record; raises ``ImageError``.
+        picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
         before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
         on_fatal: told once a request shows that no request can work.
     """
@@ -90,7 +109,7 @@ class Asker:
         client: Client,
         answers: Table,
         window: Window,
-        picture: Callable[[Record], Awaitable[Picture]],
+        picture: Callable[[Record, Resize], Awaitable[Picture]],
         before_first: Callable[[], Awaitable[None]],
         on_fatal: Callable[[ClientError], None],
     ) -> None:
@@ -168,12 +187,16 @@ class Asker:
     async def _fly(self, key: str, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:
         rows = self._answers.rows(key)
         problem: AnswerError | None = None
+        cut: tuple[Answered, str] | None = None
         for row in rows:  # oldest first: the first settled answer stands, whatever came later
             answered = self._read(question, reply_of(row), record)
-            if answered.problem is None or answered.problem.problem is AnswerProblem.REFUSED:
+            if answered.is_whole:
                 self.tally.replayed += 1
                 return answered, (row["uid"],), len(rows), ""
-            problem = answered.problem
+            problem, cut = answered.problem, _later_cut(cut, answered, row["uid"])
+        if cut is not None and len(rows) >= self._setup.readings:
+            self.tally.replayed += 1
+            return cut[0], (cut[1],), len(rows), ""
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
@@ -192,12 +215,14 @@ class Asker:
             uid = await self.journal.add(row)
             rows = [*rows, {**row, "uid": uid}]
             answered = self._read(question, reply, record)
-            problem = answered.problem
-            if problem is None or problem.problem is AnswerProblem.REFUSED:
+            if answered.is_whole:
                 return answered, (uid,), len(rows), ""
+            problem, cut = answered.problem, _later_cut(cut, answered, uid)
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
+        if cut is not None:
+            return cut[0], (cut[1],), len(rows), ""
         return Answered(question, problem=problem), (), len(rows), rows[-1]["text"] if rows else ""
 
     def _read(self, question: Question, reply: Reply, record: Record) -> Answered:
@@ -207,23 +232,24 @@ class Asker:
                 raise AnswerError(AnswerProblem.REFUSED, f"the model declines ({reply.finish_detail or 'refused'})")
             if not reply.text.strip():
                 raise AnswerError(AnswerProblem.UNREADABLE, f"the reply is empty ({reply.finish_detail or 'stop'})")
-            if reply.finish is Finish.LENGTH:
-                raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
-            return Answered(question, self.step.read(question, reply.text, record))
+            heard = Heard(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
+            return self.step.read(question, heard, record)
         except AnswerError as error:
             return Answered(question, problem=error)
 
     async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+        listener = self._setup.listeners[question.voice]
         request = Request(
-            preamble=PREAMBLE,
+            preamble=question.preamble,
             picture=Picture(b"", ""),
             question=question.text,
-            sampling=_varied(self._setup.sampling, rows),
+            sampling=_varied(listener.sampling, rows),
             schema=self._schema(question, rows),
+            schema_form=self._setup.schema_form,
         )
         async with self.window:
             await self._before_first()
-            request = dataclasses.replace(request, picture=await self._picture(record))
+            request = dataclasses.replace(request, picture=await self._picture(record, listener.resize))
             try:
                 reply, tries = await self._patiently(request)
             except ClientError as error:
@@ -258,7 +284,9 @@ class Asker:
         return answer
 
     def _schema(self, question: Question, rows: list[Row]) -> Any:
-        wanted = None if self._setup.structured_output == "never" else question.schema
+        if self._setup.structured_output == "never" or self._setup.schema_form is SchemaForm.NONE:
+            return None
+        wanted = question.schema
         if self._setup.structured_output == "auto":
             emptied = any(row["with_schema"] and row["finish"] != Finish.LENGTH.value for row in rows)
             return None if self._schema_refused or emptied else wanted
@@ -267,11 +295,12 @@ class Asker:
     def _key(self, question: Question, record: Record) -> str:
         """The digest of the question as wanted; what may vary between attempts is left out."""
         assert record.image is not None
-        sampling = self._setup.sampling
+        listener = self._setup.listeners[question.voice]
+        sampling = listener.sampling
         return digest_of(
             "question",
             self.step.name,
-            PREAMBLE,
+            question.preamble,
             question.text,
             None if self._setup.structured_output == "never" else question.schema,
             sampling.model,
@@ -280,8 +309,9 @@ class Asker:
             sampling.media_resolution,
             dict(sampling.extra_body),
             record.image.digest,
-            self._setup.recipe,
+            listener.recipe,
             self._setup.generation,
+            *([question.sample] if question.sample else []),
         )
 
     def _count(self, reply: Reply) -> None:
@@ -290,6 +320,11 @@ class Asker:
         self.tally.models.add(reply.model)
         for kind in ("input", "cached", "thought", "output"):
             self.tally.tokens[kind] += getattr(reply.usage, kind) or 0
+
+
+def _later_cut(known: tuple[Answered, str] | None, answered: Answered, uid: str) -> tuple[Answered, str] | None:
+    """The last of the answers that could be read in part: it had the most room."""
+    return known if answered.problem is not None else (answered, uid)
 
 
 def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from raylabel.clients.base import Picture
 from raylabel.errors import ImageError
-from raylabel.images import PictureCache, digest_bytes, picture, read_bytes, recipe
+from raylabel.geometry import Resize
+from raylabel.images import PictureCache, digest_bytes, picture, read_bytes, recipe, sending
 from raylabel.records import Record
 from raylabel.settings import ImageSettings
 
@@ -26,39 +27,38 @@ class Gallery:
 
     def __init__(self, limits: ImageSettings) -> None:
         self._limits = limits
-        self._recipe = recipe(limits)
         self._cache = PictureCache(Path(tempfile.gettempdir()) / "raylabel-pictures", limits.cache_mb << 20)
         self._kept: OrderedDict[str, Picture] = OrderedDict()
         self._kept_bytes = 0
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="pictures")
 
-    async def picture(self, record: Record) -> Picture:
-        """The record's picture.
+    async def picture(self, record: Record, resize: Resize) -> Picture:
+        """The record's picture, resized by a rule.
 
         Raises:
             ImageError: the file is gone, or is not the one that was opened when the record was read.
         """
         assert record.image is not None
-        key = record.image.digest
+        key = f"{record.image.digest}:{recipe(self._limits, resize)}"
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             return kept
-        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, record)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, record, resize, key)
         self._keep(key, made)
         return made
 
-    def _make(self, record: Record) -> Picture:
+    def _make(self, record: Record, resize: Resize, key: str) -> Picture:
         facts = record.image
         assert facts is not None
-        key = f"{facts.digest}:{self._recipe}"
-        if not facts.passthrough and (cached := self._cache.get(key)) is not None:
-            return Picture(cached, facts.media_type)
+        sent = sending(facts, resize)
+        if not sent.passthrough and (cached := self._cache.get(key)) is not None:
+            return Picture(cached, sent.media_type)
         data = read_bytes(record.image_path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{record.image_path}: the file changed during the run; run again")
-        made, media_type = picture(data, facts, self._limits)
-        if not facts.passthrough:
+        made, media_type = picture(data, facts, self._limits, resize)
+        if not sent.passthrough:
             self._cache.put(key, made)
         return Picture(made, media_type)
 

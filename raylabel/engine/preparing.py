@@ -7,35 +7,38 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from raylabel.clients.endpoints import convention_for, resolve_key, retry_policy, sampling_for
-from raylabel.engine.asking import AskSetup
+from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
+from raylabel.engine.asking import AskSetup, Listener
 from raylabel.engine.spec import Driver, RunSpec, StepPlan
+from raylabel.engine.surveying import Survey, models_of
 from raylabel.errors import ConfigError
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
+from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.records import digest_of
-from raylabel.settings import Settings, StepSettings, VlmSettings
-from raylabel.sources import Shard, source_for
-from raylabel.steps.base import Step, StepSetup
+from raylabel.settings import GroundingWorkflow, Settings, StepSettings
+from raylabel.sources import Shard, SourceSpec
+from raylabel.steps.base import Step, StepSetup, Voice
 from raylabel.store.generations import open_generations
 from raylabel.store.results import Results
 
 STEPS_FILE = "steps.json"
 
 
-def build_spec(settings: Settings, results: Results, limit: int | None) -> RunSpec:
+def build_spec(settings: Settings, results: Results, source: SourceSpec, survey: Survey, limit: int | None) -> RunSpec:
     """Everything a run decides. A forced run's new generation is recorded when this returns.
+
+    Args:
+        survey: how the models are asked for boxes and read.
 
     Raises:
         ConfigError, InputError: the user can mend it.
     """
     pipeline, workflow = PIPELINES[settings.autolabel_type], settings.pipeline.workflow
     steps = steps_of(settings.autolabel_type, workflow.steps)
-    source = source_for(settings, workflow.steps, results.root.location)
-    plans = tuple(_step_plan(settings, step) for step in steps)
+    plans = tuple(_step_plan(settings, step, survey) for step in steps)
     opened = open_generations(results, [s.directory for s in steps], force=workflow.force_reprocess)
     others = [s.directory for s in pipeline if s.directory not in opened]
     generations = opened | open_generations(results, others, force=False)
@@ -44,7 +47,7 @@ def build_spec(settings: Settings, results: Results, limit: int | None) -> RunSp
         pipeline=settings.autolabel_type,
         results=results,
         source=source,
-        vlm=_with_key(settings.pipeline.vlm),
+        vlm=with_key(settings.pipeline.vlm, os.environ),
         image=settings.image,
         selected=tuple(_in_generation(plan, generations) for plan in plans),
         generations=generations,
@@ -58,38 +61,36 @@ def _in_generation(plan: StepPlan, generations: dict[str, int]) -> StepPlan:
     return dataclasses.replace(plan, ask=ask)
 
 
-def _with_key(vlm: VlmSettings) -> VlmSettings:
-    """The block with the key in it: the environment of an actor on another node does not hold it."""
-    key = resolve_key(vlm, os.environ) or ""
-    if vlm.backend == "gemini":
-        return dataclasses.replace(vlm, gemini=dataclasses.replace(vlm.gemini, api_key=key))
-    if vlm.backend == "openai":
-        return dataclasses.replace(vlm, openai=dataclasses.replace(vlm.openai, api_key=key, api_key_env=""))
-    return vlm
-
-
-def _step_plan(settings: Settings, step: type[Step]) -> StepPlan:
+def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan:
     own: StepSettings = getattr(settings.steps, step.name)
-    vlm = settings.pipeline.vlm
+    workflow = settings.pipeline.workflow
+    voices, listeners = [], []
+    for sampling in models_of(settings, step):
+        known = survey.profile_of(sampling.model)
+        profile = dataclasses.replace(known, resize=known.resize.within(settings.image.max_pixels))
+        voices.append(Voice(_prompt(step, own, profile), profile))
+        listeners.append(Listener(sampling, profile.resize, recipe(settings.image, profile.resize)))
+    votes = workflow.votes if isinstance(workflow, GroundingWorkflow) else 1
     return StepPlan(
         step=step,
         setup=StepSetup(
-            prompt=_prompt(step, own),
-            convention=convention_for(vlm),
+            voices=tuple(voices),
+            votes=votes,
+            min_agreement=workflow.min_agreement if isinstance(workflow, GroundingWorkflow) else 0.0,
             items_per_request=settings.limits.items_per_request,
             adjust=settings.double_check.adjust,
             keep_rejected=settings.double_check.keep_rejected,
         ),
         ask=AskSetup(
-            sampling=sampling_for(settings, step.name),
+            listeners=tuple(listeners),
             policy=retry_policy(settings),
-            recipe=recipe(settings.image),
             generation=0,
             readings=settings.limits.readings,
-            structured_output=vlm.structured_output,
-            endpoint=_endpoint(vlm),
+            structured_output=settings.pipeline.vlm.structured_output,
+            schema_form=survey.schema_form,
+            endpoint=endpoint_of(settings.pipeline.vlm),
         ),
-        max_workers=own.workers or settings.pipeline.workflow.max_workers,
+        max_workers=own.workers or workflow.max_workers,
     )
 
 
@@ -116,7 +117,7 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
     return [digest_of("shard", shard.digest, specification) for shard in shards]
 
 
-def _prompt(step: type[Step], own: StepSettings) -> Prompt:
+def _prompt(step: type[Step], own: StepSettings, profile: Profile) -> Prompt:
     where = f"steps.{step.name}.prompt"
     if own.prompt:
         return step.prompt.replaced(own.prompt, where)
@@ -126,32 +127,31 @@ def _prompt(step: type[Step], own: StepSettings) -> Prompt:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
         return step.prompt.replaced(text, f"{where}_file")
-    return step.prompt
-
-
-def _endpoint(vlm: VlmSettings) -> str:
-    if vlm.backend == "gemini":
-        return urlsplit(vlm.gemini.base_url).netloc or "generativelanguage.googleapis.com"
-    if vlm.backend == "openai":
-        return urlsplit(vlm.openai.base_url).netloc or "api.openai.com"
-    return "scripted"
+    return step.prompt_for(profile)
 
 
 def _step_digest(plan: StepPlan) -> str:
     """Of everything a step's result depends on besides the record, the image and earlier steps."""
-    sampling = dataclasses.asdict(plan.ask.sampling)
-    wanted = {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")}
     setup = plan.setup
+    heard = []
+    for voice, listener in zip(setup.voices, plan.ask.listeners, strict=True):
+        profile = dataclasses.asdict(voice.profile) if plan.step.holds_boxes else {}
+        sampling = dataclasses.asdict(listener.sampling)
+        heard.append(
+            [
+                [voice.prompt.preamble, voice.prompt.text, voice.prompt.schema()],
+                {k: v for k, v in profile.items() if k in ("convention", "key", "spelling", "scores")},
+                {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")},
+                listener.recipe,
+            ]
+        )
     return digest_of(
         plan.step.name,
         plan.step.version,
-        setup.prompt.text,
-        setup.prompt.schema(),
-        dataclasses.asdict(setup.convention),
+        heard,
+        [setup.votes, setup.min_agreement],
         setup.items_per_request,
         setup.adjust,
         setup.keep_rejected,
-        wanted,
         plan.ask.structured_output == "never",
-        plan.ask.recipe,
     )

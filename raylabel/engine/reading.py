@@ -16,7 +16,7 @@ import ray
 from raylabel.engine.rows import fresh
 from raylabel.engine.spec import BLOCK_SCHEMA, RunSpec
 from raylabel.errors import GeometryError, ImageError
-from raylabel.images import inspect, read_bytes, recipe, stamp
+from raylabel.images import inspect, read_bytes, stamp
 from raylabel.records import (
     ImageFacts,
     Record,
@@ -53,7 +53,6 @@ class Reader:
         spec.driver.enter_folder()
         self._spec = spec
         self._shards = shards
-        self._recipe = recipe(spec.image)
         self._facts = spec.results.images()
         self._selected = [plan.step for plan in spec.selected]
         self._threads = ThreadPoolExecutor(OPENERS, thread_name_prefix="images")
@@ -86,7 +85,7 @@ class Reader:
     def _open(self, record: Record) -> tuple[ImageFacts | str, Row | None]:
         """The facts of a record's image, or why it cannot be used; and a row for the store where they are new."""
         mark = stamp(record.image_path)
-        key = digest_of(record.image_path, mark, self._recipe)
+        key = digest_of("image", record.image_path, mark)
         if mark is not None and (known := self._facts.last(key)) is not None:
             return image_facts_from_json(json.loads(known["facts"])), None
         try:

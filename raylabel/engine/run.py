@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import platform
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import ray
 from rich.console import Console
 
 from raylabel import __version__
+from raylabel.calibration.verdict import verdict_to_json
+from raylabel.clients.endpoints import trouble_in_words, with_key
 from raylabel.engine.coordinator import Coordinator, Fatal, Status
 from raylabel.engine.delivery import Counts, deliver
 from raylabel.engine.merging import Merger
 from raylabel.engine.plan import shard_size
 from raylabel.engine.preparing import build_spec, shard_digests
 from raylabel.engine.progress import Progress
-from raylabel.engine.session import ray_session
+from raylabel.engine.session import cluster_address, ray_session
 from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.errors import InputError, ServerError, StoreError
+from raylabel.engine.surveying import Survey, recall, remember, survey
+from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
 from raylabel.settings import ReferringPipeline, Settings, redacted
-from raylabel.sources import Shard, count_records, scan
+from raylabel.sources import Shard, SourceSpec, count_records, scan, source_for
 from raylabel.sources.spec import KITTI
-from raylabel.store.folders import Folder
+from raylabel.store.folders import Folder, absolute
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 
 POLL_S = 0.25
 
-SETTLED, BROKE, OPEN, INTERRUPTED = 0, 1, 3, 130
+SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run(settings: Settings, limit: int | None = None, console: Console | None = None) -> int:
@@ -63,13 +66,24 @@ def run(settings: Settings, limit: int | None = None, console: Console | None = 
     return _Run(settings, limit, console or Console()).go()
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is left to do, given what is known of the endpoint."""
+
+    spec: RunSpec
+    digests: list[str]
+    todo: list[Shard]
+    settled: set[int]
+    known: Survey
+
+
 class _Run:
     def __init__(self, settings: Settings, limit: int | None, console: Console) -> None:
         self._settings = settings
         self._limit = limit
         self._console = console
         self._started = time.time()
-        self._results = Results(Folder(_absolute(settings.results_dir)))
+        self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
         self._lost = threading.Event()
 
@@ -82,13 +96,19 @@ class _Run:
             lease.release()
 
     def _go(self) -> int:
-        spec = build_spec(self._settings, self._results, self._limit)
-        shards = self._scan(spec)
-        digests = shard_digests(spec, shards)
-        table = self._results.shards()
-        table.refresh()
-        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
-        todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
+        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        shards = self._scan(source)
+        known = recall(self._settings, self._results)
+        plan = self._plan(source, shards, known) if known is not None else None
+        if plan is None or plan.todo:
+            try:
+                found = self._survey(known)
+            except ClientError as error:
+                self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+                return USER_CAN_FIX
+            if plan is None or found != known:
+                plan = self._plan(source, shards, found)
+        spec, digests, todo, settled = plan.spec, plan.digests, plan.todo, plan.settled
         status, fatal, stopped = None, None, False
         if todo:
             before = sum(s.count for s in shards if s.number in settled)
@@ -107,7 +127,7 @@ class _Run:
         if fatal is None and self._limit is None:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
-        self._write_manifest(spec, counts, status, code)
+        self._write_manifest(spec, plan.known, counts, status, code)
         print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
         if fatal is not None:
             self._complain(fatal.message)
@@ -120,15 +140,49 @@ class _Run:
 
     # --- before ----------------------------------------------------------------------------------------------------
 
-    def _scan(self, spec: RunSpec) -> list[Shard]:
+    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
+        spec = build_spec(self._settings, self._results, source, known, self._limit)
+        digests = shard_digests(spec, shards)
+        table = self._results.shards()
+        table.refresh()
+        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
+        return _Plan(spec, digests, todo, settled, known)
+
+    def _survey(self, known: Survey | None) -> Survey:
+        """Find out what is not known of the endpoint, and show it."""
+        vlm = with_key(self._settings.pipeline.vlm, os.environ)
+        try:
+            found = survey(self._settings, vlm, known)
+        except ClientError as error:
+            if error.verdict is Verdict.STOP_RUN or not cluster_address(self._settings.ray):
+                raise
+            found = self._survey_on_a_node(known)  # the endpoint may be one that only the cluster's nodes see
+        remember(self._settings, self._results, found)
+        for verdict in found.verdicts.values():
+            self._say(verdict.in_words())
+        return found
+
+    def _survey_on_a_node(self, known: Survey | None) -> Survey:
+        vlm = with_key(self._settings.pipeline.vlm, os.environ)
+        with ray_session(self._settings.ray):
+            task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
+            try:
+                found: Survey = ray.get(task.remote(self._settings, vlm, known))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+        return found
+
+    def _scan(self, source: SourceSpec) -> list[Shard]:
         work_dir = self._results.checkpoints / "input"
-        if spec.source.kind == KITTI and not work_dir.is_local:
+        if source.kind == KITTI and not work_dir.is_local:
             raise InputError(
                 f"results_dir: the list of a KITTI folder's images needs a local or mounted results_dir, found "
                 f"{self._results.root.location}; or give input_annotations_jsonl instead of image_dir"
             )
-        workers = max(plan.max_workers for plan in spec.selected)
-        return list(scan(spec.source, shard_size(count_records(spec.source), workers), work_dir.location))
+        own = [getattr(self._settings.steps, step.name).workers for step in self._steps]
+        workers = max(n or self._settings.pipeline.workflow.max_workers for n in own)
+        return list(scan(source, shard_size(count_records(source), workers), work_dir.location))
 
     def _in_limit(self, shard: Shard) -> bool:
         return self._limit is None or shard.first_position < self._limit
@@ -236,7 +290,7 @@ class _Run:
         block = self._settings.pipeline
         return block.workflow.output_format if isinstance(block, ReferringPipeline) else "jsonl"
 
-    def _write_manifest(self, spec: RunSpec, counts: Counts, status: Status | None, code: int) -> None:
+    def _write_manifest(self, spec: RunSpec, known: Survey, counts: Counts, status: Status | None, code: int) -> None:
         manifest: JsonObject = {
             "run": spec.run,
             "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
@@ -248,7 +302,8 @@ class _Run:
             "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
-            "boxes": dataclasses.asdict(spec.selected[0].setup.convention),
+            "models": {model: verdict_to_json(v) for model, v in known.verdicts.items()},
+            "schema_form": known.schema_form.value,
             "versions": {
                 "raylabel": __version__,
                 "python": platform.python_version(),
@@ -263,8 +318,3 @@ class _Run:
 
     def _complain(self, text: str) -> None:
         Console(stderr=True).print(f"raylabel: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _absolute(location: str) -> str:
-    """Actors run in other working directories."""
-    return location if "://" in location else str(Path(location).expanduser().absolute())

@@ -44,10 +44,16 @@ def ray_session(settings: RaySettings) -> Iterator[int]:
             ray.shutdown()
 
 
-def _start(settings: RaySettings) -> None:
+def cluster_address(settings: RaySettings) -> str:
+    """Where the cluster is that a run joins; empty for a Ray of its own."""
     address = settings.address or os.environ.get("RAY_ADDRESS", "")
+    return "" if address == "local" else address
+
+
+def _start(settings: RaySettings) -> None:
+    address = cluster_address(settings)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address and address != "local":
+    if address:
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

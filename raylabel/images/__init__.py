@@ -6,10 +6,21 @@ keeps the pictures that had to be made.
 
 from raylabel.images.cache import PictureCache
 from raylabel.images.files import read_bytes, stamp
-from raylabel.images.pictures import digest_bytes, displayed, inspect, picture, prepare, recipe, view_of
+from raylabel.images.pictures import (
+    Sending,
+    digest_bytes,
+    displayed,
+    inspect,
+    picture,
+    prepare,
+    recipe,
+    sending,
+    view_of,
+)
 
 __all__ = [
     "PictureCache",
+    "Sending",
     "digest_bytes",
     "displayed",
     "inspect",
@@ -17,6 +28,7 @@ __all__ = [
     "prepare",
     "read_bytes",
     "recipe",
+    "sending",
     "stamp",
     "view_of",
 ]

@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from raylabel.errors import ImageError
-from raylabel.geometry import View, fit_within
+from raylabel.geometry import Resize, View
 from raylabel.images import exif
 from raylabel.records import ImageFacts, Size
 from raylabel.settings import ImageSettings
@@ -103,22 +103,42 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def recipe(limits: ImageSettings) -> str:
+def recipe(limits: ImageSettings, resize: Resize) -> str:
     """Names how pictures are prepared; part of the question's key. Another version prepares other pictures.
 
-    >>> recipe(ImageSettings())
-    'v1:max_pixels=0:q=95'
+    >>> recipe(ImageSettings(), Resize(multiple=28, max_pixels=1_003_520))
+    'v1:max_pixels=1003520:q=95:multiple=28'
     """
-    return f"v1:max_pixels={max(limits.max_pixels, 0)}:q={limits.jpeg_quality}"
+    rules = {"multiple": resize.multiple - 1 and resize.multiple, "min": resize.min_pixels, "long": resize.long_edge}
+    more = "".join(f":{name}={value}" for name, value in rules.items() if value)
+    return f"v1:max_pixels={resize.max_pixels}:q={limits.jpeg_quality}{more}"
 
 
-def view_of(facts: ImageFacts) -> View:
-    """The view of an image that its prepared picture gives: all of it, scaled to ``sent_size``."""
-    return View(displayed=facts.size, sent=facts.sent_size)
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How an image goes out: the picture's size, the media type of its bytes, and whether they are the file's own."""
+
+    size: Size
+    media_type: str
+    passthrough: bool
+
+
+def sending(facts: ImageFacts, resize: Resize) -> Sending:
+    """How requests carry an image under a rule."""
+    size = resize.apply(facts.size)
+    if facts.plain and size == facts.size:
+        return Sending(size, facts.media_type, True)
+    small = size.width * size.height <= LOSSLESS_PIXELS
+    return Sending(size, "image/png" if facts.lossless and small else "image/jpeg", False)
+
+
+def view_of(facts: ImageFacts, resize: Resize) -> View:
+    """The view of an image that its prepared picture gives: all of it, resized."""
+    return View(displayed=facts.size, sent=resize.apply(facts.size))
 
 
 def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
-    """Decode an image once and say what it is and how it is sent.
+    """Decode an image once and say what it is.
 
     Args:
         data: the whole file.
@@ -126,35 +146,35 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
     Raises:
         ImageError: empty, not an image, truncated, broken, or larger than ``refuse_pixels``.
     """
-    return _facts(data, _decode(data, limits), limits)
+    return _facts(data, _decode(data, limits))
 
 
-def picture(data: bytes, facts: ImageFacts, limits: ImageSettings) -> tuple[bytes, str]:
+def picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resize) -> tuple[bytes, str]:
     """What requests carry: the bytes and their media type.
 
     Args:
         data: the very bytes that ``facts`` were taken from.
 
     Returns:
-        ``data`` itself where ``facts.passthrough``; else the same bytes for the same input and recipe.
+        ``data`` itself where they may go out untouched; else the same bytes for the same input and recipe.
 
     Raises:
         ImageError: as ``inspect``.
     """
-    if facts.passthrough:
-        return data, facts.media_type
-    return _encode(_decode(data, limits), facts, limits), facts.media_type
+    sent = sending(facts, resize)
+    return (data if sent.passthrough else _encode(_decode(data, limits), sent, limits)), sent.media_type
 
 
-def prepare(data: bytes, limits: ImageSettings) -> tuple[ImageFacts, bytes, str]:
+def prepare(data: bytes, limits: ImageSettings, resize: Resize) -> tuple[ImageFacts, bytes, str]:
     """``inspect`` and ``picture`` in one, decoding once.
 
     Raises:
         ImageError: as ``inspect``.
     """
     decoded = _decode(data, limits)
-    facts = _facts(data, decoded, limits)
-    return facts, data if facts.passthrough else _encode(decoded, facts, limits), facts.media_type
+    facts = _facts(data, decoded)
+    sent = sending(facts, resize)
+    return facts, data if sent.passthrough else _encode(decoded, sent, limits), sent.media_type
 
 
 def displayed(data: bytes, limits: ImageSettings) -> Image.Image:
@@ -166,23 +186,14 @@ def displayed(data: bytes, limits: ImageSettings) -> Image.Image:
     return _upright(_decode(data, limits))
 
 
-def _facts(data: bytes, decoded: _Decoded, limits: ImageSettings) -> ImageFacts:
-    size = decoded.size
-    sent_size = fit_within(size, limits.max_pixels)
-    passthrough = decoded.plain and sent_size == size
-    if passthrough:
-        media_type = _MEDIA_TYPES[decoded.format]
-    elif decoded.format in (_PNG, _GIF) and sent_size.width * sent_size.height <= LOSSLESS_PIXELS:
-        media_type = "image/png"
-    else:
-        media_type = "image/jpeg"
+def _facts(data: bytes, decoded: _Decoded) -> ImageFacts:
     return ImageFacts(
         digest=digest_bytes(data),
-        size=size,
-        sent_size=sent_size,
+        size=decoded.size,
         orientation=decoded.orientation,
-        media_type=media_type,
-        passthrough=passthrough,
+        media_type=_MEDIA_TYPES.get(decoded.format, f"image/{decoded.format.lower()}"),
+        plain=decoded.plain,
+        lossless=decoded.format in (_PNG, _GIF),
     )
 
 
@@ -276,15 +287,15 @@ def _upright(decoded: _Decoded) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _encode(decoded: _Decoded, facts: ImageFacts, limits: ImageSettings) -> bytes:
+def _encode(decoded: _Decoded, sent: Sending, limits: ImageSettings) -> bytes:
     image = _upright(decoded)
-    wanted = (facts.sent_size.width, facts.sent_size.height)
+    wanted = (sent.size.width, sent.size.height)
     if image.size != wanted:
         image = image.resize(wanted, Image.Resampling.LANCZOS)
     # Pillow writes comments, profiles and resolutions that it finds here into the new file.
     image.info = {}
     out = io.BytesIO()
-    if facts.media_type == "image/png":
+    if sent.media_type == "image/png":
         image.save(out, "PNG")
     else:
         image.save(out, "JPEG", quality=limits.jpeg_quality, subsampling=0)

@@ -1,14 +1,14 @@
 """The questions raylabel asks: text, version and reply schema, one file a step.
 
-A request is always preamble, picture, question. The preamble is the same for all steps, so a server's prefix cache
-reuses the picture's tokens from step to step. Lists in a question are JSON objects, one a line, numbered from 1; boxes
-in them are written in the model's own convention.
+A request is always preamble, picture, question. The preamble is the same for all steps (but for families that want a
+bare question), so a server's prefix cache reuses the picture's tokens from step to step. Lists in a question are JSON
+objects, one a line, numbered from 1; boxes in them are written as the model writes them (``raylabel.prompts.boxes``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from raylabel.errors import ConfigError
-from raylabel.geometry import Convention
 from raylabel.records import JsonObject
 
 PREAMBLE = (
@@ -34,7 +33,9 @@ class Prompt:
         version: raised with every change of the text's meaning; stored with each record row.
         text: a ``string.Template``; ``$name`` stands for a value, ``$$`` for a dollar sign.
         needs: the placeholders the text must hold.
-        reply: model of the reply, for endpoints that enforce a schema; None where the reply holds coordinates.
+        reply: model of the reply, for endpoints that enforce a schema; None where none is wanted.
+        preamble: what stands before the picture.
+        singly: the same question about one item of a list.
     """
 
     name: str
@@ -42,9 +43,11 @@ class Prompt:
     text: str
     needs: tuple[str, ...]
     reply: type[BaseModel] | None = None
+    preamble: str = PREAMBLE
+    singly: Prompt | None = None
 
     def replaced(self, text: str, where: str) -> Prompt:
-        """The same question in a user's words.
+        """The same question in a user's words, about one item where they hold the placeholders of that.
 
         Args:
             where: the setting the text comes from, for the message.
@@ -56,13 +59,15 @@ class Prompt:
         if any(match["invalid"] is not None for match in Template.pattern.finditer(text)):
             raise ConfigError(f"{where}: a lone $ in the prompt; write $$ for a dollar sign")
         found, known = _placeholders(text), _placeholders(self.text)
+        if self.singly is not None and found.isdisjoint(self.needs) and not found.isdisjoint(self.singly.needs):
+            return self.singly.replaced(text, where)
         if missing := [n for n in self.needs if n not in found]:
             raise ConfigError(f"{where}: the prompt must hold {', '.join('$' + n for n in missing)}")
         if unknown := sorted(found - known):
             raise ConfigError(
                 f"{where}: unknown placeholder ${unknown[0]}; known: {', '.join('$' + n for n in sorted(known))}"
             )
-        return Prompt(self.name, 0, text, self.needs, self.reply)
+        return Prompt(self.name, 0, text, self.needs, self.reply, self.preamble)
 
     def render(self, values: Mapping[str, str]) -> str:
         """The question with its values filled in; values are not scanned for placeholders."""
@@ -104,28 +109,6 @@ def plain_schema(model: type[BaseModel]) -> JsonObject:
 def json_lines(items: Iterable[JsonObject]) -> str:
     """Items of a question: one JSON object a line, non-ASCII kept."""
     return "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
-
-
-def box_key(convention: Convention) -> str:
-    """The key under which models of this convention natively write a box."""
-    return "box_2d" if convention.order == "yxyx" else "bbox_2d"
-
-
-def box_format(convention: Convention) -> str:
-    """How a box is written, in words, for the model."""
-    names = {"xyxy": "[x1, y1, x2, y2]", "yxyx": "[ymin, xmin, ymax, xmax]"}[convention.order]
-    scale = int(convention.scale) if convention.scale == int(convention.scale) else convention.scale
-    return f"{names} normalized to 0-{scale} of the image's width and height"
-
-
-def box_values(convention: Convention) -> dict[str, str]:
-    """The placeholders that speak of boxes."""
-    return {"box_key": box_key(convention), "box_format": box_format(convention)}
-
-
-def numbered(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Items with ``id`` 1, 2, ... put first."""
-    return [{"id": n, **item} for n, item in enumerate(items, 1)]
 
 
 def _placeholders(text: str) -> set[str]:

@@ -1,23 +1,105 @@
-"""Phrases in, boxes per phrase out."""
+"""Phrases in, boxes per phrase out: one wording for models that follow instructions, and the native ones of families
+that were trained on a fixed question."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
 from raylabel.prompts import Prompt
 
-PROMPT = Prompt(
-    name="grounding",
-    version=1,
-    needs=("phrases",),
-    text="""
+NAME = "grounding"
+
+
+class GroundedBox(BaseModel):
+    id: int
+    box: list[float] | None
+    label: str
+    score: float
+
+
+class GroundingReply(BaseModel):
+    boxes: list[GroundedBox]
+
+
+_TASK = """
 Task: find phrases in the image. The phrases, one a line:
 
 $phrases
 
 Give a tight box around every single object that a phrase refers to: one box an object, all objects that fit. A phrase
 in the plural usually has several boxes. A phrase that fits nothing in the image has no box.
+"""
 
+ONE = Prompt(
+    name=NAME,
+    version=1,
+    needs=("phrase",),
+    text="""
+Task: find a phrase in the image. Phrase: "$phrase"
+
+Give a tight box around every single object that the phrase refers to: one box an object, all objects that fit.
+
+Reply with one JSON list, one entry a box: [{"$box_key": <box>, "label": "<the phrase>"$score}]
+A box is $box_format. If the phrase fits nothing in the image, reply [].
+""",
+)
+"""For models that answer a list of phrases with boxes that name none of them."""
+
+PROMPT = Prompt(
+    name=NAME,
+    version=2,
+    needs=("phrases",),
+    singly=ONE,
+    text=_TASK
+    + """
 Reply with one JSON list, one entry a box:
-[{"id": <id of the phrase>, "$box_key": <box>, "label": "<the phrase>"}]
+[{"id": <id of the phrase>, "$box_key": <box>, "label": "<the phrase>"$score}]
 A box is $box_format. A phrase that fits nothing gets one entry with "$box_key": null. Every id must occur.
 """,
 )
+
+
+def _native(text: str) -> Prompt:
+    """A question about one phrase, in the words a family was trained on and without a preamble."""
+    return Prompt(NAME, 1, text, ("phrase",), preamble="")
+
+
+WORDINGS: Mapping[str, Prompt] = {
+    "list": PROMPT,
+    "object": Prompt(
+        name=NAME,
+        version=2,
+        needs=("phrases",),
+        reply=GroundingReply,
+        text=_TASK
+        + """
+Reply with one JSON object, one entry a box:
+{"boxes": [{"id": <id of the phrase>, "$box_key": <box>, "label": "<the phrase>"$score}]}
+A box is $box_format. A phrase that fits nothing gets one entry with "$box_key": null. Every id must occur.
+""",
+    ),
+    "one": ONE,
+    # OpenGVLab/InternVL, eval/refcoco/evaluate_grounding.py
+    "ref": _native(
+        "Please provide the bounding box coordinate of the region this sentence describes: <ref>$phrase</ref>"
+    ),
+    # QwenLM/Qwen-VL, README.md
+    "ref_box": _native("Give the bounding box of <ref>$phrase</ref>."),
+    # deepseek-ai/DeepSeek-VL2, README
+    "det": _native("<|ref|>$phrase<|/ref|>."),
+    # google-research/big_vision, configs/proj/paligemma/README.md
+    "detect": _native("detect $phrase"),
+    # microsoft/Florence-2, processing_florence2.py: task tokens
+    "open_vocabulary": _native("<OPEN_VOCABULARY_DETECTION>$phrase"),
+    # transformers, Kosmos-2 model card: phrase grounding
+    "phrase": _native("<grounding><phrase>$phrase</phrase>"),
+    # THUDM/CogVLM, utils/utils/template.py; shikras/shikra and apple/ml-ferret ask alike
+    "point_out": _native(
+        'Can you point out where the following is in the image, with the coordinates of its box? Phrase: "$phrase"'
+    ),
+    # NVlabs/Eagle, Embodied/README.md
+    "all_instances": _native("Locate all the instances that match the following description: <ref>$phrase</ref>"),
+}
+"""The question of the grounding step, by the name a profile calls it by."""

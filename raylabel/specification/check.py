@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raylabel.errors import ConfigError
+from raylabel.geometry import ORDERS
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import (
@@ -61,6 +62,7 @@ def check(settings: Settings) -> None:
     _check_results_dir(settings)
     _check_vlm(settings)
     if isinstance(settings.pipeline, GroundingPipeline):
+        _check_votes(settings, settings.pipeline)
         _check_grounding_data(settings, settings.pipeline)
     else:
         _check_referring_data(settings, settings.pipeline)
@@ -117,6 +119,14 @@ def _is_base_url(text: str) -> bool:
 
 
 _ABOVE_ZERO = _Rule("more than 0", lambda v: math.isfinite(v) and v > 0)
+_SCALE = _Rule(
+    "auto, pixels, or a number above 0",
+    lambda v: (
+        v in ("auto", "pixels", "px")
+        or (isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and v > 0)
+    ),
+    ("auto", "pixels"),
+)
 _BASE_URL = _Rule("a URL with its scheme, such as http://localhost:8000/v1", _is_base_url)
 _ENV_NAME = _Rule(
     "the name of an environment variable (not the key)", lambda v: re.fullmatch(r"([A-Za-z_]\w*)?", v) is not None
@@ -133,6 +143,7 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
     VlmSettings: {
         "backend": _one_of("gemini", "openai", "scripted"),
         "structured_output": _one_of("auto", "always", "never"),
+        "calibrate": _one_of("auto", "always", "never"),
     },
     GeminiSettings: {
         "base_url": _BASE_URL,
@@ -150,8 +161,8 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
         "timeout": _ABOVE_ZERO,
         "thinking_budget": _THINKING,
     },
-    BoxSettings: {"order": _one_of("auto", "xyxy", "yxyx"), "scale": _ABOVE_ZERO},
-    GroundingWorkflow: {"max_workers": _from(1)},
+    BoxSettings: {"order": _one_of("auto", *ORDERS), "scale": _SCALE},
+    GroundingWorkflow: {"max_workers": _from(1), "votes": _from(1, 32), "min_agreement": _from(0, 1)},
     ReferringWorkflow: {"max_workers": _from(1), "output_format": _one_of("jsonl", "legacy", "both")},
     ImageSettings: {
         "max_pixels": _from(0),
@@ -212,6 +223,25 @@ def _check_vlm(settings: Settings) -> None:
         raise ConfigError(f"{where}.openai.model_name: required with backend openai; give it as the server spells it.")
     if vlm.backend == "scripted":
         _need_file(f"{where}.scripted.answers", vlm.scripted.answers, "required with backend scripted")
+
+
+def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
+    """Equal questions to one model at temperature 0 get equal answers: nothing to vote on, and all of it paid."""
+    workflow, vlm, where = pipeline.workflow, pipeline.vlm, "image_grounding.workflow"
+    if workflow.voters and workflow.votes < len(workflow.voters):
+        raise ConfigError(
+            f"{where}.votes: found {workflow.votes}, allowed: {len(workflow.voters)} or more, one a voter."
+        )
+    if any(not model for model in workflow.voters):
+        raise ConfigError(f"{where}.voters: found an empty name, allowed: names of models.")
+    own = settings.steps.grounding.temperature
+    usual = vlm.gemini.temperature if vlm.backend == "gemini" else vlm.openai.temperature
+    alike = workflow.votes > max(1, len(set(workflow.voters)))
+    if alike and vlm.backend != "scripted" and (usual if own is None else own) == 0:
+        raise ConfigError(
+            f"{where}.votes: found {workflow.votes} with temperature 0, where a model repeats itself; set "
+            "steps.grounding.temperature above 0, or let several models vote (voters)."
+        )
 
 
 def _check_results_dir(settings: Settings) -> None:

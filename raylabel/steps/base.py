@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from raylabel.errors import AnswerError, AnswerProblem
-from raylabel.geometry import Convention, View, clip_to, to_displayed
-from raylabel.prompts import Prompt
-from raylabel.records import Box, Changes, JsonObject, Outcome, Record
+from raylabel.geometry import Corners, Resize, View, clip_to, place
+from raylabel.profiles import UNKNOWN, Profile
+from raylabel.prompts import PREAMBLE, Prompt
+from raylabel.records import Box, Changes, JsonObject, Outcome, Record, Size
 
 NO_CHANGES = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A model as a step hears it.
+
+    Args:
+        prompt: in this model's words.
+        profile: how it reads and writes boxes.
+    """
+
+    prompt: Prompt
+    profile: Profile = UNKNOWN
+
+    @property
+    def resize(self) -> Resize:
+        """How pictures are resized for it."""
+        return self.profile.resize
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +39,28 @@ class StepSetup:
     """What a run decides for a step.
 
     Args:
-        convention: how the model reads and writes boxes.
+        voices: the models that are asked; all but the first only where several vote.
+        votes: how often a grounding question is asked; the voices take turns.
+        min_agreement: share of the votes that a box needs.
         items_per_request: phrases, regions or boxes in one question; longer lists are split.
         adjust: ``apply``, ``flag`` or ``never``, for the double check.
         keep_rejected: the double check keeps what it drops, as ``verified: false``.
     """
 
-    prompt: Prompt
-    convention: Convention
+    voices: tuple[Voice, ...]
+    votes: int = 1
+    min_agreement: float = 0.5
     items_per_request: int = 16
     adjust: str = "flag"
     keep_rejected: bool = False
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.voices[0].prompt
+
+    @property
+    def profile(self) -> Profile:
+        return self.voices[0].profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +69,56 @@ class Question:
 
     Args:
         text: rendered, without preamble.
-        schema: of the reply, where it holds no coordinates.
+        preamble: what stands before the picture.
+        schema: of the reply; None where the model is better asked plainly.
         ids: numbers of the items asked about, as they stand in the text; empty where the question has no list.
         round: 0 for the first time an item is asked about, 1 for what was left over asked together, 2 for alone.
+        sample: 0, or which of several equal questions this is, each with an answer of its own.
+        voice: whom it is put to, a place in ``StepSetup.voices``.
     """
 
     text: str
     schema: JsonObject | None = None
     ids: tuple[int, ...] = ()
     round: int = 0
+    preamble: str = PREAMBLE
+    sample: int = 0
+    voice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A reply's text, with what is known of how it came.
+
+    Args:
+        cut: the token limit ended it.
+        with_schema: a schema was enforced.
+    """
+
+    text: str
+    cut: bool = False
+    with_schema: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A question with what was read from its reply, or the reason why nothing was."""
+    """A question with what was read from its reply, or the reason why nothing was.
+
+    Args:
+        partial: the reply was cut off; more may have been to come. Such an answer is bought again before it counts.
+    """
 
     question: Question
     value: Any = None
     problem: AnswerError | None = None
+    partial: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is settled: read whole, or a refusal."""
+        if self.problem is not None:
+            return self.problem.problem is AnswerProblem.REFUSED
+        return not self.partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +138,16 @@ class More:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a step ended for a record."""
+    """How a step ended for a record.
+
+    Args:
+        violations: what was left out, by the name of the rule it breaks (``raylabel.validation``), with counts.
+    """
 
     outcome: Outcome
     changes: Changes = NO_CHANGES
     reason: str = ""
+    violations: Mapping[str, int] = field(default_factory=dict)
 
 
 class Step(ABC):
@@ -88,6 +155,7 @@ class Step(ABC):
 
     Class attributes: ``name`` (of its settings), ``label`` (in ``pipeline_steps``), ``directory`` (in ``results_dir``),
     ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
+    ``holds_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
     ``version`` is raised when reading or settling changes, so that stored rows are made anew from the stored replies.
     """
 
@@ -98,18 +166,38 @@ class Step(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
     prompt: ClassVar[Prompt]
+    holds_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, setup: StepSetup) -> None:
         self.setup = setup
 
+    def view_of(self, record: Record) -> View:
+        """What a request about the record shows to the step's model."""
+        return view_of(record, self.setup.voices[0])
+
+    @classmethod
+    def prompt_for(cls, profile: Profile) -> Prompt:
+        """The step's question in the words of a family."""
+        return cls.prompt
+
     @abstractmethod
     def questions(self, record: Record) -> list[Question] | Skip:
         """The first questions about a record that has everything the step needs."""
 
+    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
+        """What a reply says, typed; pure. Replies that were cut off are left aside, unless a step can use a part.
+
+        Raises:
+            AnswerError: it cannot be read, or is a refusal.
+        """
+        if heard.cut:
+            raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
+        return Answered(question, self.understand(question, heard.text, record))
+
     @abstractmethod
-    def read(self, question: Question, text: str, record: Record) -> Any:
-        """What a reply says, typed; pure.
+    def understand(self, question: Question, text: str, record: Record) -> Any:
+        """What the text of a whole reply says, typed; pure.
 
         Raises:
             AnswerError: it cannot be read, or is a refusal.
@@ -120,25 +208,32 @@ class Step(ABC):
         """The result from all answers so far, or further questions. Called again with their answers appended."""
 
 
-def view_of(record: Record) -> View:
-    """What a request about the record shows."""
+def size_of(record: Record) -> Size:
+    """Size of the record's image as displayed."""
     assert record.image is not None, "a step never sees a record whose image was not opened"
-    return View(record.image.size, record.image.sent_size)
+    return record.image.size
 
 
-def box_in_image(numbers: Sequence[float], convention: Convention, record: Record) -> tuple[Box, tuple[str, ...]]:
-    """A model's four numbers as a box in displayed pixels, held against the image.
+def view_of(record: Record, voice: Voice) -> View:
+    """What a request about the record shows to a model."""
+    size = size_of(record)
+    return View(size, voice.resize.apply(size))
+
+
+def box_in_image(found: Corners, voice: Voice, record: Record) -> tuple[Box, tuple[str, ...]]:
+    """A model's box in displayed pixels, held against the image.
+
+    Args:
+        found: in the model's own scale.
 
     Returns:
-        The box and its flags (``clipped``, ``swapped_corners``).
+        The box and its flags (``clipped``).
 
     Raises:
-        GeometryError: outside the image by more than 1 % of a side, no area, or not four finite numbers.
+        GeometryError: outside the image by more than 1 % of a side, or no area.
     """
-    view = view_of(record)
-    swapped = len(numbers) == 4 and (numbers[2] < numbers[0] or numbers[3] < numbers[1])
-    box, flags = clip_to(to_displayed(numbers, convention, view), view.displayed)
-    return box, ((*flags, "swapped_corners") if swapped else flags)
+    view = view_of(record, voice)
+    return clip_to(place(found, voice.profile.convention, view), view.displayed)
 
 
 def problem_result(answers: Sequence[Answered]) -> Result | None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from raylabel import prompts
 from raylabel.answers.boxes import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
 from raylabel.errors import GeometryError
-from raylabel.geometry import from_displayed, iou
+from raylabel.geometry import SWAPPED, corners, iou
 from raylabel.prompts import double_check
+from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record
-from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result, view_of
+from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result
 
 ADJUSTED, ADJUST_PROPOSED, ADJUST_IMPOSSIBLE = "adjusted", "adjust_proposed", "adjust_impossible"
 REWRITTEN = "rewritten"
@@ -39,6 +40,7 @@ class DoubleCheck(Step):
     directory = "step_3_double_check"
     needs = ("expressions",)
     gives = ("expressions",)
+    holds_boxes = True
     prompt = double_check.PROMPT
 
     def questions(self, record: Record) -> list[Question] | Skip:
@@ -47,7 +49,7 @@ class DoubleCheck(Step):
             return Skip("no expressions with boxes")
         return [self._ask(part, record) for part in _parts(asked, self.setup.items_per_request)]
 
-    def read(self, question: Question, text: str, record: Record) -> dict[int, PhraseCheck]:
+    def understand(self, question: Question, text: str, record: Record) -> dict[int, PhraseCheck]:
         boxes = {n.number: frozenset(n.boxes) for n in _numbered(record)}
         return read_checks(text, {i: boxes[i] for i in question.ids})
 
@@ -64,19 +66,19 @@ class DoubleCheck(Step):
         return Result(outcome, Changes(expressions=tuple(kept)))
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:
-        key, view, convention = prompts.box_key(self.setup.convention), view_of(record), self.setup.convention
+        profile, view = self.setup.profile, self.view_of(record)
         lines = [
             {
                 "id": item.number,
                 "phrase": item.expression.text,
                 "boxes": [
-                    {"id": number, key: from_displayed(instance.box, convention, view)}
+                    {"id": number, profile.key: spelled(instance.box, profile, view)}
                     for number, instance in zip(item.boxes, item.expression.instances or (), strict=True)
                 ],
             }
             for item in part
         ]
-        values = {"expressions": prompts.json_lines(lines), **prompts.box_values(convention)}
+        values = {"expressions": prompts.json_lines(lines), **box_values(profile, view)}
         return Question(self.setup.prompt.render(values), ids=tuple(item.number for item in part))
 
     def _checked(self, item: _Numbered, check: PhraseCheck | None, record: Record) -> Expression | None:
@@ -123,7 +125,9 @@ class DoubleCheck(Step):
         if self.setup.adjust == "never":
             return instance
         try:
-            box_px, flags = box_in_image(check.numbers, self.setup.convention, record)
+            found, swapped = corners(check.numbers, self.setup.profile.convention.order)
+            box_px, flags = box_in_image(found, self.setup.voices[0], record)
+            flags = (*flags, SWAPPED) if swapped else flags
         except GeometryError:
             return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
         if iou(box_px, instance.box) == 0:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
-from raylabel import prompts
 from raylabel.answers.expressions import Extracted, locate, read_extraction
+from raylabel.answers.json_text import unreadable
 from raylabel.prompts import expression_extraction
 from raylabel.records import Changes, Expression, Outcome, Record, expression_ids
 from raylabel.steps.base import Answered, Question, Result, Skip, Step, problem_result
-
-NOT_IN_CAPTION = "not_in_caption"
+from raylabel.validation import NOT_IN_CAPTION, REPEATED_PHRASE, SPAN_CORRECTED, phrase_violation
 
 
 class ExpressionExtraction(Step):
-    """Caption in; cleaned caption and expressions (not grounded yet) out."""
+    """Caption in; cleaned caption and expressions (not grounded yet) out.
+
+    Sentences and phrases that are listed more often than the caption holds them are dropped, and counted. A span is
+    where the phrase stands, whatever the model counted.
+    """
 
     name = "expression_extraction"
     label = "step0_expression_extraction"
@@ -23,32 +27,48 @@ class ExpressionExtraction(Step):
     needs = ("caption",)
     gives = ("cleaned_caption", "expressions")
     prompt = expression_extraction.PROMPT
+    version = 2
 
     def questions(self, record: Record) -> list[Question] | Skip:
-        values = {
-            "caption": json.dumps(record.caption, ensure_ascii=False),
-            **prompts.box_values(self.setup.convention),
-        }
+        values = {"caption": json.dumps(record.caption, ensure_ascii=False)}
         return [Question(self.setup.prompt.render(values), self.setup.prompt.schema())]
 
-    def read(self, question: Question, text: str, record: Record) -> tuple[str, list[Extracted]]:
-        return read_extraction(text)
+    def understand(self, question: Question, text: str, record: Record) -> tuple[str, list[Extracted]]:
+        caption, phrases = read_extraction(text)
+        if phrases and all(phrase_violation(p.text) for p in phrases):
+            raise unreadable("the reply lists sentences where phrases were asked for")
+        return caption, phrases
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
-        caption, phrases = answers[-1].value
-        spans = locate(caption, phrases)
-        ids = expression_ids(record.record_id, [p.text for p in phrases])
+        caption, said = answers[-1].value
+        violations: Counter[str] = Counter()
+        phrases: list[Extracted] = []
+        for phrase in said:
+            broken = phrase_violation(phrase.text)
+            if broken is None:
+                phrases.append(phrase)
+            else:
+                violations[broken] += 1
+        kept: dict[tuple[str, tuple[int, int] | None], Extracted] = {}
+        for phrase, span in zip(phrases, locate(caption, phrases), strict=True):
+            if (phrase.text, span) in kept:
+                violations[REPEATED_PHRASE] += 1
+                continue
+            kept[phrase.text, span] = phrase
+            if span is not None and phrase.model_span not in (None, span):
+                violations[SPAN_CORRECTED] += 1
+        ids = expression_ids(record.record_id, [text for text, _ in kept])
         expressions = tuple(
             Expression(
                 expression_id=ident,
-                text=phrase.text,
+                text=text,
                 char_span=span,
                 noun_chunk=phrase.noun_chunk,
                 flags=() if span is not None else (NOT_IN_CAPTION,),
             )
-            for ident, phrase, span in zip(ids, phrases, spans, strict=True)
+            for ident, ((text, span), phrase) in zip(ids, kept.items(), strict=True)
         )
         outcome = Outcome.LABELED if expressions else Outcome.NOTHING
-        return Result(outcome, Changes(cleaned_caption=caption, expressions=expressions))
+        return Result(outcome, Changes(cleaned_caption=caption, expressions=expressions), violations=violations)

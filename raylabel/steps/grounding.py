@@ -4,77 +4,146 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from raylabel import prompts
-from raylabel.answers.boxes import PhraseBoxes, read_phrase_boxes
+from raylabel.answers.boxes import PhraseBoxes, read_grounding
 from raylabel.answers.json_text import unreadable
 from raylabel.errors import GeometryError
-from raylabel.prompts import grounding
-from raylabel.records import Box, Changes, Expression, Instance, Outcome, Record, bbox_id
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, box_in_image
+from raylabel.profiles import Profile
+from raylabel.prompts import Prompt
+from raylabel.prompts.boxes import box_values
+from raylabel.prompts.grounding import PROMPT, WORDINGS
+from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
+from raylabel.steps.base import Answered, Heard, More, Question, Result, Skip, Step, Voice, box_in_image, view_of
 from raylabel.steps.items import Ask, ask_for_missing, in_parts, none_if_unmatched
+from raylabel.steps.voting import Vote, agree
 
-Found = tuple[tuple[Box, float | None, tuple[str, ...]], ...]
-"""Boxes of one phrase in displayed pixels, each with score and flags."""
+PARTIAL = "partial"
+"""Flag of an expression whose answer was cut off every time: it may have more boxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one answer says of a phrase; ``partial`` where the answer was cut off."""
+
+    boxes: tuple[Vote, ...]
+    partial: bool = False
 
 
 class Grounding(Step):
-    """Expressions in; the same expressions with instances out. Equal texts are asked about once."""
+    """Expressions in; the same expressions with instances out. Equal texts are asked about once, or once a vote."""
 
     name = "grounding"
     label = "step1_grounding"
     directory = "step_1_grounding"
     needs = ("expressions",)
     gives = ("expressions",)
-    prompt = grounding.PROMPT
+    holds_boxes = True
+    prompt = PROMPT
+    version = 2
+
+    @classmethod
+    def prompt_for(cls, profile: Profile) -> Prompt:
+        return WORDINGS[profile.wording]
 
     def questions(self, record: Record) -> list[Question] | Skip:
         phrases = _phrases(record)
         if not phrases:
             return Skip("no expressions")
-        return in_parts(list(phrases), self.setup.items_per_request, self._asker(phrases))
+        return [
+            question
+            for sample in range(self.setup.votes)
+            for question in in_parts(list(phrases), self._size(sample), self._asker(phrases, record, sample))
+        ]
 
-    def read(self, question: Question, text: str, record: Record) -> dict[int, Found]:
-        return none_if_unmatched(question, lambda: self._found(question, text, record))
+    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
+        if heard.cut:
+            return self._found(question, heard, record)
+        return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
 
-    def _found(self, question: Question, text: str, record: Record) -> dict[int, Found]:
-        phrases = _phrases(record)
-        answered = read_phrase_boxes(text, {i: phrases[i] for i in question.ids})
+    def understand(self, question: Question, text: str, record: Record) -> dict[int, Found]:
+        found: dict[int, Found] = self.read(question, Heard(text), record).value
+        return found
+
+    def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
+        phrases, voice = _phrases(record), self.setup.voices[question.voice]
+        convention = voice.profile.convention
+        said = read_grounding(
+            heard.text,
+            {i: phrases[i] for i in question.ids},
+            convention.order,
+            convention.sides(view_of(record, voice)),
+        )
+        partial = heard.cut or said.partial
         found: dict[int, Found] = {}
         broken = []
-        for number, boxes in answered.items():
+        for number, boxes in said.settled.items():
             try:
-                found[number] = self._place(boxes, record)
+                found[number] = Found(_placed(boxes, voice, record), partial)
             except GeometryError as error:
                 broken.append(f"{phrases[number]!r}: {error}")
         if not found:
             raise unreadable("; ".join(broken[:3]), unmatched=True)
-        return found
+        if heard.with_schema and not any(f.boxes for f in found.values()):
+            # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
+            raise unreadable("no boxes at all under a schema; asked again without")
+        return Answered(question, found, partial=partial)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         phrases = _phrases(record)
-        found, rest = ask_for_missing(answers, list(phrases), self._asker(phrases), self.setup.items_per_request)
-        if rest is not None:
-            return rest
-        by_text = {phrases[number]: boxes for number, boxes in found.items()}
+        ballots: list[dict[int, Found]] = []
+        more: list[Question] = []
+        for sample in range(self.setup.votes):
+            mine = [a for a in answers if a.question.sample == sample]
+            ask = self._asker(phrases, record, sample)
+            found, rest = ask_for_missing(mine, list(phrases), ask, self._size(sample))
+            if isinstance(rest, Result):
+                return rest
+            if isinstance(rest, More):
+                more.extend(rest.questions)
+            ballots.append(found)
+        if more:
+            return More(tuple(more))
+        by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
         expressions = tuple(_grounded(e, by_text[e.text]) for e in record.expressions or ())
         outcome = Outcome.LABELED if any(e.instances for e in expressions) else Outcome.NOTHING
         return Result(outcome, Changes(expressions=expressions))
 
-    def _asker(self, phrases: Mapping[int, str]) -> Ask:
+    def _joined(self, found: Sequence[Found]) -> Found:
+        if len(found) == 1:
+            return found[0]
+        agreed = agree([f.boxes for f in found], self.setup.min_agreement)
+        return Found(tuple(agreed), any(f.partial for f in found))
+
+    def _voice(self, sample: int) -> int:
+        return sample % len(self.setup.voices)
+
+    def _size(self, sample: int) -> int:
+        """Phrases in one question."""
+        prompt = self.setup.voices[self._voice(sample)].prompt
+        return self.setup.items_per_request if "phrases" in prompt.needs else 1
+
+    def _asker(self, phrases: Mapping[int, str], record: Record, sample: int) -> Ask:
+        number = self._voice(sample)
+        voice = self.setup.voices[number]
+        boxes = box_values(voice.profile, view_of(record, voice))
+
         def ask(ids: tuple[int, ...], asking_round: int) -> Question:
             lines = prompts.json_lines({"id": i, "phrase": phrases[i]} for i in ids)
-            values = {"phrases": lines, **prompts.box_values(self.setup.convention)}
-            return Question(self.setup.prompt.render(values), ids=ids, round=asking_round)
+            text = voice.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
+            schema, preamble = voice.prompt.schema(), voice.prompt.preamble
+            return Question(text, schema, ids, asking_round, preamble, sample, number)
 
         return ask
 
-    def _place(self, answered: PhraseBoxes, record: Record) -> Found:
-        placed = []
-        for box in answered.boxes:
-            box_px, flags = box_in_image(box.numbers, self.setup.convention, record)
-            placed.append((box_px, box.score, flags))
-        return tuple(placed)
+
+def _placed(answered: PhraseBoxes, voice: Voice, record: Record) -> tuple[Vote, ...]:
+    placed = []
+    for box in answered.boxes:
+        box_px, flags = box_in_image(box.corners, voice, record)
+        placed.append(Vote(box_px, box.score, (*box.flags, *flags)))
+    return tuple(placed)
 
 
 def _phrases(record: Record) -> dict[int, str]:
@@ -83,9 +152,10 @@ def _phrases(record: Record) -> dict[int, str]:
     return dict(enumerate(texts, 1))
 
 
-def _grounded(expression: Expression, boxes: Found) -> Expression:
+def _grounded(expression: Expression, found: Found) -> Expression:
     instances = tuple(
-        Instance(bbox_id(expression.expression_id, n), box_px, score, flags=flags)
-        for n, (box_px, score, flags) in enumerate(boxes)
+        Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)
+        for n, vote in enumerate(found.boxes)
     )
-    return dataclasses.replace(expression, instances=instances, verified=None)
+    flags = (*expression.flags, PARTIAL) if found.partial else expression.flags
+    return dataclasses.replace(expression, instances=instances, verified=None, flags=flags)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 from raylabel import prompts
 from raylabel.answers.expressions import Group, read_groups
 from raylabel.answers.json_text import normalised, unreadable
-from raylabel.geometry import from_displayed
 from raylabel.prompts import grounding_expr
+from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id, expression_ids
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result, view_of
+from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result
 from raylabel.steps.items import LAST_ROUND
+from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken
 
 
 class GroundingExpr(Step):
     """Regions (and the caption, where there is one) in; expressions over groups of regions out.
 
-    Every region stands in at least one expression. Regions that the first answer leaves out are asked for again,
-    together and then alone, with all regions in sight, since a phrase must hold every region that it fits.
+    Every region stands in at least one expression. Regions that the first answer leaves out, or names by a sentence
+    only, are asked for again, together and then alone, with all regions in sight, since a phrase must hold every region
+    that it fits.
     """
 
     name = "grounding_expr"
@@ -29,27 +32,32 @@ class GroundingExpr(Step):
     needs = ("regions",)
     uses = ("caption",)
     gives = ("expressions",)
+    holds_boxes = True
     prompt = grounding_expr.PROMPT
+    version = 2
 
     def questions(self, record: Record) -> list[Question] | Skip:
         if not record.regions:
             return Skip("no regions", Changes(expressions=()))
         return [self._ask((), 0, record)]
 
-    def read(self, question: Question, text: str, record: Record) -> list[Group]:
+    def understand(self, question: Question, text: str, record: Record) -> list[Group]:
         groups = read_groups(text, range(1, len(record.regions or ()) + 1))
-        if question.round == LAST_ROUND and not any(question.ids[0] in group.regions for group in groups):
-            raise unreadable(f"the reply leaves out region {question.ids[0]}")
+        if not _phrases(groups):
+            raise unreadable("the reply groups regions under sentences where phrases were asked for")
+        if question.round == LAST_ROUND and not any(question.ids[0] in group.regions for group in _phrases(groups)):
+            raise rule_broken(LEFT_OUT, f"the reply leaves out region {question.ids[0]}")
         return groups
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+        count = len(record.regions or ())
+        violations = _violations(answers, count)
         problem = problem_result(answers)
         if problem is not None and (problem.outcome is Outcome.REFUSED or len(answers) == 1):
-            return problem
-        regions = record.regions or ()
-        groups = _joined([g for a in answers if a.problem is None for g in a.value])
+            return dataclasses.replace(problem, violations=violations)
+        groups = _joined([g for a in answers if a.problem is None for g in _phrases(a.value)])
         grouped = {number for group in groups for number in group.regions}
-        missing = tuple(n for n in range(1, len(regions) + 1) if n not in grouped)
+        missing = tuple(n for n in range(1, count + 1) if n not in grouped)
         if missing:
             last = max(a.question.round for a in answers)
             if last == 0:
@@ -57,26 +65,42 @@ class GroundingExpr(Step):
             if last == 1:
                 return More(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
             names = ", ".join(str(n) for n in missing[:8])
-            return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}")
-        return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)))
+            return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}", violations=violations)
+        return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)
 
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        key, view, convention = prompts.box_key(self.setup.convention), view_of(record), self.setup.convention
+        profile, view = self.setup.profile, self.view_of(record)
         lines = [
             {
                 "id": number,
                 "type": region.type,
                 "color": region.color,
                 "description": region.description,
-                key: from_displayed(region.box, convention, view),
+                profile.key: spelled(region.box, profile, view),
             }
             for number, region in enumerate(record.regions or (), 1)
         ]
         caption = f"The image as a whole: {json.dumps(record.caption, ensure_ascii=False)}" if record.caption else ""
         only = f"Write only phrases that name at least one of these regions: {list(focus)}." if focus else ""
         values = {"regions": prompts.json_lines(lines), "context": caption, "focus": only}
-        text = self.setup.prompt.render({**values, **prompts.box_values(convention)})
+        text = self.setup.prompt.render({**values, **box_values(profile, view)})
         return Question(text, self.setup.prompt.schema(), focus, asking_round)
+
+
+def _phrases(groups: Sequence[Group]) -> list[Group]:
+    """The groups whose text is a phrase."""
+    return [group for group in groups if phrase_violation(group.text) is None]
+
+
+def _violations(answers: Sequence[Answered], count: int) -> Counter[str]:
+    """Of all answers: sentences in place of phrases, and regions asked about that no phrase of the answer names."""
+    found: Counter[str] = Counter()
+    for answer in answers:
+        if answer.problem is None:
+            found.update(broken for g in answer.value if (broken := phrase_violation(g.text)) is not None)
+            named = {number for group in _phrases(answer.value) for number in group.regions}
+            found[LEFT_OUT] += sum(n not in named for n in answer.question.ids or range(1, count + 1))
+    return +found
 
 
 def _joined(groups: Sequence[Group]) -> list[Group]:
@@ -86,7 +110,8 @@ def _joined(groups: Sequence[Group]) -> list[Group]:
         before = by_phrase.get(normalised(group.text))
         if before is not None:
             numbers = tuple(dict.fromkeys((*before.regions, *group.regions)))
-            flags = tuple(dict.fromkeys((*before.flags, *group.flags)))
+            grown = (MERGED,) if set(numbers) != set(before.regions) else ()
+            flags = tuple(dict.fromkeys((*before.flags, *group.flags, *grown)))
             group = dataclasses.replace(before, regions=numbers, flags=flags)
         by_phrase[normalised(group.text)] = group
     return list(by_phrase.values())

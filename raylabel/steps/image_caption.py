@@ -23,7 +23,7 @@ class ImageCaption(Step):
     def questions(self, record: Record) -> list[Question] | Skip:
         return [Question(self.setup.prompt.render({}), self.setup.prompt.schema())]
 
-    def read(self, question: Question, text: str, record: Record) -> str:
+    def understand(self, question: Question, text: str, record: Record) -> str:
         return read_caption(text)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from raylabel.errors import AnswerError
 from raylabel.records import Outcome
 from raylabel.steps.base import Answered, More, Question, Result, problem_result
+from raylabel.validation import LEFT_OUT
 
 LAST_ROUND = 2
 """Round 0: in parts of ``items_per_request``; 1: all that is missing, together; 2: each missing item alone."""
@@ -18,19 +22,39 @@ Ask = Callable[[tuple[int, ...], int], Question]
 """Builds the question about these item numbers in this round."""
 
 
+@dataclass(frozen=True, slots=True)
+class Amiss:
+    """In place of what a reply says of an item: the rule that it breaks. The item is asked about again."""
+
+    violation: str
+    reason: str = ""
+
+
 def in_parts(ids: Sequence[int], size: int, ask: Ask) -> list[Question]:
     """First-round questions over consecutive parts of at most ``size`` items."""
     return [ask(tuple(ids[at : at + size]), 0) for at in range(0, len(ids), size)]
 
 
 def gather(answers: Sequence[Answered]) -> dict[int, Any]:
-    """What was said of each item, by number; the first statement stands."""
+    """What was said of each item, by number; the first statement that breaks no rule stands."""
     found: dict[int, Any] = {}
     for answer in answers:
         if isinstance(answer.value, Mapping):
             for number, value in answer.value.items():
-                found.setdefault(number, value)
+                if not isinstance(value, Amiss):
+                    found.setdefault(number, value)
     return found
+
+
+def violations_in(answers: Sequence[Answered]) -> Counter[str]:
+    """For how many items the replies break which rule, or leave them out."""
+    counts: Counter[str] = Counter()
+    for answer in answers:
+        if isinstance(answer.value, Mapping):
+            said = [answer.value.get(number) for number in answer.question.ids]
+            counts.update(LEFT_OUT for value in said if value is None)
+            counts.update(value.violation for value in said if isinstance(value, Amiss))
+    return counts
 
 
 def _round(question: Question) -> int:
@@ -38,8 +62,8 @@ def _round(question: Question) -> int:
     return LAST_ROUND if len(question.ids) == 1 else question.round
 
 
-def none_if_unmatched(question: Question, read: Callable[[], dict[int, T]]) -> dict[int, T]:
-    """What a reply says of the question's items; nothing where it matches none of several: they are asked alone.
+def none_if_unmatched(question: Question, read: Callable[[], T], none: T) -> T:
+    """What a reply says of the question's items; ``none`` where it matches none of several: they are asked alone.
 
     Raises:
         AnswerError: unreadable, refused, or unmatched though one item was asked alone.
@@ -48,7 +72,7 @@ def none_if_unmatched(question: Question, read: Callable[[], dict[int, T]]) -> d
         return read()
     except AnswerError as error:
         if error.unmatched and _round(question) != LAST_ROUND:
-            return {}
+            return none
         raise
 
 
@@ -63,11 +87,13 @@ def ask_for_missing(
     found = gather(answers)
     missing = [i for i in ids if i not in found]
     names = ", ".join(str(i) for i in missing[:8])
+    violations = violations_in(answers)
     problem = problem_result(answers)
     if problem is not None and problem.outcome is Outcome.REFUSED:
-        return found, problem
+        return found, dataclasses.replace(problem, violations=violations)
     if problem is not None and missing:
-        return found, Result(Outcome.UNREADABLE, reason=f"no answer for item {names}: {problem.reason}")
+        reason = f"no answer for item {names}: {problem.reason}"
+        return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations)
     if not missing:
         return found, None
     last = {i: max((_round(a.question) for a in answers if i in a.question.ids), default=-1) for i in missing}
@@ -78,4 +104,7 @@ def ask_for_missing(
         return found, More(tuple(ask(part, 1) for part in parts))
     if alone:
         return found, More(tuple(ask((i,), LAST_ROUND) for i in alone))
-    return found, Result(Outcome.UNREADABLE, reason=f"the model leaves items of the list unanswered: {names}")
+    said = [a.value.get(i) for a in reversed(answers) if isinstance(a.value, Mapping) for i in missing]
+    amiss = next((f"; {v.reason}" for v in said if isinstance(v, Amiss) and v.reason), "")
+    reason = f"the model leaves items of the list unanswered: {names}{amiss}"
+    return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations)

@@ -145,3 +145,8 @@ def _size_of(entry: os.DirEntry[str]) -> int | None:
         return entry.stat().st_size if entry.is_file() else None
     except FileNotFoundError:
         return None
+
+
+def absolute(location: str) -> str:
+    """A location that means the same in every working directory: actors run in others."""
+    return location if "://" in location else str(Path(location).expanduser().absolute())

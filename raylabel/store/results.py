@@ -76,7 +76,7 @@ class Results:
         return self.root / "checkpoints"
 
     def images(self) -> Table:
-        """Facts of images that were opened, by path, stamp and recipe."""
+        """Facts of images that were opened, by path and stamp."""
         return Table(self.checkpoints / "images", [pa.field("facts", _TEXT)])
 
     def shards(self) -> Table:

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from raylabel.clients.endpoints import build_client, convention_for, resolve_key, retry_policy, sampling_for
+from raylabel.clients.endpoints import build_client, configured_profile, resolve_key, retry_policy, sampling_for
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ConfigError
-from raylabel.geometry import Convention
+from raylabel.geometry import XYXY_1000, Convention
 from raylabel.settings import BoxSettings, GeminiSettings, OpenAISettings, ScriptedSettings, Settings, VlmSettings
 
 LOCAL = "http://127.0.0.1:8000/v1"
@@ -180,21 +180,50 @@ def test_the_retry_policy_is_that_of_the_settings():
     assert (policy.attempts, policy.backoff_s, policy.max_backoff_s) == (3, 0.5, 9.0)
 
 
+@pytest.mark.parametrize("backend", ["gemini", "openai"])
+def test_nothing_is_said_of_boxes_unless_it_is_written(backend):
+    assert configured_profile(VlmSettings(backend=backend), "gemini-2.5-flash") is None
+
+
+def test_a_script_answers_as_most_open_models_do():
+    profile = configured_profile(VlmSettings(backend="scripted"), "scripted")
+    assert profile is not None
+    assert profile.convention == XYXY_1000
+
+
 @pytest.mark.parametrize(
-    ("vlm", "convention"),
+    ("vlm", "model", "convention"),
     [
-        (VlmSettings(backend="gemini"), Convention("yxyx", 1000.0)),
-        (VlmSettings(backend="openai"), Convention("xyxy", 1000.0)),
-        (VlmSettings(backend="scripted"), Convention("xyxy", 1000.0)),
-        (VlmSettings(backend="gemini", boxes=BoxSettings("xyxy", 999.0)), Convention("xyxy", 999.0)),
-        (VlmSettings(backend="openai", boxes=BoxSettings("yxyx", 1.0)), Convention("yxyx", 1.0)),
+        (VlmSettings(boxes=BoxSettings("xyxy", 999.0)), "gemini-2.5-flash", Convention("xyxy", 999.0)),
+        (VlmSettings(boxes=BoxSettings("yxyx", 1)), "anything", Convention("yxyx", 1.0)),
+        (VlmSettings(boxes=BoxSettings("auto", 500)), "gemini-2.5-flash", Convention("yxyx", 500.0)),
+        (VlmSettings(boxes=BoxSettings("xywh", "auto")), "anything", Convention("xywh", 1000.0)),
+        (VlmSettings(boxes=BoxSettings("auto", "pixels")), "anything", Convention("xyxy", None)),
+        (VlmSettings(profile="gemini"), "my-alias", Convention("yxyx", 1000.0)),
+        (VlmSettings(profile="gemini", boxes=BoxSettings("xyxy", "auto")), "my-alias", Convention("xyxy", 1000.0)),
     ],
 )
-def test_the_box_convention_goes_by_backend_unless_written(vlm, convention):
-    assert convention_for(vlm) == convention
+def test_what_is_written_of_boxes_wins_over_the_table(vlm, model, convention):
+    profile = configured_profile(vlm, model)
+    assert profile is not None
+    assert profile.convention == convention
 
 
-@pytest.mark.parametrize(("order", "scale", "part"), [("xywh", 1000.0, "order"), ("xyxy", 0.0, "scale")])
-def test_an_impossible_box_convention_is_a_config_error(order, scale, part):
-    with pytest.raises(ConfigError, match=rf"vlm\.boxes\.{part}"):
-        convention_for(VlmSettings(boxes=BoxSettings(order, scale)))
+def test_pixels_of_a_resizing_family_stay_those_of_its_resize():
+    profile = configured_profile(VlmSettings(boxes=BoxSettings("xyxy", "pixels")), "Qwen2.5-VL-7B")
+    assert profile is not None
+    assert profile.resize.multiple == 28
+
+
+@pytest.mark.parametrize(
+    ("vlm", "words"),
+    [
+        (VlmSettings(boxes=BoxSettings("xyhw", 1000.0)), r"vlm\.boxes\.order"),
+        (VlmSettings(boxes=BoxSettings("xyxy", 0.0)), r"vlm\.boxes\.scale"),
+        (VlmSettings(boxes=BoxSettings("xyxy", "many")), r"vlm\.boxes\.scale"),
+        (VlmSettings(profile="gemni"), r'vlm\.profile: found "gemni".*Did you mean "gemini"'),
+    ],
+)
+def test_an_impossible_word_about_boxes_is_a_config_error(vlm, words):
+    with pytest.raises(ConfigError, match=words):
+        configured_profile(vlm, "anything")

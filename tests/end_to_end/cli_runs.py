@@ -145,6 +145,8 @@ def write_config(path: Path, results: Path, pipeline: str, world: Any, url: str,
             "vlm": {
                 "backend": "openai",
                 "openai": {"base_url": f"{url}/v1", "model_name": "raylabel-demo-vlm", "temperature": 0.0},
+                "boxes": {"order": "xyxy", "scale": 1000},
+                "calibrate": "never",
             },
             "workflow": {"max_workers": 8},
             "data": data,

@@ -40,7 +40,7 @@ REGIONS, CAPTION, GROUPING, CHECK = "region_expr", "image_caption", "grounding_e
 
 
 def endpoint(pipeline: str, url: str, backend: str = "openai") -> list[str]:
-    """Overrides that name a server of 127.0.0.1, with few and quick retries."""
+    """Overrides that name a server of 127.0.0.1, with few and quick retries, and say how it writes boxes."""
     vlm = f"{pipeline}.vlm"
     if backend == "gemini":
         where = [f"{vlm}.gemini.base_url={url}", f"{vlm}.gemini.model={MODEL}", f"{vlm}.gemini.temperature=0"]
@@ -50,6 +50,9 @@ def endpoint(pipeline: str, url: str, backend: str = "openai") -> list[str]:
         f"autolabel_type={pipeline}",
         f"{vlm}.backend={backend}",
         *where,
+        f"{vlm}.boxes.order={'yxyx' if backend == 'gemini' else 'xyxy'}",
+        f"{vlm}.boxes.scale=1000",
+        f"{vlm}.calibrate=never",
         f"{pipeline}.workflow.max_workers=8",
         "retry.attempts=2",
         "retry.backoff=0.05",

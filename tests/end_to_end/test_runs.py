@@ -310,7 +310,8 @@ def test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual(
         "results_dir: '???'\n"
         "autolabel_type: image_grounding\n"
         "image_grounding:\n"
-        f"  vlm: {{backend: openai, openai: {{base_url: '{server.url}/v1', model_name: demo, temperature: 0}}}}\n"
+        f"  vlm: {{backend: openai, openai: {{base_url: '{server.url}/v1', model_name: demo, temperature: 0}},\n"
+        "        boxes: {order: xyxy, scale: 1000}, calibrate: never}\n"
         "  workflow: {steps: ['1'], max_workers: 4}\n"
         "  data: {input_jsonl: '???', image_root: data/images}\n"
     )

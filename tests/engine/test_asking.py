@@ -8,16 +8,16 @@ import json
 
 import pytest
 
-from raylabel.clients.base import Finish, Picture, Reply, Sampling, Usage
+from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, Usage
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
-from raylabel.engine.asking import DEAD_AFTER, Asker, AskSetup
+from raylabel.engine.asking import DEAD_AFTER, Asker, AskSetup, Listener
 from raylabel.engine.window import Stopped, Window
 from raylabel.errors import ClientError, ImageError, StoreError, Verdict
-from raylabel.geometry import XYXY_1000
+from raylabel.geometry import Resize
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Seed, Size
 from raylabel.records import Box as PixelBox
-from raylabel.steps.base import StepSetup
+from raylabel.steps.base import StepSetup, Voice
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
@@ -33,7 +33,7 @@ BOX = [100, 200, 300, 400]
 
 def make_record(ident=0, digest="d" * 32, **fields):
     size = Size(640, 480)
-    facts = ImageFacts(digest, size, size, 1, "image/jpeg", True)
+    facts = ImageFacts(digest, size, 1, "image/jpeg", True)
     return Record(f"{ident:032x}", 0, ident, "image", "image.jpg", IMAGE_GROUNDING, image=facts, **fields)
 
 
@@ -52,14 +52,15 @@ class Bench:
 
     def asker(self, script, step=ImageCaption, window=None, picture=None, table=None, **changes):
         """An asker of a new run: it knows what is stored, and its window is open."""
-        setup = AskSetup(SAMPLING, POLICY, "recipe", 0, 3, "auto", "here")
+        listener = Listener(changes.pop("sampling", SAMPLING), Resize(), changes.pop("recipe", "recipe"))
+        setup = AskSetup((listener,), POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
         table = table or self.results.answers(step.directory)
         table.refresh()
         if window is None:
             window = Window()
             window.resize(8)
 
-        async def show(record):
+        async def show(record, resize):
             self.pictures.append(record.record_id)
             return Picture(b"jpeg", "image/jpeg")
 
@@ -68,7 +69,7 @@ class Bench:
 
         client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
         asker = Asker(
-            step(StepSetup(step.prompt, XYXY_1000)),
+            step(StepSetup((Voice(step.prompt),))),
             dataclasses.replace(setup, **changes),
             client,
             table,
@@ -133,9 +134,9 @@ def test_a_reply_is_durable_before_anything_is_read_from_it(bench):
     seen = []
 
     class Watching(ImageCaption):
-        def read(self, question, text, record):
+        def read(self, question, heard, record):
             seen.append([row["text"] for row in bench.stored()])
-            return super().read(question, text, record)
+            return super().read(question, heard, record)
 
     bench.settle(lambda r: CAPTION, make_record(), Watching)
     assert seen == [[CAPTION]]
@@ -256,8 +257,8 @@ def test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on(bench
 
 def test_a_better_reader_reads_stored_replies_without_asking(bench):
     class Strict(ImageCaption):
-        def read(self, question, text, record):
-            return super().read(question, "{}", record)
+        def understand(self, question, text, record):
+            return super().understand(question, "{}", record)
 
     bench.settle(lambda r: CAPTION, make_record(), Strict)
     end, asked = bench.settle(lambda r: "never asked", make_record())
@@ -268,7 +269,7 @@ def test_a_better_reader_reads_stored_replies_without_asking(bench):
 def test_only_what_an_answer_leaves_out_is_asked_again_also_by_the_next_run(bench):
     def forgetful(request):
         ids = [i for i in (1, 2, 3) if f'"id": {i},' in request.question]
-        return json.dumps([{"id": i, "bbox_2d": BOX} for i in ids if i != 2])
+        return json.dumps([{"id": 99 if i == 2 else i, "bbox_2d": BOX} for i in ids])
 
     end, asked = bench.settle(forgetful, phrases("a", "b", "c"), Grounding, readings=2)
     assert [r.question.count('"phrase"') for r in asked] == [3, 1, 1]
@@ -341,7 +342,7 @@ def test_what_was_paid_for_beside_a_failure_is_stored(bench):
 
 
 def test_an_image_that_is_gone_fails_the_record_and_asks_nothing(bench):
-    async def gone(record):
+    async def gone(record, resize):
         raise ImageError("image.jpg: no such file")
 
     end, asked = bench.settle(lambda r: CAPTION, make_record(), picture=gone)
@@ -382,7 +383,7 @@ def test_a_400_that_is_not_about_the_schema_is_not_remembered_as_such(bench):
             return trouble(Verdict.FAIL_RECORD, "cannot decode", status=400, schema_rejected=request.schema is not None)
         return CAPTION
 
-    async def show(record):
+    async def show(record, resize):
         return Picture(b"bad" if record.position == 0 else b"good", "image/jpeg")
 
     asker, client = bench.asker(broken, picture=show)
@@ -492,7 +493,7 @@ def test_an_answer_in_between_shows_that_the_server_lives(bench):
     def flaky(request):
         return CAPTION if request.picture.data == b"good" else trouble(Verdict.RETRY, "time-out")
 
-    async def show(record):
+    async def show(record, resize):
         return Picture(b"good" if record.position % 3 == 2 else b"slow", "image/jpeg")
 
     asker, _ = bench.asker(flaky, picture=show)

@@ -40,7 +40,7 @@ EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
 REGIONS, CAPTION, GROUPS, CHECK = PIPELINES[IMAGE_REFERRING_EXPRESSION]
 
 LABELED = StepOutcome(Outcome.LABELED)
-FACTS = ImageFacts("digest", Size(640, 480), Size(640, 480), 1, "image/jpeg", True)
+FACTS = ImageFacts("digest", Size(640, 480), 1, "image/jpeg", True)
 CAR = Region(Box(1, 2, 30, 40), "car", "red", "the red car")
 EXPRESSION = Expression("e1", "red car", (0, 7), "car")
 GROUNDED = dataclasses.replace(EXPRESSION, instances=(Instance("b1", Box(1.5, 2, 30, 40), None),))

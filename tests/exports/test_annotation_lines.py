@@ -27,7 +27,7 @@ from raylabel.records import (
 )
 
 SIZE = Size(1242, 375)
-FACTS = ImageFacts("digest", SIZE, Size(621, 187), 1, "image/jpeg", True)
+FACTS = ImageFacts("digest", SIZE, 1, "image/jpeg", True)
 LABELED = StepOutcome(Outcome.LABELED)
 LABELS = {pipeline: [step.label for step in steps] for pipeline, steps in PIPELINES.items()}
 SEED = Seed(Box(100, 120, 220.5, 210), "Car")

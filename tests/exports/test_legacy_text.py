@@ -33,7 +33,7 @@ from raylabel.records import (
 )
 
 SIZE = Size(1242, 375)
-FACTS = ImageFacts("digest", SIZE, SIZE, 1, "image/png", True)
+FACTS = ImageFacts("digest", SIZE, 1, "image/png", True)
 STEPS = tuple(LEGACY_FILES)
 
 

@@ -15,12 +15,23 @@ import pytest
 from PIL import Image
 
 from raylabel.errors import ImageError
-from raylabel.geometry import View
-from raylabel.images import digest_bytes, displayed, inspect, picture, prepare, recipe, view_of
+from raylabel.geometry import Resize, View
+from raylabel.images import (
+    Sending,
+    digest_bytes,
+    displayed,
+    inspect,
+    picture,
+    prepare,
+    recipe,
+    sending,
+    view_of,
+)
 from raylabel.records import Size
 from raylabel.settings import ImageSettings
 
 LIMITS = ImageSettings()
+KEEP = Resize()
 RED, GREEN, BLUE, GREY = (220, 20, 30), (10, 200, 40), (20, 40, 210), (128, 128, 128)
 
 
@@ -73,7 +84,7 @@ STORED_TO_UPRIGHT = {
 def test_every_exif_orientation_is_sent_upright_and_without_the_tag(kind: str, orientation: int) -> None:
     data = encoded(corners(), kind, exif=with_orientation(orientation))
     facts = inspect(data, LIMITS)
-    sent, media_type = picture(data, facts, LIMITS)
+    sent, media_type = picture(data, facts, LIMITS, KEEP)
     with Image.open(io.BytesIO(sent)) as image:
         assert facts.orientation == orientation
         assert facts.size == (Size(34, 62) if orientation >= 5 else Size(62, 34))
@@ -106,10 +117,10 @@ def test_broken_exif_counts_as_upright_and_costs_nothing(kind: str, exif: bytes)
 def test_a_turn_that_only_xmp_asks_for_is_not_left_to_the_server() -> None:
     xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"></x:xmpmeta>'
     data = encoded(corners(), "JPEG", xmp=xmp)
-    facts, sent, _ = prepare(data, LIMITS)
-    assert (facts.orientation, facts.size, facts.passthrough) == (1, Size(62, 34), False)
+    facts, sent, _ = prepare(data, LIMITS, KEEP)
+    assert (facts.orientation, facts.size, facts.plain) == (1, Size(62, 34), False)
     assert b"Orientation" not in sent
-    assert inspect(encoded(corners(), "JPEG", xmp=xmp.replace(b'"6"', b'"1"')), LIMITS).passthrough
+    assert inspect(encoded(corners(), "JPEG", xmp=xmp.replace(b'"6"', b'"1"')), LIMITS).plain
 
 
 NOISE = np.random.default_rng(3).integers(0, 255, (34, 62, 3), dtype=np.uint8)
@@ -130,8 +141,9 @@ GRADIENT = np.add.outer(np.arange(34) * 900, np.arange(62) * 560).astype(np.uint
 )
 def test_what_every_endpoint_takes_passes_through_byte_for_byte(data: bytes, media_type: str) -> None:
     facts = inspect(data, LIMITS)
-    assert (facts.passthrough, facts.media_type, facts.sent_size) == (True, media_type, facts.size)
-    assert picture(data, facts, LIMITS)[0] is data
+    assert (facts.plain, facts.media_type) == (True, media_type)
+    assert sending(facts, KEEP) == Sending(facts.size, media_type, passthrough=True)
+    assert picture(data, facts, LIMITS, KEEP)[0] is data
     assert facts.digest == digest_bytes(data)
 
 
@@ -169,9 +181,9 @@ def test_what_every_endpoint_takes_passes_through_byte_for_byte(data: bytes, med
 def test_what_some_endpoints_refuse_is_sent_as_a_plain_picture_of_its_first_frame(
     data: bytes, media_type: str, mode: str
 ) -> None:
-    facts, sent, told = prepare(data, LIMITS)
+    facts, sent, told = prepare(data, LIMITS, KEEP)
     with Image.open(io.BytesIO(sent)) as image:
-        assert (facts.passthrough, told, facts.size) == (False, media_type, Size(62, 34))
+        assert (facts.plain, told, facts.size) == (False, media_type, Size(62, 34))
         assert (image.mode, getattr(image, "n_frames", 1)) == (mode, 1)
         assert close(at_corners(image), [RED, GREEN, BLUE, GREY], by=25)
 
@@ -186,7 +198,7 @@ def test_what_some_endpoints_refuse_is_sent_as_a_plain_picture_of_its_first_fram
 def test_16_bit_grey_is_scaled_not_clipped(data: bytes) -> None:
     shown = np.asarray(displayed(data, LIMITS))
     assert np.array_equal(shown, np.rint(GRADIENT / 257.0).astype(np.uint8))
-    assert not inspect(data, LIMITS).passthrough
+    assert not inspect(data, LIMITS).plain
 
 
 def test_16_bit_colour_png_does_not_pass_through() -> None:
@@ -199,15 +211,15 @@ def test_16_bit_colour_png_does_not_pass_through() -> None:
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
-    facts, sent, _ = prepare(data, LIMITS)
+    facts, sent, _ = prepare(data, LIMITS, KEEP)
     with Image.open(io.BytesIO(sent)) as image:
-        assert (facts.passthrough, image.mode, image.getpixel((0, 0))) == (False, "RGB", (255, 0, 128))
+        assert (facts.plain, image.mode, image.getpixel((0, 0))) == (False, "RGB", (255, 0, 128))
 
 
 def test_32_bit_samples_fail_with_advice() -> None:
     data = encoded(Image.fromarray(GRADIENT.astype(np.float32)), "TIFF")
     with pytest.raises(ImageError, match="8 or 16 bits"):
-        prepare(data, LIMITS)
+        prepare(data, LIMITS, KEEP)
 
 
 def half_transparent() -> Image.Image:
@@ -227,22 +239,23 @@ def half_transparent() -> Image.Image:
     ],
 )
 def test_transparency_is_laid_on_white(data: bytes) -> None:
-    facts, sent, _ = prepare(data, LIMITS)
+    facts, sent, _ = prepare(data, LIMITS, KEEP)
     with Image.open(io.BytesIO(sent)) as image:
-        assert not facts.passthrough
+        assert not facts.plain
         assert close(at_corners(image), [(255, 255, 255), GREEN, BLUE, GREY], by=25)
 
 
 def test_only_a_limit_makes_a_picture_smaller_and_the_view_inverts_it() -> None:
     data = encoded(corners(620, 340), "JPEG", quality=95)
-    limits = ImageSettings(max_pixels=50_000)
-    facts, sent, _ = prepare(data, limits)
-    with Image.open(io.BytesIO(sent)) as image:
-        assert image.size == (facts.sent_size.width, facts.sent_size.height)
+    smaller = Resize(max_pixels=50_000)
+    facts, made, _ = prepare(data, LIMITS, smaller)
+    sent = sending(facts, smaller)
+    with Image.open(io.BytesIO(made)) as image:
+        assert image.size == (sent.size.width, sent.size.height)
         assert close(at_corners(image), [RED, GREEN, BLUE, GREY], by=10)
-    assert facts.sent_size.width * facts.sent_size.height <= 50_000
-    assert view_of(facts) == View(displayed=Size(620, 340), sent=facts.sent_size)
-    assert inspect(data, ImageSettings(max_pixels=620 * 340)).passthrough
+    assert sent.size.width * sent.size.height <= 50_000
+    assert view_of(facts, smaller) == View(displayed=Size(620, 340), sent=sent.size)
+    assert sending(facts, Resize(max_pixels=620 * 340)).passthrough
 
 
 def test_a_picture_made_twice_is_the_same_and_holds_no_metadata() -> None:
@@ -252,12 +265,12 @@ def test_a_picture_made_twice_is_the_same_and_holds_no_metadata() -> None:
         noisy, "JPEG", exif=with_orientation(6), comment=b"taken at home", icc_profile=b"profile", dpi=(300, 300)
     )
     facts = inspect(data, LIMITS)
-    sent = picture(data, facts, LIMITS)[0]
-    assert sent == picture(data, facts, LIMITS)[0] == prepare(data, LIMITS)[1]
+    sent = picture(data, facts, LIMITS, KEEP)[0]
+    assert sent == picture(data, facts, LIMITS, KEEP)[0] == prepare(data, LIMITS, KEEP)[1]
     for trace in (b"Exif", b"Maker", b"taken at home", b"somewhere", b"profile", b"ICC_PROFILE"):
         assert trace not in sent
     png = encoded(half_transparent(), "PNG", exif=with_orientation(8), icc_profile=b"profile", dpi=(300, 300))
-    with Image.open(io.BytesIO(prepare(png, LIMITS)[1])) as image:
+    with Image.open(io.BytesIO(prepare(png, LIMITS, KEEP)[1])) as image:
         image.load()
         assert image.info == {}
 
@@ -296,8 +309,8 @@ def test_a_png_with_a_flipped_pixel_byte_is_broken() -> None:
 
 def test_a_file_that_lost_only_its_end_mark_is_made_whole() -> None:
     data = encoded(corners(), "PNG")[:-3]
-    facts, sent, _ = prepare(data, LIMITS)
-    assert not facts.passthrough
+    facts, sent, _ = prepare(data, LIMITS, KEEP)
+    assert not facts.plain
     assert sent.endswith(b"IEND\xaeB`\x82")
 
 
@@ -313,7 +326,7 @@ def test_damaged_files_of_every_kind_raise_image_errors_only() -> None:
             for _ in range(dice.choice([1, 3, 20])):
                 damaged[dice.randrange(len(damaged))] = dice.randrange(256)
             with suppress(ImageError):
-                prepare(bytes(damaged[: dice.randrange(1, len(damaged) + 1)]), LIMITS)
+                prepare(bytes(damaged[: dice.randrange(1, len(damaged) + 1)]), LIMITS, KEEP)
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
@@ -334,11 +347,11 @@ def test_a_large_image_below_the_limit_is_no_bomb() -> None:
 
 def test_many_threads_prepare_the_same_pictures_as_one() -> None:
     files = [encoded(corners(62 + n, 34), "JPEG", exif=with_orientation(1 + n % 8)) for n in range(16)]
-    alone = [prepare(data, LIMITS) for data in files]
+    alone = [prepare(data, LIMITS, KEEP) for data in files]
     together: list[Any] = [None] * len(files)
 
     def work(n: int) -> None:
-        together[n] = prepare(files[n], LIMITS)
+        together[n] = prepare(files[n], LIMITS, KEEP)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(files))]
     for thread in threads:
@@ -349,5 +362,7 @@ def test_many_threads_prepare_the_same_pictures_as_one() -> None:
 
 
 def test_the_recipe_names_what_changes_the_picture() -> None:
-    assert recipe(ImageSettings(max_pixels=500)) != recipe(LIMITS) != recipe(ImageSettings(jpeg_quality=80))
-    assert recipe(ImageSettings(refuse_pixels=5, cache_mb=3)) == recipe(LIMITS)
+    recipes = [recipe(LIMITS, rule) for rule in (KEEP, Resize(multiple=28), Resize(28, 3136), Resize(max_pixels=500))]
+    recipes += [recipe(LIMITS, Resize(long_edge=500)), recipe(ImageSettings(jpeg_quality=80), KEEP)]
+    assert len(set(recipes)) == len(recipes)
+    assert recipe(ImageSettings(refuse_pixels=5, cache_mb=3), KEEP) == recipe(LIMITS, KEEP)

@@ -15,7 +15,7 @@ from raylabel.records import Box, ImageFacts, Record, Seed, Size, digest_of
 from raylabel.sources import SourceSpec, read_shard, scan, settle_units
 
 SIZE = Size(1242, 375)
-FACTS = ImageFacts("digest", SIZE, SIZE, 1, "image/png", True)
+FACTS = ImageFacts("digest", SIZE, 1, "image/png", True)
 SEEDS = [[100, 120, 220, 210, "Car"], [600.5, 30, 900, 300, "Van"]]
 ON_GRID = [[80, 320, 177, 560], [483, 80, 724, 800]]
 """``SEEDS`` on the 0-1000 grid of a 1242x375 image, by hand."""

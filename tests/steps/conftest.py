@@ -11,6 +11,7 @@ import pytest
 
 from raylabel.errors import AnswerError
 from raylabel.geometry import XYXY_1000, Convention
+from raylabel.profiles import UNKNOWN
 from raylabel.records import (
     IMAGE_GROUNDING,
     Box,
@@ -24,7 +25,7 @@ from raylabel.records import (
     bbox_id,
     expression_ids,
 )
-from raylabel.steps.base import Answered, More, Question, Result, Step, StepSetup
+from raylabel.steps.base import Answered, Heard, More, Question, Result, Step, StepSetup, Voice
 
 SIZE = Size(640, 480)
 
@@ -34,7 +35,7 @@ def make_record() -> Callable[..., Record]:
     """A record of a 640x480 image (``size``: another one); more fields by name."""
 
     def make(size: Size = SIZE, **fields: Any) -> Record:
-        facts = ImageFacts("digest", size, size, 1, "image/jpeg", True)
+        facts = ImageFacts("digest", size, 1, "image/jpeg", True)
         record = Record("0" * 32, 0, 0, "image", "image.jpg", IMAGE_GROUNDING, image=facts)
         return replace(record, **fields)
 
@@ -46,7 +47,8 @@ def make_step() -> Callable[..., Step]:
     """A step as a run would set it up; the settings by name."""
 
     def make(step: type[Step], convention: Convention = XYXY_1000, **settings: Any) -> Step:
-        return step(StepSetup(step.prompt, convention, **settings))
+        profile = UNKNOWN.with_convention(convention, "test")
+        return step(StepSetup((Voice(step.prompt_for(profile), profile),), **settings))
 
     return make
 
@@ -108,7 +110,7 @@ def go() -> Callable[..., Course]:
                 reply = answer(question)
                 text = reply if isinstance(reply, str) else json.dumps(reply)
                 try:
-                    answers.append(Answered(question, step.read(question, text, record)))
+                    answers.append(step.read(question, Heard(text), record))
                 except AnswerError as error:
                     answers.append(Answered(question, problem=error))
             settled = step.settle(answers, record)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from raylabel.geometry import XYXY_1000, YXYX_1000
+from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
+from raylabel.profiles import Profile
 from raylabel.records import Box, Size
-from raylabel.steps.base import Skip
+from raylabel.steps.base import Skip, StepSetup, Voice
 from raylabel.steps.grounding import Grounding
 
 BOX = [100, 200, 300, 400]
@@ -62,9 +63,11 @@ def test_the_numbers_of_a_picture_that_was_made_smaller_refer_to_the_whole_image
     make_step, make_record, expressions, go
 ):
     record = make_record(Size(4000, 3000), expressions=expressions(red_car=None))
-    object.__setattr__(record.image, "sent_size", Size(400, 300))
-    course = go(make_step(Grounding), record, lambda q: [{"id": 1, "bbox_2d": [250, 500, 750, 1000]}])
+    profile = Profile("test", XYXY_PIXELS, resize=Resize(max_pixels=400 * 300))
+    step = Grounding(StepSetup((Voice(Grounding.prompt, profile),)))
+    course = go(step, record, lambda q: [{"id": 1, "bbox_2d": [100, 150, 300, 300]}])
     assert found(course) == {"red car": [Box(1000, 1500, 3000, 3000)]}
+    assert "in pixels of the image, which is 400 pixels wide and 300 pixels high" in course.questions[0].text
 
 
 def test_a_phrase_in_the_plural_has_several_boxes_with_ids_of_their_own(make_step, phrases, go):
@@ -94,7 +97,7 @@ def test_only_what_the_answer_does_not_mention_is_asked_again_first_together_the
 
 
 def test_a_phrase_that_is_never_answered_leaves_the_record_open_and_is_never_empty(make_step, phrases, go):
-    course = go(make_step(Grounding), phrases, lambda q: [{"id": i, "bbox_2d": BOX} for i in q.ids if i != 2])
+    course = go(make_step(Grounding), phrases, lambda q: [{"id": 99 if i == 2 else i, "bbox_2d": BOX} for i in q.ids])
     assert course.outcome == "unreadable"
     assert course.changes.expressions is None
     assert "2" in course.result.reason

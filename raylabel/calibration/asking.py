@@ -1,0 +1,145 @@
+"""The production question of the grounding step, put to a model about probes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from raylabel.answers.reading import Said, read_boxes
+from raylabel.calibration.observations import Response
+from raylabel.calibration.probes import Probe, phrase_for
+from raylabel.clients.base import Client, Finish, Picture, Request, Sampling
+from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.geometry import View
+from raylabel.images import prepare
+from raylabel.profiles import Profile
+from raylabel.records import IMAGE_GROUNDING, Expression, Record
+from raylabel.settings import ImageSettings
+from raylabel.steps.base import Question, StepSetup, Voice
+from raylabel.steps.grounding import Grounding
+
+IN_FLIGHT = 4
+"""Requests at a time: a server need not be busy, only not idle."""
+
+WARMER = 0.3
+"""A second asking is sampled warmer by this much: a deterministic server would repeat itself."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How probes are asked about.
+
+    Args:
+        limits: the user's; what holds for every picture of a run holds for the probes.
+        stopping: once true, no failed request is tried again.
+    """
+
+    client: Client
+    sampling: Sampling
+    policy: RetryPolicy
+    limits: ImageSettings
+    stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class _Ask:
+    probe: Probe
+    view: View
+    colors: tuple[str, ...]
+    request: Request
+
+
+def asks_together(profile: Profile) -> bool:
+    """Whether a family is asked about several phrases in one question."""
+    return "phrases" in Grounding.prompt_for(profile).needs
+
+
+async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> list[Response]:
+    """Ask for each rectangle of each probe alone and then, where the profile asks so, for all of a probe together.
+
+    Raises:
+        ClientError: a request failed for good.
+    """
+    asks = [ask for probe in probes for color in probe.boxes_px for ask in _asks(how, profile, probe, (color,))]
+    if asks_together(profile):
+        asks += [ask for probe in probes for ask in _asks(how, profile, probe, tuple(probe.boxes_px))]
+    return await _answers(how, asks)
+
+
+async def ask_briefly(how: Asking, profile: Profile, probe: Probe) -> list[Response]:
+    """Ask for a probe's rectangles together; for two of them, one by one, where the profile asks no other way.
+
+    Raises:
+        ClientError: a request failed for good.
+    """
+    colors = tuple(probe.boxes_px) if asks_together(profile) else tuple(probe.boxes_px)[:2]
+    return await _answers(how, list(_asks(how, profile, probe, colors)))
+
+
+def _asks(how: Asking, profile: Profile, probe: Probe, colors: tuple[str, ...]) -> Iterator[_Ask]:
+    """The questions that a run would put for one record whose expressions are the colours' phrases."""
+    sent = dataclasses.replace(profile, resize=profile.resize.within(how.limits.max_pixels))
+    facts, data, media_type = prepare(probe.data, how.limits, sent.resize)
+    record = Record(
+        record_id=probe.name,
+        shard=0,
+        position=0,
+        image_id=probe.name,
+        image_path=probe.name,
+        source=IMAGE_GROUNDING,
+        image=facts,
+        expressions=tuple(Expression(color, phrase_for(color)) for color in colors),
+    )
+    step = Grounding(StepSetup((Voice(Grounding.prompt_for(profile), sent),)))
+    questions = step.questions(record)
+    assert isinstance(questions, list), "there are expressions"
+    for question in questions:
+        asked = tuple(colors[number - 1] for number in question.ids)
+        yield _Ask(probe, step.view_of(record), asked, _request(question, Picture(data, media_type), how.sampling))
+
+
+def _request(question: Question, picture: Picture, sampling: Sampling) -> Request:
+    return Request(question.preamble, picture, question.text, sampling)
+
+
+async def _answers(how: Asking, asks: Sequence[_Ask]) -> list[Response]:
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(ask: _Ask) -> Response:
+        async with slots:
+            return await _answer(how, ask)
+
+    flying = [asyncio.ensure_future(one(ask)) for ask in asks]
+    try:
+        return list(await asyncio.gather(*flying))
+    finally:
+        for task in flying:
+            task.cancel()
+
+
+async def _answer(how: Asking, ask: _Ask) -> Response:
+    """The first of two replies that is of use, or none."""
+    warm = dataclasses.replace(how.sampling, temperature=how.sampling.temperature + WARMER)
+    trouble = ""
+    for number, request in enumerate((ask.request, dataclasses.replace(ask.request, sampling=warm)), 1):
+        reply, _ = await ask_patiently(how.client, request, how.policy, stopping=how.stopping)
+        trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors])
+        if not trouble:
+            return Response(ask.probe, ask.view, ask.colors, reply.text, requests=number)
+    return Response(ask.probe, ask.view, ask.colors, "", trouble, requests=2)
+
+
+def _trouble(text: str, finish: Finish, asked: Sequence[str]) -> str:
+    """Why a reply is of no use; empty: it is of some."""
+    if finish is Finish.LENGTH:
+        return "cut off by the token limit"
+    if finish is Finish.REFUSED:
+        return "refused"
+    reading = read_boxes(text, "xyxy", None, asked)
+    if reading.left_out.get("point"):
+        return ""
+    if reading.said in (Said.REFUSED, Said.UNREADABLE):
+        return reading.reason or reading.said.value
+    return ""

@@ -1,0 +1,200 @@
+"""Asking about the probes and finding the profile that reads the answers right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from raylabel.calibration.asking import Asking, ask_all, ask_briefly
+from raylabel.calibration.diagnosis import problem_of
+from raylabel.calibration.fitting import ENOUGH, Fit, fit, mean_iou, placements
+from raylabel.calibration.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, hypotheses
+from raylabel.calibration.measured import Measured, Shown
+from raylabel.calibration.observations import Observation, Response, observe
+from raylabel.calibration.probes import probes, widest
+from raylabel.calibration.trends import guesses, trends
+from raylabel.geometry import PICTURE, Resize
+from raylabel.profiles import LOC, LOC1024, PATCH, UNKNOWN, Profile
+
+ONE_AT_A_TIME = "one"
+"""The wording for models that do not say which box belongs to which phrase."""
+
+MOST_SEEN = Resize(max_pixels=3_000_000, long_edge=3000)
+"""Pictures larger than the largest probe may be resized by a server in ways no answer has shown: none is sent where
+numbers are pixels."""
+
+CONTRADICTS = 0.05
+"""An expected convention is wrong when another one reads the answers better by this much."""
+
+GOOD = 0.9
+"""Below, a convention that nobody listed may do better: a server's own limit, say."""
+
+MEASURED_NAME = "measured"
+_TOKENS = {"loc1024": LOC1024, "loc": LOC, "patch": PATCH}
+"""Spellings by the shape of an answer."""
+
+
+async def measure_with(how: Asking, base: Profile = UNKNOWN) -> Measured:
+    """Ask for every rectangle of every probe and fit what comes.
+
+    Where another convention fits than the question named, one probe is asked about again in a question that names it:
+    that is what a run will ask.
+
+    Returns:
+        ``base`` itself where it fits. With a ``problem`` where nothing does.
+
+    Raises:
+        ClientError: a request failed for good.
+    """
+    responses = await ask_all(how, base, probes())
+    found, wording = _fitted(observe(responses), base)
+    if found.best is None or not found.is_sure:
+        return _measured(base, responses, found, problem=problem_of(responses, observe(responses), found))
+    profile = _profile(base, found.best, wording, responses)
+    first = _measured(profile, responses, found)
+    if (profile.convention, profile.spelling, profile.resize) == (base.convention, base.spelling, base.resize):
+        return first
+    return await _confirmed(how, first, found)
+
+
+async def verify_with(how: Asking, profile: Profile) -> Measured:
+    """Ask about one probe whether a profile holds.
+
+    Returns:
+        With a ``problem`` where it does not.
+
+    Raises:
+        ClientError: a request failed for good.
+    """
+    responses = await ask_briefly(how, profile, widest())
+    observations = observe(responses)
+    expected = _expected(profile)
+    score = mean_iou(observations, expected)
+    found = fit(observations, hypotheses([o.view for o in observations], [expected]))
+    other = found if found.best != expected else Fit(found.runner_up, found.runner_up_iou)
+    problem = ""
+    if score < ENOUGH or other.mean_iou > score + CONTRADICTS:
+        better = f", {other.best.in_words()} with {other.mean_iou:.2f}" if other.best and other.mean_iou > score else ""
+        problem = f"the answers fit {expected.in_words()} with mean IoU {score:.2f}{better}"
+    held = Fit(expected, score, other.best, other.mean_iou)
+    return _measured(profile, responses, held, problem=problem)
+
+
+def _fitted(observations: Sequence[Observation], base: Profile) -> tuple[Fit, str]:
+    """The fit over all answers, or over those to single rectangles alone, and the wording that goes with it."""
+    alone = [o for o in observations if not o.together]
+    together = [o for o in observations if o.together]
+    for chosen in (observations, alone) if together else (observations,):
+        found = _fit(chosen, base)
+        if found.best is None or not found.is_sure:
+            continue
+        if together and mean_iou(together, found.best) < ENOUGH:
+            return _fit(alone, base), ONE_AT_A_TIME
+        return found, base.wording
+    return found, base.wording
+
+
+def _fit(observations: Sequence[Observation], base: Profile) -> Fit:
+    expected = _expected(base)
+    views = list(dict.fromkeys(o.view for o in observations))
+    listed = hypotheses(views, [expected])
+    found = fit(observations, listed)
+    if found.is_sure and found.mean_iou >= GOOD:
+        return found
+    guessed = tuple(guesses(trends(observations)))
+    second = fit(observations, (*listed, *guessed)) if guessed else found
+    is_better = not found.is_sure or second.mean_iou > found.mean_iou + CONTRADICTS
+    return second if second.is_sure and is_better else found
+
+
+def _expected(profile: Profile) -> Hypothesis:
+    convention = profile.convention
+    near = convention.scale in (999.0, 1000.0, 1024.0) and convention.frame == PICTURE
+    return Hypothesis(convention, neighbours=NEAR_1000 if near else "")
+
+
+def _profile(base: Profile, best: Hypothesis, wording: str, responses: Sequence[Response]) -> Profile:
+    """The base where it fits; else its ways of asking with the convention, spelling and resize that were found."""
+    convention, spelling = best.convention, _tokens_in(responses)
+    if spelling == LOC1024 and best.neighbours:
+        convention = bins_1024(convention.order)
+    elif spelling == LOC and best.neighbours:
+        convention = bins_1000(convention.order)
+    resize = best.resize or base.resize
+    if convention != base.convention and convention.scale is None and resize == Resize():
+        resize = MOST_SEEN
+    profile = base if convention == base.convention else base.with_convention(convention, MEASURED_NAME)
+    spelled = spelling or profile.spelling
+    if (profile, spelled, resize, wording) == (base, base.spelling, base.resize, base.wording):
+        return base
+    return dataclasses.replace(
+        profile,
+        name=MEASURED_NAME,
+        spelling=spelled,
+        resize=resize,
+        wording=wording,
+        models=(),
+        source="measured",
+    )
+
+
+def _tokens_in(responses: Sequence[Response]) -> str:
+    """The spelling of a box in tokens that most answers use; empty: they use none."""
+    shapes = Counter(r.reading.shape for r in responses if r.text)
+    return _TOKENS.get(shapes.most_common(1)[0][0], "") if shapes else ""
+
+
+async def _confirmed(how: Asking, first: Measured, found: Fit) -> Measured:
+    """The measurement, once the question that names the convention found was seen to be answered in it."""
+    responses = await ask_all(how, first.profile, [widest()])
+    held = Fit(_expected(first.profile), mean_iou(observe(responses), _expected(first.profile)))
+    again = [_named(response, f"asked for {_words(held.best)}") for response in responses]
+    second = _measured(first.profile, again, held)
+    problem = ""
+    if second.mean_iou < ENOUGH:
+        problem = (
+            f"its answers fit {_words(found.best)} with mean IoU {found.mean_iou:.2f}, but asked for just that they do "
+            f"not (mean IoU {second.mean_iou:.2f})"
+        )
+    return dataclasses.replace(
+        first, requests=first.requests + second.requests, problem=problem, shown=(*first.shown, *second.shown)
+    )
+
+
+def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measured:
+    return Measured(
+        profile=profile,
+        mean_iou=found.mean_iou,
+        runner_up=_words(found.runner_up),
+        runner_up_iou=found.runner_up_iou,
+        note=_note(profile),
+        requests=sum(r.requests for r in responses),
+        problem=problem,
+        shown=tuple(shown for r in responses for shown in _shown(r, found.best or _expected(profile))),
+    )
+
+
+def _note(profile: Profile) -> str:
+    notes = []
+    if profile.wording == ONE_AT_A_TIME:
+        notes.append("asked for one phrase at a time: asked for several it does not say whose a box is")
+    if profile.resize == MOST_SEEN:
+        notes.append("larger pictures than the probes are sent smaller")
+    return "; ".join(notes)
+
+
+def _named(response: Response, remark: str) -> Response:
+    """The response as one to a probe of another name, for the sheet."""
+    probe = dataclasses.replace(response.probe, name=f"{response.probe.name}, {remark}")
+    return dataclasses.replace(response, probe=probe)
+
+
+def _shown(response: Response, hypothesis: Hypothesis) -> Iterator[Shown]:
+    observations = response.observations()
+    for observed, (placed_px, overlap) in zip(observations, placements(observations, hypothesis), strict=True):
+        yield Shown(response.probe, observed.color, placed_px, overlap, observed.together)
+
+
+def _words(hypothesis: Hypothesis | None) -> str:
+    return "" if hypothesis is None else hypothesis.in_words()

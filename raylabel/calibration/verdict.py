@@ -1,0 +1,101 @@
+"""What is known of an endpoint's model once it was looked into: kept, shown, and written to ``run.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from raylabel.calibration.hypotheses import convention_in_words
+from raylabel.errors import GeometryError, InputError
+from raylabel.geometry import Convention, Resize
+from raylabel.profiles import Profile
+from raylabel.records import JsonObject
+
+MEASURED, VERIFIED, TRUSTED = "measured", "verified", "trusted"
+"""All probes were asked about; one was; none was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an endpoint's model writes boxes, and how that is known.
+
+    Args:
+        endpoint: host.
+        model: as configured.
+        served: the names that the server gives it, best first.
+        profile: whole, so that it needs no table to be used again.
+        how: ``measured``, ``verified`` or ``trusted``.
+        mean_iou: of the answers to the probes; None where none were asked for, ``runner_up_iou`` likewise.
+        runner_up: the next best way to read the answers, in words; empty where there is none.
+        requests: replies that were paid for.
+        note: what else a user should know.
+    """
+
+    endpoint: str
+    model: str
+    served: tuple[str, ...]
+    profile: Profile
+    how: str
+    mean_iou: float | None = None
+    runner_up: str = ""
+    runner_up_iou: float | None = None
+    requests: int = 0
+    note: str = ""
+
+    def in_words(self) -> str:
+        """One line for a person.
+
+        >>> from raylabel.profiles import UNKNOWN
+        >>> Verdict("host", "my-vlm", ("my-vlm",), UNKNOWN, MEASURED, 0.981, "yxyx, 0-1000", 0.213).in_words()
+        'my-vlm: xyxy, 0-1000 (measured, mean IoU 0.98; next: yxyx, 0-1000 with 0.21)'
+        """
+        known = [self.how]
+        if self.how == TRUSTED:
+            known = [f"profile {self.profile.name}, taken on trust"]
+        elif self.how == VERIFIED:
+            known = [f"profile {self.profile.name}, verified"]
+        if self.mean_iou is not None:
+            known[0] += f", mean IoU {self.mean_iou:.2f}"
+        if self.runner_up and self.runner_up_iou is not None:
+            known.append(f"next: {self.runner_up} with {self.runner_up_iou:.2f}")
+        if self.note:
+            known.append(self.note)
+        return f"{self.model}: {profile_in_words(self.profile)} ({'; '.join(known)})"
+
+
+def profile_in_words(profile: Profile) -> str:
+    """How a profile's boxes are written."""
+    return convention_in_words(profile.convention, profile.resize)
+
+
+def verdict_to_json(verdict: Verdict) -> JsonObject:
+    """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
+    return dataclasses.asdict(verdict)
+
+
+def verdict_from_json(value: JsonObject) -> Verdict:
+    """The inverse of ``verdict_to_json``.
+
+    Raises:
+        InputError: not a verdict, or one of another version of raylabel.
+    """
+    try:
+        verdict = Verdict(**value)
+        return dataclasses.replace(
+            verdict, served=tuple(verdict.served), profile=_profile_from_json(dict(value["profile"]))
+        )
+    except (KeyError, TypeError, ValueError, GeometryError) as error:
+        raise InputError(f"this is no verdict on a model's boxes: {error}") from error
+
+
+def _profile_from_json(value: JsonObject) -> Profile:
+    reasoning = value.get("reasoning")
+    return Profile(
+        **{
+            **value,
+            "convention": Convention(**value["convention"]),
+            "resize": Resize(**value["resize"]),
+            "models": tuple(value["models"]),
+            "reasoning": None if reasoning is None else (reasoning[0], reasoning[1]),
+        }
+    )

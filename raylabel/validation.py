@@ -1,0 +1,215 @@
+"""What is checked before a label is accepted: one table of rules, and the checks that look at a label alone.
+
+A rule's name stands wherever the rule was broken: among the ``flags`` of an expression, a box or a region, in an
+``AnswerError``, or among the ``violations`` of a step's result. The summary counts them all.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raylabel.errors import AnswerError, AnswerProblem
+from raylabel.geometry import CLIPPED, NO_AREA, OUTSIDE_IMAGE, SWAPPED, iou
+from raylabel.records import Box
+
+ASKED_AGAIN, DROPPED, FLAGGED, COUNTED = "asked again", "dropped", "flagged", "counted"
+"""What follows: the question is put again; the thing is left out; it is kept and says so; it is kept, being right."""
+
+OUT_OF_SCALE, NOT_FINITE, POINT, BOX_3D, WRONG_COUNT = "out_of_scale", "not_finite", "point", "box_3d", "wrong_count"
+NEAR_DUPLICATE, CONSTANT_STRIDE, PARTIAL, OUTVOTED = "near_duplicate", "constant_stride", "partial", "outvoted"
+UNREADABLE, CUT_OFF, LEFT_OUT, UNKNOWN_REGION = "unreadable", "cut_off", "left_out", "unknown_region"
+SENTENCE, EMPTY_PHRASE, REPEATED_PHRASE, MERGED = "sentence", "empty_phrase", "repeated_phrase", "merged"
+NOT_IN_CAPTION, SPAN_CORRECTED = "not_in_caption", "span_corrected"
+SAME_DESCRIPTION, DESCRIPTION_SENTENCE = "same_description", "description_sentence"
+ADJUST_IMPOSSIBLE, REWRITE_IMPOSSIBLE = "adjust_impossible", "rewrite_impossible"
+NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE = "not_verified", "rejected_box", "rejected_phrase"
+SEED_OUTSIDE_IMAGE = "seed_outside_image"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that labels keep.
+
+    Args:
+        follows: what becomes of what breaks it: ``ASKED_AGAIN``, ``DROPPED``, ``FLAGGED`` or ``COUNTED``.
+        meaning: what was found, in one sentence.
+    """
+
+    name: str
+    follows: str
+    meaning: str
+
+
+_TABLE = (
+    Rule(UNREADABLE, ASKED_AGAIN, "a reply says nothing that can be used"),
+    Rule(CUT_OFF, ASKED_AGAIN, "a reply ends early; it is asked again with more room"),
+    Rule(PARTIAL, FLAGGED, "the reply ended early every time; the phrase may have more boxes"),
+    Rule(LEFT_OUT, ASKED_AGAIN, "a reply does not settle an item of the list: silent, contradictory or broken"),
+    Rule(OUTSIDE_IMAGE, ASKED_AGAIN, "a box leaves the image by more than 1 % of a side"),
+    Rule(CLIPPED, FLAGGED, "a box left the image by up to 1 % of a side and was cut at its edge"),
+    Rule(SWAPPED, FLAGGED, "the corners of a box came in reverse order and were sorted"),
+    Rule(NO_AREA, DROPPED, "a box has no area"),
+    Rule(OUT_OF_SCALE, DROPPED, "a number of a box is many times the scale"),
+    Rule(NOT_FINITE, DROPPED, "a number of a box is no finite number"),
+    Rule(POINT, DROPPED, "a point was given for a box"),
+    Rule(BOX_3D, DROPPED, "a box in space was given for one in the picture"),
+    Rule(WRONG_COUNT, DROPPED, "a box has not four numbers"),
+    Rule(NEAR_DUPLICATE, FLAGGED, "a box shares 90 % (IoU) with an earlier one of its phrase, or of its type of seed"),
+    Rule(CONSTANT_STRIDE, FLAGGED, "four or more boxes of a phrase are equal in size and stand edge to edge"),
+    Rule(OUTVOTED, DROPPED, "too few of the votes hold the box"),
+    Rule(SENTENCE, DROPPED, "a phrase is a sentence; regions that only it names are asked about again"),
+    Rule(EMPTY_PHRASE, DROPPED, "a phrase has neither letter nor digit"),
+    Rule(REPEATED_PHRASE, DROPPED, "a phrase is listed more often than the caption holds it"),
+    Rule(NOT_IN_CAPTION, FLAGGED, "a phrase does not stand in the cleaned caption; it has no character span"),
+    Rule(SPAN_CORRECTED, COUNTED, "the model placed a phrase elsewhere than it stands; its span was found by search"),
+    Rule(SAME_DESCRIPTION, FLAGGED, "regions of one image have one description"),
+    Rule(DESCRIPTION_SENTENCE, FLAGGED, "the description of a region is a sentence"),
+    Rule(MERGED, FLAGGED, "one phrase came with several groups of regions, which were joined"),
+    Rule(UNKNOWN_REGION, FLAGGED, "a phrase came with the number of no region, which was left out"),
+    Rule(ADJUST_IMPOSSIBLE, FLAGGED, "the double check's better box is no box or not near the old one, which stays"),
+    Rule(REWRITE_IMPOSSIBLE, FLAGGED, "the double check's better phrase is empty or a sentence; the old one stays"),
+    Rule(NOT_VERIFIED, COUNTED, "the double check does not speak of a box or phrase; `verified` stays null"),
+    Rule(REJECTED_BOX, DROPPED, "the double check finds that a box does not fit its phrase"),
+    Rule(REJECTED_PHRASE, DROPPED, "the double check finds that a phrase, or each of its boxes, fits nothing"),
+    Rule(SEED_OUTSIDE_IMAGE, DROPPED, "a seed box lies outside its image; the record fails"),
+)
+
+RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}
+
+
+def rule_broken(name: str, reason: str, *, unmatched: bool = False) -> AnswerError:
+    """The error for a reply that breaks a rule as a whole; it is asked again and counted under the rule's name."""
+    return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched, violations=(name,))
+
+
+def counted_flags(names: Iterable[str]) -> list[str]:
+    """Of some flags those that name a rule; the others are notes."""
+    return [name for name in names if name in RULES]
+
+
+# --- boxes ----------------------------------------------------------------------------------------------------------
+
+SAME_BOX_IOU = 0.9
+"""Boxes that share so much are one box given twice. Source: loops of PaliGemma 2 and Gemini; their cookbook's limit."""
+
+STRIDE_TOLERANCE = 0.02
+"""Of a box's side. Numbers of an invented grid are equal; rounding to a 0-1000 grid moves them less than this."""
+
+STRIDE_LENGTH = 4
+"""Boxes in a row: three parked cars of one size are nothing to wonder about."""
+
+
+def near_duplicates(boxes: Sequence[Box]) -> set[int]:
+    """Places of the boxes that repeat an earlier one; of boxes given three times, two.
+
+    >>> near_duplicates([Box(0, 0, 100, 50), Box(300, 0, 400, 50), Box(1, 0, 101, 50)])
+    {2}
+    """
+    # With an IoU of t the left edges are at most 1 - t of the left box's width apart.
+    order = sorted(range(len(boxes)), key=lambda n: boxes[n].x1)
+    repeated = set()
+    for at, one in enumerate(order):
+        reach = boxes[one].x1 + (1 - SAME_BOX_IOU) * boxes[one].width
+        for other in order[at + 1 :]:
+            if boxes[other].x1 > reach:
+                break
+            if iou(boxes[one], boxes[other]) >= SAME_BOX_IOU:
+                repeated.add(max(one, other))
+    return repeated
+
+
+def constant_stride(boxes: Sequence[Box]) -> bool:
+    """Whether boxes of one phrase form a grid that a model made up: four or more of one size, edge to edge.
+
+    Such answers are valid in form and invented (QwenLM/Qwen3-VL#2020, very wide pictures). Windows of a house can look
+    like this too: it is a warning.
+
+    >>> row = [Box(323 + 121 * n, 118, 444 + 121 * n, 825) for n in range(4)]
+    >>> constant_stride(row), constant_stride(row[:3])
+    (True, False)
+    """
+    upright = [box.as_tuple() for box in boxes]
+    return _has_row(upright) or _has_row([(y1, x1, y2, x2) for x1, y1, x2, y2 in upright])
+
+
+def _has_row(boxes: Sequence[tuple[float, float, float, float]]) -> bool:
+    ordered = sorted(set(boxes))
+    lefts = [box[0] for box in ordered]
+    length = [1] * len(ordered)
+    for at, (left, top, right, bottom) in enumerate(ordered):
+        slack_x, slack_y = STRIDE_TOLERANCE * (right - left), STRIDE_TOLERANCE * (bottom - top)
+        for then in range(max(at + 1, bisect_left(lefts, right - slack_x)), len(ordered)):
+            left2, top2, right2, bottom2 = ordered[then]
+            if left2 > right + slack_x:
+                break
+            same_height = abs(top2 - top) <= slack_y and abs(bottom2 - bottom) <= slack_y
+            if same_height and abs((right2 - left2) - (right - left)) <= slack_x:
+                length[then] = max(length[then], length[at] + 1)
+    return max(length, default=0) >= STRIDE_LENGTH
+
+
+# --- phrases --------------------------------------------------------------------------------------------------------
+
+_OPENING = re.compile(
+    r"(?:there|here)(?:'s| is\b| are\b| was\b| were\b| seems?\b| appears?\b)"
+    r"|(?:this|that|these|those|it|he|she|they) (?:is|are|was|were|shows?|seems?|appears?|depicts?|contains?)\b"
+    r"|(?:it|that|he|she|there)'s |they're "
+    r"|(?:i|we|you|one) (?:can |could |may )?(?:see|observe|notice|find)\b"
+    r"|(?:the|this) (?:image|picture|photo|photograph|scene|caption|region|box|object)"
+    r" (?:shows?|depicts?|contains?|features?|displays?|captures?|is|has)\b"
+    r"|(?:in|on|at) (?:the|this) (?:image|picture|photo|photograph|scene|foreground|background),? "
+    r"(?:there|we|you|i|one) "
+)
+_VERB = re.compile(r"\b(?:is|are|was|were|isn't|aren't|has|have|seems?|appears?)\b")
+_RELATIVE = re.compile(r"\b(?:who|whose|whom|that|which|where|what|when|while|as|if|because)\b")
+# "the bag the woman is holding": a clause without a relative pronoun begins with an article right after a noun.
+_BARE_CLAUSE = re.compile(
+    r"\b(?!(?:of|on|in|at|to|by|or|and|for|with|near|from|over|under|above|below|behind|beside|inside|outside)\b)\w+"
+    r" (?:the|a|an|this|that|his|her|their) [\w ]{1,60} (?:is|are|was|were) \w+ing(?: \w+)?[.!?]$"
+)
+_LONGEST = 500
+"""Characters; nothing so long names a thing, and the patterns are kept off hostile texts."""
+_TWO_SENTENCES = re.compile(r"\b[a-z]{3,}[.!?] +[A-Z]")
+
+
+def is_sentence(phrase: str) -> bool:
+    """Whether a text states something instead of naming something, told by its shape (English).
+
+    It opens as statements do ("There are", "The image shows", "I can see"), holds two sentences, or ends in a full stop
+    after a verb that belongs to no relative clause. A full stop alone makes no sentence of a phrase. In doubt it is a
+    phrase.
+
+    >>> is_sentence("There is a red car on the left"), is_sentence("The car is red."), is_sentence("a red car.")
+    (True, True, False)
+    >>> is_sentence("the man who is holding a cup."), is_sentence("the bag the woman is holding.")
+    (False, False)
+    """
+    text = " ".join(phrase.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
+    if len(text) > _LONGEST:
+        return True
+    plain = text.casefold()
+    if _OPENING.match(plain) or _TWO_SENTENCES.search(text):
+        return True
+    verb = _VERB.search(plain)
+    if verb is None or plain[-1] not in ".!?" or _RELATIVE.search(plain, 0, verb.start()):
+        return False
+    return _BARE_CLAUSE.search(plain) is None
+
+
+def is_empty_phrase(phrase: str) -> bool:
+    """Whether nothing in a text names anything: no letter and no digit, in whatever script.
+
+    >>> is_empty_phrase(" - "), is_empty_phrase("红车")
+    (True, False)
+    """
+    return not any(char.isalnum() for char in phrase)
+
+
+def phrase_violation(phrase: str) -> str | None:
+    """The rule that a phrase breaks by itself, or None."""
+    if is_empty_phrase(phrase):
+        return EMPTY_PHRASE
+    return SENTENCE if is_sentence(phrase) else None
