@@ -97,12 +97,15 @@ class StepOutcome:
     Args:
         raw: the reply that could not be read, for ``failures.jsonl``; empty otherwise.
         attempts: requests that were answered or failed for the record in this step, over all runs that tried.
+        violations: rules that replies broke or that something was left out for (``raylabel.validation``), with counts;
+            what is kept with a flag is not among them.
     """
 
     outcome: Outcome
     reason: str = ""
     attempts: int = 0
     raw: str = ""
+    violations: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +500,10 @@ def record_to_json(record: Record) -> JsonObject:
         "image": None if record.image is None else image_facts_to_json(record.image),
         "seeds": None if record.seeds is None else [[*s.box.as_tuple(), s.type] for s in record.seeds],
         "changes": changes_to_json(Changes(record.caption, record.cleaned_caption, record.regions, record.expressions)),
-        "outcomes": {name: [o.outcome.value, o.reason, o.attempts, o.raw] for name, o in record.outcomes.items()},
+        "outcomes": {
+            name: [o.outcome.value, o.reason, o.attempts, o.raw, dict(o.violations)]
+            for name, o in record.outcomes.items()
+        },
         "flags": list(record.flags),
         "extra": dict(record.extra),
     }
@@ -519,7 +525,7 @@ def record_from_json(value: JsonObject) -> Record:
         seeds=None if value["seeds"] is None else tuple(Seed(Box(*s[:4]), s[4]) for s in value["seeds"]),
         regions=changes.regions,
         expressions=changes.expressions,
-        outcomes={k: StepOutcome(Outcome(o[0]), o[1], o[2], o[3]) for k, o in value["outcomes"].items()},
+        outcomes={k: StepOutcome(Outcome(o[0]), *o[1:]) for k, o in value["outcomes"].items()},
         flags=tuple(value["flags"]),
         extra=value["extra"],
     )

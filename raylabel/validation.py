@@ -6,14 +6,15 @@ A rule's name stands wherever the rule was broken: among the ``flags`` of an exp
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import CLIPPED, NO_AREA, OUTSIDE_IMAGE, SWAPPED, iou
-from raylabel.records import Box
+from raylabel.records import Box, Expression, Instance
 
 ASKED_AGAIN, DROPPED, FLAGGED, COUNTED = "asked again", "dropped", "flagged", "counted"
 """What follows: the question is put again; the thing is left out; it is kept and says so; it is kept, being right."""
@@ -51,12 +52,12 @@ _TABLE = (
     Rule(OUTSIDE_IMAGE, ASKED_AGAIN, "a box leaves the image by more than 1 % of a side"),
     Rule(CLIPPED, FLAGGED, "a box left the image by up to 1 % of a side and was cut at its edge"),
     Rule(SWAPPED, FLAGGED, "the corners of a box came in reverse order and were sorted"),
-    Rule(NO_AREA, DROPPED, "a box has no area"),
-    Rule(OUT_OF_SCALE, DROPPED, "a number of a box is many times the scale"),
-    Rule(NOT_FINITE, DROPPED, "a number of a box is no finite number"),
-    Rule(POINT, DROPPED, "a point was given for a box"),
-    Rule(BOX_3D, DROPPED, "a box in space was given for one in the picture"),
-    Rule(WRONG_COUNT, DROPPED, "a box has not four numbers"),
+    Rule(NO_AREA, ASKED_AGAIN, "a box has no area"),
+    Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box lies far outside the model's scale"),
+    Rule(NOT_FINITE, ASKED_AGAIN, "a number of a box is infinite or no number"),
+    Rule(POINT, ASKED_AGAIN, "a point was given for a box"),
+    Rule(BOX_3D, ASKED_AGAIN, "a box in space was given for one in the picture"),
+    Rule(WRONG_COUNT, ASKED_AGAIN, "a box has not four numbers"),
     Rule(NEAR_DUPLICATE, FLAGGED, "a box shares 90 % (IoU) with an earlier one of its phrase, or of its type of seed"),
     Rule(CONSTANT_STRIDE, FLAGGED, "four or more boxes of a phrase are equal in size and stand edge to edge"),
     Rule(OUTVOTED, DROPPED, "too few of the votes hold the box"),
@@ -83,11 +84,6 @@ RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}
 def rule_broken(name: str, reason: str, *, unmatched: bool = False) -> AnswerError:
     """The error for a reply that breaks a rule as a whole; it is asked again and counted under the rule's name."""
     return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched, violations=(name,))
-
-
-def counted_flags(names: Iterable[str]) -> list[str]:
-    """Of some flags those that name a rule; the others are notes."""
-    return [name for name in names if name in RULES]
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
@@ -119,6 +115,25 @@ def near_duplicates(boxes: Sequence[Box]) -> set[int]:
             if iou(boxes[one], boxes[other]) >= SAME_BOX_IOU:
                 repeated.add(max(one, other))
     return repeated
+
+
+def with_repeats_flagged(instances: Sequence[Instance]) -> tuple[Instance, ...]:
+    """The boxes of one phrase, those that repeat an earlier one flagged (once)."""
+    repeated = near_duplicates([instance.box for instance in instances])
+    return tuple(
+        dataclasses.replace(instance, flags=(*instance.flags, NEAR_DUPLICATE))
+        if at in repeated and NEAR_DUPLICATE not in instance.flags
+        else instance
+        for at, instance in enumerate(instances)
+    )
+
+
+def with_boxes_checked(expression: Expression) -> Expression:
+    """An expression whose boxes a model has just placed: repeats flagged, and the whole of it where it is a grid."""
+    instances = with_repeats_flagged(expression.instances or ())
+    grid = constant_stride([instance.box for instance in instances]) and CONSTANT_STRIDE not in expression.flags
+    flags = (*expression.flags, CONSTANT_STRIDE) if grid else expression.flags
+    return dataclasses.replace(expression, instances=instances, flags=flags)
 
 
 def constant_stride(boxes: Sequence[Box]) -> bool:

@@ -20,6 +20,7 @@ from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
 from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
+from raylabel.validation import CUT_OFF, UNREADABLE
 
 RAW_LIMIT = 4000
 """Characters of an unreadable reply that are kept for ``failures.jsonl``; the store has it whole."""
@@ -93,6 +94,24 @@ class AskSetup:
         return self.listeners[0].sampling
 
 
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """What became of a question.
+
+    Args:
+        uids: of the replies behind the answer.
+        replies: how many there are.
+        text: the last one, if it was unreadable.
+        broken: the rules for which replies were not accepted; the same whenever the stored replies are read.
+    """
+
+    answered: Answered
+    uids: tuple[str, ...]
+    replies: int
+    text: str
+    broken: Counter[str]
+
+
 class Asker:
     """Settles one step for records, many at a time, on one event loop.
 
@@ -123,7 +142,7 @@ class Asker:
         self._picture = picture
         self._before_first = before_first
         self._on_fatal = on_fatal
-        self._flights: dict[str, asyncio.Future[tuple[Answered, tuple[str, ...], int, str]]] = {}
+        self._flights: dict[str, asyncio.Future[_Landed]] = {}
         self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
         self._unanswered = 0
@@ -138,65 +157,71 @@ class Asker:
         try:
             first = self.step.questions(record)
         except GeometryError as error:
-            return StepEnd(StepOutcome(Outcome.FAILED, str(error)))
+            violations = {error.violation: 1} if error.violation else {}
+            return StepEnd(StepOutcome(Outcome.FAILED, str(error), violations=violations))
         if isinstance(first, Skip):
             return StepEnd(StepOutcome(Outcome.SKIPPED, first.reason), first.changes)
         pending = list(first)
         answers: list[Answered] = []
+        landed: dict[str, _Landed] = {}
         used: list[str] = []
-        tried: dict[str, int] = {}
         raw = ""
         while True:
+            keys = [self._key(q, record) for q in pending]
             # All of them end before any error counts: replies that were paid for are stored in any case.
-            settled = await asyncio.gather(*(self._answer(q, record) for q in pending), return_exceptions=True)
+            settled = await asyncio.gather(
+                *(self._answer(key, q, record) for key, q in zip(keys, pending, strict=True)), return_exceptions=True
+            )
+            for key, question, one in zip(keys, pending, settled, strict=True):
+                if not isinstance(one, BaseException):
+                    landed[key] = one  # the same words may be asked twice: the same replies are counted once
+                    answers.append(dataclasses.replace(one.answered, question=question))
+                    used.extend(one.uids)
+                    raw = one.text or raw
+            attempts = sum(one.replies for one in landed.values())
+            broken = sum((one.broken for one in landed.values()), Counter[str]())
             if errors := [e for e in settled if isinstance(e, BaseException)]:
                 worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
-                attempts = sum(tried.values()) + (worst.tries if isinstance(worst, ClientError) else 0)
-                return StepEnd(StepOutcome(Outcome.FAILED, str(worst), attempts), answers=tuple(used))
-            for answered, uids, tries, text in (s for s in settled if not isinstance(s, BaseException)):
-                answers.append(answered)
-                used.extend(uids)
-                tried[answered.question.text] = tries
-                raw = text or raw
+                attempts += worst.tries if isinstance(worst, ClientError) else 0
+                outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken)
+                return StepEnd(outcome, answers=tuple(used))
             result = self.step.settle(answers, record)
             if not isinstance(result, More):
                 break
             pending = list(result.questions)
-        shown = raw[:RAW_LIMIT] if result.outcome.is_open else ""
-        outcome = StepOutcome(
-            result.outcome, result.reason, sum(tried.values()) if result.outcome.is_open else 0, shown
-        )
+        violations = dict(broken + Counter(result.violations))
+        if result.outcome.is_open:
+            outcome = StepOutcome(result.outcome, result.reason, attempts, raw[:RAW_LIMIT], violations)
+        else:
+            outcome = StepOutcome(result.outcome, result.reason, violations=violations)
         return StepEnd(outcome, result.changes, tuple(used))
 
-    async def _answer(self, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:
-        """The answer, the ``uid``s behind it, the number of replies there are, and the last text if it was unreadable.
-
-        Equal questions that meet (duplicate lines) share one flight.
-        """
-        key = self._key(question, record)
+    async def _answer(self, key: str, question: Question, record: Record) -> _Landed:
+        """What became of a question; equal questions that meet (duplicate lines) share one flight."""
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.ensure_future(self._fly(key, question, record))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        answered, uids, tries, text = await asyncio.shield(flight)
-        return dataclasses.replace(answered, question=question), uids, tries, text
+        return await asyncio.shield(flight)
 
-    async def _fly(self, key: str, question: Question, record: Record) -> tuple[Answered, tuple[str, ...], int, str]:
+    async def _fly(self, key: str, question: Question, record: Record) -> _Landed:
         rows = self._answers.rows(key)
         problem: AnswerError | None = None
         cut: tuple[Answered, str] | None = None
+        broken: Counter[str] = Counter()
         for row in rows:  # oldest first: the first settled answer stands, whatever came later
             answered = self._read(question, reply_of(row), record)
             if answered.is_whole:
                 self.tally.replayed += 1
-                return answered, (row["uid"],), len(rows), ""
+                return _Landed(answered, (row["uid"],), len(rows), "", broken)
+            broken.update(_rules_broken(answered, row))
             problem, cut = answered.problem, _later_cut(cut, answered, row["uid"])
         if cut is not None and len(rows) >= self._setup.readings:
             self.tally.replayed += 1
-            return cut[0], (cut[1],), len(rows), ""
+            return _Landed(cut[0], (cut[1],), len(rows), "", broken)
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
@@ -216,14 +241,16 @@ class Asker:
             rows = [*rows, {**row, "uid": uid}]
             answered = self._read(question, reply, record)
             if answered.is_whole:
-                return answered, (uid,), len(rows), ""
+                return _Landed(answered, (uid,), len(rows), "", broken)
+            broken.update(_rules_broken(answered, row))
             problem, cut = answered.problem, _later_cut(cut, answered, uid)
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
         if cut is not None:
-            return cut[0], (cut[1],), len(rows), ""
-        return Answered(question, problem=problem), (), len(rows), rows[-1]["text"] if rows else ""
+            return _Landed(cut[0], (cut[1],), len(rows), "", broken)
+        text = rows[-1]["text"] if rows else ""
+        return _Landed(Answered(question, problem=problem), (), len(rows), text, broken)
 
     def _read(self, question: Question, reply: Reply, record: Record) -> Answered:
         """What a reply says. Pure, so a stored reply is read again whenever the reader gets better."""
@@ -320,6 +347,13 @@ class Asker:
         self.tally.models.add(reply.model)
         for kind in ("input", "cached", "thought", "output"):
             self.tally.tokens[kind] += getattr(reply.usage, kind) or 0
+
+
+def _rules_broken(answered: Answered, row: Row) -> tuple[str, ...]:
+    """Why a reply was not accepted, by name."""
+    if row["finish"] == Finish.LENGTH.value or answered.problem is None:
+        return (CUT_OFF,)
+    return answered.problem.violations or (UNREADABLE,)
 
 
 def _later_cut(known: tuple[Answered, str] | None, answered: Answered, uid: str) -> tuple[Answered, str] | None:

@@ -20,6 +20,7 @@ from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Re
 from raylabel.sources import Shard, read_shard, settle_units
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
+from raylabel.validation import RULES
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Counts:
         not_reached: records that no run took up yet (``--limit``).
         stale: records where a stored step is left out because what it was built on changed.
         flags: of expressions, instances and regions.
+        violations: by rule (``raylabel.validation``): those flags that name one, and what the steps asked again for,
+            left out or only counted. A property of what is stored: every run that delivers it counts the same.
     """
 
     records: Counter[str] = field(default_factory=Counter)
@@ -43,6 +46,7 @@ class Counts:
     not_reached: int = 0
     stale: int = 0
     flags: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
 
     @property
     def lines(self) -> int:
@@ -64,6 +68,7 @@ class Counts:
             "stale": self.stale,
             "steps": {name: dict(c) for name, c in self.steps.items()},
             "flags": dict(self.flags),
+            "violations": dict(sorted(self.violations.items())),
         }
 
 
@@ -106,7 +111,11 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
                 counts.unfinished += 1
                 failures.write_line(unfinished_line(record, [s.label for s in selected]))
             counts.stale += bool(item.stale)
-            _count_flags(record, counts.flags)
+            flags = _flags_in(record)
+            counts.flags.update(flags)
+            counts.violations.update(flag for flag in flags if flag in RULES)
+            for ended in record.outcomes.values():
+                counts.violations.update(ended.violations)
             line = to_line(record, labels)
             if not finished:
                 del line["outcome"]
@@ -185,10 +194,10 @@ def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
         write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)
 
 
-def _count_flags(record: Record, flags: Counter[str]) -> None:
-    for region in record.regions or ():
-        flags.update(region.flags)
+def _flags_in(record: Record) -> list[str]:
+    """Of regions, expressions and boxes, in that order; each as often as it stands in the record."""
+    flagged = [region.flags for region in record.regions or ()]
     for expression in record.expressions or ():
-        flags.update(expression.flags)
-        for instance in expression.instances or ():
-            flags.update(instance.flags)
+        flagged.append(expression.flags)
+        flagged += [instance.flags for instance in expression.instances or ()]
+    return [flag for flags in flagged for flag in flags]

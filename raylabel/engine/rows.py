@@ -57,6 +57,8 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
         "reason": end.outcome.reason,
         "attempts": end.outcome.attempts,
         "raw": end.outcome.raw,
+        # Rows from before there was such a column have none.
+        "violations": json.dumps(dict(end.outcome.violations), sort_keys=True) if end.outcome.violations else None,
         "built_on": inputs_digest(step, record),
         "answers": json.dumps(end.answers),
         "versions": versions,
@@ -68,7 +70,7 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
 def is_same(row: Row, stored: Row | None) -> bool:
     """Whether a stored row already says this; where a record stands in the input does not matter."""
     places = ("shard", "position")
-    return stored is not None and all(stored[k] == v for k, v in row.items() if k not in places)
+    return stored is not None and all(stored.get(k) == v for k, v in row.items() if k not in places)
 
 
 def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
@@ -124,7 +126,13 @@ def restore(
 
 
 def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
-    outcome = StepOutcome(Outcome(row["outcome"]), row["reason"] or "", row["attempts"] or 0, row["raw"] or "")
+    outcome = StepOutcome(
+        Outcome(row["outcome"]),
+        row["reason"] or "",
+        row["attempts"] or 0,
+        row["raw"] or "",
+        json.loads(row.get("violations") or "{}"),
+    )
     return outcome, changes_from_json(json.loads(row["changes"]))
 
 

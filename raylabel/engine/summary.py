@@ -12,6 +12,7 @@ from raylabel.engine.coordinator import Status, StepReport
 from raylabel.engine.delivery import Counts
 from raylabel.records import JsonObject, Outcome
 from raylabel.steps.base import Step
+from raylabel.validation import RULES
 
 
 def print_summary(
@@ -23,8 +24,11 @@ def print_summary(
     parts += [f"{counts.unusable} unusable"] if counts.unusable else []
     parts += [f"{counts.unfinished} unfinished"] if counts.unfinished else []
     lines = [f"{counts.lines} input lines = {' + '.join(parts) or '0'}"]
-    if counts.flags:
-        lines.append("flags: " + ", ".join(f"{n} {flag}" for flag, n in sorted(counts.flags.items())))
+    if counts.violations:
+        found = (f"{n} {name} ({RULES[name].follows})" for name, n in sorted(counts.violations.items()))
+        lines.append("checked: " + ", ".join(found))
+    if notes := sorted((flag, n) for flag, n in counts.flags.items() if flag not in RULES):
+        lines.append("flags: " + ", ".join(f"{n} {flag}" for flag, n in notes))
     if counts.stale:
         lines.append(
             f"{counts.stale} records have a step that was built on something changed since: run that step again"

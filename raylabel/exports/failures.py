@@ -22,6 +22,8 @@ def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
         "reason": outcome.reason,
         "attempts": outcome.attempts,
     }
+    if outcome.violations:
+        line["violations"] = dict(sorted(outcome.violations.items()))
     return line | {"raw": outcome.raw} if outcome.raw else line
 
 

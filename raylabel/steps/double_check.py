@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raylabel import prompts
 from raylabel.answers.boxes import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
 from raylabel.errors import GeometryError
-from raylabel.geometry import SWAPPED, corners, iou
+from raylabel.geometry import iou
 from raylabel.prompts import double_check
 from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record
 from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result
+from raylabel.validation import (
+    ADJUST_IMPOSSIBLE,
+    NOT_VERIFIED,
+    REJECTED_BOX,
+    REJECTED_PHRASE,
+    REWRITE_IMPOSSIBLE,
+    phrase_violation,
+    with_repeats_flagged,
+)
 
-ADJUSTED, ADJUST_PROPOSED, ADJUST_IMPOSSIBLE = "adjusted", "adjust_proposed", "adjust_impossible"
-REWRITTEN = "rewritten"
+ADJUSTED, ADJUST_PROPOSED, REWRITTEN = "adjusted", "adjust_proposed", "rewritten"
+"""Flags of what went well; rules that were broken have theirs in ``raylabel.validation``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,8 @@ class DoubleCheck(Step):
     """Expressions with instances in; the same, ``verified`` set, out.
 
     Silence deletes nothing: what the answer does not mention stays as it was, unverified. Nothing is added. A verdict
-    ``adjust`` moves the box (``apply``), is noted beside it (``flag``) or left aside (``never``).
+    ``adjust`` moves the box (``apply``), is noted beside it (``flag``) or left aside (``never``). What is dropped is
+    counted, and what nobody spoke of too.
     """
 
     name = "double_check"
@@ -42,6 +53,7 @@ class DoubleCheck(Step):
     gives = ("expressions",)
     holds_boxes = True
     prompt = double_check.PROMPT
+    version = 2
 
     def questions(self, record: Record) -> list[Question] | Skip:
         asked = [n for n in _numbered(record) if n.boxes]
@@ -51,19 +63,22 @@ class DoubleCheck(Step):
 
     def understand(self, question: Question, text: str, record: Record) -> dict[int, PhraseCheck]:
         boxes = {n.number: frozenset(n.boxes) for n in _numbered(record)}
-        return read_checks(text, {i: boxes[i] for i in question.ids})
+        convention = self.setup.profile.convention
+        sides = convention.sides(self.view_of(record))
+        return read_checks(text, {i: boxes[i] for i in question.ids}, convention.order, sides)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         checks: dict[int, PhraseCheck] = {n: c for a in answers for n, c in a.value.items()}
+        violations: Counter[str] = Counter()
         kept = [
             checked
             for item in _numbered(record)
-            if (checked := self._checked(item, checks.get(item.number), record)) is not None
+            if (checked := self._checked(item, checks.get(item.number), record, violations)) is not None
         ]
         outcome = Outcome.LABELED if any(e.instances for e in kept) else Outcome.NOTHING
-        return Result(outcome, Changes(expressions=tuple(kept)))
+        return Result(outcome, Changes(expressions=tuple(kept)), violations=+violations)
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:
         profile, view = self.setup.profile, self.view_of(record)
@@ -81,33 +96,31 @@ class DoubleCheck(Step):
         values = {"expressions": prompts.json_lines(lines), **box_values(profile, view)}
         return Question(self.setup.prompt.render(values), ids=tuple(item.number for item in part))
 
-    def _checked(self, item: _Numbered, check: PhraseCheck | None, record: Record) -> Expression | None:
+    def _checked(
+        self, item: _Numbered, check: PhraseCheck | None, record: Record, violations: Counter[str]
+    ) -> Expression | None:
         """The expression after its verdict; None where it is dropped."""
         expression = item.expression
         if check is None:
+            violations[NOT_VERIFIED] += bool(item.boxes)
             return expression
         if check.verdict == DROP:
-            return self._rejected(expression)
+            return self._rejected(expression, violations)
         instances = [
             checked
             for number, instance in zip(item.boxes, expression.instances or (), strict=True)
             if (checked := self._checked_box(instance, check.boxes.get(number), record)) is not None
         ]
         if not any(i.verified is not False for i in instances):
-            return self._rejected(expression)
-        rewritten = check.verdict == REWRITE and check.phrase != expression.text
-        return dataclasses.replace(
-            expression,
-            text=check.phrase if rewritten else expression.text,
-            original_text=expression.text if rewritten else expression.original_text,
-            char_span=None if rewritten else expression.char_span,
-            instances=tuple(instances),
-            verified=True,
-            flags=(*expression.flags, REWRITTEN) if rewritten else expression.flags,
-        )
+            return self._rejected(expression, violations)
+        violations[NOT_VERIFIED] += sum(number not in check.boxes for number in item.boxes)
+        violations[REJECTED_BOX] += len(item.boxes) - len(instances)
+        checked = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=True)
+        return _rewritten(checked, check.phrase) if check.verdict == REWRITE else checked
 
-    def _rejected(self, expression: Expression) -> Expression | None:
+    def _rejected(self, expression: Expression, violations: Counter[str]) -> Expression | None:
         if not self.setup.keep_rejected:
+            violations[REJECTED_PHRASE] += 1
             return None
         instances = tuple(dataclasses.replace(i, verified=False) for i in expression.instances or ())
         return dataclasses.replace(expression, verified=False, instances=instances)
@@ -121,13 +134,11 @@ class DoubleCheck(Step):
         if check.verdict == DROP:
             return dataclasses.replace(instance, verified=False) if self.setup.keep_rejected else None
         assert check.verdict == ADJUST
-        assert check.numbers is not None
+        assert check.corners is not None
         if self.setup.adjust == "never":
             return instance
         try:
-            found, swapped = corners(check.numbers, self.setup.profile.convention.order)
-            box_px, flags = box_in_image(found, self.setup.voices[0], record)
-            flags = (*flags, SWAPPED) if swapped else flags
+            box_px, flags = box_in_image(check.corners, self.setup.voices[0], record)
         except GeometryError:
             return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
         if iou(box_px, instance.box) == 0:
@@ -139,8 +150,23 @@ class DoubleCheck(Step):
             box=box_px,
             original_box=instance.original_box or instance.box,
             verified=True,
-            flags=(*instance.flags, *flags, ADJUSTED),
+            flags=(*instance.flags, *check.flags, *flags, ADJUSTED),
         )
+
+
+def _rewritten(expression: Expression, phrase: str) -> Expression:
+    """The expression under a better phrase, or unverified under its own where the better one is none."""
+    if phrase == expression.text:
+        return expression
+    if phrase_violation(phrase) is not None:
+        return dataclasses.replace(expression, verified=None, flags=(*expression.flags, REWRITE_IMPOSSIBLE))
+    return dataclasses.replace(
+        expression,
+        text=phrase,
+        original_text=expression.text,
+        char_span=None,
+        flags=(*expression.flags, REWRITTEN),
+    )
 
 
 def _numbered(record: Record) -> list[_Numbered]:

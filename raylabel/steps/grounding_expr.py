@@ -15,7 +15,7 @@ from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id, expression_ids
 from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result
 from raylabel.steps.items import LAST_ROUND
-from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken
+from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken, with_repeats_flagged
 
 
 class GroundingExpr(Step):
@@ -124,8 +124,8 @@ def _expressions(groups: Sequence[Group], record: Record) -> tuple[Expression, .
         Expression(
             expression_id=ident,
             text=group.text,
-            instances=tuple(
-                Instance(bbox_id(ident, n), regions[number - 1].box) for n, number in enumerate(group.regions)
+            instances=with_repeats_flagged(
+                [Instance(bbox_id(ident, n), regions[number - 1].box) for n, number in enumerate(group.regions)]
             ),
             flags=group.flags,
         )

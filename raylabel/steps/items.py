@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from raylabel.errors import AnswerError
 from raylabel.records import Outcome
 from raylabel.steps.base import Answered, More, Question, Result, problem_result
-from raylabel.validation import LEFT_OUT
+from raylabel.validation import ASKED_AGAIN, LEFT_OUT, RULES
 
 LAST_ROUND = 2
 """Round 0: in parts of ``items_per_request``; 1: all that is missing, together; 2: each missing item alone."""
@@ -44,6 +44,23 @@ def gather(answers: Sequence[Answered]) -> dict[int, Any]:
                 if not isinstance(value, Amiss):
                     found.setdefault(number, value)
     return found
+
+
+def amiss_by_cause(missing: Sequence[int], left_out: Mapping[str, int]) -> dict[int, Amiss]:
+    """Items that a reply does not settle, with the rules that boxes of it broke.
+
+    Which box belonged to which item is not known: an item takes a box in the order of both, and the counts are right.
+
+    Args:
+        left_out: as ``Reading.left_out``; what names no rule that is asked again for explains nothing.
+    """
+    names = [
+        name
+        for name, count in left_out.items()
+        if name in RULES and RULES[name].follows == ASKED_AGAIN
+        for _ in range(min(count, len(missing)))
+    ]
+    return {number: Amiss(name) for number, name in zip(missing, names, strict=False)}
 
 
 def violations_in(answers: Sequence[Answered]) -> Counter[str]:

@@ -44,6 +44,7 @@ ROW_COLUMNS = [
     pa.field("reason", _TEXT),
     pa.field("attempts", _INT),
     pa.field("raw", _TEXT),
+    pa.field("violations", _TEXT),
     pa.field("built_on", _TEXT),
     pa.field("answers", _TEXT),
     pa.field("versions", _TEXT),
