@@ -558,6 +558,7 @@ KNOWN_FIELDS = (
     "outcome",
     "outcomes",
     "flags",
+    "dropped",
 )
 """The public line's own fields in their order; every other field of an input line is carried through."""
 

@@ -184,7 +184,7 @@ def test_a_record_comes_through_the_stream_unchanged(made, seeds):
     record = make_record(
         image=ImageFacts("d", size, 6, "image/png", False),
         seeds=seeds,
-        outcomes={"s": StepOutcome(Outcome.UNREADABLE, "cut off", 3, "[{")},
+        outcomes={"s": StepOutcome(Outcome.UNREADABLE, "cut off", 3, "[{", {"cut_off": 3})},
         flags=("repeated_image_id",),
         extra={"split": "train", "n": [1, {"a": None}]},
     ).apply("t", StepOutcome(Outcome.LABELED), made)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
+from raylabel.validation import DROPPED, RULES
 
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
@@ -40,8 +42,18 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     line["outcomes"] = {s: record.outcomes[s].outcome.value for s in steps if s in record.outcomes}
     if record.flags:
         line["flags"] = list(record.flags)
+    if dropped := _dropped(record):
+        line["dropped"] = dropped
     # A number given as image_id is kept a number.
     return line | {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+
+
+def _dropped(record: Record) -> dict[str, int]:
+    """What its steps left out, by the rule it broke."""
+    counts: Counter[str] = Counter()
+    for ended in record.outcomes.values():
+        counts.update({name: n for name, n in ended.violations.items() if RULES[name].follows == DROPPED})
+    return dict(sorted(counts.items()))
 
 
 def seed_line(record: Record) -> JsonObject:

@@ -115,8 +115,8 @@ class DoubleCheck(Step):
             return self._rejected(expression, violations)
         violations[NOT_VERIFIED] += sum(number not in check.boxes for number in item.boxes)
         violations[REJECTED_BOX] += len(item.boxes) - len(instances)
-        checked = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=True)
-        return _rewritten(checked, check.phrase) if check.verdict == REWRITE else checked
+        kept = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=True)
+        return _rewritten(kept, check.phrase) if check.verdict == REWRITE else kept
 
     def _rejected(self, expression: Expression, violations: Counter[str]) -> Expression | None:
         if not self.setup.keep_rejected:

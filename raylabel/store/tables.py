@@ -156,7 +156,8 @@ class Table:
             if sum(t.num_rows for t in tables) >= _MERGED_ROWS:
                 break
         # Fragments of an older raylabel may lack a column that came since.
-        table = pa.concat_tables([*tables, self._schema.empty_table()], promote_options="default").sort_by([("seq", "ascending"), ("uid", "ascending")])
+        table = pa.concat_tables([self._schema.empty_table(), *tables], promote_options="default")
+        table = table.sort_by([("seq", "ascending"), ("uid", "ascending")])
         table = _first_of_each(table, "uid")
         if newest_only:
             backwards = table.take(pa.array(range(table.num_rows - 1, -1, -1)))

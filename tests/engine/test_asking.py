@@ -24,6 +24,7 @@ from raylabel.steps.region_expr import RegionExpr
 from raylabel.store.folders import Folder
 from raylabel.store.results import Results, answer_row
 from raylabel.store.tables import Table
+from raylabel.validation import CUT_OFF, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
 
 SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 POLICY = RetryPolicy(attempts=2, backoff_s=0.0, max_backoff_s=0.0)
@@ -281,6 +282,69 @@ def test_only_what_an_answer_leaves_out_is_asked_again_also_by_the_next_run(benc
     assert len(end.answers) == 2
 
 
+# --- what is counted ------------------------------------------------------------------------------------------------
+
+
+def violations(end):
+    return dict(end.outcome.violations)
+
+
+def regions(*numbers):
+    return json.dumps({"regions": [{"id": i, "description": f"car {i}"} for i in numbers]})
+
+
+CARS = tuple(Seed(PixelBox(10 * n, n, 10 * n + 30, n + 30), "Car") for n in range(3))
+
+
+def test_replies_that_were_not_accepted_are_counted_by_the_rule_they_break(bench):
+    end, _ = bench.settle(in_turn("no", cut(), CAPTION), make_record(), readings=5)
+    assert end.outcome.outcome.value == "labeled"
+    assert violations(end) == {UNREADABLE: 1, CUT_OFF: 1}
+    end, _ = bench.settle(lambda r: CAPTION, make_record(digest="e" * 32))
+    assert violations(end) == {}
+
+
+def test_the_rule_that_a_reply_breaks_as_a_whole_is_the_one_that_is_counted(bench):
+    class Picky(ImageCaption):
+        def understand(self, question, text, record):
+            if "red" in text:
+                raise rule_broken(SENTENCE, "not that")
+            return super().understand(question, text, record)
+
+    end, _ = bench.settle(in_turn(CAPTION, CAPTION, '{"caption": "Two cars."}'), make_record(), Picky)
+    assert violations(end) == {SENTENCE: 2}
+
+
+def test_a_refusal_breaks_no_rule(bench):
+    end, _ = bench.settle(in_turn("no", "I'm sorry, I can't help with that."), make_record())
+    assert (end.outcome.outcome.value, violations(end)) == ("refused", {UNREADABLE: 1})
+
+
+def test_every_run_counts_the_same_replies(bench):
+    replies = in_turn("no", regions(1), "no", "no", regions(2, 3))
+    first, asked = bench.settle(replies, make_record(seeds=CARS), RegionExpr)
+    assert (first.outcome.outcome.value, len(asked)) == ("labeled", 5)
+    assert violations(first) == {UNREADABLE: 3, LEFT_OUT: 2}
+    again, asked = bench.settle(lambda r: "never asked", make_record(seeds=CARS), RegionExpr)
+    assert asked == []
+    assert again == first
+
+
+def test_an_open_record_counts_on_in_the_next_run(bench):
+    bench.settle(lambda r: "no", make_record())
+    end, _ = bench.settle(in_turn("no", CAPTION), make_record())
+    assert violations(end) == {UNREADABLE: 4}
+
+
+def test_the_same_words_asked_twice_count_their_replies_once(bench):
+    """A region asked alone after the others is asked in other words; all of them once more are not."""
+    end, asked = bench.settle(lambda r: regions(9), make_record(seeds=CARS), RegionExpr)
+    assert end.outcome.outcome.value == "unreadable"
+    stored = bench.stored(RegionExpr)
+    assert len(asked) == len(stored) == end.outcome.attempts
+    assert violations(end)[UNREADABLE] == len(stored) - 1, "the first reply is in order and matches nothing"
+
+
 # --- refused and failed ---------------------------------------------------------------------------------------------
 
 
@@ -355,6 +419,7 @@ def test_a_seed_far_outside_the_image_fails_the_record_and_asks_nothing(bench):
     end, asked = bench.settle(lambda r: CAPTION, record, RegionExpr)
     assert end.outcome.outcome.value == "failed"
     assert "seed box 1" in end.outcome.reason
+    assert violations(end) == {SEED_OUTSIDE_IMAGE: 1}
     assert asked == []
 
 

@@ -34,7 +34,8 @@ from raylabel.records import (
     StepOutcome,
 )
 from raylabel.store.folders import Folder
-from raylabel.store.results import Results
+from raylabel.store.results import ROW_COLUMNS, Results
+from raylabel.store.tables import Table
 
 EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
 REGIONS, CAPTION, GROUPS, CHECK = PIPELINES[IMAGE_REFERRING_EXPRESSION]
@@ -107,6 +108,28 @@ def test_an_open_row_comes_back_with_its_reason_attempts_and_raw_reply(store):
     record, _ = store.restore(grounding_record())
     assert record.outcomes == {EXTRACTION.label: outcome}
     assert record.expressions is None
+
+
+def test_what_was_counted_comes_back_with_the_row(store):
+    outcome = StepOutcome(Outcome.LABELED, violations={"left_out": 2, "sentence": 1})
+    store.put(EXTRACTION, grounding_record(), EXTRACTED, outcome)
+    record, _ = store.restore(grounding_record())
+    assert record.outcomes == {EXTRACTION.label: outcome}
+
+
+def test_a_row_from_before_violations_were_counted_is_read_and_is_the_same_row_still(tmp_path):
+    results = Results(Folder(str(tmp_path)))
+    now = results.rows(EXTRACTION.directory)
+    before = Table(
+        Folder(str(tmp_path / EXTRACTION.directory / "records")), [c for c in ROW_COLUMNS if c.name != "violations"]
+    )
+    row = build_row(EXTRACTION, grounding_record(), StepEnd(LABELED, EXTRACTED), 0, "prompt 1, reader 1")
+    before.append([{k: v for k, v in row.items() if k != "violations"}])
+    now.refresh()
+    tables = {step.directory: now for step in PIPELINES[IMAGE_GROUNDING]}
+    record, stale = restore(grounding_record(), [EXTRACTION], tables, {EXTRACTION.directory: 0})
+    assert (record.outcomes, stale) == ({EXTRACTION.label: LABELED}, [])
+    assert is_same(row, now.last("1" * 32)), "it is not written anew"
 
 
 def test_a_step_built_on_something_that_is_no_longer_so_is_left_out_and_named(store):

@@ -41,8 +41,8 @@ def record(pipeline: str = IMAGE_GROUNDING, **fields: Any) -> Record:
 
 
 def done(pipeline: str, **fields: Any) -> dict[str, Any]:
-    outcomes = dict.fromkeys(LABELS[pipeline], LABELED)
-    return to_line(record(pipeline, outcomes=outcomes, **fields), LABELS[pipeline])
+    fields = {"outcomes": dict.fromkeys(LABELS[pipeline], LABELED), **fields}
+    return to_line(record(pipeline, **fields), LABELS[pipeline])
 
 
 def test_a_finished_grounding_line_has_the_documented_keys_and_values() -> None:
@@ -99,8 +99,20 @@ def test_keys_come_in_one_order_in_both_pipelines(pipeline: str) -> None:
         expressions=(SEDAN,),
         flags=("repeated_image_id",),
         image=dataclasses.replace(FACTS, orientation=6),
+        outcomes=dict.fromkeys(LABELS[pipeline], StepOutcome(Outcome.LABELED, violations={"sentence": 1})),
     )
     assert tuple(line) == KNOWN_FIELDS
+
+
+def test_what_the_steps_left_out_of_a_record_stands_on_its_line_and_what_was_mended_does_not() -> None:
+    first, second = LABELS[IMAGE_GROUNDING]
+    outcomes = {
+        first: StepOutcome(Outcome.LABELED, violations={"sentence": 1, "repeated_phrase": 3, "span_corrected": 7}),
+        second: StepOutcome(Outcome.LABELED, violations={"left_out": 2, "sentence": 1}),
+    }
+    line = to_line(record(outcomes=outcomes), LABELS[IMAGE_GROUNDING])
+    assert line["dropped"] == {"repeated_phrase": 3, "sentence": 2}
+    assert "dropped" not in done(IMAGE_GROUNDING)
 
 
 @pytest.mark.parametrize(

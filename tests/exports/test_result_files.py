@@ -71,6 +71,9 @@ def test_failures_say_what_why_and_how_often() -> None:
         "attempts": 3,
         "raw": '[{"bbox',
     }
+    counted = StepOutcome(Outcome.UNREADABLE, "no", 3, violations={"unreadable": 2, "cut_off": 1})
+    assert failure_line(record, "step1_grounding", counted)["violations"] == {"cut_off": 1, "unreadable": 2}
+    assert "violations" not in line
     assert "raw" not in failure_line(record, "step1_grounding", StepOutcome(Outcome.FAILED, "no such file"))
 
 

@@ -10,6 +10,7 @@ from raylabel.geometry import XYXY_1000, YXYX_1000
 from raylabel.records import Box, Outcome, Size
 from raylabel.steps.base import Skip
 from raylabel.steps.double_check import DoubleCheck
+from raylabel.validation import NEAR_DUPLICATE, NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE, REWRITE_IMPOSSIBLE
 
 A, B, C = (64, 48, 128, 96), (320, 240, 384, 288), (0, 0, 640, 480)
 
@@ -250,3 +251,64 @@ def test_a_part_without_an_answer_leaves_the_whole_record_open(make_step, make_r
 def test_without_boxes_there_is_nothing_to_check(make_step, make_record, expressions, phrases):
     record = make_record(expressions=expressions(**phrases))
     assert make_step(DoubleCheck).questions(record) == Skip("no expressions with boxes")
+
+
+# --- what is counted ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entries", "violations"),
+    [
+        pytest.param([expression(1, boxes={1: "keep", 2: "keep"}), expression(2, boxes={3: "keep"})], {}, id="all"),
+        pytest.param([expression(1, boxes={1: "keep"})], {NOT_VERIFIED: 2}, id="a-box-and-a-phrase-unspoken-of"),
+        pytest.param(
+            [expression(1, boxes={1: "keep", 2: "drop"}), expression(2, "drop")],
+            {REJECTED_BOX: 1, REJECTED_PHRASE: 1},
+            id="a-box-and-a-phrase-rejected",
+        ),
+        pytest.param(
+            [expression(1, boxes={1: "drop", 2: "drop"}), expression(2, boxes={3: "keep"})],
+            {REJECTED_PHRASE: 1},
+            id="a-phrase-without-its-boxes",
+        ),
+    ],
+)
+def test_what_is_dropped_or_not_spoken_of_is_counted(make_step, record, go, entries, violations):
+    assert go(make_step(DoubleCheck), record, lambda q: check(*entries)).result.violations == violations
+
+
+def test_what_is_kept_as_rejected_is_not_counted_as_dropped(make_step, record, go):
+    reply = check(expression(1, boxes={1: "keep", 2: "drop"}), expression(2, "drop"))
+    course = go(make_step(DoubleCheck, keep_rejected=True), record, lambda q: reply)
+    assert course.result.violations == {}
+
+
+@pytest.mark.parametrize("phrase", ["There is a white van.", "-"])
+def test_a_better_phrase_that_is_none_changes_nothing_and_is_flagged(make_step, record, go, phrase):
+    course = go(make_step(DoubleCheck), record, lambda q: check(expression(2, "rewrite", {3: "keep"}, phrase=phrase)))
+    after = course.changes.expressions[1]
+    assert (after.text, after.original_text, after.verified) == ("van", None, None)
+    assert after.flags == (REWRITE_IMPOSSIBLE,)
+    assert after.instances[0].verified is True
+
+
+def test_a_box_that_is_moved_onto_another_is_flagged(make_step, record, go):
+    onto_b = {"verdict": "adjust", "bbox_2d": [500, 500, 600, 600]}
+    overlapping = dataclasses.replace(
+        record.expressions[0],
+        instances=tuple(
+            dataclasses.replace(i, box=Box(*box))
+            for i, box in zip(record.expressions[0].instances, ((300, 230, 390, 290), B), strict=True)
+        ),
+    )
+    record = dataclasses.replace(record, expressions=(overlapping,))
+    step = make_step(DoubleCheck, adjust="apply")
+    course = go(step, record, lambda q: check(expression(1, boxes={1: onto_b, 2: "keep"})))
+    assert [i.flags for i in course.changes.expressions[0].instances] == [("adjusted",), (NEAR_DUPLICATE,)]
+
+
+def test_corners_of_a_better_box_that_came_in_reverse_order_are_flagged(make_step, record, go):
+    course = go(make_step(DoubleCheck, adjust="apply"), record, lambda q: adjusted([220, 220, 110, 110]))
+    moved = course.changes.expressions[0].instances[0]
+    assert moved.box.as_tuple() == pytest.approx(BETTER_PX)
+    assert moved.flags == ("swapped_corners", "adjusted")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raylabel.records import Outcome
-from raylabel.steps.expression_extraction import NOT_IN_CAPTION, ExpressionExtraction
+from raylabel.steps.expression_extraction import ExpressionExtraction
+from raylabel.validation import EMPTY_PHRASE, NOT_IN_CAPTION, REPEATED_PHRASE, SENTENCE, SPAN_CORRECTED
 
 REPLY = {
     "cleaned_caption": "a red car: left of a red car",
@@ -68,3 +69,41 @@ def test_the_caption_goes_into_the_question_as_it_is(make_step, make_record):
     (question,) = step.questions(make_record(caption=caption))
     assert r'Caption: "A \"$5\" sign:\n{\"id\": 1} 红车"' in question.text
     assert question.schema["required"] == ["cleaned_caption", "expressions"]
+
+
+def extracted(*phrases, caption="a red car and a red car"):
+    entries = [p if isinstance(p, dict) else {"text": p, "char_span": None, "noun_chunk": None} for p in phrases]
+    return {"cleaned_caption": caption, "expressions": entries}
+
+
+def test_a_phrase_listed_more_often_than_the_caption_says_it_is_dropped_and_counted(make_step, make_record, go):
+    reply = extracted(*["a red car"] * 5, "a blue car", "a blue car")
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: reply)
+    assert [(e.text, e.char_span) for e in course.changes.expressions] == [
+        ("a red car", (0, 9)),
+        ("a red car", (14, 23)),
+        ("a blue car", None),
+    ]
+    assert course.result.violations == {REPEATED_PHRASE: 4}
+
+
+def test_sentences_and_marks_are_dropped_and_counted(make_step, make_record, go):
+    reply = extracted("a red car", "There is a red car.", "-")
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: reply)
+    assert [e.text for e in course.changes.expressions] == ["a red car"]
+    assert course.result.violations == {SENTENCE: 1, EMPTY_PHRASE: 1}
+
+
+def test_a_reply_of_sentences_only_is_no_answer_and_not_nothing(make_step, make_record, go):
+    reply = extracted("There is a red car.", "I can see a dog")
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: reply)
+    assert course.outcome == "unreadable"
+    assert course.changes.expressions is None
+
+
+def test_a_span_the_model_counted_wrong_is_found_by_search_and_counted_without_a_flag(make_step, make_record, go):
+    wrong = {"text": "a red car", "char_span": [1, 10], "noun_chunk": "car"}
+    right = {"text": "a red car", "char_span": [14, 23], "noun_chunk": "car"}
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: extracted(wrong, right))
+    assert [(e.char_span, e.flags) for e in course.changes.expressions] == [((0, 9), ()), ((14, 23), ())]
+    assert course.result.violations == {SPAN_CORRECTED: 1}

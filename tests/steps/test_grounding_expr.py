@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from raylabel.errors import AnswerError
 from raylabel.geometry import YXYX_1000
 from raylabel.records import Box, Changes, Region
-from raylabel.steps.base import Skip
+from raylabel.steps.base import Question, Skip
 from raylabel.steps.grounding_expr import GroundingExpr
+from raylabel.validation import LEFT_OUT, MERGED, NEAR_DUPLICATE, SENTENCE
 
 BOXES = (Box(64, 48, 128, 96), Box(320, 240, 384, 288), Box(0, 0, 640, 480))
 
@@ -101,3 +103,49 @@ def test_without_an_answer_there_are_no_expressions(make_step, record, go, text,
 def test_a_refusal_of_the_rest_settles_the_step(make_step, record, go):
     replies = iter([groups(cars=[1, 2]), "I'm sorry, I can't help with that."])
     assert go(make_step(GroundingExpr), record, lambda q: next(replies)).outcome == "refused"
+
+
+# --- what is counted ------------------------------------------------------------------------------------------------
+
+
+def test_a_sentence_is_dropped_and_its_regions_are_asked_about_again(make_step, record, go):
+    sentence = {"expressions": [{"text": "There is a red car.", "regions": [2]}, {"text": "cars", "regions": [1, 3]}]}
+    replies = iter([sentence, groups(right_car=[2])])
+    course = go(make_step(GroundingExpr), record, lambda q: next(replies))
+    assert course.asked == [(), (2,)]
+    assert boxes(course) == {"cars": [BOXES[0], BOXES[2]], "right car": [BOXES[1]]}
+    assert course.result.violations == {SENTENCE: 1, LEFT_OUT: 1}
+
+
+def test_a_reply_of_sentences_only_groups_nothing(make_step, record, go):
+    reply = {"expressions": [{"text": "There are three cars.", "regions": [1, 2, 3]}]}
+    course = go(make_step(GroundingExpr), record, lambda q: reply)
+    assert (course.outcome, course.changes.expressions) == ("unreadable", None)
+
+
+def test_a_region_that_is_left_out_when_asked_alone_is_named(make_step, record):
+    step = make_step(GroundingExpr)
+    alone = Question("", ids=(3,), round=2)
+    with pytest.raises(AnswerError) as raised:
+        step.understand(alone, '{"expressions": [{"text": "cars", "regions": [1, 2]}]}', record)
+    assert raised.value.violations == (LEFT_OUT,)
+
+
+def test_every_region_an_answer_leaves_out_is_counted(make_step, record, go):
+    replies = iter([groups(left_car=[1]), groups(right_car=[2]), groups(big_car=[3])])
+    course = go(make_step(GroundingExpr), record, lambda q: next(replies))
+    assert course.result.violations == {LEFT_OUT: 3}
+    assert go(make_step(GroundingExpr), record, lambda q: groups(cars=[1, 2, 3])).result.violations == {}
+
+
+def test_a_phrase_that_grows_by_a_later_answer_says_so(make_step, record, go):
+    replies = iter([groups(cars=[1], left_car=[1]), groups(cars=[2, 3], left_car=[1])])
+    course = go(make_step(GroundingExpr), record, lambda q: next(replies))
+    assert {e.text: e.flags for e in course.changes.expressions} == {"cars": (MERGED,), "left car": ()}
+
+
+def test_two_seeds_of_one_object_under_one_phrase_are_flagged(make_step, make_record, go):
+    twice = (Box(64, 48, 164, 148), Box(65, 48, 165, 148))
+    record = make_record(regions=tuple(Region(box, "car", "red", f"car {n}") for n, box in enumerate(twice)))
+    (found,) = go(make_step(GroundingExpr), record, lambda q: groups(cars=[1, 2])).changes.expressions
+    assert [i.flags for i in found.instances] == [(), (NEAR_DUPLICATE,)]

@@ -8,7 +8,14 @@ from raylabel.errors import GeometryError
 from raylabel.geometry import XYXY_1000, YXYX_1000
 from raylabel.records import Box, Changes, Seed, Size
 from raylabel.steps.base import Skip
-from raylabel.steps.region_expr import SAME_DESCRIPTION, RegionExpr
+from raylabel.steps.region_expr import RegionExpr
+from raylabel.validation import (
+    DESCRIPTION_SENTENCE,
+    LEFT_OUT,
+    NEAR_DUPLICATE,
+    SAME_DESCRIPTION,
+    SEED_OUTSIDE_IMAGE,
+)
 
 
 def told(number, description=None, **more):
@@ -102,3 +109,45 @@ def test_a_seed_far_outside_is_not_asked_about(make_step, make_record):
     record = make_record(seeds=(Seed(Box(0, 0, 10, 10), "Car"), Seed(Box(1000, 0, 1100, 100), "Car")))
     with pytest.raises(GeometryError, match="seed box 2"):
         make_step(RegionExpr).questions(record)
+
+
+# --- what is counted ------------------------------------------------------------------------------------------------
+
+
+def test_regions_the_answers_leave_out_are_counted(make_step, record, go):
+    replies = iter([[told(1)], [told(2)], [told(3)]])
+    course = go(make_step(RegionExpr), record, lambda q: {"regions": next(replies)})
+    assert course.result.violations == {LEFT_OUT: 3}
+    course = go(make_step(RegionExpr), record, lambda q: {"regions": [told(i) for i in q.ids]})
+    assert course.result.violations == {}
+
+
+def test_what_is_left_out_of_an_open_record_is_counted_too(make_step, record, go):
+    course = go(make_step(RegionExpr), record, lambda q: {"regions": [told(i) for i in q.ids if i != 2]})
+    assert course.outcome == "unreadable"
+    assert course.result.violations == {LEFT_OUT: 1}
+
+
+def test_a_description_of_marks_only_is_asked_again(make_step, record, go):
+    replies = iter([[told(1), told(2, "..."), told(3)], [told(2, "the small car")]])
+    course = go(make_step(RegionExpr), record, lambda q: {"regions": next(replies)})
+    assert course.asked == [(1, 2, 3), (2,)]
+    assert course.changes.regions[1].description == "the small car"
+
+
+def test_a_description_that_is_a_sentence_is_kept_and_flagged(make_step, record, go):
+    reply = {"regions": [told(1, "There is a car on the left."), told(2, "the car that is parked."), told(3)]}
+    regions = go(make_step(RegionExpr), record, lambda q: reply).changes.regions
+    assert [r.flags for r in regions] == [(DESCRIPTION_SENTENCE,), (), ()]
+
+
+def test_a_seed_that_repeats_another_of_its_type_is_flagged(make_step, make_record, go):
+    seeds = tuple(Seed(Box(10 + n, 20, 110 + n, 90), kind) for n, kind in enumerate(("Car", "Van", "Car")))
+    course = go(make_step(RegionExpr), make_record(seeds=seeds), lambda q: {"regions": [told(i) for i in q.ids]})
+    assert [r.flags for r in course.changes.regions] == [(), (), (NEAR_DUPLICATE,)]
+
+
+def test_a_seed_outside_its_image_is_named(make_step, make_record):
+    with pytest.raises(GeometryError) as raised:
+        make_step(RegionExpr).questions(make_record(seeds=(Seed(Box(1000, 0, 1100, 100), "Car"),)))
+    assert raised.value.violation == SEED_OUTSIDE_IMAGE

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from raylabel.errors import StoreError
 from raylabel.store import tables
 from raylabel.store.folders import Folder, _filesystem_of
+from raylabel.store.tables import Table
 
 APPENDER = """
 import sys
@@ -72,6 +74,16 @@ def test_missing_columns_are_null_and_nothing_is_no_fragment(open_table, key, tm
     assert not (tmp_path / "table").exists()
     table.append([{"key": key(1)}])
     assert table.last(key(1))["text"] is None
+
+
+def test_fragments_from_before_a_column_came_are_merged_with_newer_ones(open_table, key, tmp_path):
+    older = open_table()
+    wider = Table(Folder(str(tmp_path / "table")), [pa.field("note", pa.string()), pa.field("text", pa.string())])
+    older.append([{"key": key(1), "text": "a"}])
+    wider.append([{"key": key(2), "text": "b", "note": "n"}])
+    assert wider.merge(at_least=2) == 2
+    wider.refresh()
+    assert [(row["text"], row["note"]) for row in (wider.last(key(1)), wider.last(key(2)))] == [("a", None), ("b", "n")]
 
 
 def test_many_rows_of_one_fragment_are_found(open_table, key):

@@ -1,0 +1,108 @@
+"""From the store to the files and the counts: a real results folder, without a run."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from raylabel.clients.base import Sampling, SchemaForm
+from raylabel.clients.retry import RetryPolicy
+from raylabel.engine.asking import AskSetup, Listener, StepEnd
+from raylabel.engine.delivery import Counts, deliver
+from raylabel.engine.rows import build_row
+from raylabel.engine.spec import Driver, RunSpec, StepPlan
+from raylabel.engine.summary import print_summary
+from raylabel.geometry import Resize
+from raylabel.pipelines import PIPELINES
+from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, Instance, Outcome, StepOutcome
+from raylabel.settings import ImageSettings, VlmSettings
+from raylabel.sources import SourceSpec, read_shard, scan
+from raylabel.sources.spec import CAPTIONS
+from raylabel.steps.base import StepSetup, Voice
+from raylabel.store.folders import Folder
+from raylabel.store.results import Results
+
+EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
+EXTRACTED = Changes(cleaned_caption="cars", expressions=(Expression("e", "cars", (0, 4)),))
+BOXES = (Instance("b0", Box(0, 0, 50, 40), flags=("clipped",)), Instance("b1", Box(0, 1, 50, 40), flags=("adjusted",)))
+GROUNDED = Changes(expressions=(Expression("e", "cars", (0, 4), None, BOXES, flags=("constant_stride",)),))
+
+
+@pytest.fixture
+def delivered(tmp_path):
+    """Three records: one with all kinds of counts, one with nothing to tell, one that is open."""
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text("".join(json.dumps({"image_path": f"{n}.jpg", "caption": "cars"}) + "\n" for n in range(3)))
+    source = SourceSpec(CAPTIONS, IMAGE_GROUNDING, str(captions))
+    shards = list(scan(source, 100, tmp_path))
+    results = Results(Folder(str(tmp_path / "results")))
+    sampling = Sampling("tiny-vlm", 0.3, 1000, 5.0)
+    ask = AskSetup((Listener(sampling, Resize(), "r"),), RetryPolicy(1), 0, 3, "auto", SchemaForm.NATIVE, "here")
+    plans = tuple(StepPlan(step, StepSetup((Voice(step.prompt),)), ask, 1) for step in (EXTRACTION, GROUNDING))
+    spec = RunSpec(
+        "run",
+        IMAGE_GROUNDING,
+        results,
+        source,
+        VlmSettings(),
+        ImageSettings(),
+        plans,
+        {step.directory: 0 for step in (EXTRACTION, GROUNDING)},
+        Driver.here(),
+        None,
+    )
+    told, quiet, broken = (line for shard in shards for line in read_shard(source, shard))
+
+    def end(step, record, outcome, changes=EXTRACTED):
+        row = build_row(step, record, StepEnd(outcome, changes), 0, "prompt 1, reader 1")
+        results.rows(step.directory).append([row])
+        return record.apply(step.label, outcome, changes)
+
+    told = end(EXTRACTION, told, StepOutcome(Outcome.LABELED, violations={"sentence": 1, "unreadable": 2}))
+    end(GROUNDING, told, StepOutcome(Outcome.LABELED, violations={"left_out": 3, "unreadable": 1}), GROUNDED)
+    quiet = end(EXTRACTION, quiet, StepOutcome(Outcome.LABELED))
+    end(GROUNDING, quiet, StepOutcome(Outcome.NOTHING), Changes(expressions=(Expression("e", "cars", instances=()),)))
+    end(EXTRACTION, broken, StepOutcome(Outcome.UNREADABLE, "no", 3, "x", {"unreadable": 3}), Changes())
+    return deliver(spec, shards, "jsonl"), tmp_path / "results"
+
+
+COUNTED = {"clipped": 1, "constant_stride": 1, "left_out": 3, "sentence": 1, "unreadable": 6}
+
+
+def test_what_the_rows_and_the_flags_tell_is_added_up_by_rule(delivered):
+    counts, _ = delivered
+    assert counts.violations == COUNTED
+    assert list(counts.to_json()["violations"].items()) == sorted(COUNTED.items())
+    assert counts.flags == {"clipped": 1, "adjusted": 1, "constant_stride": 1}
+
+
+def test_what_was_left_out_stands_with_its_record_and_why_it_is_open_with_its_failure(delivered):
+    _, root = delivered
+    lines = [json.loads(line) for line in (root / "annotations.jsonl").read_text().splitlines()]
+    assert [line.get("dropped") for line in lines] == [{"sentence": 1}, None, None]
+    (failure,) = [json.loads(line) for line in (root / "failures.jsonl").read_text().splitlines()]
+    assert failure["violations"] == {"unreadable": 3}
+
+
+def summary(counts):
+    out = io.StringIO()
+    print_summary(Console(file=out, width=200), [EXTRACTION, GROUNDING], counts, None, "results", 0.0)
+    return out.getvalue().splitlines()
+
+
+def test_the_summary_says_what_was_found_and_what_followed(delivered):
+    counts, _ = delivered
+    (checked,) = [line for line in summary(counts) if line.startswith("checked: ")]
+    assert checked == (
+        "checked: 1 clipped (flagged), 1 constant_stride (flagged), 3 left_out (asked again), 1 sentence (dropped), "
+        "6 unreadable (asked again)"
+    )
+    assert [line for line in summary(counts) if line.startswith("flags: ")] == ["flags: 1 adjusted"]
+
+
+def test_where_nothing_was_found_nothing_is_said():
+    counts = Counts(steps={step.name: Counts().records for step in (EXTRACTION, GROUNDING)})
+    assert not [line for line in summary(counts) if line.startswith(("checked", "flags"))]
