@@ -56,13 +56,13 @@ def fit(observations: Sequence[Observation], candidates: Sequence[Hypothesis]) -
     top = max(tried, key=lambda t: t.mean_iou)
     same = [t for t in tried if t.is_same(top)]
     best = next(t for t in same if t.mean_iou >= top.mean_iou - TIE)
-    others = sorted((t for t in tried if t not in same), key=lambda t: -t.mean_iou)
-    runner_up = others[0] if others else None
+    others = [t for t in tried if t not in same]
     close = [t for t in others if t.mean_iou > best.mean_iou - LEAD and not best.leads(t)]
     rules = [t for t in close if best.differs_by_resize_only(t)]
     rivals = [t for t in same if best.is_rivalled_by(t)] + [t for t in close if t not in rules]
     if rules:
         best = _safest([best, *rules], [o.view for o in observations])
+    runner_up = max((t for t in others if t not in rules), key=lambda t: t.mean_iou, default=None)
     return Fit(
         best.hypothesis,
         best.mean_iou,
@@ -73,7 +73,7 @@ def fit(observations: Sequence[Observation], candidates: Sequence[Hypothesis]) -
 
 
 def _safest(tried: Sequence[_Try], views: Sequence[View]) -> _Try:
-    """Of resize rules that cannot be told apart, one whose pictures all the others leave as they are, if there is one."""
+    """Of resize rules that cannot be told apart, one whose pictures all the others leave as they are, if one is so."""
     sent = {view.sent for view in views}
 
     def is_safe(rule: Hypothesis) -> bool:
@@ -115,11 +115,8 @@ class _Try:
         self.mean_iou = sum(self.ious) / len(self.ious) if self.ious else 0.0
 
     def agreement(self, other: _Try) -> list[float]:
-        """IoU of the two places of each rectangle; 1 where neither has one. Both read the same number of boxes."""
-        return [
-            1.0 if mine == theirs else sum(iou(a, b) for a, b in zip(mine, theirs, strict=True)) / len(mine)
-            for mine, theirs in zip(self.placed, other.placed, strict=True)
-        ]
+        """IoU of the two places of each rectangle; 1 where neither has one."""
+        return [_likeness(mine, theirs) for mine, theirs in zip(self.placed, other.placed, strict=True)]
 
     def is_same(self, other: _Try) -> bool:
         mine, theirs = self.hypothesis, other.hypothesis
@@ -142,11 +139,23 @@ class _Try:
     def leads(self, other: _Try) -> bool:
         """Whether the boxes that the two place differently speak for this one.
 
-        Perfect answers would show a lead as large as the two differ; where that is little, half of it will do.
+        Perfect answers would show a lead as large as the two differ; where that is little, as between two resize rules,
+        half of it will do. Between readings of another kind it will not.
         """
         pairs = zip(self.agreement(other), self.ious, other.ious, strict=True)
         apart = [(1 - alike, mine - theirs) for alike, mine, theirs in pairs if alike < ALIKE]
         if not apart:
             return False
+        lead = sum(lead for _, lead in apart) / len(apart)
         difference = sum(d for d, _ in apart) / len(apart)
-        return sum(lead for _, lead in apart) / len(apart) >= min(LEAD, difference / 2)
+        is_akin = self.hypothesis.kind == other.hypothesis.kind
+        return lead >= (min(LEAD, difference / 2) if is_akin else LEAD)
+
+
+def _likeness(mine: Sequence[Box], theirs: Sequence[Box]) -> float:
+    """Mean IoU of boxes pair by pair; 0 where one order reads another number of them (some have no area in it)."""
+    if mine == theirs:
+        return 1.0
+    if len(mine) != len(theirs):
+        return 0.0
+    return sum(iou(a, b) for a, b in zip(mine, theirs, strict=True)) / len(mine)

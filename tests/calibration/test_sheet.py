@@ -1,0 +1,44 @@
+"""The sheet shows what was expected and what was answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from raylabel.calibration.measured import Measured, Shown
+from raylabel.calibration.probes import probes
+from raylabel.calibration.sheet import write_sheet
+from raylabel.profiles import UNKNOWN
+from raylabel.records import Box
+
+
+def measured(shift_px: float, problem: str = "") -> Measured:
+    shown = [
+        Shown(p, c, (Box(b.x1 + shift_px, b.y1, b.x2 + shift_px, b.y2),), 0.9, together)
+        for p in probes()
+        for together in (False, True)
+        for c, b in p.boxes_px.items()
+    ]
+    return Measured(UNKNOWN, 0.9, "yxyx, 0-1000", 0.2, 20, problem=problem, shown=tuple(shown))
+
+
+def test_a_sheet_changes_with_the_answers(tmp_path: Path) -> None:
+    write_sheet(tmp_path / "right.png", measured(0), "some-vlm")
+    write_sheet(tmp_path / "wrong.png", measured(90), "some-vlm")
+
+    with Image.open(tmp_path / "right.png") as right, Image.open(tmp_path / "wrong.png") as wrong:
+        assert right.size == wrong.size
+        assert right.tobytes() != wrong.tobytes()
+
+
+def test_a_box_far_outside_and_one_without_area_do_not_hinder_a_sheet(tmp_path: Path) -> None:
+    strange = (Box(-1e12, 3, 1e12, 4), Box(5, 5, 5, 5), Box(1e9, 1e9, 2e9, 2e9))
+    shown = (
+        Shown(probes()[0], "red", strange, 0.0, together=False),
+        Shown(probes()[0], "blue", (), 0.0, together=True),
+    )
+
+    write_sheet(tmp_path / "sheet.png", Measured(UNKNOWN, 0.0, "", 0.0, 2, "a note", "a problem", shown), "some-vlm")
+
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
