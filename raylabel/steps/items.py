@@ -79,6 +79,11 @@ def _round(question: Question) -> int:
     return LAST_ROUND if len(question.ids) == 1 else question.round
 
 
+def is_asked_alone(question: Question) -> bool:
+    """Whether nothing is left to ask after this question: what it does not settle stays open."""
+    return _round(question) == LAST_ROUND
+
+
 def none_if_unmatched(question: Question, read: Callable[[], T], none: T) -> T:
     """What a reply says of the question's items; ``none`` where it matches none of several: they are asked alone.
 
@@ -88,7 +93,7 @@ def none_if_unmatched(question: Question, read: Callable[[], T], none: T) -> T:
     try:
         return read()
     except AnswerError as error:
-        if error.unmatched and _round(question) != LAST_ROUND:
+        if error.unmatched and not is_asked_alone(question):
             return none
         raise
 

@@ -6,7 +6,7 @@ import pytest
 
 from raylabel.answers.json_text import unreadable
 from raylabel.steps.base import Answered, More, Question, Result
-from raylabel.steps.items import Amiss, amiss_by_cause, ask_for_missing, gather, violations_in
+from raylabel.steps.items import Amiss, amiss_by_cause, ask_for_missing, gather, is_asked_alone, violations_in
 from raylabel.validation import LEFT_OUT, NO_AREA, OUTSIDE_IMAGE, POINT
 
 
@@ -61,3 +61,16 @@ def test_an_item_that_never_comes_right_leaves_the_record_open_with_the_reason()
 )
 def test_items_without_an_answer_take_the_causes_the_reader_names(missing, left_out, amiss):
     assert {n: a.violation for n, a in amiss_by_cause(missing, left_out).items()} == amiss
+
+
+@pytest.mark.parametrize(
+    ("question", "alone"),
+    [
+        pytest.param(asked(1, 2), False, id="the-first-time"),
+        pytest.param(asked(1, 2, asking_round=1), False, id="what-is-left"),
+        pytest.param(asked(1), True, id="the-only-one"),
+        pytest.param(asked(1, asking_round=2), True, id="by-itself"),
+    ],
+)
+def test_an_item_that_was_asked_about_by_itself_is_asked_no_further(question, alone):
+    assert is_asked_alone(question) is alone
