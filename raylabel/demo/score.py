@@ -134,6 +134,18 @@ def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> f
     return _share(total, len(scored))
 
 
+def separation(scored: Sequence[tuple[float, bool]]) -> float:
+    """The chance that a right box has a higher score than a wrong one (area under the ROC curve); ties count half.
+
+    >>> separation([(0.9, True), (0.9, False)]), separation([(0.9, True), (0.2, False)])
+    (0.5, 1.0)
+    """
+    right = [score for score, is_right in scored if is_right]
+    wrong = [score for score, is_right in scored if not is_right]
+    won = sum((r > w) + (r == w) / 2 for r in right for w in wrong)
+    return _share(won, len(right) * len(wrong))
+
+
 def score_referring(truth: Json, annotation_lines: Iterable[Json]) -> dict[str, Any]:
     """Score ``annotations.jsonl`` of image_referring_expression.
 

@@ -1,7 +1,7 @@
 """What do votes bring? One answer a question against several, from a model that is unsure and claims 0.9 for all boxes.
 
 Draws a world, runs image_grounding against the demo server with ``--noise``, and prints for each number of votes recall,
-precision, expected calibration error of the scores, and requests. Run:
+share of right boxes, expected calibration error of the scores, how well they tell right from wrong, and requests. Run:
 ``.venv/bin/python scripts/bench/votes.py [--images 60] [--noise 0.7] [--votes 1 5 9]``
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raylabel.demo.launch import demo_server
-from raylabel.demo.score import calibration_error, claims, score_image_grounding
+from raylabel.demo.score import calibration_error, claims, score_image_grounding, separation
 from raylabel.demo.world import World, build_world
 from raylabel.engine.run import run
 from raylabel.engine.session import ray_session
@@ -63,6 +63,7 @@ def measure(world: World, url: str, votes: int) -> dict[str, float]:
         "recall": known["recall"],
         "right of score > 0.5": sum(kept) / len(kept),
         "calibration error": calibration_error(scored),
+        "separation": separation(scored),
         "requests": requests,
     }
 
