@@ -49,6 +49,8 @@ class Profile:
         scores: a score a box is asked for.
         reasoning: marks around thoughts in the answer.
         localises: False for families that answer points, or nothing that is a place.
+        stated: what a question calls for where that is not what is answered: some models answer in their own numbers as
+            long as others are asked for.
         source: where this is written, led by its grade.
     """
 
@@ -63,6 +65,7 @@ class Profile:
     scores: bool = True
     reasoning: tuple[str, str] | None = None
     localises: bool = True
+    stated: Convention | None = None
     source: str = ""
 
     def with_convention(self, convention: Convention, name: str) -> Profile:

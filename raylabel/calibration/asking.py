@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from raylabel.answers.reading import Said, read_boxes
@@ -62,9 +62,11 @@ async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> lis
     Raises:
         ClientError: a request failed for good.
     """
-    asks = [ask for probe in probes for color in probe.boxes_px for ask in _asks(how, profile, probe, (color,))]
-    if asks_together(profile):
-        asks += [ask for probe in probes for ask in _asks(how, profile, probe, tuple(probe.boxes_px))]
+    asks: list[_Ask] = []
+    for probe in probes:
+        alone = [(color,) for color in probe.boxes_px]
+        together = [tuple(probe.boxes_px)] if asks_together(profile) else []
+        asks += _asks(how, profile, probe, [*alone, *together])
     return await _answers(how, asks)
 
 
@@ -75,29 +77,30 @@ async def ask_briefly(how: Asking, profile: Profile, probe: Probe) -> list[Respo
         ClientError: a request failed for good.
     """
     colors = tuple(probe.boxes_px) if asks_together(profile) else tuple(probe.boxes_px)[:2]
-    return await _answers(how, list(_asks(how, profile, probe, colors)))
+    return await _answers(how, list(_asks(how, profile, probe, [colors])))
 
 
-def _asks(how: Asking, profile: Profile, probe: Probe, colors: tuple[str, ...]) -> Iterator[_Ask]:
-    """The questions that a run would put for one record whose expressions are the colours' phrases."""
+def _asks(how: Asking, profile: Profile, probe: Probe, groups: Iterable[tuple[str, ...]]) -> Iterator[_Ask]:
+    """The questions that a run would put for records of this picture, each with a group of phrases as expressions."""
     sent = dataclasses.replace(profile, resize=profile.resize.within(how.limits.max_pixels))
     facts, data, media_type = prepare(probe.data, how.limits, sent.resize)
-    record = Record(
-        record_id=probe.name,
-        shard=0,
-        position=0,
-        image_id=probe.name,
-        image_path=probe.name,
-        source=IMAGE_GROUNDING,
-        image=facts,
-        expressions=tuple(Expression(color, phrase_for(color)) for color in colors),
-    )
     step = Grounding(StepSetup((Voice(Grounding.prompt_for(profile), sent),)))
-    questions = step.questions(record)
-    assert isinstance(questions, list), "there are expressions"
-    for question in questions:
-        asked = tuple(colors[number - 1] for number in question.ids)
-        yield _Ask(probe, step.view_of(record), asked, _request(question, Picture(data, media_type), how.sampling))
+    for colors in groups:
+        record = Record(
+            record_id=probe.name,
+            shard=0,
+            position=0,
+            image_id=probe.name,
+            image_path=probe.name,
+            source=IMAGE_GROUNDING,
+            image=facts,
+            expressions=tuple(Expression(color, phrase_for(color)) for color in colors),
+        )
+        questions = step.questions(record)
+        assert isinstance(questions, list), "there are expressions"
+        for question in questions:
+            asked = tuple(colors[number - 1] for number in question.ids)
+            yield _Ask(probe, step.view_of(record), asked, _request(question, Picture(data, media_type), how.sampling))
 
 
 def _request(question: Question, picture: Picture, sampling: Sampling) -> Request:

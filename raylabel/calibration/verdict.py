@@ -89,13 +89,14 @@ def verdict_from_json(value: JsonObject) -> Verdict:
 
 
 def _profile_from_json(value: JsonObject) -> Profile:
-    reasoning = value.get("reasoning")
+    reasoning, stated = value.get("reasoning"), value.get("stated")
     return Profile(
         **{
             **value,
             "convention": Convention(**value["convention"]),
             "resize": Resize(**value["resize"]),
             "models": tuple(value["models"]),
+            "stated": None if stated is None else Convention(**stated),
             "reasoning": None if reasoning is None else (reasoning[0], reasoning[1]),
         }
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from raylabel.geometry import PATCHES, SQUARE, View, from_displayed, rel1_to_patch_cells
 from raylabel.profiles import LIST, LOC, LOC1024, NAMED, PAIRS, PATCH, Profile
 from raylabel.records import Box
@@ -21,6 +23,7 @@ def spelled(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str
     Args:
         box_px: displayed pixels, inside the image.
 
+    >>> from raylabel.geometry import Convention
     >>> from raylabel.records import Size
     >>> view, florence = View(Size(640, 480), Size(640, 480)), Convention("xyxy", 1000, 0.5, 999)
     >>> spelled(Box(64, 120, 192, 480), Profile("x", florence, spelling=LOC), view)
@@ -42,6 +45,8 @@ def spelled(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str
 
 def box_values(profile: Profile, view: View) -> dict[str, str]:
     """The placeholders that speak of boxes: ``box_key``, ``box_format``, ``score``."""
+    if profile.stated is not None:
+        profile = dataclasses.replace(profile, convention=profile.stated, spelling=LIST)
     return {
         "box_key": profile.key,
         "box_format": f"{_form(profile)} {_scale(profile, view)}",

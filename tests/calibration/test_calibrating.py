@@ -86,6 +86,38 @@ def test_the_question_asked_again_names_the_convention_found(
     assert all("[ymin, xmin, ymax, xmax] normalized to 0-1000" in r.question for r in model.requests[20:])
 
 
+def test_a_model_that_answers_in_its_own_numbers_only_when_asked_for_others_is_asked_so(
+    settled: Settle, grounder: Callable[..., ScriptedClient]
+) -> None:
+    usual, upset = grounder("yxyx"), grounder("xywh", Scale(None))
+
+    async def answer(request: Request) -> Reply:
+        return await (upset if "[ymin, xmin" in request.question else usual).ask(request)
+
+    model = ScriptedClient(answer)
+    verdict = settled(model)
+
+    assert verdict.profile.convention == Convention("yxyx", 1000.0)
+    assert verdict.profile.stated == Convention("xyxy", 1000.0)
+    assert "asked for xyxy, 0-1000" in verdict.note
+    assert "[x1, y1, x2, y2] normalized to 0-1000" in model.requests[-1].question
+    assert verdict_from_json(json.loads(json.dumps(verdict_to_json(verdict)))) == verdict
+
+
+def test_a_model_that_answers_now_so_now_so_is_refused(
+    settled: Settle, grounder: Callable[..., ScriptedClient]
+) -> None:
+    orders = {"xyxy": grounder("yxyx"), "yxyx": grounder("xyxy")}
+    asked: list[str] = []
+
+    async def answer(request: Request) -> Reply:
+        asked.append(request.question)
+        return await orders["xyxy" if len(asked) <= 20 else "yxyx"].ask(request)
+
+    with pytest.raises(CalibrationError, match="but no more when it is asked once again"):
+        settled(ScriptedClient(answer))
+
+
 def test_pixels_of_what_was_sent_are_found_and_nothing_larger_than_was_measured_is_sent(
     settled: Settle, grounder: Callable[..., ScriptedClient]
 ) -> None:
