@@ -14,7 +14,7 @@ class Shown:
     """One rectangle of a probe with what was answered for it.
 
     Args:
-        placed_px: the answered boxes as the verdict reads them, in displayed pixels; may leave the picture.
+        placed_px: the answered boxes as the measured profile reads them, in displayed pixels; may leave the picture.
         together: asked for in one question with the others.
     """
 

@@ -180,6 +180,7 @@ def _joined(first: Measured, further: Measured) -> Measured:
 
 
 def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measured:
+    drawn = _expected(profile) if problem or found.best is None else found.best
     return Measured(
         profile=profile,
         mean_iou=found.mean_iou,
@@ -188,7 +189,7 @@ def _measured(profile: Profile, responses: Sequence[Response], found: Fit, probl
         note=_note(profile),
         requests=sum(r.requests for r in responses),
         problem=problem,
-        shown=tuple(shown for r in responses for shown in _shown(r, found.best or _expected(profile))),
+        shown=tuple(shown for r in responses for shown in _shown(r, drawn)),
     )
 
 

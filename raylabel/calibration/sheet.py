@@ -69,17 +69,14 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
 
 
 def _heading(measured: Measured, model: str) -> list[tuple[str, tuple[int, int, int], int]]:
+    """Lines with ink and font size."""
+    words = profile_in_words(measured.profile)
     next_best = f"; next: {measured.runner_up} with {measured.runner_up_iou:.2f}" if measured.runner_up else ""
-    lines = [
-        (model, _INK, 20),
-        (
-            f"{profile_in_words(measured.profile)}: mean IoU {measured.mean_iou:.2f}{next_best}",
-            _BAD if measured.problem else _GOOD,
-            16,
-        ),
-    ]
-    lines += [(text, ink, 15) for text, ink in ((measured.problem, _BAD), (measured.note, _FAINT)) if text]
-    return lines
+    if measured.problem:
+        verdict = [(measured.problem, _BAD, 16), (f"drawn as {words}", _FAINT, 15)]
+    else:
+        verdict = [(f"{words}: mean IoU {measured.mean_iou:.2f}{next_best}", _GOOD, 16)]
+    return [(model, _INK, 20), *verdict, *([(measured.note, _FAINT, 15)] if measured.note else [])]
 
 
 def _legend(draw: ImageDraw.ImageDraw, y: int) -> None:
