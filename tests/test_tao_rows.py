@@ -272,7 +272,7 @@ WRONG_LABELS = {
     ),
     "the prompt asks for pixels, whatever convention the model was trained on": (
         "steps/test_grounding.py::test_boxes_are_pixels_of_the_displayed_image",
-        "clients/test_endpoints.py::test_the_box_convention_goes_by_backend_unless_written",
+        "test_profiles.py::test_boxes_are_written_and_read_as_the_owner_of_the_family_says",
     ),
     "records with the same file stem overwrite each other": (
         "end_to_end/test_runs.py::test_legacy_files_stand_beside_the_json_lines_and_equal_stems_do_not_collide",

@@ -66,7 +66,10 @@ class DrawnScene:
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
-def draw_scene(rng: np.random.Generator, style: Style = Style()) -> DrawnScene:  # noqa: B008 - frozen
+USUAL = Style()
+
+
+def draw_scene(rng: np.random.Generator, style: Style = USUAL) -> DrawnScene:
     """One scene; equal generators draw equal scenes."""
     width, height = _picture_size(rng, style)
     ground = str(rng.choice(GROUNDS))

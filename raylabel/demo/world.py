@@ -13,7 +13,7 @@ from PIL import Image
 
 from raylabel.demo.captions import TrueCaption, write_caption
 from raylabel.demo.labels import write_labels
-from raylabel.demo.scenes import DrawnScene, Style, draw_scene
+from raylabel.demo.scenes import USUAL, DrawnScene, Style, draw_scene
 
 Truth = dict[str, Any]
 
@@ -44,7 +44,7 @@ class World:
     truth: Truth
 
 
-def build_world(out_dir: Path, images: int, seed: int = 0, style: Style = Style()) -> World:  # noqa: B008 - frozen
+def build_world(out_dir: Path, images: int, seed: int = 0, style: Style = USUAL) -> World:
     """Draw a world into a folder; equal arguments give equal files, byte for byte.
 
     The truth is ``{"seed", "images": [{"image_id", "file", "width", "height", "ground", "objects", "captions",

@@ -33,11 +33,11 @@ from raylabel.sources.lines import read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+from raylabel.validation import NOT_IN_CAPTION
 
 NO_LABEL_FILE = "no_label_file"
 SEEDS_SKIPPED = "seeds_skipped"
 """Followed by ``:`` and the number of label lines or boxes that are none."""
-NOT_IN_CAPTION = "not_in_caption"
 
 _TEXT_LIMIT = 2000
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")

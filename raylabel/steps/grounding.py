@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raylabel import prompts
 from raylabel.answers.boxes import PhraseBoxes, read_grounding
 from raylabel.answers.json_text import unreadable
-from raylabel.errors import GeometryError
+from raylabel.errors import AnswerError, AnswerProblem, GeometryError
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
 from raylabel.prompts.grounding import PROMPT, WORDINGS
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
 from raylabel.steps.base import Answered, Heard, More, Question, Result, Skip, Step, Voice, box_in_image, view_of
-from raylabel.steps.items import Ask, ask_for_missing, in_parts, none_if_unmatched
+from raylabel.steps.items import (
+    Amiss,
+    Ask,
+    amiss_by_cause,
+    ask_for_missing,
+    in_parts,
+    is_asked_alone,
+    none_if_unmatched,
+    violations_in,
+)
 from raylabel.steps.voting import Vote, agree
-
-PARTIAL = "partial"
-"""Flag of an expression whose answer was cut off every time: it may have more boxes."""
+from raylabel.validation import OUTVOTED, PARTIAL, with_boxes_checked
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one answer says of a phrase; ``partial`` where the answer was cut off."""
+    """What one answer says of a phrase, or several agree on.
+
+    Args:
+        partial: an answer was cut off.
+        outvoted: objects that too few of the answers hold.
+    """
 
     boxes: tuple[Vote, ...]
     partial: bool = False
+    outvoted: int = 0
 
 
 class Grounding(Step):
@@ -62,8 +76,8 @@ class Grounding(Step):
             return self._found(question, heard, record)
         return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
 
-    def understand(self, question: Question, text: str, record: Record) -> dict[int, Found]:
-        found: dict[int, Found] = self.read(question, Heard(text), record).value
+    def understand(self, question: Question, text: str, record: Record) -> dict[int, Found | Amiss]:
+        found: dict[int, Found | Amiss] = self.read(question, Heard(text), record).value
         return found
 
     def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
@@ -76,16 +90,23 @@ class Grounding(Step):
             convention.sides(view_of(record, voice)),
         )
         partial = heard.cut or said.partial
-        found: dict[int, Found] = {}
-        broken = []
+        found: dict[int, Found | Amiss] = {}
         for number, boxes in said.settled.items():
             try:
                 found[number] = Found(_placed(boxes, voice, record), partial)
             except GeometryError as error:
-                broken.append(f"{phrases[number]!r}: {error}")
-        if not found:
-            raise unreadable("; ".join(broken[:3]), unmatched=True)
-        if heard.with_schema and not any(f.boxes for f in found.values()):
+                found[number] = Amiss(error.violation, f"{phrases[number]!r}: {error}")
+        found |= amiss_by_cause([i for i in question.ids if i not in found], said.left_out)
+        settled = [f for f in found.values() if isinstance(f, Found)]
+        if not settled and (heard.cut or is_asked_alone(question)):
+            amiss = [a for a in found.values() if isinstance(a, Amiss)]
+            raise AnswerError(
+                AnswerProblem.UNREADABLE,
+                "; ".join(a.reason for a in amiss[:3]),
+                unmatched=True,
+                violations=tuple(a.violation for a in amiss),
+            )
+        if heard.with_schema and settled and not any(f.boxes for f in settled):
             # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
             raise unreadable("no boxes at all under a schema; asked again without")
         return Answered(question, found, partial=partial)
@@ -99,22 +120,25 @@ class Grounding(Step):
             ask = self._asker(phrases, record, sample)
             found, rest = ask_for_missing(mine, list(phrases), ask, self._size(sample))
             if isinstance(rest, Result):
-                return rest
+                return dataclasses.replace(rest, violations=violations_in(answers))
             if isinstance(rest, More):
                 more.extend(rest.questions)
             ballots.append(found)
         if more:
             return More(tuple(more))
         by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
+        outvoted = sum(found.outvoted for found in by_text.values())
+        violations = violations_in(answers) + Counter({OUTVOTED: outvoted})
         expressions = tuple(_grounded(e, by_text[e.text]) for e in record.expressions or ())
         outcome = Outcome.LABELED if any(e.instances for e in expressions) else Outcome.NOTHING
-        return Result(outcome, Changes(expressions=expressions))
+        return Result(outcome, Changes(expressions=expressions), violations=violations)
 
     def _joined(self, found: Sequence[Found]) -> Found:
         if len(found) == 1:
             return found[0]
-        agreed = agree([f.boxes for f in found], self.setup.min_agreement)
-        return Found(tuple(agreed), any(f.partial for f in found))
+        ballots = [f.boxes for f in found]
+        agreed = agree(ballots, self.setup.min_agreement)
+        return Found(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
 
     def _voice(self, sample: int) -> int:
         return sample % len(self.setup.voices)
@@ -158,4 +182,4 @@ def _grounded(expression: Expression, found: Found) -> Expression:
         for n, vote in enumerate(found.boxes)
     )
     flags = (*expression.flags, PARTIAL) if found.partial else expression.flags
-    return dataclasses.replace(expression, instances=instances, verified=None, flags=flags)
+    return with_boxes_checked(dataclasses.replace(expression, instances=instances, verified=None, flags=flags))

@@ -1,7 +1,7 @@
 """What do votes bring? One answer a question against several, from a model that is unsure and claims 0.9 for all boxes.
 
-Draws a world, runs image_grounding against the demo server with ``--noise``, and prints for each number of votes recall,
-share of right boxes, expected calibration error of the scores, how well they tell right from wrong, and requests. Run:
+Draws a world, runs image_grounding against the demo server with ``--noise``, and prints for each number of votes
+recall, share of right boxes, calibration error of the scores, how well they tell right from wrong, and requests. Run:
 ``.venv/bin/python scripts/bench/votes.py [--images 60] [--noise 0.7] [--votes 1 5 9]``
 """
 

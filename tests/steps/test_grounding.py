@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from raylabel.errors import AnswerError
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
 from raylabel.steps.base import Skip, StepSetup, Voice
 from raylabel.steps.grounding import Grounding
+from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, NO_AREA, OUTSIDE_IMAGE, OUTVOTED
 
 BOX = [100, 200, 300, 400]
 BOX_PX = Box(64.0, 96.0, 192.0, 192.0)
@@ -287,3 +289,62 @@ def test_grounding_anew_forgets_what_was_verified_before(make_step, make_record,
 
 def test_box_questions_carry_no_schema(make_step, phrases):
     assert [q.schema for q in make_step(Grounding).questions(phrases)] == [None]
+
+
+# --- what is checked ------------------------------------------------------------------------------------------------
+
+
+def entry(number, *numbers):
+    return {"id": number, "bbox_2d": list(numbers)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rule"),
+    [
+        pytest.param((100, 100, 1300, 200), OUTSIDE_IMAGE, id="outside"),
+        pytest.param((100, 100, 100, 200), NO_AREA, id="no-area"),
+    ],
+)
+def test_a_box_that_is_none_is_asked_again_and_counted_by_name(make_step, make_record, expressions, go, numbers, rule):
+    record = make_record(expressions=expressions(car=None, dog=None))
+    replies = iter([[entry(1, 0, 0, 300, 300), entry(2, *numbers)], [entry(2, 100, 100, 200, 200)]])
+    course = go(make_step(Grounding), record, lambda q: next(replies))
+    assert course.asked == [(1, 2), (2,)]
+    assert course.result.violations == {rule: 1}
+
+
+def test_phrases_that_a_reply_does_not_settle_are_counted(make_step, make_record, expressions, go):
+    record = make_record(expressions=expressions(car=None, dog=None))
+    replies = iter([[entry(1, 0, 0, 300, 300)], [entry(2, 100, 100, 200, 200)]])
+    assert go(make_step(Grounding), record, lambda q: next(replies)).result.violations == {LEFT_OUT: 1}
+
+
+def test_a_reply_that_breaks_a_rule_alone_is_asked_again_under_its_name(make_step, make_record, expressions):
+    step, record = make_step(Grounding), make_record(expressions=expressions(car=None))
+    (question,) = step.questions(record)
+    with pytest.raises(AnswerError) as raised:
+        step.understand(question, '[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]', record)
+    assert raised.value.violations == (OUTSIDE_IMAGE,)
+
+
+def test_boxes_given_twice_and_grids_are_kept_and_flagged(make_step, make_record, expressions, go):
+    record = make_record(expressions=expressions(car=None, window=None))
+    twice = [entry(1, 100, 100, 300, 300), entry(1, 101, 100, 301, 300)]
+    grid = [entry(2, 100 + 121 * n, 118, 221 + 121 * n, 825) for n in range(5)]
+    course = go(make_step(Grounding), record, lambda q: [*twice, *grid])
+    car, window = course.changes.expressions
+    assert [i.flags for i in car.instances] == [(), (NEAR_DUPLICATE,)]
+    assert (car.flags, window.flags) == ((), (CONSTANT_STRIDE,))
+    assert course.result.violations == {}
+
+
+def test_what_is_outvoted_is_counted(make_step, make_record, expressions, go):
+    record = make_record(expressions=expressions(car=None))
+    replies = [
+        [entry(1, 0, 0, 300, 300)],
+        [entry(1, 0, 0, 300, 300), entry(1, 600, 600, 700, 700)],
+        [entry(1, 1, 0, 300, 300)],
+    ]
+    course = go(make_step(Grounding, votes=3), record, lambda q: replies[q.sample])
+    assert [len(e.instances) for e in course.changes.expressions] == [1]
+    assert course.result.violations == {OUTVOTED: 1}
