@@ -45,27 +45,35 @@ def demo_of(package: Path, pipeline: str) -> tuple[int, dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("backend", "change"),
     [
+        pytest.param("gemini", ('    if order == "yxyx":\n', '    if order == "never":\n'), id="y-first-not-heard-of"),
         pytest.param(
+            "openai",
             (
-                'x1, y1, x2, y2 = (a, b, c, d) if convention.order == "xyxy" else (b, a, d, c)',
-                'x1, y1, x2, y2 = (b, a, d, c) if convention.order == "xyxy" else (a, b, c, d)',
-            ),
-            id="axes-swapped",
-        ),
-        pytest.param(
-            (
-                "    xs = sorted(window.x1 + u * window.width for u, _ in corners)\n"
-                "    ys = sorted(window.y1 + v * window.height for _, v in corners)\n",
-                "    xs = sorted(window.x1 + u * window.height for u, _ in corners)\n"
-                "    ys = sorted(window.y1 + v * window.width for _, v in corners)\n",
+                "    xs = sorted(window.x1 + u * window.width for u, _ in points)\n"
+                "    ys = sorted(window.y1 + v * window.height for _, v in points)\n",
+                "    xs = sorted(window.x1 + u * window.height for u, _ in points)\n"
+                "    ys = sorted(window.y1 + v * window.width for _, v in points)\n",
             ),
             id="width-and-height-swapped",
         ),
     ],
 )
-def test_an_error_in_the_conversion_of_boxes_fails_the_demo(change: tuple[str, str], tmp_path: Path) -> None:
+def test_an_error_in_the_conversion_of_boxes_is_found_before_anything_is_labeled(
+    backend: str, change: tuple[str, str], tmp_path: Path
+) -> None:
+    package = mutant(tmp_path, "geometry.py", change)
+    words = ["--images", "2", "--pipeline", GROUNDING, "--backend", backend, "--out", "out"]
+    ended = command("demo", *words, cwd=tmp_path, package=package)
+
+    assert ended.returncode == 2
+    assert "mean IoU" in ended.stderr
+    assert not (tmp_path / "out" / backend / GROUNDING / "annotations.jsonl").exists()
+
+
+def test_an_error_behind_the_calibration_fails_the_demo(tmp_path: Path) -> None:
+    change = ("    a, b = _nearest(low), _nearest(high)\n", "    a, b = _nearest(low) + 30, _nearest(high) + 30\n")
     code, scores = demo_of(mutant(tmp_path, "geometry.py", change), GROUNDING)
 
     assert code == 1
@@ -73,14 +81,14 @@ def test_an_error_in_the_conversion_of_boxes_fails_the_demo(change: tuple[str, s
     assert scores["phrase_exact"] < DEMO_TARGETS["phrase_exact"]
 
 
-def test_a_model_that_boxes_everything_fails_the_demo(tmp_path: Path) -> None:
+def test_a_model_that_boxes_everything_is_turned_away(tmp_path: Path) -> None:
     everything = ("found = read_phrase(phrase).all_of(scene)", "found = list(scene.objects)")
-    code, scores = demo_of(mutant(tmp_path, "demo/server/answering.py", everything), GROUNDING)
+    package = mutant(tmp_path, "demo/server/answering.py", everything)
+    words = ["--images", "2", "--pipeline", GROUNDING, "--out", "out"]
+    ended = command("demo", *words, cwd=tmp_path, package=package)
 
-    assert code == 1
-    assert scores["precision"] < DEMO_TARGETS["precision"]
-    assert read_lines(tmp_path / "out" / "openai" / GROUNDING / "failures.jsonl") == []
-    assert scores["phrase_exact"] < DEMO_TARGETS["phrase_exact"]
+    assert ended.returncode == 2
+    assert "does not localise" in ended.stderr
 
 
 @pytest.mark.parametrize(
