@@ -15,6 +15,7 @@ from raylabel.engine.asking import DEAD_AFTER, Asker, AskSetup, Listener
 from raylabel.engine.window import Stopped, Window
 from raylabel.errors import ClientError, ImageError, StoreError, Verdict
 from raylabel.geometry import Resize
+from raylabel.profiles import UNKNOWN
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Seed, Size
 from raylabel.records import Box as PixelBox
 from raylabel.steps.base import StepSetup, Voice
@@ -51,7 +52,7 @@ class Bench:
         self.checks = 0
         self.pictures = []
 
-    def asker(self, script, step=ImageCaption, window=None, picture=None, table=None, **changes):
+    def asker(self, script, step=ImageCaption, window=None, picture=None, table=None, voice=None, **changes):
         """An asker of a new run: it knows what is stored, and its window is open."""
         listener = Listener(changes.pop("sampling", SAMPLING), Resize(), changes.pop("recipe", "recipe"))
         setup = AskSetup((listener,), POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
@@ -70,7 +71,7 @@ class Bench:
 
         client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
         asker = Asker(
-            step(StepSetup((Voice(step.prompt),))),
+            step(StepSetup((voice or Voice(step.prompt),))),
             dataclasses.replace(setup, **changes),
             client,
             table,
@@ -670,3 +671,56 @@ def test_the_prompt_and_what_is_filled_in_are_part_of_the_question(bench):
 
 def test_who_asks_is_no_part_of_the_question(bench):
     assert key(bench, make_record(7)) == key(bench, make_record(8))
+
+
+# --- answers in part ------------------------------------------------------------------------------------------------
+
+
+def only_about(request, phrase):
+    return request.question.count('"phrase"') == 1 and f'"phrase": "{phrase}"' in request.question
+
+
+def test_what_is_cut_off_every_time_is_bought_with_more_room_and_then_kept_with_a_flag(bench):
+    def script(request):
+        if only_about(request, "b"):
+            return json.dumps([{"id": 2, "bbox_2d": BOX}])
+        return cut(json.dumps([{"id": 1, "bbox_2d": BOX}, {"id": 2, "bbox_2d": BOX}])[:-14])
+
+    end, asked = bench.settle(script, phrases("a", "b"), Grounding)
+    assert [r.sampling.max_tokens for r in asked] == [1000, 2000, 4000, 1000]
+    assert end.outcome.outcome.value == "labeled"
+    first, second = end.changes.expressions
+    assert ([i.box for i in first.instances], first.flags) == ([PixelBox(64, 96, 192, 192)], ("partial",))
+    assert ([i.box for i in second.instances], second.flags) == ([PixelBox(64, 96, 192, 192)], ())
+
+    again, asked = bench.settle(lambda r: "never asked", phrases("a", "b"), Grounding)
+    assert asked == []
+    assert again.changes == end.changes
+
+
+def test_a_whole_answer_with_more_room_takes_the_place_of_one_in_part(bench):
+    whole = json.dumps([{"id": 1, "bbox_2d": BOX}, {"id": 1, "bbox_2d": [500, 500, 600, 600]}])
+    end, asked = bench.settle(in_turn(cut(whole[:-20]), whole), phrases("a"), Grounding)
+    assert len(asked) == 2
+    (expression,) = end.changes.expressions
+    assert (len(expression.instances), expression.flags) == (2, ())
+
+
+def test_a_list_that_ends_early_without_a_word_from_the_server_is_not_taken_as_whole(bench):
+    whole = json.dumps([{"id": 1, "bbox_2d": BOX}, {"id": 1, "bbox_2d": [500, 500, 600, 600]}])
+    end, asked = bench.settle(in_turn(whole[:-20], whole), phrases("a"), Grounding)
+    assert len(asked) == 2
+    assert len(end.changes.expressions[0].instances) == 2
+
+
+def test_a_reply_without_any_box_under_a_schema_is_asked_again_plainly(bench):
+    def script(request):
+        entry = {"id": 1, "box": None if request.schema else BOX, "label": "a", "score": 0.5}
+        reply = Reply(json.dumps({"boxes": [entry]}), Finish.STOP, Usage(), "m", 0.1)
+        return dataclasses.replace(reply, with_schema=request.schema is not None)
+
+    claude = dataclasses.replace(UNKNOWN, key="box", wording="object", schema=True)
+    asker, client = bench.asker(script, Grounding, voice=Voice(Grounding.prompt_for(claude), claude))
+    end = asyncio.run(asker.settle(phrases("a")))
+    assert [r.schema is None for r in client.requests] == [False, True]
+    assert len(end.changes.expressions[0].instances) == 1
