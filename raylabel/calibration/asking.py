@@ -15,6 +15,7 @@ from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.geometry import View
 from raylabel.images import prepare
 from raylabel.profiles import Profile
+from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, Expression, Record
 from raylabel.settings import ImageSettings
 from raylabel.steps.base import Question, StepSetup, Voice
@@ -23,8 +24,8 @@ from raylabel.steps.grounding import Grounding
 IN_FLIGHT = 4
 """Requests at a time: a server need not be busy, only not idle."""
 
-WARMER = 0.3
-"""A second asking is sampled warmer by this much: a deterministic server would repeat itself."""
+WARMER, WARMEST = 0.3, 2.0
+"""A second asking is sampled warmer by this much, up to there: a deterministic server would repeat itself."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Asking:
     Args:
         limits: the user's; what holds for every picture of a run holds for the probes.
         stopping: once true, no failed request is tried again.
+        prompt_for: the grounding question in the words of a family; a user's own prompt takes their place.
+        in_flight: requests at a time.
     """
 
     client: Client
@@ -41,6 +44,12 @@ class Asking:
     policy: RetryPolicy
     limits: ImageSettings
     stopping: Callable[[], bool]
+    prompt_for: Callable[[Profile], Prompt] = Grounding.prompt_for
+    in_flight: int = IN_FLIGHT
+
+    def asks_together(self, profile: Profile) -> bool:
+        """Whether a model is asked about several phrases in one question."""
+        return "phrases" in self.prompt_for(profile).needs
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,6 @@ class _Ask:
     view: View
     colors: tuple[str, ...]
     request: Request
-
-
-def asks_together(profile: Profile) -> bool:
-    """Whether a family is asked about several phrases in one question."""
-    return "phrases" in Grounding.prompt_for(profile).needs
 
 
 async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> list[Response]:
@@ -65,7 +69,7 @@ async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> lis
     asks: list[_Ask] = []
     for probe in probes:
         alone = [(color,) for color in probe.boxes_px]
-        together = [tuple(probe.boxes_px)] if asks_together(profile) else []
+        together = [tuple(probe.boxes_px)] if how.asks_together(profile) else []
         asks += _asks(how, profile, probe, [*alone, *together])
     return await _answers(how, asks)
 
@@ -76,7 +80,7 @@ async def ask_briefly(how: Asking, profile: Profile, probe: Probe) -> list[Respo
     Raises:
         ClientError: a request failed for good.
     """
-    colors = tuple(probe.boxes_px) if asks_together(profile) else tuple(probe.boxes_px)[:2]
+    colors = tuple(probe.boxes_px) if how.asks_together(profile) else tuple(probe.boxes_px)[:2]
     return await _answers(how, list(_asks(how, profile, probe, [colors])))
 
 
@@ -84,7 +88,7 @@ def _asks(how: Asking, profile: Profile, probe: Probe, groups: Iterable[tuple[st
     """The questions that a run would put for records of this picture, each with a group of phrases as expressions."""
     sent = dataclasses.replace(profile, resize=profile.resize.within(how.limits.max_pixels))
     facts, data, media_type = prepare(probe.data, how.limits, sent.resize)
-    step = Grounding(StepSetup((Voice(Grounding.prompt_for(profile), sent),)))
+    step = Grounding(StepSetup((Voice(how.prompt_for(profile), sent),)))
     for colors in groups:
         record = Record(
             record_id=probe.name,
@@ -108,7 +112,7 @@ def _request(question: Question, picture: Picture, sampling: Sampling) -> Reques
 
 
 async def _answers(how: Asking, asks: Sequence[_Ask]) -> list[Response]:
-    slots = asyncio.Semaphore(IN_FLIGHT)
+    slots = asyncio.Semaphore(how.in_flight)
 
     async def one(ask: _Ask) -> Response:
         async with slots:
@@ -124,13 +128,18 @@ async def _answers(how: Asking, asks: Sequence[_Ask]) -> list[Response]:
 
 async def _answer(how: Asking, ask: _Ask) -> Response:
     """The first of two replies that is of use, or none."""
-    warm = dataclasses.replace(how.sampling, temperature=how.sampling.temperature + WARMER)
-    trouble = ""
-    for number, request in enumerate((ask.request, dataclasses.replace(ask.request, sampling=warm)), 1):
+    sampling, trouble = how.sampling, ""
+    for number in (1, 2):
+        request = dataclasses.replace(ask.request, sampling=sampling)
         reply, _ = await ask_patiently(how.client, request, how.policy, stopping=how.stopping)
         trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors])
         if not trouble:
             return Response(ask.probe, ask.view, ask.colors, reply.text, requests=number)
+        if reply.finish is Finish.LENGTH:
+            sampling = dataclasses.replace(sampling, max_tokens=2 * sampling.max_tokens)
+        else:
+            warmer = max(sampling.temperature, min(WARMEST, sampling.temperature + WARMER))
+            sampling = dataclasses.replace(sampling, temperature=warmer)
     return Response(ask.probe, ask.view, ask.colors, "", trouble, requests=2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from raylabel.calibration.asking import Asking
+from raylabel.calibration.asking import IN_FLIGHT, Asking
 from raylabel.calibration.measured import Measured
 from raylabel.calibration.measuring import measure_with, verify_with
 from raylabel.calibration.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
@@ -13,7 +13,9 @@ from raylabel.clients.base import Client, Sampling
 from raylabel.clients.retry import RetryPolicy
 from raylabel.errors import CalibrationError
 from raylabel.profiles import UNKNOWN, Profile, profile_for
+from raylabel.prompts import Prompt
 from raylabel.settings import ImageSettings
+from raylabel.steps.grounding import Grounding
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 
@@ -84,6 +86,8 @@ async def settle(
     limits: ImageSettings | None = None,
     on_measured: Callable[[Measured], None] = _keep,
     stopping: Callable[[], bool] = _never,
+    prompt_for: Callable[[Profile], Prompt] = Grounding.prompt_for,
+    in_flight: int = IN_FLIGHT,
 ) -> Verdict:
     """How a model writes boxes, for sure.
 
@@ -97,6 +101,8 @@ async def settle(
         limits: the user's, for pictures.
         on_measured: told of every measurement, also of those that end in an error.
         stopping: once true, no failed request is tried again.
+        prompt_for: the grounding question in the words of a family, or the user's.
+        in_flight: requests at a time.
 
     Raises:
         CalibrationError: the boxes cannot be had, contradict what is configured, or nothing is known of them.
@@ -117,7 +123,7 @@ async def settle(
                 "vlm.profile, or vlm.calibrate: auto"
             )
         return verdict
-    how = Asking(client, sampling, policy, limits or ImageSettings(), stopping)
+    how = Asking(client, sampling, policy, limits or ImageSettings(), stopping, prompt_for, in_flight)
     spent, doubt = 0, ""
     if mode == AUTO and expected is not None:
         verified = await verify_with(how, expected)

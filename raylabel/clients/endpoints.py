@@ -138,7 +138,7 @@ def endpoint_of(vlm: VlmSettings) -> str:
 
 def trouble_in_words(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
     """Why an endpoint cannot be used, with the setting to look at where nobody answers."""
-    if error.verdict is Verdict.STOP_RUN:
+    if error.verdict is Verdict.STOP_RUN or error.status is not None:
         return error.message
     key = f"{pipeline}.vlm.{vlm.backend}.base_url"
     return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"

@@ -6,17 +6,13 @@ import dataclasses
 import os
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.engine.asking import AskSetup, Listener
 from raylabel.engine.spec import Driver, RunSpec, StepPlan
-from raylabel.engine.surveying import Survey, models_of
-from raylabel.errors import ConfigError
+from raylabel.engine.surveying import Survey, models_of, prompt_of
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
-from raylabel.profiles import Profile
-from raylabel.prompts import Prompt
 from raylabel.records import digest_of
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
@@ -68,7 +64,7 @@ def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan
     for sampling in models_of(settings, step):
         known = survey.profile_of(sampling.model)
         profile = dataclasses.replace(known, resize=known.resize.within(settings.image.max_pixels))
-        voices.append(Voice(_prompt(step, own, profile), profile))
+        voices.append(Voice(prompt_of(settings, step, profile), profile))
         listeners.append(Listener(sampling, profile.resize, recipe(settings.image, profile.resize)))
     votes = workflow.votes if isinstance(workflow, GroundingWorkflow) else 1
     return StepPlan(
@@ -115,19 +111,6 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
         {s.directory: spec.generations[s.directory] for s in relevant},
     )
     return [digest_of("shard", shard.digest, specification) for shard in shards]
-
-
-def _prompt(step: type[Step], own: StepSettings, profile: Profile) -> Prompt:
-    where = f"steps.{step.name}.prompt"
-    if own.prompt:
-        return step.prompt.replaced(own.prompt, where)
-    if own.prompt_file:
-        try:
-            text = Path(own.prompt_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
-        return step.prompt.replaced(text, f"{where}_file")
-    return step.prompt_for(profile)
 
 
 def _step_digest(plan: StepPlan) -> str:

@@ -30,7 +30,7 @@ from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.engine.surveying import Survey, recall, remember, survey
+from raylabel.engine.surveying import Survey, recall, remember, survey, survey_on_a_node
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
@@ -157,20 +157,10 @@ class _Run:
         except ClientError as error:
             if error.verdict is Verdict.STOP_RUN or not cluster_address(self._settings.ray):
                 raise
-            found = self._survey_on_a_node(known)  # the endpoint may be one that only the cluster's nodes see
+            found = survey_on_a_node(self._settings, known)  # the endpoint may be one that only the cluster's nodes see
         remember(self._settings, self._results, found)
         for verdict in found.verdicts.values():
             self._say(verdict.in_words())
-        return found
-
-    def _survey_on_a_node(self, known: Survey | None) -> Survey:
-        vlm = with_key(self._settings.pipeline.vlm, os.environ)
-        with ray_session(self._settings.ray):
-            task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
-            try:
-                found: Survey = ray.get(task.remote(self._settings, vlm, known))
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
         return found
 
     def _scan(self, source: SourceSpec) -> list[Shard]:

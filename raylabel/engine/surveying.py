@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import ray
+
+from raylabel.calibration.asking import IN_FLIGHT
 from raylabel.calibration.calibrating import settle
 from raylabel.calibration.measured import Measured
 from raylabel.calibration.sheet import write_sheet
@@ -28,12 +31,14 @@ from raylabel.clients.endpoints import (
     with_key,
 )
 from raylabel.clients.schema_probe import forms_for, probe_schema_form
+from raylabel.engine.session import ray_session
 from raylabel.errors import ClientError, ConfigError, InputError
 from raylabel.errors import Verdict as Judgement
 from raylabel.pipelines import steps_of
 from raylabel.profiles import UNKNOWN, Profile, profile_for
-from raylabel.records import JsonObject
-from raylabel.settings import GroundingWorkflow, Settings, VlmSettings
+from raylabel.prompts import Prompt
+from raylabel.records import digest_of
+from raylabel.settings import GroundingWorkflow, Settings, StepSettings, VlmSettings
 from raylabel.steps.base import Step
 from raylabel.steps.grounding import Grounding
 from raylabel.store.folders import Folder, absolute
@@ -71,6 +76,25 @@ def models_of(settings: Settings, step: type[Step]) -> list[Sampling]:
     if step is Grounding and isinstance(workflow, GroundingWorkflow) and workflow.voters:
         return [dataclasses.replace(sampling, model=model) for model in workflow.voters]
     return [sampling]
+
+
+def prompt_of(settings: Settings, step: type[Step], profile: Profile) -> Prompt:
+    """A step's question to a model of a family: the user's own, or that of the step.
+
+    Raises:
+        ConfigError: the file cannot be read, or placeholders are missing.
+    """
+    own: StepSettings = getattr(settings.steps, step.name)
+    where = f"steps.{step.name}.prompt"
+    if own.prompt:
+        return step.prompt.replaced(own.prompt, where)
+    if own.prompt_file:
+        try:
+            text = Path(own.prompt_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
+        return step.prompt.replaced(text, f"{where}_file")
+    return step.prompt_for(profile)
 
 
 def recall(settings: Settings, results: Results) -> Survey | None:
@@ -121,6 +145,22 @@ def survey(
         ClientError: the endpoint turns us away, or nobody answers.
     """
     return asyncio.run(_survey(settings, vlm, known or Survey(), on_measured))
+
+
+def survey_on_a_node(settings: Settings, known: Survey | None) -> Survey:
+    """As ``survey``, on some node of the cluster: the endpoint may be one that the driver does not see.
+
+    Raises:
+        CalibrationError, ClientError: as ``survey``.
+    """
+    vlm = with_key(settings.pipeline.vlm, os.environ)
+    with ray_session(settings.ray):
+        task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
+        try:
+            found: Survey = ray.get(task.remote(settings, vlm, known))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+    return found
 
 
 def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
@@ -176,6 +216,8 @@ async def _survey(
                 mode=vlm.calibrate,
                 limits=settings.image,
                 on_measured=partial(on_measured, model),
+                prompt_for=partial(prompt_of, settings, Grounding),
+                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
             )
         if known.has_probed or not _probes_schemas(settings):
             return Survey(verdicts, known.schema_form, known.has_probed)
@@ -210,8 +252,9 @@ def _probes_schemas(settings: Settings) -> bool:
 
 
 def _key(settings: Settings, model: str) -> str:
-    """An entry holds for an endpoint, a model, and what its user says of its boxes."""
+    """An entry holds for an endpoint, a model, and what its user says of its boxes and asks in other words."""
     vlm = settings.pipeline.vlm
-    said: JsonObject = {"profile": vlm.profile, "boxes": dataclasses.asdict(vlm.boxes)}
-    words = " ".join(f"{k}={v}" for k, v in sorted({**said.pop("boxes"), **said}.items()))
-    return f"{endpoint_of(vlm)} {model} {words}"
+    question = prompt_of(settings, Grounding, UNKNOWN)
+    own = "" if question == Grounding.prompt_for(UNKNOWN) else f" prompt={digest_of(question.text)}"
+    said = f"profile={vlm.profile} order={vlm.boxes.order} scale={vlm.boxes.scale}{own}"
+    return f"{endpoint_of(vlm)} {model} {said}"

@@ -26,7 +26,8 @@ from test_dialects import unknown
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
 from raylabel.engine.session import ray_session
-from raylabel.errors import CalibrationError, ConfigError
+from raylabel.engine.surveying import survey_on_a_node
+from raylabel.errors import CalibrationError, ClientError, ConfigError, Verdict
 from raylabel.settings import RaySettings, Settings
 
 pytestmark = [
@@ -252,3 +253,30 @@ def test_several_models_take_turns_in_voting(world: World, tmp_path: Path) -> No
 def test_votes_of_one_model_at_temperature_zero_are_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="temperature 0"):
         grounding(world, tmp_path / "r", "http://127.0.0.1:9", "image_grounding.workflow.votes=3")
+
+
+# --- whose words, and from where --------------------------------------------------------------------------------------
+
+
+def test_a_users_own_prompt_is_what_the_probes_ask_too(world: World, tmp_path: Path) -> None:
+    with WireServer() as server:
+        settings = unknown(grounding(world, tmp_path / "r", server.url))
+        settings.steps.grounding.prompt = "Look closely:\n$phrases\nOne entry a box: id, $box_key as $box_format."
+        ran = label(settings)
+        asked = [seen.text for seen in server.seen if seen.task == GROUNDING]
+    assert ran.code == 0
+    assert len(asked) > 16
+    assert all(text.startswith("Look closely:") for text in asked)
+    assert score_image_grounding(world.truth, ran.annotations)["recall"] == 1.0
+
+
+def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(world: World, tmp_path: Path) -> None:
+    with journaled_server(tmp_path / "s", "--boxes", "gemini") as server:
+        settings = unknown(grounding(world, tmp_path / "r", server.url))
+        found = survey_on_a_node(settings, None)
+    (verdict,) = found.verdicts.values()
+    assert verdict.profile.convention.order == "yxyx"
+    gone = unknown(grounding(world, tmp_path / "r", server.url))
+    with pytest.raises(ClientError) as error:
+        survey_on_a_node(gone, None)
+    assert error.value.verdict is Verdict.RETRY
