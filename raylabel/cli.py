@@ -116,12 +116,12 @@ def _run_settings(settings: Settings, limit: int | None) -> int:
 
 def _check_endpoint(settings: Settings) -> None:
     """See that the key is there and every step can be asked, while nothing has started."""
-    from raylabel.clients.endpoints import resolve_key, sampling_for
+    from raylabel.clients.endpoints import configured_profile, resolve_key, sampling_for
 
     try:
         resolve_key(settings.pipeline.vlm, os.environ)
         for step in settings.pipeline.workflow.steps:
-            sampling_for(settings, step)
+            configured_profile(settings.pipeline.vlm, sampling_for(settings, step).model)
     except ConfigError as error:
         # The clients know a vlm block, not whose it is.
         owner = f"{settings.autolabel_type}." if str(error).startswith("vlm.") else ""
