@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raylabel.answers.reading import Said, read_boxes
 from raylabel.geometry import View, iou, place
@@ -197,3 +200,57 @@ def test_the_reasoning_of_a_family_is_not_its_answer(profile):
     reading = read_boxes(f"{opened}maybe {draft}, no{closed}\n{answer}", "xyxy", None, ["a"])
     assert [box.corners for box in reading.boxes] == [(100, 200, 300, 400)]
     assert read_boxes(f"{opened}maybe {draft}, no", "xyxy", None, ["a"]).boxes == ()
+
+
+sizes = st.builds(Size, st.integers(40, 4000), st.integers(40, 4000)).filter(lambda s: s.width != s.height)
+
+
+@st.composite
+def pictures_with_a_box(draw):
+    """A size, and a box of at least a twentieth of each side."""
+    size = draw(sizes)
+    x, y = draw(st.floats(0, 0.95)), draw(st.floats(0, 0.95))
+    w, h = draw(st.floats(0.05, 1 - x)), draw(st.floats(0.05, 1 - y))
+    return size, Box(x * size.width, y * size.height, (x + w) * size.width, (y + h) * size.height)
+
+
+def resolution_px(profile: Profile, view: View) -> tuple[float, float]:
+    """How far a side may stray on the way into the family's numbers and back, in displayed pixels."""
+    if profile.spelling == "patch":
+        steps = (32.0, 32.0)
+    elif profile.convention.scale is not None and profile.convention.scale < 100:
+        steps = (1000.0 * profile.convention.scale, 1000.0 * profile.convention.scale)
+    else:
+        steps = profile.convention.sides(view)
+    longest = max(view.displayed.width, view.displayed.height)
+    square = profile.convention.frame == "square"
+    return tuple(
+        1.01 * (longest if square else side) / step
+        for side, step in zip((view.displayed.width, view.displayed.height), steps, strict=True)
+    )  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.name)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(case=pictures_with_a_box(), in_json=st.booleans())
+def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
+    size, box_px = case
+    view = view_of(profile, size)
+    written = spelled(box_px, profile, view)
+    if in_json:
+        text = json.dumps([{profile.key: written, "label": "cup"}])
+    elif profile.spelling == "loc":
+        text = f"cup{written}"
+    elif profile.spelling == "patch":
+        text = f"<phrase>cup</phrase><object>{written}</object>"
+    elif isinstance(written, str):
+        text = f"{written} cup"
+    else:
+        text = f"The cup is at {json.dumps(written)}."
+    reading = read_boxes(text, profile.convention.order, profile.convention.sides(view), ["cup"])
+    assert reading.said is Said.BOXES, text
+    (found,) = reading.boxes
+    back = place(found.corners, profile.convention, view)
+    far_x, far_y = resolution_px(profile, view)
+    for got, wanted, far in zip(back.as_tuple(), box_px.as_tuple(), (far_x, far_y) * 2, strict=True):
+        assert abs(got - wanted) <= far, (text, back)
