@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -112,7 +112,7 @@ def boxes_of(value: Value, tag: str = "") -> Boxes:
     if isinstance(value, str):
         return boxes_in_span(value, tag)
     if isinstance(value, Group):
-        return _in_group(value)
+        return _in_group(value, tag)
     return Boxes().leave(WRONG_COUNT)
 
 
@@ -165,7 +165,7 @@ def _of_numbers(numbers: list[float], tag: str = "") -> Boxes:
         a, b, c, d = numbers
         out.found.append(RawBox((a, b, c, d)))
         return out
-    if len(numbers) == 8:
+    if len(numbers) == 8 and tag == "quad":
         return around(list(zip(numbers[::2], numbers[1::2], strict=True)))
     if len(numbers) == 2:
         return out.leave(POINT)
@@ -182,7 +182,7 @@ def around(points: list[tuple[float, float]]) -> Boxes:
     return Boxes([RawBox((min(first), min(second), max(first), max(second)), POINTS)])
 
 
-def _in_group(group: Group) -> Boxes:
+def _in_group(group: Group, tag: str = "") -> Boxes:
     if group.bracket == "{" or group.has_keys:
         named = named_box(group.pairs)
         if named is not None:
@@ -193,7 +193,7 @@ def _in_group(group: Group) -> Boxes:
         return out
     inner = [v for v in group.values if isinstance(v, Group)]
     if inner:
-        return _of_groups(group, inner)
+        return _of_groups(group, inner, tag)
     plain = [v for v, key in zip(group.values, group.keys, strict=True) if key is None]
     numbers = _numbers(plain)
     if group.end is None:
@@ -201,7 +201,7 @@ def _in_group(group: Group) -> Boxes:
     if numbers is not None:
         for start, stop in zip([0, *group.parts], [*group.parts, len(numbers)], strict=True):
             if start < stop:
-                out.take(_of_numbers(numbers[start:stop]))
+                out.take(_of_numbers(numbers[start:stop], tag))
         return out
     if all(v is None for v in plain) and plain:
         out.empty = True
@@ -222,7 +222,7 @@ def _in_group(group: Group) -> Boxes:
     return out.leave(WRONG_COUNT)
 
 
-def _of_groups(group: Group, inner: list[Group]) -> Boxes:
+def _of_groups(group: Group, inner: list[Group], tag: str) -> Boxes:
     """A list of boxes, or of the points of one."""
     out = Boxes()
     if len(inner) < len(group.values):
@@ -238,7 +238,7 @@ def _of_groups(group: Group, inner: list[Group]) -> Boxes:
         return out
     empty = True
     for child in inner:
-        read = _in_group(child)
+        read = _in_group(child, tag)
         empty = empty and read.empty
         out.take(read)
         out.names += read.names
@@ -344,7 +344,7 @@ def box_of_roles(roles: Mapping[str, Value]) -> Boxes | None:
 _JOINED = re.compile(r"[ \t]*,?[ \t]*")
 
 
-def runs_of(groups: list[Group], text: str) -> list[list[Group]]:
+def runs_of(groups: Sequence[Group], text: str) -> list[list[Group]]:
     """Neighbouring groups that are read together: points joined by a comma, or the second point of a corner pair.
 
     Any other group is a run of its own.
@@ -368,7 +368,7 @@ def boxes_of_run(groups: list[Group], text: str, tag: str = "") -> Boxes:
     for run in runs_of(groups, text):
         points = [p for p in map(_point, run) if p is not None]
         if len(points) != len(run):
-            read = _in_group(run[0])
+            read = _in_group(run[0], tag)
         elif tag != "quad" and len(points) > 2 and len(points) % 2 == 0 and tag:
             read = Boxes()
             for i in range(0, len(points), 2):

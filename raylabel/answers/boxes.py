@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.answers.box_values import NOT_FINITE, Numbers, boxes_in_span, named_box, place
+from raylabel.answers.box_values import NOT_FINITE, Boxes, Numbers, named_box, place
+from raylabel.answers.json_boxes import boxes_of_field
 from raylabel.answers.json_text import id_of, list_under, read_json, text_of, unreadable
-from raylabel.answers.markup import COMPLETE_WITHOUT_SILENT
+from raylabel.answers.labels import Asked, label_form
 from raylabel.answers.reading import Reading, Said, Statement, read_boxes
-from raylabel.answers.vocabulary import corner_role, is_box_key, label_form
+from raylabel.answers.structure import parse
+from raylabel.answers.tokens import LOC, LOC_1024, PATCH
+from raylabel.answers.vocabulary import corner_role, is_box_key
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import SWAPPED
+
+COMPLETE_WITHOUT_SILENT = frozenset({LOC_1024, LOC, PATCH, "det"})
+"""Ways of writing whose models name what they find and are silent about the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,6 @@ class AnsweredBox:
     corners: Numbers
     score: float | None = None
     flags: tuple[str, ...] = ()
-
-    @property
-    def numbers(self) -> Numbers:
-        """``corners``, under its former name."""
-        return self.corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,13 @@ def read_grounding(
 
 
 def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxes]:
-    forms = {number: label_form(phrase) for number, phrase in asked.items()}
+    numbers_asked, phrases = list(asked), Asked(asked.values())
     found: dict[int, list[AnsweredBox]] = {}
     broken: set[int] = set()
     denied: set[int] = set()
     foreign = False
     for statement in reading.statements:
-        numbers = _phrases_meant(statement, forms)
+        numbers = _phrases_meant(statement, numbers_asked, phrases)
         if len(numbers) != 1:
             broken |= numbers
             foreign = True
@@ -113,18 +114,14 @@ def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxe
     return settled
 
 
-def _phrases_meant(statement: Statement, forms: Mapping[int, str]) -> set[int]:
-    label = label_form(statement.label or "")
-    by_label = {n for n, form in forms.items() if label and form == label}
-    if statement.unclear_id:
+def _phrases_meant(statement: Statement, numbers: list[int], phrases: Asked) -> set[int]:
+    """The numbers of the phrases a statement may be about; it is about one only if there is one."""
+    by_label = {numbers[n] for n in phrases.meant_by(statement.label)}
+    if statement.unclear_id or (statement.number is not None and statement.number not in numbers):
         return set()
     if statement.number is not None:
-        if statement.number not in forms:
-            return set()
-        return {statement.number, *by_label} if statement.number not in by_label else {statement.number}
-    if not label and len(forms) == 1:
-        return set(forms)
-    return by_label
+        return {statement.number} if statement.number in by_label else {statement.number, *by_label}
+    return set(numbers) if statement.label is None and len(numbers) == 1 else by_label
 
 
 def _names_some(text: str, asked: Mapping[int, str]) -> bool:
@@ -132,13 +129,6 @@ def _names_some(text: str, asked: Mapping[int, str]) -> bool:
     said = label_form(text)
     named = [label_form(phrase) in said for phrase in asked.values()]
     return any(named) and not all(named)
-
-
-def read_phrase_boxes(
-    text: str, asked: Mapping[int, str], order: str = "xyxy", sides: tuple[float, float] | None = None
-) -> dict[int, PhraseBoxes]:
-    """What ``read_grounding`` settles."""
-    return read_grounding(text, asked, order, sides).settled
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------
@@ -169,11 +159,6 @@ class BoxCheck:
     verdict: str
     corners: Numbers | None = None
     flags: tuple[str, ...] = ()
-
-    @property
-    def numbers(self) -> Numbers | None:
-        """``corners``, under its former name."""
-        return self.corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +236,11 @@ def _better_box(item: Mapping[str, Any], order: str, sides: tuple[float, float] 
     key = next((k for k in item if is_box_key(k)), None)
     if key is not None:
         value = item[key]
-        read = boxes_in_span(value if isinstance(value, str) else json.dumps(value))
+        groups = parse(json.dumps(value)).groups if isinstance(value, (list, dict)) else []
+        read = boxes_of_field(groups[0] if groups else value, key)
     else:
         roles = [(k, float(v) if type(v) is int else v) for k, v in item.items() if corner_role(k)]
-        read = named_box(roles) or boxes_in_span("")
+        read = named_box(roles) or Boxes()
     if len(read.found) != 1 or read.causes:
         return None
     found, swapped, cause = place(read.found[0], order, sides)

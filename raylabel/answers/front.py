@@ -65,7 +65,7 @@ def answer_of(text: str) -> Front:
         text = _last_turn(text)
     text, thinking = _after_thinking(text)
     text, block_open, after = _answer_block(text)
-    text = text.strip()
+    text = text.lstrip()
     if not text:
         reason = "the reasoning never ends in an answer" if thinking else "nothing stands where the answer should be"
         return Front("", "", thinking or block_open, reason, after)

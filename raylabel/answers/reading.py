@@ -17,13 +17,12 @@ from types import MappingProxyType
 
 from raylabel.answers.absence import InWords, said_in_words
 from raylabel.answers.box_values import NO_AREA, NOT_FINITE, OUT_OF_SCALE, place
-from raylabel.answers.entries import Entries, Entry, entries_of
+from raylabel.answers.entries import TOO_MANY, Entries, Entry
 from raylabel.answers.front import Front, answer_of
-from raylabel.answers.lines import read_bare, read_lines
-from raylabel.answers.loops import without_loops
-from raylabel.answers.markup import FAMILY, read_markup
-from raylabel.answers.structure import Group, Structure, parse
-from raylabel.answers.vocabulary import bare, label_form, means_nothing
+from raylabel.answers.labels import Asked
+from raylabel.answers.long_texts import bounded
+from raylabel.answers.vocabulary import bare, means_nothing
+from raylabel.answers.wrappers import Taken, take
 from raylabel.geometry import SWAPPED
 
 LOOP = 8
@@ -107,164 +106,35 @@ def read_boxes(
         sides: the numbers that stand for the full width and height; values far outside are no coordinates.
         asked: the phrases that were asked for; they help to tell labels from sentences.
     """
-    text, looped = without_loops(text)
+    text, looped, too_long = bounded(text)
     front = answer_of(text)
     if not front.text:
         return Reading(Said.UNREADABLE, (), front.reason, front.cut)
-    reading = _read(front, order, sides, asked, looped)
+    reading = _read(front, order, sides, asked, looped or too_long)
     if reading.said is Said.UNREADABLE and front.after.strip():
         after = answer_of(front.after)
-        later = _read(after, order, sides, asked, looped) if after.text else reading
+        later = _read(after, order, sides, asked, looped or too_long) if after.text else reading
         if later.said is Said.BOXES:
             return later
     return reading
 
 
-@dataclass(slots=True)
-class _Taken:
-    """Entries as one of the ways to read finds them."""
-
-    out: Entries
-    shape: str
-    cut: bool
-
-
 def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: Sequence[str], looped: bool) -> Reading:
-    structure = parse(front.flat, FAMILY)
-    taken = _take(front, structure, asked)
-    judged = _Judge(order, sides, asked)
+    phrases = Asked(asked)
+    taken = take(front, phrases)
+    judged = _Judge(order, sides, phrases)
     judged.take(taken.out)
-    partial = looped or taken.cut or structure.exhausted or structure.open_text or front.cut or judged.looped
-    return judged.reading(front.text, taken, partial)
-
-
-def _take(front: Front, structure: Structure, asked: Sequence[str]) -> _Taken:
-    text = front.flat
-    cut = _is_cut(structure, text)
-    if structure.tags:
-        markup = read_markup(text, structure.tags)
-        if markup.shape == "begin_of_box":
-            return _inside_blocks(text, structure, asked, markup.cut)
-        if markup.shape and (markup.out.entries or markup.out.causes):
-            return _Taken(markup.out, markup.shape, markup.cut or _tail_is_tag(text))
-        cut = cut or markup.cut
-    cut = cut or _tail_is_tag(text)
-    entries = entries_of(structure.groups, asked)
-    if entries.objects:
-        return _Taken(_final_blocks(text, structure, entries, asked), entries.shape, cut)
-    html = text.lstrip()[:15].casefold().startswith(("<!doctype", "<html", "<?xml"))
-    if structure.groups and not html:
-        if _all_plain(structure.groups):
-            lines = read_lines(text, structure.groups, asked)
-            if lines.out.has_boxes or lines.out.causes or lines.out.entries:
-                return _Taken(lines.out, lines.shape, cut or lines.cut)
-        if entries.entries or entries.causes or entries.empty:
-            return _Taken(entries, entries.shape, cut)
-    if not html:
-        rows = read_bare(text, asked)
-        if rows.out.has_boxes or rows.cut:
-            return _Taken(rows.out, rows.shape, cut or rows.cut)
-        lines = read_lines(text, (), asked)
-        if lines.out.entries:
-            return _Taken(lines.out, lines.shape, cut)
-    return _Taken(entries, "none", cut)
-
-
-def _inside_blocks(text: str, structure: Structure, asked: Sequence[str], cut: bool) -> _Taken:
-    """GLM: what stands between ``<|begin_of_box|>`` and ``<|end_of_box|>``, and nothing else."""
-    out = Entries()
-    starts = [t for t in structure.tags if "begin_of_box" in t.inside]
-    ends = [t for t in structure.tags if "end_of_box" in t.inside]
-    at = 0
-    for start in starts:
-        while at < len(ends) and ends[at].start < start.end:
-            at += 1
-        end = ends[at].start if at < len(ends) else len(text)
-        inside = text[start.end : end]
-        whole = at < len(ends)
-        inner = _take(Front(inside, inside), parse(inside, frozenset()), asked)
-        for entry in inner.out.entries:
-            out.add(entry)
-        out.causes += inner.out.causes
-        out.empty = out.empty or inner.out.empty or (whole and means_nothing(inside))
-        cut = cut or (inner.cut and not whole)
-    return _Taken(out, "begin_of_box", cut)
-
-
-_END_TOKENS = re.compile(r"</?[|\uff5c]?[^<>\s]{1,40}[|\uff5c]?>")
-_CORRECTIONS = (
-    "correct",
-    "better",
-    "refine",
-    "revis",
-    "actually",
-    "wait",
-    "mistake",
-    "final",
-    "updated",
-    "instead",
-    "adjust",
-    "let me re",
-)
-
-
-def _final_blocks(text: str, structure: Structure, entries: Entries, asked: Sequence[str]) -> Entries:
-    """Where words between two blocks say that the later one corrects the earlier, the later one alone."""
-    groups = structure.groups
-    for i in range(len(groups) - 1, 0, -1):
-        end = groups[i - 1].end
-        between = text[end : groups[i].start].casefold() if end is not None else ""
-        if 3 < len(between) < 2000 and any(word in between for word in _CORRECTIONS):
-            later = entries_of(groups[i:], asked)
-            if later.has_boxes:
-                return later
-    return entries
-
-
-def _all_plain(groups: Sequence[Group]) -> bool:
-    return all(
-        g.bracket != "{" and not any(isinstance(v, Group) and v.bracket == "{" for v in g.values) for g in groups
-    )
-
-
-def _is_cut(structure: Structure, text: str) -> bool:
-    """Whether the text ends inside a group.
-
-    An object that lacks nothing but its own brace, behind a list of entries, counts as whole: models forget it.
-    """
-    if not structure.open:
-        return text.rstrip().endswith("},") or text.rstrip().endswith("],")
-    if len(structure.open) > 1:
-        return True
-    last = structure.open[0]
-    if last.bracket != "{" or len(last.values) == 0:
-        return True
-    value = last.values[-1]
-    return not (
-        isinstance(value, Group)
-        and value.end is not None
-        and any(isinstance(v, Group) and v.bracket == "{" for v in value.values)
-        and text.rstrip()[-1:] in ("]", "`")
-    )
-
-
-def _tail_is_tag(text: str) -> bool:
-    """Whether the text ends inside a tag."""
-    at = text.rfind("<", max(0, len(text) - 60))
-    return at >= 0 and ">" not in text[at:] and text[at + 1 : at + 2] not in ("", " ", "=") and "\n" not in text[at:]
+    partial = looped or taken.cut or judged.looped or TOO_MANY in judged.left_out
+    return judged.reading(taken, partial)
 
 
 class _Judge:
     """Entries to statements: order and scale applied, what is no box left out, repeats counted."""
 
-    def __init__(self, order: str, sides: tuple[float, float] | None, asked: Sequence[str]) -> None:
+    def __init__(self, order: str, sides: tuple[float, float] | None, asked: Asked) -> None:
         self.order = order
         self.sides = sides
-        self.asked: dict[str, str | None] = {}
-        for phrase in asked:
-            form = label_form(phrase)
-            self.asked[form] = None if form in self.asked else phrase
-        self.only = asked[0] if len(asked) == 1 else None
+        self.asked = asked
         self.statements: list[Statement] = []
         self.left_out: Counter[str] = Counter()
         self.seen: Counter[tuple[object, ...]] = Counter()
@@ -282,6 +152,7 @@ class _Judge:
         boxes = []
         broken = bool(entry.causes)
         repeated = 0
+        phrase = self._phrase(entry)
         for raw, score in entry.boxes:
             found, swapped, cause = place(raw, self.order, self.sides)
             if cause:
@@ -289,7 +160,7 @@ class _Judge:
                 broken = True
                 continue
             flags = ((SWAPPED,) if swapped else ()) + (("unclear_id",) if entry.unclear_id else ())
-            box = ReadBox(found, entry.label, score, entry.number, self._phrase(entry), flags)
+            box = ReadBox(found, entry.label, score, entry.number, phrase, flags)
             key = (entry.label, entry.number, found)
             self.seen[key] += 1
             if self.seen[key] > 1:
@@ -305,7 +176,7 @@ class _Judge:
             Statement(
                 entry.label,
                 entry.number,
-                self._phrase(entry),
+                phrase,
                 tuple(boxes),
                 entry.denied and not boxes and not broken,
                 broken,
@@ -314,11 +185,11 @@ class _Judge:
         )
 
     def _phrase(self, entry: Entry) -> str | None:
-        if entry.label is None:
-            return self.only if entry.number is None else None
-        return self.asked.get(label_form(entry.label))
+        if entry.label is None and entry.number is None and len(self.asked.phrases) == 1:
+            return self.asked.phrases[0]
+        return self.asked.one_meant_by(entry.label)
 
-    def reading(self, text: str, taken: _Taken, partial: bool) -> Reading:
+    def reading(self, taken: Taken, partial: bool) -> Reading:
         boxes = tuple(box for s in self.statements for box in s.boxes)
         denied: list[str | int] = []
         for s in self.statements:
@@ -337,17 +208,18 @@ class _Judge:
             return Reading(Said.UNREADABLE, (), "cut off before the first box", True, taken.shape, *common)
         if any(s.denied for s in self.statements) or self.empty:
             return Reading(Said.NOTHING, (), "the answer names no box", False, taken.shape, *common)
-        words = _END_TOKENS.sub(" ", text[:5000]).strip(" \t\r\n`.!")
+        words = _END_TOKENS.sub(" ", taken.words[:5000]).strip(" \t\r\n`.!")
         if bare(words) and means_nothing(words):
             return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
-        said = said_in_words(_END_TOKENS.sub(" ", text) if len(text) < 5000 else text)
+        said = said_in_words(words if len(taken.words) <= 5000 else "")
         if said is InWords.REFUSED:
-            return Reading(Said.REFUSED, (), f"the model declines: {text[:200]}", False, "none", *common)
+            return Reading(Said.REFUSED, (), f"the model declines: {words[:200]}", False, "none", *common)
         if said is InWords.NOTHING:
             return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
         return Reading(Said.UNREADABLE, (), "no coordinates in it", False, "none", *common)
 
 
+_END_TOKENS = re.compile(r"</?[|\uff5c]?[^<>\s]{1,40}[|\uff5c]?>")
 _CAUSES = {
     NO_AREA: "without area",
     OUT_OF_SCALE: "far outside the scale",
@@ -358,7 +230,7 @@ _CAUSES = {
     "cut": "cut off",
     "template": "without numbers",
     "repeated": "said before",
-    "too_many": "beyond the limit",
+    TOO_MANY: "beyond the limit",
 }
 
 

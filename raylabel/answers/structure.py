@@ -16,8 +16,8 @@ from typing import Any
 
 from raylabel.answers.json_text import whole_text
 
-MAX_TOKENS = 300_000
-"""Tokens read of one text. The longest answers that models can give have some 100 000."""
+MAX_TOKENS = 160_000
+"""Brackets, numbers, texts and tags read of one text. The longest answers that models can give have some 100 000."""
 
 MAX_DEPTH = 40
 
@@ -54,6 +54,7 @@ _BEGIN = re.compile(
     re.VERBOSE,
 )
 
+_ROW = re.compile(r"(?:\s*[-+]?\d{1,9}(?:\.\d{1,9})?\s*,){1,7}\s*[-+]?\d{1,9}(?:\.\d{1,9})?\s*")
 _TAG = re.compile(r"<[^<>\n]{1,4000}>")
 
 _CLOSE_QUOTE = {
@@ -203,8 +204,11 @@ class _Parser:
 
     def _open(self, at: int) -> int:
         if len(self.stack) >= MAX_DEPTH:
-            # Nothing that means anything is nested so deeply. What is inside is read as if it stood alone.
-            self._hang(self.stack[0])
+            # Nothing that means anything is nested so deeply. The branch is dropped, what follows is read anew.
+            root = self.stack[0]
+            del root.keys[-1], root.values[-1]
+            if root.values:
+                self._hang(root)
             self.stack.clear()
         group = Group(self.text[at], at)
         if self.stack:
@@ -295,6 +299,16 @@ class _Parser:
         if found is None:
             return at + 1
         inside = found.group()[1:-1]
+        if "," in inside and _ROW.fullmatch(inside):
+            group = Group("(", at, found.end())
+            for part in inside.split(","):
+                group.keys.append(None)
+                group.values.append(number_of(part.strip()))
+            if self.stack:
+                self._add(group)
+            else:
+                self._hang(group)
+            return found.end()
         if self.stack:
             number = number_of(inside)
             if number is not None:

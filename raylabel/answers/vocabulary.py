@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
-
-from raylabel.answers.json_text import normalised
 
 _BOX_WORDS = frozenset(
     {
@@ -46,6 +43,14 @@ _LABELS = frozenset(LABEL_KEYS)
 SCORE_KEYS = ("score", "scores", "confidence", "confidences", "conf", "probability", "prob", "certainty")
 
 ID_KEYS = ("id", "phraseid", "queryid")
+
+WORDS_KEYS = frozenset(
+    {
+        "message", "error", "refusal", "note", "notes", "explanation", "comment", "comments", "reason", "reasoning",
+        "thought", "thoughts", "summary", "status", "remark", "remarks", "details",
+    }
+)  # fmt: skip
+"""Keys of sentences: no label, but perhaps what the answer has to say."""
 
 CONTAINERS = frozenset(
     {
@@ -115,6 +120,12 @@ def is_box_key(key: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
+def is_quad_key(key: str) -> bool:
+    """True for a key whose eight numbers or four points are the corners of a quadrilateral."""
+    return "quad" in bare(key) or bare(key).startswith("poly")
+
+
+@functools.lru_cache(maxsize=4096)
 def is_never_box_key(key: str) -> bool:
     """True for a field whose numbers are something else: points, 3D boxes, colours, sizes, scores ...
 
@@ -151,28 +162,3 @@ def means_nothing(text: str) -> bool:
     (True, True, False)
     """
     return len(text) < 60 and bare(text) in _NOTHING_WORDS
-
-
-def label_form(text: str) -> str:
-    """A label for comparison: compatible letters made one, case, white space, numbering, marks and quotes removed.
-
-    >>> label_form("3. **The Sewing machine.**"), label_form("- clock showing 10:45")
-    ('the sewing machine', 'clock showing 10:45')
-    """
-    return normalised(strip_marks(unicodedata.normalize("NFKC", text)))
-
-
-_BULLETS = "*_#>•·●▪‣|`-–—+~ \t"
-_LIST_NUMBER = re.compile(r"[(\[]?\d{1,3}[.):\]][ \t]+")
-
-
-def strip_marks(text: str) -> str:
-    """A label without the bullet, list number, heading or bold marks of the line it stands on.
-
-    >>> strip_marks("- **ball girl**"), strip_marks("2) hay bale"), strip_marks("# 7. Wärme")
-    ('ball girl', 'hay bale', 'Wärme')
-    """
-    text = text.strip().lstrip(_BULLETS)
-    if number := _LIST_NUMBER.match(text):
-        text = text[number.end() :].lstrip(_BULLETS)
-    return text.rstrip("*_`|~ \t").strip()

@@ -16,7 +16,7 @@ from raylabel.answers.boxes import (
     PhraseBoxes,
     PhraseCheck,
     read_checks,
-    read_phrase_boxes,
+    read_grounding,
 )
 from raylabel.errors import AnswerError, AnswerProblem
 
@@ -63,7 +63,7 @@ def boxes(*numbers, score=None):
     ],
 )
 def test_statements_are_matched_to_phrases(entries, found):
-    assert read_phrase_boxes(json.dumps(entries), TWO) == found
+    assert read_grounding(json.dumps(entries), TWO).settled == found
 
 
 @pytest.mark.parametrize(
@@ -84,55 +84,55 @@ def test_statements_are_matched_to_phrases(entries, found):
 )
 def test_what_does_not_match_one_to_one_settles_nothing_and_is_never_guessed(entry):
     sure = {"id": 2, "box_2d": OTHER}
-    assert read_phrase_boxes(json.dumps([entry, sure]), TWO) == {2: boxes(OTHER)}
+    assert read_grounding(json.dumps([entry, sure]), TWO).settled == {2: boxes(OTHER)}
 
 
 def test_a_number_and_a_label_that_contradict_settle_neither_phrase():
     asked = {**TWO, 3: "dog"}
     reply = [{"id": 1, "label": "blue sign", "box_2d": BOX}, {"id": 3, "label": "dog", "box_2d": OTHER}]
-    assert read_phrase_boxes(json.dumps(reply), asked) == {3: boxes(OTHER)}
+    assert read_grounding(json.dumps(reply), asked).settled == {3: boxes(OTHER)}
 
 
 def test_two_phrases_of_one_look_are_not_matched_by_label():
     asked = {1: "red car", 2: "Red Car", 3: "dog"}
     reply = [{"label": "red car", "box_2d": BOX}, {"label": "dog", "box_2d": None}]
-    assert read_phrase_boxes(json.dumps(reply), asked) == {3: boxes()}
+    assert read_grounding(json.dumps(reply), asked).settled == {3: boxes()}
 
 
 def test_nothing_and_a_box_for_one_phrase_is_a_contradiction():
     reply = [{"id": 1, "box_2d": None}, {"id": 1, "box_2d": BOX}, {"id": 2, "box_2d": OTHER}]
-    assert read_phrase_boxes(json.dumps(reply), TWO) == {2: boxes(OTHER)}
+    assert read_grounding(json.dumps(reply), TWO).settled == {2: boxes(OTHER)}
 
 
 def test_a_broken_box_leaves_its_phrase_open_even_beside_a_good_one():
     reply = [{"id": 1, "box_2d": BOX}, {"id": 1, "box_2d": [1, 2]}, {"id": 2, "box_2d": OTHER}]
-    assert read_phrase_boxes(json.dumps(reply), TWO) == {2: boxes(OTHER)}
+    assert read_grounding(json.dumps(reply), TWO).settled == {2: boxes(OTHER)}
 
 
 def test_a_phrase_with_a_colon_is_a_phrase():
     asked = {1: "sign: no parking", 2: "car"}
-    assert read_phrase_boxes(json.dumps({"Sign: no parking": [BOX]}), asked) == {1: boxes(BOX)}
+    assert read_grounding(json.dumps({"Sign: no parking": [BOX]}), asked).settled == {1: boxes(BOX)}
 
 
 @pytest.mark.parametrize("reply", [[{"box_2d": BOX}], {"boxes": [BOX]}, {"box_2d": BOX}])
 def test_asked_alone_a_phrase_needs_neither_number_nor_label(reply):
-    assert read_phrase_boxes(json.dumps(reply), {1: "red car"}) == {1: boxes(BOX)}
+    assert read_grounding(json.dumps(reply), {1: "red car"}).settled == {1: boxes(BOX)}
 
 
 def test_asked_alone_a_foreign_label_is_still_no_match():
     with pytest.raises(AnswerError):
-        read_phrase_boxes(json.dumps([{"label": "tree", "box_2d": BOX}]), {1: "red car"})
+        read_grounding(json.dumps([{"label": "tree", "box_2d": BOX}]), {1: "red car"})
 
 
 @pytest.mark.parametrize("text", ["[]", "nothing found", '{"objects": []}', "There are no such objects."])
 def test_a_reply_that_denies_everything_settles_every_phrase(text):
-    assert read_phrase_boxes(text, TWO) == {1: boxes(), 2: boxes()}
+    assert read_grounding(text, TWO).settled == {1: boxes(), 2: boxes()}
 
 
 @pytest.mark.parametrize("text", ["{}", '[{"id": 9, "box_2d": null}]', "I see no red car.", "Two things."])
 def test_a_reply_about_no_phrase_is_unreadable_never_nothing(text):
     with pytest.raises(AnswerError) as caught:
-        read_phrase_boxes(text, TWO)
+        read_grounding(text, TWO)
     assert caught.value.problem is AnswerProblem.UNREADABLE
 
 

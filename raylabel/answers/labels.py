@@ -1,0 +1,127 @@
+"""What a thing is called in an answer, and which of the phrases asked for that is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from raylabel.answers.json_text import normalised
+from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key
+
+_BULLETS = "*_#>•·●▪‣|`-–—+~ \t"
+_LIST_NUMBER = re.compile(r"[(\[]?\d{1,3}[.):\]][ \t]+")
+_ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
+
+_NAMED_BY = re.compile(r"[ \t]*(?::|=>?|->|\u2192|\u21d2|\||[-\u2013\u2014](?=[ \t]*\Z))[ \t]*\Z")
+_MARKS_END = re.compile(r"[*_`~\s]*\Z")
+_ANSWER_FOR = re.compile(
+    r"(?:the )?(?:\w+ )?(?:answer|box|boxes|bounding box(?:es)?|bbox|location|position|coordinates?)s? (?:for|of) "
+    r"(?:the )?(.+)",
+    re.IGNORECASE,
+)
+_LONGEST = 200
+
+
+def strip_marks(text: str) -> str:
+    """A label without the bullet, list number, heading or bold marks of the line it stands on.
+
+    >>> strip_marks("- **ball girl**"), strip_marks("2) hay bale"), strip_marks("# 7. Wärme")
+    ('ball girl', 'hay bale', 'Wärme')
+    """
+    text = text.strip().lstrip(_BULLETS)
+    if number := _LIST_NUMBER.match(text):
+        text = text[number.end() :].lstrip(_BULLETS)
+    return text.rstrip("*_`|~ \t").strip()
+
+
+def label_form(text: str) -> str:
+    """A label for comparison: compatible letters made one, case, white space, numbering, marks and quotes removed.
+
+    >>> label_form("3. **The Sewing machine.**"), label_form("- clock showing 10:45")
+    ('the sewing machine', 'clock showing 10:45')
+    """
+    return normalised(strip_marks(unicodedata.normalize("NFKC", text)))
+
+
+class Asked:
+    """The phrases that were asked for, found by their labels.
+
+    >>> asked = Asked(["the dog", "A red car", "a dog", "kite"])
+    >>> asked.meant_by("Red car."), asked.meant_by("THE DOG"), asked.meant_by("dog"), asked.meant_by("car")
+    ([1], [0], [0, 2], [])
+    """
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self.phrases = tuple(phrases)
+        self._forms: dict[str, list[int]] = {}
+        self._without_article: dict[str, list[int]] = {}
+        for n, phrase in enumerate(self.phrases):
+            form = label_form(phrase)
+            if form:
+                self._forms.setdefault(form, []).append(n)
+                self._without_article.setdefault(_ARTICLE.sub("", form, count=1), []).append(n)
+
+    def meant_by(self, label: str | None) -> list[int]:
+        """The places in ``phrases`` of those that a label stands for; articles count only where they tell two apart."""
+        form = label_form(label) if label else ""
+        if not form:
+            return []
+        return self._forms.get(form) or self._without_article.get(_ARTICLE.sub("", form, count=1)) or []
+
+    def one_meant_by(self, label: str | None) -> str | None:
+        """The one phrase a label stands for."""
+        found = self.meant_by(label)
+        return self.phrases[found[0]] if len(found) == 1 else None
+
+    def one_in(self, words: str) -> str | None:
+        """The one phrase that words end with, else, among several phrases, the only one that they hold."""
+        form = f" {label_form(words)}"
+        at_end = [self.phrases[n[0]] for known, n in self._forms.items() if form.endswith(f" {known}") and len(n) == 1]
+        if at_end:
+            return max(at_end, key=len)
+        inside = [n for known, n in self._forms.items() if f" {known} " in f"{form} "]
+        return self.phrases[inside[0][0]] if len(inside) == 1 == len(inside[0]) and len(self.phrases) > 1 else None
+
+
+class Prefix(NamedTuple):
+    """What the words before a box on its line say: a label; ``names``: they name the box (``label: ``, ``label(``);
+    ``field``: they are no label but a word for a box ("bbox: ").
+    """
+
+    label: str | None
+    names: bool
+    field: bool = False
+
+
+def read_prefix(words: str, asked: Asked) -> Prefix:
+    """The label in the words before a box.
+
+    >>> read_prefix("- **ball girl**: ", Asked([])), read_prefix("I see a cup ", Asked([]))
+    (Prefix(label='ball girl', names=True, field=False), Prefix(label=None, names=False, field=False))
+    """
+    plain = words.strip().strip("*_`").rstrip()
+    attached = bool(words) and words[-1].isalnum()
+    unmarked = _without_marks(words)
+    colon = _NAMED_BY.search(unmarked)
+    label = strip_marks(unmarked[: colon.start()] if colon else plain)
+    label = strip_marks(label.strip(" \t\"'|,;(")).strip("\"'")
+    if not label:
+        return Prefix(None, False, bool(colon))
+    if asked.meant_by(label):
+        return Prefix(label, True)
+    if meant := _ANSWER_FOR.fullmatch(label):
+        return Prefix(meant.group(1).strip("\"' "), True)
+    word = bare(label)
+    if is_box_key(label) or word in CONTAINERS or word in LABEL_KEYS or is_never_box_key(label):
+        return Prefix(None, False, True)
+    if (colon or attached) and len(label) <= _LONGEST and "\t" not in label:
+        return Prefix(label, True)
+    return Prefix(asked.one_in(label), False)
+
+
+def _without_marks(words: str) -> str:
+    """Words without the bold marks at their end, so that ``**label**:`` and ``**label:**`` are alike."""
+    found = _MARKS_END.search(words[-40:])
+    return words[: len(words) - len(words[-40:]) + found.start()] if found else words
