@@ -27,7 +27,7 @@ NOT_IN_CAPTION, SPAN_CORRECTED = "not_in_caption", "span_corrected"
 SAME_DESCRIPTION, DESCRIPTION_SENTENCE = "same_description", "description_sentence"
 ADJUST_IMPOSSIBLE, REWRITE_IMPOSSIBLE = "adjust_impossible", "rewrite_impossible"
 NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE = "not_verified", "rejected_box", "rejected_phrase"
-SEED_OUTSIDE_IMAGE = "seed_outside_image"
+SEED_OUTSIDE_IMAGE, UNKNOWN_ID, REPEATED = "seed_outside_image", "unknown_id", "repeated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ _TABLE = (
     Rule(CLIPPED, FLAGGED, "a box left the image by up to 1 % of a side and was cut at its edge"),
     Rule(SWAPPED, FLAGGED, "the corners of a box came in reverse order and were sorted"),
     Rule(NO_AREA, ASKED_AGAIN, "a box has no area"),
+    Rule(REPEATED, DROPPED, "an entry says the same as one before it"),
+    Rule(UNKNOWN_ID, DROPPED, "an entry carries the number of nothing that was asked about; from 0: asked again"),
     Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box lies far outside the model's scale"),
     Rule(NOT_FINITE, ASKED_AGAIN, "a number of a box is infinite or no number"),
     Rule(POINT, ASKED_AGAIN, "a point was given for a box"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from raylabel.answers.box_values import NOT_FINITE, Boxes, Numbers, named_box, place
 from raylabel.answers.json_boxes import boxes_of_field
-from raylabel.answers.json_text import id_of, list_under, read_json, text_of, unreadable
+from raylabel.answers.json_text import demand_known, id_of, list_under, read_json, text_of, unreadable
 from raylabel.answers.labels import Asked, label_form
 from raylabel.answers.reading import Reading, Said, Statement, read_boxes
 from raylabel.answers.structure import parse
@@ -17,6 +18,7 @@ from raylabel.answers.tokens import LOC, LOC_1024, PATCH
 from raylabel.answers.vocabulary import corner_role, is_box_key
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import SWAPPED
+from raylabel.validation import UNKNOWN_ID
 
 COMPLETE_WITHOUT_SILENT = frozenset({LOC_1024, LOC, PATCH, "det"})
 """Ways of writing whose models name what they find and are silent about the rest."""
@@ -77,6 +79,7 @@ def read_grounding(
     reading = read_boxes(text, order, sides, tuple(asked.values()))
     if reading.said is Said.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
+    unknown = demand_known((statement.number for statement in reading.statements), asked)
     settled = _settled(reading, asked)
     if not settled:
         if reading.said is Said.UNREADABLE:
@@ -84,7 +87,8 @@ def read_grounding(
         if reading.said is Said.BOXES or reading.statements or _names_some(text, asked):
             raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
         settled = {number: PhraseBoxes(()) for number in asked}
-    return Grounded(settled, reading.partial, reading.shape, reading.left_out)
+    left_out = {**reading.left_out, UNKNOWN_ID: unknown} if unknown else reading.left_out
+    return Grounded(settled, reading.partial, reading.shape, left_out)
 
 
 def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxes]:
@@ -175,6 +179,7 @@ def read_checks(
     asked: Mapping[int, frozenset[int]],
     order: str = "xyxy",
     sides: tuple[float, float] | None = None,
+    left_out: Counter[str] | None = None,
 ) -> dict[int, PhraseCheck]:
     """Verdicts by expression number; what the reply does not mention, mentions twice or leaves unclear is left out.
 
@@ -184,13 +189,20 @@ def read_checks(
     Args:
         asked: numbers of the expressions, each with the numbers of its boxes.
         order, sides: as for ``read_boxes``.
+        left_out: gets the entries that carry an unknown number, by the name of the rule.
 
     Raises:
-        AnswerError: a refusal, no list, or no verdict on anything asked for.
+        AnswerError: a refusal, no list, no verdict on anything asked for, or a reply that counts from 0.
     """
     found: dict[int, PhraseCheck] = {}
     twice: set[int] = set()
-    for item in list_under(read_json(text), "checks", "expressions"):
+    items = list_under(read_json(text), "checks", "expressions")
+    inner = [b for i in items if isinstance(i, dict) and isinstance(i.get("boxes"), list) for b in i["boxes"]]
+    unknown = demand_known(map(id_of, items), asked)
+    unknown += demand_known(map(id_of, inner), frozenset().union(*asked.values()))
+    if left_out is not None and unknown:
+        left_out[UNKNOWN_ID] += unknown
+    for item in items:
         number = id_of(item)
         if number is None or number not in asked:
             continue

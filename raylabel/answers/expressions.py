@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.answers.json_text import list_under, normalised, read_json, text_of, unreadable
+from raylabel.answers.json_text import demand_known, list_under, normalised, read_json, text_of, unreadable
+from raylabel.validation import UNKNOWN_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,16 @@ class Group:
     flags: tuple[str, ...] = ()
 
 
-def read_groups(text: str, known: Sequence[int]) -> list[Group]:
+def read_groups(text: str, known: Sequence[int], left_out: Counter[str] | None = None) -> list[Group]:
     """The groups of a reply; groups under one phrase are merged (a phrase names every region it fits) and flagged.
 
     Expects ``{"expressions": [{"text": "...", "regions": [1, 3]}]}``. Numbers of no region are left out and flagged.
 
+    Args:
+        left_out: gets the numbers of no region, by the name of the rule.
+
     Raises:
-        AnswerError: no list, or not one usable group.
+        AnswerError: no list, not one usable group, or a reply that counts from 0.
     """
     merged: dict[str, Group] = {}
     for item in list_under(read_json(text), "expressions"):
@@ -103,6 +108,8 @@ def read_groups(text: str, known: Sequence[int]) -> list[Group]:
             continue
         phrase = text_of(item.get("text"))
         numbers = [_number(v) for v in item["regions"]] if isinstance(item.get("regions"), list) else []
+        if (unknown := demand_known(numbers, known)) and left_out is not None:
+            left_out[UNKNOWN_ID] += unknown
         regions = tuple(dict.fromkeys(n for n in numbers if n is not None and n in known))
         if not phrase or not regions:
             continue

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container, Iterable
 from typing import Any
 
 import json_repair
 
 from raylabel.errors import AnswerError, AnswerProblem
+from raylabel.validation import UNKNOWN_ID
 
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINK_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
@@ -21,9 +23,21 @@ _REFUSAL = re.compile(
 )
 
 
-def unreadable(reason: str, *, unmatched: bool = False) -> AnswerError:
+def unreadable(reason: str, *, unmatched: bool = False, violations: tuple[str, ...] = ()) -> AnswerError:
     """The error for a reply that says nothing usable; it is asked again."""
-    return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched)
+    return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched, violations=violations)
+
+
+def demand_known(numbers: Iterable[int | None], asked: Container[int]) -> int:
+    """How many numbers of a reply are none that was asked about.
+
+    Raises:
+        AnswerError: one of them is 0: who counts from 0 means another item with every number.
+    """
+    unknown = [n for n in numbers if n is not None and n not in asked]
+    if 0 in unknown:
+        raise unreadable("the reply counts from 0, the question from 1", violations=(UNKNOWN_ID,))
+    return len(unknown)
 
 
 def answer_part(text: str) -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raylabel.answers.json_text import answer_part, id_of, list_under, read_json, text_of, unreadable
+from raylabel.answers.json_text import (
+    answer_part,
+    demand_known,
+    id_of,
+    list_under,
+    read_json,
+    text_of,
+    unreadable,
+)
 from raylabel.errors import AnswerError
+from raylabel.validation import UNKNOWN_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +26,22 @@ class Description:
     description: str
 
 
-def read_descriptions(text: str, asked: Sequence[int]) -> dict[int, Description]:
+def read_descriptions(text: str, asked: Sequence[int], left_out: Counter[str] | None = None) -> dict[int, Description]:
     """Descriptions by region number. A number that is missing, given twice or without a description is left out.
 
     Expects ``{"regions": [{"id": 1, "type": "...", "color": "...", "description": "..."}]}``. An entry needs its
     number, unless one region was asked for and one entry came back.
 
+    Args:
+        left_out: gets the entries that carry an unknown number, by the name of the rule.
+
     Raises:
-        AnswerError: no list, or nothing for any region asked for.
+        AnswerError: no list, nothing for any region asked for, or a reply that counts from 0.
     """
     value = read_json(text)
     items = [value] if isinstance(value, dict) and "description" in value else list_under(value, "regions")
+    if (unknown := demand_known(map(id_of, items), asked)) and left_out is not None:
+        left_out[UNKNOWN_ID] += unknown
     found: dict[int, Description] = {}
     twice: set[int] = set()
     for item in items:

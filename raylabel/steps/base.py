@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -106,12 +107,14 @@ class Answered:
 
     Args:
         partial: the reply was cut off; more may have been to come. Such an answer is bought again before it counts.
+        left_out: entries of the reply that do not count, by the name of the rule they break.
     """
 
     question: Question
     value: Any = None
     problem: AnswerError | None = None
     partial: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -193,11 +196,16 @@ class Step(ABC):
         """
         if heard.cut:
             raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
-        return Answered(question, self.understand(question, heard.text, record))
+        left_out: Counter[str] = Counter()
+        value = self.understand(question, heard.text, record, left_out)
+        return Answered(question, value, left_out=left_out)
 
     @abstractmethod
-    def understand(self, question: Question, text: str, record: Record) -> Any:
+    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> Any:
         """What the text of a whole reply says, typed; pure.
+
+        Args:
+            left_out: gets what does not count of it, by the name of the rule.
 
         Raises:
             AnswerError: it cannot be read, or is a refusal.

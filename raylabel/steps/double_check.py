@@ -61,17 +61,19 @@ class DoubleCheck(Step):
             return Skip("no expressions with boxes")
         return [self._ask(part, record) for part in _parts(asked, self.setup.items_per_request)]
 
-    def understand(self, question: Question, text: str, record: Record) -> dict[int, PhraseCheck]:
+    def understand(
+        self, question: Question, text: str, record: Record, left_out: Counter[str]
+    ) -> dict[int, PhraseCheck]:
         boxes = {n.number: frozenset(n.boxes) for n in _numbered(record)}
         convention = self.setup.profile.convention
         sides = convention.sides(self.view_of(record))
-        return read_checks(text, {i: boxes[i] for i in question.ids}, convention.order, sides)
+        return read_checks(text, {i: boxes[i] for i in question.ids}, convention.order, sides, left_out)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         checks: dict[int, PhraseCheck] = {n: c for a in answers for n, c in a.value.items()}
-        violations: Counter[str] = Counter()
+        violations: Counter[str] = sum((Counter(a.left_out) for a in answers), Counter())
         kept = [
             checked
             for item in _numbered(record)

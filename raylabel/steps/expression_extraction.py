@@ -33,7 +33,9 @@ class ExpressionExtraction(Step):
         values = {"caption": json.dumps(record.caption, ensure_ascii=False)}
         return [Question(self.setup.prompt.render(values), self.setup.prompt.schema())]
 
-    def understand(self, question: Question, text: str, record: Record) -> tuple[str, list[Extracted]]:
+    def understand(
+        self, question: Question, text: str, record: Record, left_out: Counter[str]
+    ) -> tuple[str, list[Extracted]]:
         caption, phrases = read_extraction(text)
         if phrases and all(phrase_violation(p.text) for p in phrases):
             raise unreadable("the reply lists sentences where phrases were asked for")

@@ -28,7 +28,7 @@ from raylabel.steps.items import (
     violations_in,
 )
 from raylabel.steps.voting import Vote, agree
-from raylabel.validation import OUTVOTED, PARTIAL, with_boxes_checked
+from raylabel.validation import OUTVOTED, PARTIAL, REPEATED, UNKNOWN_ID, with_boxes_checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,12 @@ class Grounding(Step):
             return self._found(question, heard, record)
         return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
 
-    def understand(self, question: Question, text: str, record: Record) -> dict[int, Found | Amiss]:
-        found: dict[int, Found | Amiss] = self.read(question, Heard(text), record).value
+    def understand(
+        self, question: Question, text: str, record: Record, left_out: Counter[str]
+    ) -> dict[int, Found | Amiss]:
+        answered = self.read(question, Heard(text), record)
+        left_out.update(answered.left_out)
+        found: dict[int, Found | Amiss] = answered.value
         return found
 
     def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
@@ -109,7 +113,8 @@ class Grounding(Step):
         if heard.with_schema and settled and not any(f.boxes for f in settled):
             # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
             raise unreadable("no boxes at all under a schema; asked again without")
-        return Answered(question, found, partial=partial)
+        left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
+        return Answered(question, found, partial=partial, left_out=left_out)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         phrases = _phrases(record)

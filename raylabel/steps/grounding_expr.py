@@ -41,8 +41,8 @@ class GroundingExpr(Step):
             return Skip("no regions", Changes(expressions=()))
         return [self._ask((), 0, record)]
 
-    def understand(self, question: Question, text: str, record: Record) -> list[Group]:
-        groups = read_groups(text, range(1, len(record.regions or ()) + 1))
+    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> list[Group]:
+        groups = read_groups(text, range(1, len(record.regions or ()) + 1), left_out)
         if not _phrases(groups):
             raise unreadable("the reply groups regions under sentences where phrases were asked for")
         if question.round == LAST_ROUND and not any(question.ids[0] in group.regions for group in _phrases(groups)):
@@ -97,6 +97,7 @@ def _violations(answers: Sequence[Answered], count: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for answer in answers:
         if answer.problem is None:
+            found.update(answer.left_out)
             found.update(broken for g in answer.value if (broken := phrase_violation(g.text)) is not None)
             named = {number for group in _phrases(answer.value) for number in group.regions}
             found[LEFT_OUT] += sum(n not in named for n in answer.question.ids or range(1, count + 1))

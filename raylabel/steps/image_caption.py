@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from raylabel.answers.regions import read_caption
@@ -23,7 +24,7 @@ class ImageCaption(Step):
     def questions(self, record: Record) -> list[Question] | Skip:
         return [Question(self.setup.prompt.render({}), self.setup.prompt.schema())]
 
-    def understand(self, question: Question, text: str, record: Record) -> str:
+    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> str:
         return read_caption(text)
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result:

@@ -67,6 +67,7 @@ def violations_in(answers: Sequence[Answered]) -> Counter[str]:
     """For how many items the replies break which rule, or leave them out."""
     counts: Counter[str] = Counter()
     for answer in answers:
+        counts.update(answer.left_out)
         if isinstance(answer.value, Mapping):
             said = [answer.value.get(number) for number in answer.question.ids]
             counts.update(LEFT_OUT for value in said if value is None)

@@ -44,8 +44,10 @@ class RegionExpr(Step):
             return Skip("no seed boxes", Changes(regions=()))
         return in_parts(range(1, len(seeds) + 1), self.setup.items_per_request, lambda i, r: self._ask(i, r, record))
 
-    def understand(self, question: Question, text: str, record: Record) -> dict[int, Description]:
-        return none_if_unmatched(question, lambda: _read(text, question.ids), {})
+    def understand(
+        self, question: Question, text: str, record: Record, left_out: Counter[str]
+    ) -> dict[int, Description]:
+        return none_if_unmatched(question, lambda: _read(text, question.ids, left_out), {})
 
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         seeds = record.seeds or ()
@@ -80,8 +82,8 @@ class RegionExpr(Step):
         return Question(self.setup.prompt.render(values), self.setup.prompt.schema(), ids, asking_round)
 
 
-def _read(text: str, ids: Sequence[int]) -> dict[int, Description]:
-    said = read_descriptions(text, ids)
+def _read(text: str, ids: Sequence[int], left_out: Counter[str]) -> dict[int, Description]:
+    said = read_descriptions(text, ids, left_out)
     found = {number: told for number, told in said.items() if not is_empty_phrase(told.description)}
     if not found:
         raise unreadable("the reply describes regions with nothing but marks", unmatched=True)

@@ -215,3 +215,28 @@ def test_a_reply_without_verdicts_is_unreadable_and_drops_nothing(text):
     with pytest.raises(AnswerError) as caught:
         read_checks(text, ASKED)
     assert caught.value.problem is AnswerProblem.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"id": 0, "verdict": "keep"}, {"id": 1, "verdict": "drop"}],
+        [{"id": 1, "verdict": "keep", "boxes": [{"id": 0, "verdict": "drop"}]}],
+    ],
+)
+def test_checks_that_count_from_0_are_not_believed(entries):
+    with pytest.raises(AnswerError, match="counts from 0"):
+        read_checks(json.dumps({"checks": entries}), ASKED)
+
+
+def test_boxes_that_count_phrases_from_0_are_not_believed():
+    reply = json.dumps([{"id": n, "bbox_2d": [1, 2, 30, 40]} for n in (0, 1)])
+    with pytest.raises(AnswerError, match="counts from 0"):
+        read_grounding(reply, {1: "cup", 2: "dog"})
+
+
+def test_boxes_of_phrases_that_nobody_asked_about_are_counted():
+    reply = json.dumps([{"id": n, "bbox_2d": [1, 2, 30, 40]} for n in (1, 2, 9)])
+    found = read_grounding(reply, {1: "cup", 2: "dog"})
+    assert set(found.settled) == {1, 2}
+    assert found.left_out["unknown_id"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -119,3 +120,11 @@ def test_groups_are_read(text, found):
 def test_a_reply_that_groups_no_region_is_unreadable(text):
     with pytest.raises(AnswerError):
         read_groups(text, range(1, 4))
+
+
+def test_groups_that_count_from_0_are_not_believed_and_unknown_regions_are_counted():
+    with pytest.raises(AnswerError, match="counts from 0"):
+        read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [0, 1]}]}), range(1, 4))
+    left_out = Counter()
+    read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [1, 9]}]}), range(1, 4), left_out)
+    assert left_out == {"unknown_id": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -69,3 +70,18 @@ def test_a_declined_caption_is_a_refusal():
     with pytest.raises(AnswerError) as caught:
         read_caption("I'm sorry, I cannot help with this image.")
     assert caught.value.problem is AnswerProblem.REFUSED
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], [0, 1, 2], ["0", "1"]])
+def test_a_reply_that_counts_from_0_means_other_regions_and_is_not_believed(numbers):
+    reply = json.dumps({"regions": [{"id": n, "description": "the red car"} for n in numbers]})
+    with pytest.raises(AnswerError, match="counts from 0") as error:
+        read_descriptions(reply, [1, 2])
+    assert error.value.violations == ("unknown_id",)
+
+
+def test_numbers_that_nobody_asked_about_are_counted():
+    left_out = Counter()
+    reply = json.dumps({"regions": [{"id": n, "description": "the red car"} for n in (1, 7, 8)]})
+    assert set(read_descriptions(reply, [1, 2], left_out)) == {1}
+    assert left_out == {"unknown_id": 2}

@@ -259,8 +259,8 @@ def test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on(bench
 
 def test_a_better_reader_reads_stored_replies_without_asking(bench):
     class Strict(ImageCaption):
-        def understand(self, question, text, record):
-            return super().understand(question, "{}", record)
+        def understand(self, question, text, record, left_out):
+            return super().understand(question, "{}", record, left_out)
 
     bench.settle(lambda r: CAPTION, make_record(), Strict)
     end, asked = bench.settle(lambda r: "never asked", make_record())
@@ -307,10 +307,10 @@ def test_replies_that_were_not_accepted_are_counted_by_the_rule_they_break(bench
 
 def test_the_rule_that_a_reply_breaks_as_a_whole_is_the_one_that_is_counted(bench):
     class Picky(ImageCaption):
-        def understand(self, question, text, record):
+        def understand(self, question, text, record, left_out):
             if "red" in text:
                 raise rule_broken(SENTENCE, "not that")
-            return super().understand(question, text, record)
+            return super().understand(question, text, record, left_out)
 
     end, _ = bench.settle(in_turn(CAPTION, CAPTION, '{"caption": "Two cars."}'), make_record(), Picky)
     assert violations(end) == {SENTENCE: 2}

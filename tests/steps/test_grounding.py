@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from raylabel.errors import AnswerError
@@ -323,7 +325,7 @@ def test_a_reply_that_breaks_a_rule_alone_is_asked_again_under_its_name(make_ste
     step, record = make_step(Grounding), make_record(expressions=expressions(car=None))
     (question,) = step.questions(record)
     with pytest.raises(AnswerError) as raised:
-        step.understand(question, '[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]', record)
+        step.understand(question, '[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]', record, Counter())
     assert raised.value.violations == (OUTSIDE_IMAGE,)
 
 
