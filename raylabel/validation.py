@@ -28,6 +28,7 @@ SAME_DESCRIPTION, DESCRIPTION_SENTENCE = "same_description", "description_senten
 ADJUST_IMPOSSIBLE, REWRITE_IMPOSSIBLE = "adjust_impossible", "rewrite_impossible"
 NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE = "not_verified", "rejected_box", "rejected_phrase"
 SEED_OUTSIDE_IMAGE, UNKNOWN_ID, REPEATED = "seed_outside_image", "unknown_id", "repeated"
+OTHER_LABEL = "other_label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ _TABLE = (
     Rule(POINT, ASKED_AGAIN, "a point was given for a box"),
     Rule(BOX_3D, ASKED_AGAIN, "a box in space was given for one in the picture"),
     Rule(WRONG_COUNT, ASKED_AGAIN, "a box has not four numbers"),
+    Rule(OTHER_LABEL, FLAGGED, "the only phrase asked for is named in other words, one of which is its own"),
     Rule(NEAR_DUPLICATE, FLAGGED, "a box shares 90 % (IoU) with an earlier one of its phrase, or of its type of seed"),
     Rule(CONSTANT_STRIDE, FLAGGED, "four or more boxes of a phrase are equal in size and stand edge to edge"),
     Rule(OUTVOTED, DROPPED, "too few of the votes hold the box"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from raylabel.answers.tokens import LOC, LOC_1024, PATCH
 from raylabel.answers.vocabulary import corner_role, is_box_key
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import SWAPPED
-from raylabel.validation import UNKNOWN_ID
+from raylabel.validation import OTHER_LABEL, UNKNOWN_ID
 
 COMPLETE_WITHOUT_SILENT = frozenset({LOC_1024, LOC, PATCH, "det"})
 """Ways of writing whose models name what they find and are silent about the rest."""
@@ -57,7 +59,12 @@ class Grounded:
 
 
 def read_grounding(
-    text: str, asked: Mapping[int, str], order: str = "xyxy", sides: tuple[float, float] | None = None
+    text: str,
+    asked: Mapping[int, str],
+    order: str = "xyxy",
+    sides: tuple[float, float] | None = None,
+    *,
+    numbered: bool = True,
 ) -> Grounded:
     """Boxes by phrase number. Phrases the reply does not settle (silent, contradictory, broken) are left out.
 
@@ -68,6 +75,8 @@ def read_grounding(
 
     Args:
         order, sides: as for ``read_boxes``.
+        numbered: the question showed the numbers. Where it did not, those of the reply mean nothing, and the only
+            phrase asked for may be named in other words as long as one of them is its own (flag ``other_label``).
 
     Raises:
         AnswerError: a refusal, nothing readable, or nothing about any phrase asked for (``unmatched``).
@@ -79,8 +88,8 @@ def read_grounding(
     reading = read_boxes(text, order, sides, tuple(asked.values()))
     if reading.said is Said.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
-    unknown = demand_known((statement.number for statement in reading.statements), asked)
-    settled = _settled(reading, asked)
+    unknown = demand_known((s.number for s in reading.statements), asked) if numbered else 0
+    settled = _settled(reading, asked, numbered)
     if not settled:
         if reading.said is Said.UNREADABLE:
             raise unreadable(reading.reason, unmatched=bool(reading.statements))
@@ -91,14 +100,20 @@ def read_grounding(
     return Grounded(settled, reading.partial, reading.shape, left_out)
 
 
-def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxes]:
+def _settled(reading: Reading, asked: Mapping[int, str], numbered: bool) -> dict[int, PhraseBoxes]:
     numbers_asked, phrases = list(asked), Asked(asked.values())
     found: dict[int, list[AnsweredBox]] = {}
     broken: set[int] = set()
     denied: set[int] = set()
     foreign = False
     for statement in reading.statements:
-        numbers = _phrases_meant(statement, numbers_asked, phrases)
+        flags: tuple[str, ...] = ()
+        if numbered:
+            numbers = _phrases_meant(statement, numbers_asked, phrases)
+        else:
+            numbers = _phrases_meant(dataclasses.replace(statement, number=None), numbers_asked, phrases)
+            if not numbers and len(asked) == 1 and _share_a_word(statement.label, *asked.values()):
+                numbers, flags = set(asked), (OTHER_LABEL,)
         if len(numbers) != 1:
             broken |= numbers
             foreign = True
@@ -109,13 +124,22 @@ def _settled(reading: Reading, asked: Mapping[int, str]) -> dict[int, PhraseBoxe
             continue
         if statement.denied:
             denied.add(number)
-        boxes = [AnsweredBox(b.corners, b.score, b.flags) for b in statement.boxes]
+        boxes = [AnsweredBox(b.corners, b.score, (*b.flags, *flags)) for b in statement.boxes]
         found.setdefault(number, []).extend(boxes)
     broken |= {n for n in denied if found.get(n)}  # "nothing" and a box for one phrase: a contradiction
     settled = {n: PhraseBoxes(tuple(dict.fromkeys(b))) for n, b in found.items() if n not in broken}
     if settled and reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or broken or reading.partial):
         settled |= {n: PhraseBoxes(()) for n in asked if n not in settled}
     return settled
+
+
+def _share_a_word(label: str | None, phrase: str) -> bool:
+    """Whether a label says part of a phrase in its words: "car" or "Red cars" of "the red car"."""
+    said, asked = (re.findall(r"\w{3,}", label_form(text or "")) for text in (label, phrase))
+    return any(a.startswith(s) or s.startswith(a) for s in said for a in asked if a not in _ARTICLES)
+
+
+_ARTICLES = ("the",)
 
 
 def _phrases_meant(statement: Statement, numbers: list[int], phrases: Asked) -> set[int]:

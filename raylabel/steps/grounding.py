@@ -92,6 +92,7 @@ class Grounding(Step):
             {i: phrases[i] for i in question.ids},
             convention.order,
             convention.sides(view_of(record, voice)),
+            numbered=_is_list(voice),
         )
         partial = heard.cut or said.partial
         found: dict[int, Found | Amiss] = {}
@@ -150,8 +151,7 @@ class Grounding(Step):
 
     def _size(self, sample: int) -> int:
         """Phrases in one question."""
-        prompt = self.setup.voices[self._voice(sample)].prompt
-        return self.setup.items_per_request if "phrases" in prompt.needs else 1
+        return self.setup.items_per_request if _is_list(self.setup.voices[self._voice(sample)]) else 1
 
     def _asker(self, phrases: Mapping[int, str], record: Record, sample: int) -> Ask:
         number = self._voice(sample)
@@ -165,6 +165,11 @@ class Grounding(Step):
             return Question(text, schema, ids, asking_round, preamble, sample, number)
 
         return ask
+
+
+def _is_list(voice: Voice) -> bool:
+    """Whether a model is asked about a numbered list of phrases."""
+    return "phrases" in voice.prompt.needs
 
 
 def _placed(answered: PhraseBoxes, voice: Voice, record: Record) -> tuple[Vote, ...]:

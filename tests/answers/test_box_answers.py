@@ -240,3 +240,23 @@ def test_boxes_of_phrases_that_nobody_asked_about_are_counted():
     found = read_grounding(reply, {1: "cup", 2: "dog"})
     assert set(found.settled) == {1, 2}
     assert found.left_out["unknown_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "flags"),
+    [
+        ('[{"id": 0, "bbox_2d": [1, 2, 30, 40]}]', ()),
+        ('[{"id": 7, "bbox_2d": [1, 2, 30, 40], "label": "red car"}]', ()),
+        ("<ref>Red cars</ref><box>[[1, 2, 30, 40]]</box>", ("other_label",)),
+        ('[{"bbox_2d": [1, 2, 30, 40], "label": "car"}]', ("other_label",)),
+    ],
+)
+def test_the_only_phrase_of_a_question_without_numbers_may_be_named_in_other_words(reply, flags):
+    found = read_grounding(reply, {3: "the red car"}, numbered=False)
+    assert found.settled == {3: PhraseBoxes((AnsweredBox((1, 2, 30, 40), None, flags),))}
+
+
+def test_something_else_than_the_only_phrase_settles_nothing():
+    with pytest.raises(AnswerError) as error:
+        read_grounding('[{"bbox_2d": [1, 2, 30, 40], "label": "the dog"}]', {3: "the red car"}, numbered=False)
+    assert error.value.unmatched
