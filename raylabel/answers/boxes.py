@@ -106,7 +106,10 @@ def _settled(reading: Reading, asked: Mapping[int, str], numbered: bool) -> dict
     broken: set[int] = set()
     denied: set[int] = set()
     foreign = False
-    for statement in reading.statements:
+    statements = list(reading.statements)
+    if reading.partial and statements and statements[-1].broken:
+        del statements[-1]  # it was cut off; what is said before it stays said
+    for statement in statements:
         flags: tuple[str, ...] = ()
         if numbered:
             numbers = _phrases_meant(statement, numbers_asked, phrases)

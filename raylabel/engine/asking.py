@@ -28,6 +28,9 @@ RAW_LIMIT = 4000
 TEMPERATURE_STEP = 0.3
 """A re-ask of an unreadable reply is sampled warmer by this much: a deterministic server would repeat itself."""
 
+FEWEST_CUT = 2
+"""A reply that was cut off counts in part only after another one with more room was bought."""
+
 DEAD_AFTER = 3
 """Requests in a row that got no answer at all, each after all its tries: the server is gone and the run stops."""
 
@@ -219,7 +222,7 @@ class Asker:
                 return _Landed(answered, (row["uid"],), len(rows), "", broken)
             broken.update(_rules_broken(answered, row))
             problem, cut = answered.problem, _later_cut(cut, answered, row["uid"])
-        if cut is not None and len(rows) >= self._setup.readings:
+        if cut is not None and len(rows) >= max(self._setup.readings, FEWEST_CUT):
             self.tally.replayed += 1
             return _Landed(cut[0], (cut[1],), len(rows), "", broken)
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
@@ -247,8 +250,10 @@ class Asker:
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
-        if cut is not None:
+        if cut is not None and len(rows) >= FEWEST_CUT:
             return _Landed(cut[0], (cut[1],), len(rows), "", broken)
+        if problem is None:
+            problem = AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off")
         text = rows[-1]["text"] if rows else ""
         return _Landed(Answered(question, problem=problem), (), len(rows), text, broken)
 

@@ -73,7 +73,14 @@ class Grounding(Step):
 
     def read(self, question: Question, heard: Heard, record: Record) -> Answered:
         if heard.cut:
-            return self._found(question, heard, record)
+            try:
+                return self._found(question, heard, record)
+            except AnswerError as error:
+                raise AnswerError(
+                    error.problem,
+                    f"the reply is cut off by the token limit; {error.reason}",
+                    violations=error.violations,
+                ) from error
         return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
 
     def understand(

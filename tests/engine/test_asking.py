@@ -724,3 +724,13 @@ def test_a_reply_without_any_box_under_a_schema_is_asked_again_plainly(bench):
     end = asyncio.run(asker.settle(phrases("a")))
     assert [r.schema is None for r in client.requests] == [False, True]
     assert len(end.changes.expressions[0].instances) == 1
+
+
+def test_what_was_cut_off_once_is_never_kept_in_part_before_it_was_bought_with_more_room(bench):
+    part = cut(json.dumps([{"id": 1, "bbox_2d": BOX}, {"id": 1, "bbox_2d": BOX}])[:-14])
+    end, asked = bench.settle(lambda r: part, phrases("a"), Grounding, readings=1)
+    assert (len(asked), end.outcome.outcome.value) == (1, "unreadable")
+    assert "cut off" in end.outcome.reason
+    end, asked = bench.settle(lambda r: part, phrases("a"), Grounding, readings=1)
+    assert [r.sampling.max_tokens for r in asked] == [2000], end
+    assert (end.outcome.outcome.value, end.changes.expressions[0].flags) == ("labeled", ("partial",))
