@@ -31,6 +31,9 @@ _DECLINES = _any(
     r"identit\w+))\b",
     r"\bagainst (?:my|our|the) (?:polic|guidelines|rules|programming)",
     r"\b(?:violates?|due to) (?:my|our|the) (?:\w+ ){0,2}(?:polic|guidelines)",
+    r"\b(?:don't|do not) (?:identify|recogni[sz]e|name|locate) (?:real )?(?:people|persons|individuals|faces)\b",
+    r"\b(?:guidelines|polic(?:y|ies)|rules|privacy)\b[^.!?\n]{0,40}\b(?:not|n't|prevent|prohibit|forbid)",
+    r"\b(?:not|n't) allow me to\b|\b(?:kann|darf) keine \w+ (?:identifizieren|erkennen|benennen)\b",
     r"\bas an? (?:ai|large language|language model|artificial)",
     r"\bi (?:have to|must) decline\b",
     r"\b(?:can(?:'t|not| not)|unable to) (?:see|view|access|open|load|display) (?:the |any |this |an |"
@@ -76,6 +79,7 @@ _ABSENT = _any(
     r"this)|there|depicted)\b",
     r"\b(?:none|neither|nothing) (?:of|that|matching|match|in|is|are|was|were|found|here|can|could|"
     r"visible|detected|to)\b",
+    r"\bneither\b[^.!?\n]{1,80}\bnor\b|(?:^\W*|\bthere (?:are|were|is) )(?:0|zero) \w+|\bfound 0\b",
     r"\bi (?:see|found|find|detect|detected|saw) (?:no|none|nothing)\b",
     r"^\W*(?:no (?:\w+ ){0,3}(?:objects?|match(?:es)?|box(?:es)?|bounding box(?:es)?|detections?|"
     r"instances?|results?|items?|targets?|such \w+)|none|nothing|not (?:found|visible|present|there|"
@@ -109,6 +113,7 @@ _ABSENT = _any(
     r"\bne (?:vois|trouve|détecte|contient|montre|sont|distingue)\b[^.!?\n]{0,20}\b(?:pas|aucune?|rien)\b",
     r"\brien (?:de|n)|\bintrouvable",
     # German, Dutch, Nordic
+    r"\bich (?:sehe|finde|erkenne) (?:\w+ ){0,3}(?:keine?\w{0,2}|nichts)\b",
     r"\bkeine?[mnrs]?\b[^.!?\n]{0,80}\b(?:zu (?:sehen|finden|erkennen)|sichtbar|vorhanden|gefunden|"
     r"erkennbar|erkannt|entdeckt|entdecken|erkennen|sehen|finden|bild|foto|aufnahme|szene)",
     r"\bes gibt (?:hier |auf \w+ \w+ |im bild )?(?:keine?|nichts)",
@@ -138,6 +143,7 @@ _ABSENT = _any(
 )
 
 _SORRY = _any(
+    r"\bledsen\b|\bbeklager\b|\bpahoittelen\b|\bi'd rather not\b|\bprefer not to\b",
     r"\b(?:i(?:'m| am)|we(?:'re| are)) (?:so |very |really )?(?:sorry|afraid)\b|\bsorry\b",
     r"\bapologi[sz]e\b|\bunfortunately\b",
     r"\bi (?:can(?:'t|not| not)|won't|will not)\b|\bi(?:'m| am) (?:unable|not able|not allowed)\b",

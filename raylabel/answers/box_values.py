@@ -12,14 +12,9 @@ from typing import NamedTuple
 from raylabel.answers.structure import Group, Value, number_of, parse
 from raylabel.answers.vocabulary import corner_point, corner_role, means_nothing
 from raylabel.errors import GeometryError
-from raylabel.geometry import corners
+from raylabel.geometry import NO_AREA, corners
+from raylabel.validation import BOX_3D, NOT_FINITE, OUT_OF_SCALE, POINT, WRONG_COUNT
 
-NO_AREA = "no_area"
-OUT_OF_SCALE = "out_of_scale"
-NOT_FINITE = "not_finite"
-POINT = "point"
-BOX_3D = "box_3d"
-WRONG_COUNT = "wrong_count"
 CUT = "cut"
 TEMPLATE = "template"
 
@@ -199,9 +194,11 @@ def _in_group(group: Group, tag: str = "") -> Boxes:
     if group.end is None:
         return out.leave(CUT)
     if numbers is not None:
-        for start, stop in zip([0, *group.parts], [*group.parts, len(numbers)], strict=True):
-            if start < stop:
-                out.take(_of_numbers(numbers[start:stop], tag))
+        parts = [numbers[a:b] for a, b in zip([0, *group.parts], [*group.parts, len(numbers)], strict=True) if a < b]
+        if all(len(part) == 1 for part in parts):
+            parts = [numbers]  # [1; 2; 3; 4]
+        for part in parts:
+            out.take(_of_numbers(part, tag))
         return out
     if all(v is None for v in plain) and plain:
         out.empty = True
@@ -341,7 +338,7 @@ def box_of_roles(roles: Mapping[str, Value]) -> Boxes | None:
 
 # --- boxes that stand in a row --------------------------------------------------------------------------------------
 
-_JOINED = re.compile(r"[ \t]*,?[ \t]*")
+_JOINED = re.compile(r"[ \t]*(?:,|-|\u2013|->|\u2192)?[ \t]*")
 
 
 def runs_of(groups: Sequence[Group], text: str) -> list[list[Group]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.answers.box_values import NOT_FINITE, Boxes, Numbers, named_box, place
+from raylabel.answers.box_values import Boxes, Numbers, named_box, place
 from raylabel.answers.json_boxes import boxes_of_field
 from raylabel.answers.json_text import demand_known, id_of, list_under, read_json, text_of, unreadable
 from raylabel.answers.labels import Asked, label_form
@@ -20,7 +20,7 @@ from raylabel.answers.tokens import LOC, LOC_1024, PATCH
 from raylabel.answers.vocabulary import corner_role, is_box_key
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import SWAPPED
-from raylabel.validation import OTHER_LABEL, UNKNOWN_ID
+from raylabel.validation import NOT_FINITE, OTHER_LABEL, UNKNOWN_ID
 
 COMPLETE_WITHOUT_SILENT = frozenset({LOC_1024, LOC, PATCH, "det"})
 """Ways of writing whose models name what they find and are silent about the rest."""

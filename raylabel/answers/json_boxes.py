@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from raylabel.answers.box_values import BOX_3D, CUT, POINT, Boxes, boxes_of, named_box
+from raylabel.answers.box_values import CUT, Boxes, boxes_of, named_box
 from raylabel.answers.entries import KEYED, MAX_LABEL, Entries, Entry
 from raylabel.answers.labels import Asked
 from raylabel.answers.markup import boxes_in_text
@@ -24,6 +24,7 @@ from raylabel.answers.vocabulary import (
     is_quad_key,
     means_nothing,
 )
+from raylabel.validation import BOX_3D, POINT
 
 Pairs = list[tuple[str, Value]]
 
@@ -166,6 +167,8 @@ class _Walk:
         for key, value in pairs:
             if not is_box_key(key) or self.asked.meant_by(key) or _holds_labelled(value):
                 continue
+            if value is True or isinstance(value, float):
+                continue  # "area": 400
             read = boxes_of_field(value, key)
             if out is None:
                 out = read
@@ -338,8 +341,9 @@ def _known_label(pairs: Pairs) -> str | None:
             return _text(value.values[0])
         if isinstance(value, Group) and value.bracket == "{":
             inner = [(k, v) for k, v in value.pairs if k is not None]
-            if inner and all(isinstance(v, str) for _, v in inner):
-                return _known_label(inner) or _text(inner[0][1])
+            named = _known_label(inner)
+            if named is not None or (inner and all(isinstance(v, str) for _, v in inner)):
+                return named or _text(inner[0][1])
     return None
 
 

@@ -9,18 +9,23 @@ from typing import Any
 
 import json_repair
 
+from raylabel.answers.absence import InWords, said_in_words
+from raylabel.answers.front import answer_of
+from raylabel.answers.long_texts import bounded
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
-_THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_THINK_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]{0,20}[ \t]*\n?(.*?)```", re.DOTALL)
 _REFUSAL = re.compile(
     r"\b(?:i(?:['’]m| am) sorry|i can(?:['’]t|not| ?not)|i(?:['’]m| am) (?:unable|not able)|as an ai|"
     r"cannot (?:assist|help|comply)|can['’]t (?:assist|help|comply))\b",
     re.IGNORECASE,
 )
+
+MAX_REPAIR = 60_000
+"""Letters of JSON that are given to the repair library."""
+MAX_NESTING = 40
+"""Brackets inside brackets of what is given to it; json-repair 0.64 takes 18 s for 20 kB of ``["["["``."""
 
 
 def unreadable(reason: str, *, unmatched: bool = False, violations: tuple[str, ...] = ()) -> AnswerError:
@@ -49,24 +54,23 @@ def answer_part(text: str) -> str:
     >>> answer_part("<think>maybe [1, 2]</think> [3]")
     '[3]'
     """
-    ends = list(_THINK_END.finditer(text))
-    if ends:
-        text = text[ends[-1].end() :]
-    elif start := _THINK_START.search(text):
-        text = text[: start.start()]
-        if not text.strip():
-            raise unreadable("the reasoning never ends in an answer")
-    if answers := _ANSWER.findall(text):
-        text = answers[-1]
-    text = text.strip()
-    if not text:
-        raise unreadable("the reply is empty")
-    return text
+    front = answer_of(bounded(text).text)
+    part = front.text.strip()
+    if not part:
+        raise unreadable(front.reason)
+    return part
 
 
 def is_refusal(text: str) -> bool:
     """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
-    return len(text) < 600 and not set(text) & {"{", "["} and _REFUSAL.search(text) is not None
+    if len(text) >= 600 or set(text) & {"{", "["}:
+        return False
+    # English sentences about people who cannot do something are captions; a refusal speaks of itself.
+    return _REFUSAL.search(text) is not None or (not _is_latin(text) and said_in_words(text) is InWords.REFUSED)
+
+
+def _is_latin(text: str) -> bool:
+    return all(c.isascii() or not c.isalpha() for c in text)
 
 
 def read_json(text: str) -> Any:
@@ -97,10 +101,16 @@ def read_json(text: str) -> Any:
     start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
     if start < 0:
         raise unreadable("the reply holds no JSON")
-    if _is_cut(body[start:].rstrip()):
+    body = body[start:].rstrip()
+    if len(body) > MAX_REPAIR:
+        raise unreadable("the reply's JSON is broken and too long to be repaired")
+    cut, deepest = _shape(body)
+    if cut:
         raise unreadable("the reply's JSON is cut off")
+    if deepest > MAX_NESTING:
+        raise unreadable("the reply's JSON is broken and nested too deeply to be repaired")
     try:
-        value = json_repair.loads(body[start:])
+        value = json_repair.loads(body)
     except (ValueError, RecursionError) as error:
         raise unreadable(f"the reply's JSON cannot be repaired: {error}") from error
     if not isinstance(value, (dict, list)) or not value:
@@ -108,13 +118,22 @@ def read_json(text: str) -> Any:
     return whole_text(value)
 
 
-def _is_cut(body: str) -> bool:
-    """Whether a text that starts with a bracket ends inside a list, an object or a string.
+def _shape(body: str) -> tuple[bool, int]:
+    """Whether a text that starts with a bracket ends inside a list, an object or a string; and how deep it nests.
 
-    An object that lacks nothing but its own last brace counts as whole: models forget it.
+    An object that lacks nothing but its own last brace counts as whole: models forget it. The nesting is that of all
+    brackets, quoted or not: where quotes are damaged, nobody knows which are.
     """
-    depth, quoted, escaped = 0, False, False
+    depth = nesting = deepest = 0
+    quoted = escaped = whole = False
     for char in body:
+        if char in "{[":
+            nesting += 1
+            deepest = max(deepest, nesting)
+        elif char in "}]":
+            nesting -= 1
+        if whole:
+            continue
         if quoted:
             quoted, escaped = escaped or char != '"', not escaped and char == "\\"
         elif char == '"':
@@ -123,9 +142,9 @@ def _is_cut(body: str) -> bool:
             depth += 1
         elif char in "}]":
             depth -= 1
-            if depth == 0:
-                return False
-    return quoted or depth > 1 or body[0] == "[" or body[-1] not in "]}"
+            whole = depth == 0
+    cut = quoted or depth > 1 or body[0] == "[" or body[-1] not in "]}"
+    return cut and not whole, deepest
 
 
 def whole_text(value: Any) -> Any:

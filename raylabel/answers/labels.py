@@ -21,6 +21,14 @@ _ANSWER_FOR = re.compile(
     r"(?:the )?(.+)",
     re.IGNORECASE,
 )
+_BOX_WORD = r"(?:bounding[ _-]?box(?:es)?|b?box(?:es)?(?:_2d)?|coordinates?|coords|location|position)"
+_THEN_BOX = re.compile(rf"(.+?)(?:[\s*_`]*[-\u2013\u2014:,|]\s*|\s+\()(?:its |the )?{_BOX_WORD}\W*", re.IGNORECASE)
+"""``cup - bounding box``: a label, and a word for what follows it."""
+_SCORE = re.compile(
+    r"\s*[(\[](?:(?:confidence|score|conf|prob\w*)\W{0,3})?(?:0?\.\d+|\d{1,3}(?:\.\d+)?\s?%)\W{0,2}\Z", re.IGNORECASE
+)
+_TAGGED = re.compile(r"<(p|ref|phrase)>([^<>]{1,200})</\1>\s*\Z")
+_ON_A_LIST = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,3}[.)])\s+\S")
 _LONGEST = 200
 
 
@@ -101,6 +109,8 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     >>> read_prefix("- **ball girl**: ", Asked([])), read_prefix("I see a cup ", Asked([]))
     (Prefix(label='ball girl', names=True, field=False), Prefix(label=None, names=False, field=False))
     """
+    if tagged := _TAGGED.search(words):
+        return Prefix(tagged.group(2).strip(), True)
     plain = words.strip().strip("*_`").rstrip()
     attached = bool(words) and words[-1].isalnum()
     unmarked = _without_marks(words)
@@ -111,12 +121,22 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
         return Prefix(None, False, bool(colon))
     if asked.meant_by(label):
         return Prefix(label, True)
-    if meant := _ANSWER_FOR.fullmatch(label):
-        return Prefix(meant.group(1).strip("\"' "), True)
+    if meant := (_ANSWER_FOR.fullmatch(label) or _THEN_BOX.fullmatch(label)):
+        return Prefix(strip_marks(meant.group(1)).strip("\"' "), True)
+    label = _SCORE.sub("", label)
+    if colon and "=" in colon.group():
+        label = re.split(r"[\s(,]", label)[-1]
     word = bare(label)
-    if is_box_key(label) or word in CONTAINERS or word in LABEL_KEYS or is_never_box_key(label):
+    if (
+        is_box_key(label)
+        or word in CONTAINERS
+        or word in LABEL_KEYS
+        or is_never_box_key(label)
+        or set(label) & set("[]{}")
+    ):
         return Prefix(None, False, True)
-    if (colon or attached) and len(label) <= _LONGEST and "\t" not in label:
+    listed = _ON_A_LIST.match(words) is not None and len(label.split()) <= 5
+    if (colon or attached or listed) and len(label) <= _LONGEST and "\t" not in label:
         return Prefix(label, True)
     return Prefix(asked.one_in(label), False)
 

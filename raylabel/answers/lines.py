@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from raylabel.answers.box_values import POINT, Boxes, boxes_of_run, of_points, runs_of
+from raylabel.answers.box_values import Boxes, boxes_of_run, of_points, runs_of
 from raylabel.answers.entries import Entries, Entry
 from raylabel.answers.labels import Asked, read_prefix, strip_marks
 from raylabel.answers.structure import Group
-from raylabel.answers.vocabulary import CONTAINERS, bare, means_nothing
+from raylabel.answers.vocabulary import CONTAINERS, bare, is_box_key, means_nothing
+from raylabel.validation import POINT
 
 PHRASE_LINES, INLINE, QUAD = "phrase_lines", "inline", "quad"
 
@@ -23,6 +24,10 @@ FIELD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A line of its own that names what the lines after it are about: ``- label: cup``."""
+_HEADING = re.compile(
+    r"\s*(?:[-*\u2022]\s+|\d{1,3}[.)]\s+)?(?:\*\*|__|#{1,6}\s)([^*_#:]{1,60}?)(?:\*\*|__)?:?(?:\*\*)?\s*\Z"
+)
+"""A bold line or a heading."""
 _TAGS = re.compile(r"<[^<>]{0,60}>")
 _MAX_LINES = 200_000
 """Letters of an answer whose lines are searched for words of absence."""
@@ -60,6 +65,8 @@ class _Item:
     read: Boxes
     start: int
     end: int
+    joined: bool = False
+    """Two corners that words call so: the words before it are no label."""
 
 
 class _Lines:
@@ -90,7 +97,10 @@ class _Lines:
 
     def _add(self, item: _Item, label: str | None, named: bool, in_words: bool) -> None:
         read, out = item.read, self.lines.out
-        if read.found or (read.causes and (named or self.asked.meant_by(label))):
+        first = item.run[0].values
+        if len(item.run) == 1 == len(first) and isinstance(first[0], float):
+            self._score(first[0])  # "(0.95)" behind a box; "[7]" is a footnote
+        elif read.found or (read.causes and (named or self.asked.meant_by(label))):
             self.in_sentences = self.in_sentences or (in_words and label is None)
             out.add(Entry(label, None, False, [(b, None) for b in read.found], False, read.causes))
         elif read.empty and label is not None and named:
@@ -99,6 +109,11 @@ class _Lines:
             out.empty = True
         else:
             out.causes += read.causes
+
+    def _score(self, value: float) -> None:
+        last = self.lines.out.entries[-1] if self.lines.out.entries else None
+        if last is not None and len(last.boxes) == 1 and 0 <= value <= 1:
+            last.boxes[0] = (last.boxes[0][0], value)
 
     def _join_corners(self, items: list[_Item]) -> None:
         """Two points whose words call them the upper left and the lower right corner are a box."""
@@ -109,10 +124,13 @@ class _Lines:
                 if len(between) < 120 and _UPPER.search(before) and _LOWER.search(between):
                     points = [(float(g.values[0]), float(g.values[1])) for g in (first.run[0], last.run[0])]
                     first.read, last.read = of_points(points), Boxes()
+                    first.joined = True
 
     def _label(self, item: _Item, words: str, line: int, limit: int) -> tuple[str | None, bool]:
         """The label of a box and whether it is said to be one: in the words before it, behind it, or above."""
         prefix = read_prefix(words, self.asked)
+        if item.joined and not self.asked.meant_by(prefix.label):
+            return None, False
         if prefix.label is not None or prefix.names:
             return prefix.label, prefix.names
         if prefix.field or not words.strip():
@@ -130,6 +148,12 @@ class _Lines:
         above = self.text[max(0, line - 300) : max(0, line - 1)].rsplit("\n", 1)[-1]
         if given := FIELD.match(above):
             return given.group(1).strip("\"', ")
+        if (
+            (heading := _HEADING.match(above))
+            and not is_box_key(heading.group(1))
+            and bare(heading.group(1)) not in CONTAINERS
+        ):
+            return heading.group(1).strip()
         label = strip_marks(above).rstrip(" :*").strip("\"'")
         return label if self.asked.meant_by(label) else None
 

@@ -6,12 +6,13 @@ import html
 import re
 from collections import Counter
 
-from raylabel.answers.box_values import CUT, POINT, WRONG_COUNT, Boxes, RawBox, box_of_roles, boxes_in_span
+from raylabel.answers.box_values import CUT, Boxes, RawBox, box_of_roles, boxes_in_span
 from raylabel.answers.entries import Entry
 from raylabel.answers.labels import Asked, read_prefix
 from raylabel.answers.structure import Tag, Value, number_of, parse, tag_name
 from raylabel.answers.tokens import Markup, read_tokens
 from raylabel.answers.vocabulary import bare, corner_role, is_box_key
+from raylabel.validation import POINT, WRONG_COUNT
 
 _LABEL_TAGS = {"ref", "object_ref_start", "phrase", "p", "pred"}
 _BOX_TAGS = {"box", "bbox", "bboxes", "boxes", "det", "quad", "box_start", "quad_start", "bounding_box", "begin_of_box"}
@@ -78,7 +79,7 @@ class _Tags:
                 self.number(tag, float(tag.inside))
             elif name in _LABEL_TAGS and not closing and (name != "p" or "=" not in tag.inside):
                 i = self.take_label(i, name)
-            elif name in _BOX_TAGS and not closing and "=" not in tag.inside:
+            elif name in _BOX_TAGS and not closing and not self.has_attributes(tag):
                 i = self.take_boxes(i, name)
             elif not closing:
                 self.element(i, name)
@@ -163,6 +164,13 @@ class _Tags:
         self.shapes["ref_box"] += 1
         self.markup.add(self.label, read)
 
+    def has_attributes(self, tag: Tag) -> bool:
+        """Whether a box tag is an element with its corners in attributes; an attribute that names it is its label."""
+        attributes = _attributes(tag)
+        names = {bare(key): value for key, value in attributes.items()}
+        self.label = next((names[key] for key in _NAMES if names.get(key)), self.label) if names else self.label
+        return any(corner_role(key) for key in attributes)
+
     def element(self, i: int, name: str) -> None:
         """An HTML or XML element: the box in its attributes, or one corner of a box as its content."""
         tag = self.names[i][0]
@@ -172,8 +180,7 @@ class _Tags:
             self.shapes[POINTS] += 1
             self.markup.out.causes[POINT] += 1
             return
-        attributes = {k: a or b or c for k, a, b, c in _ATTRIBUTE.findall(tag.inside)} if "=" in tag.inside else {}
-        if attributes:
+        if attributes := _attributes(tag):
             self.attributes(attributes, content)
             return
         role = corner_role(name)
@@ -204,12 +211,16 @@ class _Tags:
         if read is None:
             return
         names = {bare(k): v for k, v in attributes.items()}
-        label = next(
-            (names[k] for k in ("label", "name", "class", "category", "phrase", "datalabel", "alt") if names.get(k)),
-            None,
-        )
+        label = next((names[key] for key in _NAMES if names.get(key)), None)
         self.shapes[HTML] += 1
         self.markup.add(html.unescape(label) if label else content[:500] or None, read)
+
+
+_NAMES = ("label", "name", "class", "category", "phrase", "datalabel", "alt")
+
+
+def _attributes(tag: Tag) -> dict[str, str]:
+    return {k: a or b or c for k, a, b, c in _ATTRIBUTE.findall(tag.inside)} if "=" in tag.inside else {}
 
 
 def _leaves(content: str) -> Boxes | None:

@@ -16,14 +16,15 @@ from enum import Enum
 from types import MappingProxyType
 
 from raylabel.answers.absence import InWords, said_in_words
-from raylabel.answers.box_values import NO_AREA, NOT_FINITE, OUT_OF_SCALE, place
+from raylabel.answers.box_values import CUT, TEMPLATE, place
 from raylabel.answers.entries import TOO_MANY, Entries, Entry
 from raylabel.answers.front import Front, answer_of
 from raylabel.answers.labels import Asked
 from raylabel.answers.long_texts import bounded
 from raylabel.answers.vocabulary import bare, means_nothing
 from raylabel.answers.wrappers import Taken, take
-from raylabel.geometry import SWAPPED
+from raylabel.geometry import NO_AREA, SWAPPED
+from raylabel.validation import BOX_3D, NOT_FINITE, OUT_OF_SCALE, POINT, REPEATED, WRONG_COUNT
 
 LOOP = 8
 """An entry said so many times is a loop."""
@@ -169,7 +170,7 @@ class _Judge:
                 continue
             boxes.append(box)
         if repeated:
-            self.left_out["repeated"] += repeated
+            self.left_out[REPEATED] += repeated
             if not boxes and not broken:
                 return
         self.statements.append(
@@ -201,7 +202,7 @@ class _Judge:
         common = (tuple(denied), left_out, tuple(found))
         if boxes:
             return Reading(Said.BOXES, boxes, _left_out(left_out), partial, taken.shape, *common)
-        faults = {cause: n for cause, n in left_out.items() if cause != "repeated"}
+        faults = {cause: n for cause, n in left_out.items() if cause != REPEATED}
         if faults:
             return Reading(Said.UNREADABLE, (), f"no box in it: {_left_out(faults)}", partial, taken.shape, *common)
         if partial:
@@ -224,12 +225,12 @@ _CAUSES = {
     NO_AREA: "without area",
     OUT_OF_SCALE: "far outside the scale",
     NOT_FINITE: "that is not finite",
-    "point": "that is a point",
-    "box_3d": "in three dimensions",
-    "wrong_count": "with a wrong number of values",
-    "cut": "cut off",
-    "template": "without numbers",
-    "repeated": "said before",
+    POINT: "that is a point",
+    BOX_3D: "in three dimensions",
+    WRONG_COUNT: "with a wrong number of values",
+    CUT: "cut off",
+    TEMPLATE: "without numbers",
+    REPEATED: "said before",
     TOO_MANY: "beyond the limit",
 }
 

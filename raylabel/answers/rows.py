@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from raylabel.answers.box_values import CUT, WRONG_COUNT, Boxes, RawBox, box_of_roles
+from raylabel.answers.box_values import CUT, Boxes, RawBox, box_of_roles
 from raylabel.answers.entries import Entries, Entry
 from raylabel.answers.labels import strip_marks
 from raylabel.answers.lines import FIELD
 from raylabel.answers.structure import Value, number_of
 from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, corner_role, is_box_key
+from raylabel.validation import WRONG_COUNT
 
 ROWS, TABLE = "rows", "table"
 

@@ -46,7 +46,7 @@ _BEGIN = re.compile(
     r"""
     (?<!\\)(?:
         \[(?=\s*(?:[\[({"'\u201c\d+\-\u2212.\]<]|null|[Nn]one|[Nn]a[Nn]|[Ii]nf))
-      | \{(?=\s*(?:[\[({"'\u201c}<\d]|\\"|[^\W\d][\w\ -]{0,40}["']?\s*[:=]))
+      | \{(?=\s*(?:[\[({"'\u201c}<\d\-+.]|\\"|[^\W\d][\w\ -]{0,40}["']?\s*[:=]))
       | (?<!rgb)(?<!rgba)(?<!hsl)\((?=\s*(?:[\[({"'\u201c\d+\-\u2212.]))
     )
     | <(?=[/|\uff5c]{0,2}[A-Za-z_\d\uff5c|])
@@ -224,6 +224,8 @@ class _Parser:
         depth = depth if depth >= 0 else len(self.stack) - 1
         for group in self.stack[depth:]:
             group.end = at + 1
+            if group.bracket == "{" and group.values and all(isinstance(v, float) for v in group.values):
+                group.bracket = "("  # {1, 2, 3, 4} is a list
         if depth == 0:
             self._hang(self.stack[0])
         del self.stack[depth:]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from raylabel.answers.box_values import CUT, OUT_OF_SCALE, POINT, WRONG_COUNT, Boxes, RawBox, around
+from raylabel.answers.box_values import CUT, Boxes, RawBox, around
 from raylabel.answers.entries import Entries, Entry
 from raylabel.answers.structure import Tag
 from raylabel.geometry import PATCHES, patch_cells_to_rel1
+from raylabel.validation import OUT_OF_SCALE, POINT, WRONG_COUNT
 
 LOC_1024, LOC, PATCH = "loc1024", "loc", "patch"
 

@@ -16,7 +16,7 @@ _BOX_WORDS = frozenset(
 _BOX_KEY = re.compile(
     r"(?:2d|object|start|target|final|person|visible|pred|predicted|gt|answer|detection)?"
     r"(?:b|bnd|bounding|rect)?box(?:es)?"
-    r"(?:2d|xyxy|xywh|yxyx|coords?|coordinates|px|pixels?|norm|normali[sz]ed|abs|absolute|list|1000)?"
+    r"(?:2d|xyxy|xywh|yxyx|coords?|coordinates|px|pixels?|norm|normali[sz]ed|abs|absolute|list|1000)?\d{0,2}"
 )
 
 _NEVER_A_BOX = frozenset(

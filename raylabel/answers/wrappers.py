@@ -55,8 +55,8 @@ def take(front: Front, asked: Asked, depth: int = 0) -> Taken:
         cut = cut or markup.cut
     if text[:15].lstrip().casefold().startswith(("<!doctype", "<html", "<?xml")):
         return Taken(Entries(), "none", cut, "")
-    objects = any(not _is_plain(group) for group in structure.groups)
-    entries = entries_of(structure.groups, asked) if objects else Entries()
+    objects = [group for group in structure.groups if not _is_plain(group)]
+    entries = entries_of(objects, asked)
     if entries.objects:
         return Taken(_last_word(text, structure, entries, asked), entries.shape, cut, front.text)
     lines = read_lines(text, [g for g in structure.groups if _is_plain(g)], asked)
