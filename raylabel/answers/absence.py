@@ -33,9 +33,9 @@ _DECLINES = _any(
     r"\b(?:violates?|due to) (?:my|our|the) (?:\w+ ){0,2}(?:polic|guidelines)",
     r"\b(?:don't|do not) (?:identify|recogni[sz]e|name|locate) (?:real )?(?:people|persons|individuals|faces)\b",
     r"\b(?:guidelines|polic(?:y|ies)|rules|privacy)\b[^.!?\n]{0,40}\b(?:not|n't|prevent|prohibit|forbid)",
-    r"\b(?:not|n't) allow me to\b|\b(?:kann|darf) keine \w+ (?:identifizieren|erkennen|benennen)\b",
+    r"(?:\bnot|n't) allow me to\b|\b(?:kann|darf) keine \w+ (?:identifizieren|erkennen|benennen)\b",
     r"\bas an? (?:ai|large language|language model|artificial)",
-    r"\bi (?:have to|must) decline\b",
+    r"\b(?:have to|must|would|will) (?:\w+ly )?decline\b|\bnot comfortable (?:with )?\w+ing\b",
     r"\b(?:can(?:'t|not| not)|unable to) (?:see|view|access|open|load|display) (?:the |any |this |an |"
     r"your )?(?:images?|pictures?|photos?|attachments?|files?)\b(?! (?:of|with|that))",
     r"(?:无法|不能|不便|没办法|無法)(?:为您|为你|協助|协助|帮助|帮您|提供|识别(?:图中|图片中|"

@@ -126,11 +126,10 @@ def boxes_in_span(text: str, tag: str = "") -> Boxes:
         before = text[: groups[0].start].strip()
         if before and not any(c.isdecimal() for c in before):
             out.names.append(before)
-        out.take(boxes_of_run(read, text, tag))
-        if out.found or out.causes:
-            return out
-        if all(not g.values for g in groups) and not before:
-            out.empty = True
+        rows = boxes_of_run(read, text, tag)
+        out.take(rows)
+        out.empty = rows.empty and not before
+        if out.found or out.causes or out.empty:
             return out
     for part in _PARTS.split(text.strip(" \t\r\n[]()")):
         if part.strip():
@@ -366,6 +365,8 @@ def boxes_of_run(groups: list[Group], text: str, tag: str = "") -> Boxes:
         points = [p for p in map(_point, run) if p is not None]
         if len(points) != len(run):
             read = _in_group(run[0], tag)
+        elif tag == "quad" and len(points) == 2:
+            read = Boxes().leave(WRONG_COUNT)
         elif tag != "quad" and len(points) > 2 and len(points) % 2 == 0 and tag:
             read = Boxes()
             for i in range(0, len(points), 2):

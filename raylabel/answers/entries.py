@@ -39,8 +39,15 @@ class Entries:
     empty: bool = False
     objects: bool = False
     """Some box stood in an object or beside its label."""
+    error: str = ""
+    """The message of an error that a server sent instead of an answer."""
     texts: list[str] = field(default_factory=list)
     """Texts under keys such as "answer", which may be the answer themselves."""
+
+    @property
+    def full(self) -> bool:
+        """No further entry is kept."""
+        return TOO_MANY in self.causes
 
     @property
     def has_boxes(self) -> bool:

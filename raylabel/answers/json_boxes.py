@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 
 from raylabel.answers.box_values import CUT, Boxes, boxes_of, named_box
@@ -37,7 +36,8 @@ def entries_of(groups: Iterable[Group], asked: Asked) -> Entries:
     """
     walk = _Walk(asked)
     for group in groups:
-        walk.take(group, None)
+        if not walk.out.full:
+            walk.take(group, None)
     return walk.out
 
 
@@ -73,7 +73,8 @@ class _Walk:
             self.out.empty = self.out.empty or group.end is not None
         elif any(_is_object(v) or _holds_objects(v) or _is_json_text(v) for v in group.values):
             for value in group.values:
-                self.take(value, label)
+                if not self.out.full:
+                    self.take(value, label)
         else:
             self.take_plain(group, label)
 
@@ -81,12 +82,12 @@ class _Walk:
         """A list without objects: ``[1, 2, 3, 4]``, ``("cup", (1, 2, 3, 4))``, ``["cup", 1, 2, 3, 4]``."""
         texts = [v for v in group.values if isinstance(v, str) and number_of(v) is None]
         inner = [v for v in group.values if isinstance(v, Group)]
-        if texts and inner and len(inner) < len(group.values):
-            self.take_labelled([v for v in group.values if isinstance(v, (str, Group))], label)
-            return
-        if any(_is_labelled(v) for v in inner):
+        if any(_is_labelled(v) or any(_is_labelled(w) for w in v.values) for v in inner):
             for value in inner:
                 self.take_list(value, label)
+            return
+        if texts and inner and len(inner) < len(group.values):
+            self.take_labelled([v for v in group.values if isinstance(v, (str, Group))], label)
             return
         read = boxes_of(group)
         if read.empty and texts:
@@ -98,6 +99,9 @@ class _Walk:
     def take_labelled(self, values: list[Value], label: str | None) -> None:
         """Texts and boxes side by side: each box has the text before it; after it where a box comes first."""
         self.out.objects = True
+        pairs = [v for v in values if isinstance(v, Group) and boxes_of(v).causes == {POINT: 1}]
+        if len(pairs) < sum(isinstance(v, Group) for v in values):
+            values = [v for v in values if v not in pairs]  # Kosmos-2: ("a heron", (0, 7), [(0.1, 0.2, 0.5, 0.6)])
         if isinstance(values[0], Group):
             pending: list[Boxes] = []
             for value in values:
@@ -135,6 +139,9 @@ class _Walk:
             return
         own = _label(pairs)
         boxes = self.own_boxes(pairs, own)
+        if (boxes is None or not boxes.found) and (error := _error(pairs)):
+            self.out.error = error
+            return
         if boxes is None:
             self.take_fields(pairs, _known_label(pairs), label)
             return
@@ -148,18 +155,22 @@ class _Walk:
         number, unclear = _id(pairs)
         found = list(zip(boxes.found, _scores(pairs, len(boxes.found)), strict=True))
         labels = [] if own is not None else _listed_labels(pairs)
-        if found and len(labels) == len(found):
-            for name, box in zip(labels, found, strict=True):
-                self.out.add(Entry(name or label, number, unclear, [box], False, Counter()))
-            self.out.causes += boxes.causes
+        if labels and (rows := _box_rows(pairs)):
+            self.add_rows(rows, labels, _listed(pairs, SCORE_KEYS), label)
             return
-        if labels and len(set(labels)) == 1:
-            own = labels[0]
         denied = boxes.empty and not boxes.found
         if denied and own is None and label is None and number is None and not unclear:
             self.out.empty = True
             return
         self.out.add(Entry(own if own is not None else label, number, unclear, found, denied, boxes.causes))
+
+    def add_rows(self, rows: list[Value], labels: list[str | None], scores: list[Value], label: str | None) -> None:
+        """Lists beside each other: boxes, labels and scores, each for each."""
+        for n, row in enumerate(rows):
+            read = boxes_of(row, "quad" if isinstance(row, Group) and len(row.values) == 8 else "")
+            score = _score(scores[n]) if len(scores) == len(rows) and len(read.found) == 1 else None
+            name = labels[n] if n < len(labels) else None
+            self.out.add(Entry(name or label, None, False, [(b, score) for b in read.found], read.empty, read.causes))
 
     def own_boxes(self, pairs: Pairs, own: str | None) -> Boxes | None:
         """The boxes that the fields of an object give to it; None where it has none of its own."""
@@ -244,12 +255,12 @@ class _Walk:
             self.out.shape = KEYED
             self.out.add(Entry(key, denied=True))
         elif isinstance(value, str) and own is None and any(c.isdecimal() for c in value):
-            read = boxes_in_text(value)
-            if read.found and (keyed or "<" in value):
+            read = Boxes() if bare(key) in WORDS_KEYS else boxes_in_text(value)
+            if read.found and not read.names and (keyed or "<" in value):
                 self.out.shape = KEYED
                 self.out.objects = True
                 self.add(name, read)
-        elif isinstance(value, str) and bare(key) in WORDS_KEYS:
+        if isinstance(value, str) and bare(key) in WORDS_KEYS:
             self.out.texts.append(value)
 
 
@@ -331,13 +342,14 @@ def _known_label(pairs: Pairs) -> str | None:
     by_key: dict[str, Value] = {}
     for key, value in pairs:
         by_key.setdefault(bare(key), value)
+    acts = "action" in by_key or "actiontype" in by_key
     for name in LABEL_KEYS:
-        value = by_key.get(name)
+        value = None if acts and name in _OF_ACTIONS else by_key.get(name)
         if isinstance(value, str) and value.strip() and len(value) <= 4 * MAX_LABEL and not _is_data(value):
             return _text(value)
         if isinstance(value, float) and name in _MAY_BE_NUMBERS:
             return str(int(value)) if value.is_integer() else str(value)
-        if isinstance(value, Group) and value.bracket == "[" and len(value.values) == 1 and _text(value.values[0]):
+        if isinstance(value, Group) and value.bracket == "[" and len(value.values) == 1 and name not in _LISTS:
             return _text(value.values[0])
         if isinstance(value, Group) and value.bracket == "{":
             inner = [(k, v) for k, v in value.pairs if k is not None]
@@ -347,13 +359,16 @@ def _known_label(pairs: Pairs) -> str | None:
     return None
 
 
+_LISTS = frozenset({"labels", "phrases", "names"})
+_OF_ACTIONS = frozenset({"text", "content", "type", "target", "title"})
+"""What an agent's action types or aims at is no name of the box it acts on."""
 _MAY_BE_NUMBERS = frozenset({"label", "phrase", "name", "textcontent", "text"})
 
 
 def _label(pairs: Pairs) -> str | None:
     """The text that names an object: by a known key, else its only short text."""
     known = _known_label(pairs)
-    if known is not None:
+    if known is not None or any(bare(key) in ("action", "actiontype") for key, _ in pairs):
         return known
     texts = [
         value
@@ -378,11 +393,38 @@ def _is_data(text: str) -> bool:
     return len(text) > 120 and " " not in text
 
 
-def _listed_labels(pairs: Pairs) -> list[str | None]:
+def _listed(pairs: Pairs, names: Iterable[str]) -> list[Value]:
     for key, value in pairs:
-        if bare(key) in LABEL_KEYS and isinstance(value, Group) and not _is_object(value) and value.values:
-            return [_text(v) for v in value.values]
+        if bare(key) in names and isinstance(value, Group) and not _is_object(value) and value.values:
+            return value.values
     return []
+
+
+def _listed_labels(pairs: Pairs) -> list[str | None]:
+    keys = [bare(key) for key, _ in pairs if bare(key) in LABEL_KEYS or bare(key).endswith("labels")]
+    return [_text(value) for value in _listed(pairs, keys)]
+
+
+def _box_rows(pairs: Pairs) -> list[Value]:
+    """The boxes of a list of boxes, whole or not; empty where an object holds no such list."""
+    for key, value in pairs:
+        if (is_box_key(key) or is_quad_key(key)) and isinstance(value, Group) and value.values:
+            rows = all(isinstance(v, Group) and not any(isinstance(w, Group) for w in v.values) for v in value.values)
+            return value.values if rows and any(len(v.values) != 2 for v in value.values) else []
+    return []
+
+
+_ERROR_KEYS = frozenset({"error", "errors", "detail", "exception", "traceback", "errormessage", "errorcode"})
+
+
+def _error(pairs: Pairs) -> str:
+    """The message of an object with which a server says that something went wrong; empty for any other."""
+    by_key = {bare(key): value for key, value in pairs}
+    is_error = any(by_key.get(key) for key in _ERROR_KEYS) or "error" in (by_key.get("object"), by_key.get("type"))
+    if not is_error:
+        return ""
+    texts = [by_key[key] for key in (*_ERROR_KEYS, "message") if isinstance(by_key.get(key), str)]
+    return str(texts[0]) if texts else "error"
 
 
 def _id(pairs: Pairs) -> tuple[int | None, bool]:

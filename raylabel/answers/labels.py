@@ -18,7 +18,7 @@ _NAMED_BY = re.compile(r"[ \t]*(?::|=>?|->|\u2192|\u21d2|\||[-\u2013\u2014](?=[ 
 _MARKS_END = re.compile(r"[*_`~\s]*\Z")
 _ANSWER_FOR = re.compile(
     r"(?:the )?(?:\w+ )?(?:answer|box|boxes|bounding box(?:es)?|bbox|location|position|coordinates?)s? (?:for|of) "
-    r"(?:the )?(.+)",
+    r"(?:the )?(.+?)(?:\s+(?:is|are|lies|would be|can be|equals|as)\b.*)?",
     re.IGNORECASE,
 )
 _BOX_WORD = r"(?:bounding[ _-]?box(?:es)?|b?box(?:es)?(?:_2d)?|coordinates?|coords|location|position)"
@@ -29,6 +29,7 @@ _SCORE = re.compile(
 )
 _TAGGED = re.compile(r"<(p|ref|phrase)>([^<>]{1,200})</\1>\s*\Z")
 _ON_A_LIST = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,3}[.)])\s+\S")
+_CLAUSE = re.compile(r"[;.!?]\s+")
 _LONGEST = 200
 
 
@@ -119,21 +120,16 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     label = strip_marks(label.strip(" \t\"'|,;(")).strip("\"'")
     if not label:
         return Prefix(None, False, bool(colon))
-    if asked.meant_by(label):
-        return Prefix(label, True)
+    clause = _CLAUSE.split(label)[-1]
+    if asked.meant_by(label) or asked.meant_by(clause):
+        return Prefix(label if asked.meant_by(label) else clause, True)
     if meant := (_ANSWER_FOR.fullmatch(label) or _THEN_BOX.fullmatch(label)):
         return Prefix(strip_marks(meant.group(1)).strip("\"' "), True)
     label = _SCORE.sub("", label)
     if colon and "=" in colon.group():
         label = re.split(r"[\s(,]", label)[-1]
     word = bare(label)
-    if (
-        is_box_key(label)
-        or word in CONTAINERS
-        or word in LABEL_KEYS
-        or is_never_box_key(label)
-        or set(label) & set("[]{}")
-    ):
+    if is_box_key(label) or word in CONTAINERS or word in LABEL_KEYS or is_never_box_key(label) or label[0] in "[{":
         return Prefix(None, False, True)
     listed = _ON_A_LIST.match(words) is not None and len(label.split()) <= 5
     if (colon or attached or listed) and len(label) <= _LONGEST and "\t" not in label:

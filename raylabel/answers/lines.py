@@ -11,7 +11,7 @@ from raylabel.answers.box_values import Boxes, boxes_of_run, of_points, runs_of
 from raylabel.answers.entries import Entries, Entry
 from raylabel.answers.labels import Asked, read_prefix, strip_marks
 from raylabel.answers.structure import Group
-from raylabel.answers.vocabulary import CONTAINERS, bare, is_box_key, means_nothing
+from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key, means_nothing
 from raylabel.validation import POINT
 
 PHRASE_LINES, INLINE, QUAD = "phrase_lines", "inline", "quad"
@@ -68,6 +68,12 @@ class _Item:
     joined: bool = False
     """Two corners that words call so: the words before it are no label."""
 
+    @property
+    def lone_number(self) -> float | None:
+        """The number of a bracket that holds nothing else."""
+        values = self.run[0].values
+        return values[0] if len(self.run) == 1 == len(values) and isinstance(values[0], float) else None
+
 
 class _Lines:
     def __init__(self, text: str, asked: Asked) -> None:
@@ -76,6 +82,8 @@ class _Lines:
         self.lines = Lines()
         self.in_sentences = False
         self.quads = False
+        self.fields_below: bool | None = None
+        """Whether names stand below their boxes, once that is known."""
 
     def read(self, runs: Sequence[list[Group]]) -> None:
         items = []
@@ -85,22 +93,28 @@ class _Lines:
         self._join_corners(items)
         floor, label, named = 0, None, False
         for item, following in itertools.zip_longest(items, items[1:]):
+            if self.lines.out.full:
+                break
             line = max(self.text.rfind("\n", floor, item.start) + 1, floor)
             words = self.text[line : item.start]
+            if item.lone_number is not None:
+                # "(0.95)" behind a box on its line; else part of the words: "player [10]: ..", a footnote
+                if 0 < floor == line and self._score(item.lone_number):
+                    floor = item.end
+                continue
             if floor == 0 or line > floor or words.strip(" \t,;&") not in ("", "and", "or", "|"):
-                label, named = self._label(item, words, line, len(self.text) if following is None else following.start)
+                limit = len(self.text) if following is None else following.start
+                label, named = self._label(item, words, line, floor, limit)
             floor = item.end
-            self._add(item, label, named, _has_words(words))
+            if not _speaks_of_no_box(words):
+                self._add(item, label, named, _has_words(words))
         self.lines.out.entries += self._denials()
         self.lines.shape = QUAD if self.quads else INLINE if self.in_sentences else PHRASE_LINES
         self.lines.cut = self._ends_in_line(items)
 
     def _add(self, item: _Item, label: str | None, named: bool, in_words: bool) -> None:
         read, out = item.read, self.lines.out
-        first = item.run[0].values
-        if len(item.run) == 1 == len(first) and isinstance(first[0], float):
-            self._score(first[0])  # "(0.95)" behind a box; "[7]" is a footnote
-        elif read.found or (read.causes and (named or self.asked.meant_by(label))):
+        if read.found or (read.causes and (named or self.asked.meant_by(label))):
             self.in_sentences = self.in_sentences or (in_words and label is None)
             out.add(Entry(label, None, False, [(b, None) for b in read.found], False, read.causes))
         elif read.empty and label is not None and named:
@@ -110,10 +124,13 @@ class _Lines:
         else:
             out.causes += read.causes
 
-    def _score(self, value: float) -> None:
+    def _score(self, value: float) -> bool:
+        """Take a number behind a box for its score, if it can be one."""
         last = self.lines.out.entries[-1] if self.lines.out.entries else None
-        if last is not None and len(last.boxes) == 1 and 0 <= value <= 1:
-            last.boxes[0] = (last.boxes[0][0], value)
+        if last is None or len(last.boxes) != 1 or not 0 <= value <= 1:
+            return False
+        last.boxes[0] = (last.boxes[0][0], value)
+        return True
 
     def _join_corners(self, items: list[_Item]) -> None:
         """Two points whose words call them the upper left and the lower right corner are a box."""
@@ -126,33 +143,41 @@ class _Lines:
                     first.read, last.read = of_points(points), Boxes()
                     first.joined = True
 
-    def _label(self, item: _Item, words: str, line: int, limit: int) -> tuple[str | None, bool]:
-        """The label of a box and whether it is said to be one: in the words before it, behind it, or above."""
+    def _label(self, item: _Item, words: str, line: int, floor: int, limit: int) -> tuple[str | None, bool]:
+        """The label of a box and whether it is said to be one: in the words before it, around it, or behind it."""
         prefix = read_prefix(words, self.asked)
         if item.joined and not self.asked.meant_by(prefix.label):
             return None, False
         if prefix.label is not None or prefix.names:
             return prefix.label, prefix.names
         if prefix.field or not words.strip():
-            above = self._label_above(line)
-            if above is not None:
-                return above, True
+            around = self._field_near(line, item.end, floor, limit) if prefix.field else None
+            around = around or self._label_above(line)
+            if around is not None:
+                return around, True
         if _has_words(words):
             return None, False
         behind = self._label_behind(item, limit)
         self.quads = self.quads or (behind is not None and len(item.run) == 4)
         return behind, behind is not None
 
+    def _field_near(self, line: int, end: int, floor: int, limit: int) -> str | None:
+        """What a line ``label: cup`` says that belongs to a line ``bbox: [..]``: the one above, or, where none stands
+        above the first box, the one below.
+        """
+        above = list(FIELD.finditer(self.text, max(floor, line - 400), line))
+        if self.fields_below is None:
+            self.fields_below = not above
+        found = (
+            FIELD.search(self.text, end, min(limit, end + 400)) if self.fields_below else (above[-1] if above else None)
+        )
+        return None if found is None else found.group(1).strip("\"', ")
+
     def _label_above(self, line: int) -> str | None:
-        """What the line above says: ``label: cup``, or a phrase that was asked for."""
+        """What the line above says: a heading, or a phrase that was asked for."""
         above = self.text[max(0, line - 300) : max(0, line - 1)].rsplit("\n", 1)[-1]
-        if given := FIELD.match(above):
-            return given.group(1).strip("\"', ")
-        if (
-            (heading := _HEADING.match(above))
-            and not is_box_key(heading.group(1))
-            and bare(heading.group(1)) not in CONTAINERS
-        ):
+        heading = _HEADING.match(above)
+        if heading and not is_box_key(heading.group(1)) and bare(heading.group(1)) not in CONTAINERS:
             return heading.group(1).strip()
         label = strip_marks(above).rstrip(" :*").strip("\"'")
         return label if self.asked.meant_by(label) else None
@@ -164,7 +189,7 @@ class _Lines:
         label = strip_marks(rest.strip(" \t:,;-|=>\u2192")).strip("\"'| ")
         if not item.read.found or not 0 < len(label) <= 200:
             return None
-        return label if any(c.isalnum() for c in label) else None
+        return label if any(c.isalnum() for c in label) and label.casefold() not in _JOINING else None
 
     def _denials(self) -> list[Entry]:
         """Lines such as ``hay bale: none``."""
@@ -192,6 +217,15 @@ class _Lines:
             and unended
             and "`" not in last
         )
+
+
+_JOINING = frozenset({"and", "or", "to", "with", "und", "et", "y", "e", "и", "和", "と"})
+
+
+def _speaks_of_no_box(words: str) -> bool:
+    """Whether the last word before a list says that it is something else: "of shape (1, 3, 448, 448)"."""
+    last = words[-40:].rstrip(" :=").rsplit(None, 1)[-1:]
+    return bool(last) and is_never_box_key(last[0]) and bare(last[0]) not in LABEL_KEYS
 
 
 def _has_words(text: str) -> bool:

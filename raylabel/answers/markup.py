@@ -72,7 +72,7 @@ class _Tags:
 
     def run(self) -> Markup:
         i = 0
-        while i < len(self.names):
+        while i < len(self.names) and not self.markup.out.full:
             tag, name = self.names[i]
             closing = tag.inside.startswith(("/", "|/", "\uff5c/"))
             if _NUMBER.match(tag.inside):
@@ -211,7 +211,8 @@ class _Tags:
         if read is None:
             return
         names = {bare(k): v for k, v in attributes.items()}
-        label = next((names[key] for key in _NAMES if names.get(key)), None)
+        kinds = _NAMES if "databbox" not in names else [key for key in _NAMES if key != "class"]
+        label = next((names[key] for key in kinds if names.get(key)), None)
         self.shapes[HTML] += 1
         self.markup.add(html.unescape(label) if label else content[:500] or None, read)
 

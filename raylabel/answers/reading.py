@@ -205,6 +205,10 @@ class _Judge:
         faults = {cause: n for cause, n in left_out.items() if cause != REPEATED}
         if faults:
             return Reading(Said.UNREADABLE, (), f"no box in it: {_left_out(faults)}", partial, taken.shape, *common)
+        if error := taken.out.error:
+            if said_in_words(error) is InWords.REFUSED:
+                return Reading(Said.REFUSED, (), f"the model declines: {error[:200]}", False, "none", *common)
+            return Reading(Said.UNREADABLE, (), f"an error instead of an answer: {error[:200]}", False, "none", *common)
         if partial:
             return Reading(Said.UNREADABLE, (), "cut off before the first box", True, taken.shape, *common)
         if any(s.denied for s in self.statements) or self.empty:

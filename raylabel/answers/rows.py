@@ -98,7 +98,9 @@ def _read_names(text: str, rows: Rows) -> None:
         role = corner_role(found.group(1)) or corner_role(re.split(r"[ -]", found.group(1))[-1])
         if role is None:
             continue
-        if found.end() == len(text):
+        rest = text[found.end() : found.end() + 2]
+        fractions = any(isinstance(v, float) and not v.is_integer() for v in roles.values())
+        if not rest or (rest == "." and fractions):  # "0.31, 1." may go on, "31, 40." ends a sentence
             rows.cut = True
             rows.out.causes[CUT] += 1
             break

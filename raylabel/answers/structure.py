@@ -24,7 +24,7 @@ MAX_DEPTH = 40
 _OPENERS = {"[": "]", "{": "}", "(": ")"}
 _CLOSERS = {"]": "[", "}": "{", ")": "("}
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
-_UNIT = re.compile(r"(?:px|%|\u2105|pixels?)\Z", re.IGNORECASE)
+_UNIT = re.compile(r"\s?(?:px|%|\u2105|pixels?)\Z", re.IGNORECASE)
 _ATOM = re.compile(r"[^\s,;:=\[\](){}<>\u3001]+")
 _GAP = re.compile(r"[\s,;\u3001]+")
 _WORDS = {
@@ -59,12 +59,13 @@ _TAG = re.compile(r"<[^<>\n]{1,4000}>")
 
 _CLOSE_QUOTE = {
     quote: re.compile(
-        rf"{quote}(?=\s*(?:[,:\]}})\uff0c]|\Z|[\"'][^\"'\n]{{1,40}}[\"']\s*:)|\s*<(?:/|\|))",
+        rf"{quote}(?=\s*(?:[,:\]}})\uff0c]|=\s*[\[{{\"'\d]|\Z|[\"'][^\"'\n]{{1,40}}[\"']\s*:)|\s*<(?:/|\|))",
     )
     for quote in ('\\\\?"', "'", "\u201d", "`")
 }
 _QUOTES = {'"': '\\\\?"', "'": "'", "\u201c": "\u201d", "`": "`"}
-_LOST_QUOTE = re.compile(r"[\"']?\s*,\s*[\"']([^\"']{1,40})\Z")
+_LOST_QUOTE = re.compile(r"[\"']?\s*[}\]]{0,3}\s*,\s*\{?\s*[\"'][^\"']{1,40}\Z")
+_LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']")
 
 
 class Word(str):
@@ -160,6 +161,8 @@ class _Parser:
         """Where the last unquoted word ended, for words in a row."""
         self.no_close: dict[tuple[str, bool], int] = {}
         """Per quote mark: from here on no text is closed by it; keeps the search linear."""
+        self.no_plain: dict[str, int] = {}
+        """Per quote mark: from here on there is none but escaped ones."""
 
     def run(self) -> Structure:
         text, size, at = self.text, len(self.text), 0
@@ -260,24 +263,28 @@ class _Parser:
         escaped = start >= 2 and text[start - 2] == "\\"
         end = self._closing(quote, start, escaped)
         if end is None:
-            line = _ATOM.match(text, start)
-            # Nothing closes it up to the end: a text that was cut off, unless it is a lone mark such as 5".
-            if line is None:
-                return start
-            if text.find(text[at], start) < 0:
-                self.found.open_text = True
-                return len(text)
-            return self._atom(start)
+            return self._unclosed(at, start, quote)
         raw = text[start : end[0]]
-        at = end[1]
-        if self.key is not None and (lost := _LOST_QUOTE.search(raw[-64:])) and text[at : at + 8].lstrip()[:1] == ":":
-            # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
-            self._add(unescape(raw[: len(raw) - len(raw[-64:]) + lost.start()]))
-            self._add(lost.group(1))
-            return at
+        if text[end[1] : end[1] + 8].lstrip()[:1] == ":":
+            if self.key is None and _LOST_IN_KEY.match(raw):
+                return start  # {"bbox: [1, 2, 3, 4], "label": ..}: the quote that should have closed the key is missing
+            if self.key is not None and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
+                # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
+                self._add(unescape(raw[: lost.start()]))
+                return start + lost.start()
         self._add(unescape(raw))
         self.word_end = -1
-        return at
+        return end[1]
+
+    def _unclosed(self, at: int, start: int, quote: str) -> int:
+        """A quote that nothing closes: a text that was cut off, or a lone mark such as that of 5"."""
+        text = self.text
+        if start < self.no_plain.get(quote, len(text) + 1):
+            if re.compile(rf"(?<!\\){re.escape(text[at])}").search(text, start) is not None:
+                return start if _ATOM.match(text, start) is None else self._atom(start)
+            self.no_plain[quote] = start
+        self.found.open_text = True
+        return len(text)
 
     def _closing(self, quote: str, start: int, escaped: bool) -> tuple[int, int] | None:
         """Where a text ends and where its closing quote ends: at the first quote that something structural follows."""
@@ -317,6 +324,8 @@ class _Parser:
                 self._add(number)
                 return found.end()
             if tag_name(inside) not in self.family:
+                if inside[0].isalpha():
+                    self._add(Word(inside))  # [<x1>, <y1>, ..]: a template
                 return found.end()
             self._hang(self.stack[0])
             self.stack.clear()

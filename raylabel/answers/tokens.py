@@ -112,24 +112,31 @@ def _is_quad(bins: list[int]) -> bool:
     return not (x1 < x2 and y1 < y2 and x3 < x4 and y3 < y4)
 
 
+_CUT_TAG = re.compile(r"<[^<>\s]{0,40}\Z")
+
+
 def _bins_then_label(text: str, names: list[tuple[Tag, str]], pattern: re.Pattern[str], markup: Markup) -> None:
     """PaliGemma: ``<loc0051><loc0309><loc0708><loc0646> shoe ; <loc...`` (the label stands behind its box)."""
     runs = _runs(text, names, pattern)
     ends = {tag.start: tag for tag, name in names if not pattern.match(name) and not _SEGMENT.match(name)}
     stops = sorted(ends)
-    at = 0
+    at = floor = 0
     for i, run in enumerate(runs):
         limit = runs[i + 1].start if i + 1 < len(runs) else len(text)
         while at < len(stops) and stops[at] < run.end:
             at += 1
         if at < len(stops):
             limit = min(limit, stops[at])
-        after = text[run.end : limit].strip(" \t")
+        after = _CUT_TAG.sub("", text[run.end : limit]).strip(" \t")
         label = re.split(r"[;\n]", after, maxsplit=1)[0].strip()
         if not label:
-            line = text[max(text.rfind("\n", 0, run.start) + 1, runs[i - 1].end if i else 0) : run.start]
+            # The words behind the box before are its label; a cut answer must not give them to this one too.
+            line = text[max(text.rfind("\n", floor, run.start) + 1, floor) : run.start]
             label = line.strip(" \t;:")
             label = "" if label.casefold().startswith(("detect ", "segment ")) else label
+            floor = run.end
+        else:
+            floor = text.index(label, run.end) + len(label)
         markup.add(label, _boxes_of_bins(run.bins, i + 1 == len(runs) and run.end >= len(text.rstrip())))
         last = i + 1 == len(runs)
         markup.cut = markup.cut or (last and (len(run.bins) % 4 != 0 or (len(runs) > 1 and not after)))

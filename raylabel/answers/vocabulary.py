@@ -23,7 +23,8 @@ _NEVER_A_BOX = frozenset(
     {
         "point", "points", "keypoint", "keypoints", "3d", "mask", "masks", "color", "colors", "colour", "colours",
         "rgb", "rgba", "score", "scores", "confidence", "confidences", "conf", "probability", "prob", "probs", "size",
-        "shape", "center", "centre", "centroid", "polygon", "polygons", "segment", "segmentation", "contour",
+        "sizes", "shapes", "shape", "center", "centre",
+        "centroid", "polygon", "polygons", "segment", "segmentation", "contour",
         "resolution", "dimension", "dimensions", "origin", "offset", "anchor", "embedding", "velocity", "timestamp",
         "version", "padding", "margin", "rotation", "orientation", "camera", "intrinsics", "index", "indices", "idx",
         "usage", "tokens", "landmark", "landmarks", "skeleton", "pose", "logprobs",
@@ -86,9 +87,11 @@ _CORNER_POINTS = {
     "bottomrightcorner": "last", "lowerrightcorner": "last", "p2": "last",
 }  # fmt: skip
 
+_NOTHING_MARKS = frozenset({"", "-", "\u2013", "\u2014", "[]", "()", "\u2205"})
+
 _NOTHING_WORDS = frozenset(
     {
-        "", "none", "null", "nothing", "nil", "na", "no", "absent", "empty", "notfound", "notvisible", "notpresent",
+        "none", "null", "nothing", "nil", "na", "no", "absent", "empty", "notfound", "notvisible", "notpresent",
         "notdetected", "notthere", "nomatch", "nomatches", "nomatchfound", "nobox", "noboxes", "noobject", "noobjects",
         "notapplicable", "notinimage", "notintheimage", "notinthisimage", "notavailable", "missing", "nonefound",
         "nothingfound", "noobjectsfound", "nodetections", "nodetection", "noneofthem", "false",
@@ -161,4 +164,7 @@ def means_nothing(text: str) -> bool:
     >>> means_nothing("Not found."), means_nothing("N/A"), means_nothing("see below")
     (True, True, False)
     """
-    return len(text) < 60 and bare(text) in _NOTHING_WORDS
+    if len(text) >= 60:
+        return False
+    word = bare(text)
+    return word in _NOTHING_WORDS if word else text.strip() in _NOTHING_MARKS

@@ -53,12 +53,14 @@ def take(front: Front, asked: Asked, depth: int = 0) -> Taken:
             cut = front.cut or structure.exhausted or markup.cut or _ends_in_tag(text) or _ends_in_opener(text)
             return Taken(markup.out, markup.shape, cut, front.text)
         cut = cut or markup.cut
-    if text[:15].lstrip().casefold().startswith(("<!doctype", "<html", "<?xml")):
+    if text[:40].lstrip().casefold().startswith(("<!doctype", "<html", "<?xml", "traceback (most recent")):
         return Taken(Entries(), "none", cut, "")
     objects = [group for group in structure.groups if not _is_plain(group)]
     entries = entries_of(objects, asked)
     if entries.objects:
         return Taken(_last_word(text, structure, entries, asked), entries.shape, cut, front.text)
+    if entries.error:
+        return Taken(entries, "none", cut, "")
     lines = read_lines(text, [g for g in structure.groups if _is_plain(g)], asked)
     if not objects and (lines.out.has_boxes or lines.out.causes):
         return Taken(lines.out, lines.shape, cut or lines.cut, front.text)
@@ -70,7 +72,7 @@ def take(front: Front, asked: Asked, depth: int = 0) -> Taken:
             inner = take(answer_of(entries.texts[-1]), asked, depth + 1)
             inner.cut = inner.cut or cut
             return inner
-    if lines.out.has_boxes or (lines.out.entries and not entries.entries):
+    if lines.out.has_boxes or (lines.out.entries and not objects):
         return Taken(lines.out, lines.shape, cut or lines.cut, front.text)
     entries.empty = entries.empty or lines.out.empty
     return Taken(entries, entries.shape if entries.entries else "none", cut, front.text)

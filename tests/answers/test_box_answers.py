@@ -202,6 +202,47 @@ def test_an_unclear_verdict_is_none(entry):
     assert read_checks(checks(entry, sure), ASKED) == {2: PhraseCheck(KEEP, "", {})}
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param({"bbox_2d": "[10, 20, 30, 40]"}, id="list-in-a-text"),
+        pytest.param({"box": "<box>(10,20),(30,40)</box>"}, id="tags"),
+        pytest.param({"bbox": "<|det|>[[10, 20, 30, 40]]<|/det|>"}, id="det"),
+        pytest.param({"bbox": "<loc_10><loc_20><loc_30><loc_40>"}, id="location-tokens"),
+        pytest.param({"bbox": {"xmin": 10, "ymin": 20, "xmax": 30, "ymax": 40}}, id="named-below"),
+        pytest.param({"x1": 10, "y1": 20, "x2": 30, "y2": 40}, id="named-beside"),
+    ],
+)
+def test_a_better_box_is_read_in_any_spelling(box):
+    entry = {"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "adjust", **box}]}
+    assert read_checks(checks(entry), ASKED)[1].boxes == {1: BoxCheck(ADJUST, (10.0, 20.0, 30.0, 40.0))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("<ref>Red car</ref><box>[[10, 20, 30, 40]]</box>", id="tags"),
+        pytest.param("1. **red car**: [[10, 20, 30, 40]]\n", id="phrase-line"),
+        pytest.param("The blue sign is hidden; red car: [10, 20, 30, 40].", id="sentence"),
+    ],
+)
+def test_every_wrapper_settles_the_phrase_it_names_and_leaves_silent_ones_open(text):
+    assert read_grounding(text, TWO).settled == {1: boxes(BOX)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(("red car<loc_10><loc_20><loc_30><loc_40>", "blue sign<loc_50>"), id="florence"),
+        pytest.param(("<|ref|>red car<|/ref|><|det|>[[10, 20, 30, 40]]<|/det|>", "<|ref|>blue"), id="deepseek"),
+    ],
+)
+def test_models_that_name_what_they_find_settle_what_they_do_not_name_unless_they_were_cut(text):
+    whole, cut = text
+    assert read_grounding(whole, TWO).settled == {1: boxes(BOX), 2: boxes()}
+    assert read_grounding(whole + cut, TWO).settled == {1: boxes(BOX)}
+
+
 def test_two_verdicts_on_an_expression_are_none():
     entries = ({"id": 1, "verdict": "keep"}, {"id": 1, "verdict": "drop"}, {"id": 2, "verdict": "drop"})
     assert read_checks(checks(*entries), ASKED) == {2: PhraseCheck(DROP, "", {})}

@@ -25,6 +25,7 @@ from raylabel.errors import AnswerError, AnswerProblem
         pytest.param('[{"a": "say \\"[\\"",}] that is', [{"a": 'say "["'}], id="brackets-in-texts"),
         pytest.param("[]", [], id="an-empty-list-is-a-value"),
         pytest.param('[{"text": "I\'m sorry sign"}]', [{"text": "I'm sorry sign"}], id="json-is-no-refusal"),
+        pytest.param('\ufeff{"a": 1}', {"a": 1}, id="byte-order-mark"),
         pytest.param('{"a": "Grüße \\ud83d\\ude00"}', {"a": "Grüße \U0001f600"}, id="whole-surrogate-pair"),
     ],
 )
@@ -59,7 +60,26 @@ def test_a_reply_without_a_value_is_unreadable_never_empty(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["I'm sorry, but I can't help with that.", "I cannot assist with this request.", "As an AI, I do not do this."],
+    [
+        pytest.param('["' * 20_000, id="nested-quotes"),
+        pytest.param("[" + "".join(f"{{'a': {n}}}, " for n in range(9_000)) + "x]", id="long-damage"),
+        pytest.param('{"a":' * 100_000, id="nested-objects"),
+    ],
+)
+def test_damage_the_repair_library_is_slow_with_is_not_given_to_it(text):
+    # json-repair 0.64 takes 60 s for 40 kB of nested quotes.
+    with pytest.raises(AnswerError):
+        read_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I cannot assist with this request.",
+        "As an AI, I do not do this.",
+        "抱歉，我无法协助识别图中的人物身份。",
+    ],
 )
 def test_a_short_prose_reply_that_declines_is_a_refusal(text):
     with pytest.raises(AnswerError) as caught:
