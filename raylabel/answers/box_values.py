@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from raylabel.answers.structure import Group, Value, number_of, parse
+from raylabel.answers.structure import Group, Value, Word, number_of, parse
 from raylabel.answers.vocabulary import corner_point, corner_role, means_nothing
 from raylabel.errors import GeometryError
 from raylabel.geometry import NO_AREA, corners
@@ -202,6 +202,8 @@ def _in_group(group: Group, tag: str = "") -> Boxes:
     if all(v is None for v in plain) and plain:
         out.empty = True
         return out
+    if any(isinstance(v, Word) and any(c.isdecimal() for c in v) for v in plain):
+        return out.leave(WRONG_COUNT)  # [10, 10, 5" 0, 50]: junk among the digits
     texts = [v for v in plain if isinstance(v, str) and number_of(v) is None]
     rest = [v for v in plain if not (isinstance(v, str) and number_of(v) is None)]
     numbers = _numbers(rest)

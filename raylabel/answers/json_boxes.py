@@ -138,7 +138,7 @@ class _Walk:
         if not pairs:
             return
         own = _label(pairs)
-        boxes = self.own_boxes(pairs, own)
+        boxes = self.own_boxes(pairs, own, label)
         if (boxes is None or not boxes.found) and (error := _error(pairs)):
             self.out.error = error
             return
@@ -172,7 +172,7 @@ class _Walk:
             name = labels[n] if n < len(labels) else None
             self.out.add(Entry(name or label, None, False, [(b, score) for b in read.found], read.empty, read.causes))
 
-    def own_boxes(self, pairs: Pairs, own: str | None) -> Boxes | None:
+    def own_boxes(self, pairs: Pairs, own: str | None, label: str | None) -> Boxes | None:
         """The boxes that the fields of an object give to it; None where it has none of its own."""
         out: Boxes | None = None
         for key, value in pairs:
@@ -192,9 +192,9 @@ class _Walk:
         named = named_box(pairs)
         if named is not None and (out is None or named.found):
             return named
-        return out if out is not None else self.unnamed_boxes(pairs, own)
+        return out if out is not None else self.unnamed_boxes(pairs, own, own is not None or label is not None)
 
-    def unnamed_boxes(self, pairs: Pairs, own: str | None) -> Boxes | None:
+    def unnamed_boxes(self, pairs: Pairs, own: str | None, named: bool) -> Boxes | None:
         """A quadrilateral, or a box under a key nobody knows beside a label that says what it is of."""
         points = Boxes()
         for key, value in pairs:
@@ -208,7 +208,7 @@ class _Walk:
                 read = Boxes() if _holds_objects(value) else boxes_of(value)
                 if read.found and not read.causes:
                     return read
-        if own is not None and any(bare(key) in _PRESENCE and _is_no(value) for key, value in pairs):
+        if named and any(bare(key) in _PRESENCE and _is_no(value) for key, value in pairs):
             return Boxes(empty=True)
         return points if points.causes else None
 
@@ -260,7 +260,7 @@ class _Walk:
                 self.out.shape = KEYED
                 self.out.objects = True
                 self.add(name, read)
-        if isinstance(value, str) and bare(key) in WORDS_KEYS:
+        if isinstance(value, str) and bare(key) in WORDS_KEYS and not any(c.isdecimal() for c in value):
             self.out.texts.append(value)
 
 

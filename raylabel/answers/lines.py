@@ -28,7 +28,7 @@ _HEADING = re.compile(
     r"\s*(?:[-*\u2022]\s+|\d{1,3}[.)]\s+)?(?:\*\*|__|#{1,6}\s)([^*_#:]{1,60}?)(?:\*\*|__)?:?(?:\*\*)?\s*\Z"
 )
 """A bold line or a heading."""
-_TAGS = re.compile(r"<[^<>]{0,60}>")
+_TAGS = re.compile(r"<[^<>]{0,60}(?:>|\Z)")
 _MAX_LINES = 200_000
 """Letters of an answer whose lines are searched for words of absence."""
 

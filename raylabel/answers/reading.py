@@ -213,7 +213,7 @@ class _Judge:
             return Reading(Said.UNREADABLE, (), "cut off before the first box", True, taken.shape, *common)
         if any(s.denied for s in self.statements) or self.empty:
             return Reading(Said.NOTHING, (), "the answer names no box", False, taken.shape, *common)
-        words = _END_TOKENS.sub(" ", taken.words[:5000]).strip(" \t\r\n`.!")
+        words = _END_TOKENS.sub(" ", _LABELS.sub(" ", taken.words[:5000])).strip(" \t\r\n`.!")
         if bare(words) and means_nothing(words):
             return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
         said = said_in_words(words if len(taken.words) <= 5000 else "")
@@ -224,6 +224,8 @@ class _Judge:
         return Reading(Said.UNREADABLE, (), "no coordinates in it", False, "none", *common)
 
 
+_LABELS = re.compile(r"<\|?(?:ref|phrase|object_ref_start)\|?>[^<>]*")
+"""What is named between tags says nothing about the answer: a sign may say sorry."""
 _END_TOKENS = re.compile(r"</?[|\uff5c]?[^<>\s]{1,40}[|\uff5c]?>")
 _CAUSES = {
     NO_AREA: "without area",
