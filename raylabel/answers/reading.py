@@ -219,9 +219,26 @@ class _Judge:
         said = said_in_words(words if len(taken.words) <= 5000 else "")
         if said is InWords.REFUSED:
             return Reading(Said.REFUSED, (), f"the model declines: {words[:200]}", False, "none", *common)
-        if said is InWords.NOTHING:
+        if said is InWords.NOTHING and _is_about(words, self.asked.phrases):
             return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
         return Reading(Said.UNREADABLE, (), "no coordinates in it", False, "none", *common)
+
+
+_ANYTHING = re.compile(
+    r"\b(?:objects?|items?|such|match\w*|request\w*|describ\w+|nothing|none|that|it|they|them|asked)\b"
+)
+
+
+def _is_about(words: str, phrases: Sequence[str]) -> bool:
+    """Whether words of absence can be about what was asked for.
+
+    A description in several sentences may deny something else: "A street at dusk. There are no people."
+    """
+    words = words.casefold()
+    if not phrases or not words.isascii() or not re.search(r"[.!?]\s+\S", words) or _ANYTHING.search(words):
+        return True
+    heads = [re.findall(r"\w+", phrase.casefold())[-1:] for phrase in phrases]
+    return any(head[0][: max(3, len(head[0]) - 2)] in words for head in heads if head)
 
 
 _LABELS = re.compile(r"<\|?(?:ref|phrase|object_ref_start)\|?>[^<>]*")

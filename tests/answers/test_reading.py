@@ -193,6 +193,14 @@ def test_a_box_without_a_label_belongs_to_the_only_phrase():
     assert [box.phrase for box in read_boxes("[[10, 20, 30, 40]]", asked=["cup", "jug"]).boxes] == [None]
 
 
+def test_words_of_absence_count_only_for_what_was_asked():
+    about_people = "The photo shows a street at dusk. There are no people."
+    assert read_boxes(about_people, asked=["red car"]).said is Said.UNREADABLE
+    assert read_boxes(about_people, asked=["person", "group of people"]).said is Said.NOTHING
+    assert read_boxes("I looked twice. There are no red cars.", asked=["red car"]).said is Said.NOTHING
+    assert read_boxes("There are no people.", asked=["red car"]).said is Said.NOTHING
+
+
 def test_a_later_block_that_corrects_an_earlier_one_stands_alone():
     assert corners(f"[{ENTRY}]\nWait, that is wrong. Corrected:\n[{OTHER}]") == [JUG]
     assert corners(f"[{ENTRY}]\nand on the shelf:\n[{OTHER}]") == [CUP, JUG]
