@@ -142,7 +142,7 @@ def test_a_model_that_does_not_say_whose_a_box_is_is_asked_for_one_phrase_at_a_t
     assert "one phrase at a time" in verdict.note
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_once_more(
+def test_an_answer_that_is_cut_off_is_asked_for_once_more_with_more_room(
     settled: Settle, grounder: Callable[..., ScriptedClient]
 ) -> None:
     whole = grounder("xyxy")
@@ -158,7 +158,9 @@ def test_an_answer_that_is_cut_off_is_asked_for_once_more(
 
     assert verdict.mean_iou == pytest.approx(1.0, abs=0.02)
     assert verdict.requests == 40
-    assert {r.sampling.temperature for r in whole.requests} == {0.0, 0.3}
+    assert {r.sampling.temperature for r in whole.requests} == {0.0}
+    limits = sorted({r.sampling.max_tokens for r in whole.requests})
+    assert limits == [limits[0], 2 * limits[0]]
 
 
 # --- models whose boxes cannot be had ---------------------------------------------------------------------------------
