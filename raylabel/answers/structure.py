@@ -65,7 +65,7 @@ _CLOSE_QUOTE = {
 }
 _QUOTES = {'"': '\\\\?"', "'": "'", "\u201c": "\u201d", "`": "`"}
 _LOST_QUOTE = re.compile(r"[\"']?\s*[}\]]{0,3}\s*,\s*\{?\s*[\"'][^\"']{1,40}\Z")
-_LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']")
+_LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']\s*[\w\"'\[{(-]")
 
 
 class Word(str):
