@@ -30,7 +30,7 @@ from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.engine.surveying import Survey, recall, remember, survey, survey_on_a_node
+from raylabel.engine.surveying import Survey, is_complete, recall, remember, survey, survey_on_a_node
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
@@ -99,7 +99,7 @@ class _Run:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
         shards = self._scan(source)
         known = recall(self._settings, self._results)
-        plan = self._plan(source, shards, known) if known is not None else None
+        plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is None or plan.todo:
             try:
                 found = self._survey(known)
@@ -149,7 +149,7 @@ class _Run:
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, digests, todo, settled, known)
 
-    def _survey(self, known: Survey | None) -> Survey:
+    def _survey(self, known: Survey) -> Survey:
         """Find out what is not known of the endpoint, and show it."""
         vlm = with_key(self._settings.pipeline.vlm, os.environ)
         try:

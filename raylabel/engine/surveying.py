@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,23 +98,22 @@ def prompt_of(settings: Settings, step: type[Step], profile: Profile) -> Prompt:
     return step.prompt_for(profile)
 
 
-def recall(settings: Settings, results: Results) -> Survey | None:
-    """What an earlier run found out under the same settings, or None where something is missing."""
-    wanted = _box_models(settings)
+def recall(settings: Settings, results: Results) -> Survey:
+    """What earlier runs found out under the same settings; it may lack something (``is_complete``)."""
     stored = results.read_json(results.checkpoints, MODELS_FILE) or {}
     verdicts = {}
-    for model in wanted:
-        known = stored.get("models", {}).get(_key(settings, model))
-        if known is None:
-            return None
-        try:
-            verdicts[model] = verdict_from_json(known)
-        except InputError:  # of another version of raylabel
-            return None
+    for model in _box_models(settings):
+        # What another version of raylabel found out is found out anew.
+        with suppress(InputError):
+            if (known := stored.get("models", {}).get(_key(settings, model))) is not None:
+                verdicts[model] = verdict_from_json(known)
     form = stored.get("schema_forms", {}).get(endpoint_of(settings.pipeline.vlm))
-    if form is None and _probes_schemas(settings):
-        return None
     return Survey(verdicts, SchemaForm(form or SchemaForm.NATIVE), form is not None)
+
+
+def is_complete(settings: Settings, known: Survey) -> bool:
+    """Whether nothing that the settings need is missing."""
+    return set(known.verdicts) == set(_box_models(settings)) and (known.has_probed or not _probes_schemas(settings))
 
 
 def remember(settings: Settings, results: Results, survey: Survey) -> None:
@@ -130,7 +130,7 @@ def remember(settings: Settings, results: Results, survey: Survey) -> None:
 def survey(
     settings: Settings,
     vlm: VlmSettings,
-    known: Survey | None,
+    known: Survey,
     on_measured: Callable[[str, Measured], None] = lambda model, measured: None,
 ) -> Survey:
     """Ask the endpoint whatever is not known of it.
@@ -144,10 +144,10 @@ def survey(
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
     """
-    return asyncio.run(_survey(settings, vlm, known or Survey(), on_measured))
+    return asyncio.run(_survey(settings, vlm, known, on_measured))
 
 
-def survey_on_a_node(settings: Settings, known: Survey | None) -> Survey:
+def survey_on_a_node(settings: Settings, known: Survey) -> Survey:
     """As ``survey``, on some node of the cluster: the endpoint may be one that the driver does not see.
 
     Raises:
@@ -187,7 +187,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
         write_sheet(drawn[model], measured, model)
 
     try:
-        found = survey(settings, vlm, None, draw)
+        found = survey(settings, vlm, Survey(), draw)
     finally:
         for path in drawn.values():
             say(f"drawn: {path}")
@@ -219,7 +219,7 @@ async def _survey(
                 prompt_for=partial(prompt_of, settings, Grounding),
                 in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
             )
-        if known.has_probed or not _probes_schemas(settings):
+        if not _probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
             return Survey(verdicts, known.schema_form, known.has_probed)
         sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
         form = await probe_schema_form(client, sampling, forms_for(vlm.backend), retry_policy(settings))

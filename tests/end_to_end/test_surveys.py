@@ -26,7 +26,7 @@ from test_dialects import unknown
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
 from raylabel.engine.session import ray_session
-from raylabel.engine.surveying import survey_on_a_node
+from raylabel.engine.surveying import Survey, survey_on_a_node
 from raylabel.errors import CalibrationError, ClientError, ConfigError, Verdict
 from raylabel.settings import RaySettings, Settings
 
@@ -73,6 +73,17 @@ def test_a_verdict_is_kept_and_a_finished_run_asks_nothing_not_even_whether_the_
     third = label(settings)
     assert third.code == 0
     assert third.manifest["models"] == second.manifest["models"]
+
+
+def test_what_one_run_found_out_is_not_asked_again_by_a_run_of_other_steps(world: World, tmp_path: Path) -> None:
+    with journaled_server(tmp_path / "s", "--boxes", "xyxy1000") as server:
+        settings = unknown(grounding(world, tmp_path / "r", server.url))
+        settings.pipeline.workflow.steps = ["expression_extraction"]
+        assert label(settings).code == 0
+        assert server.asked() == {EXTRACTION: len(read_lines(world.captions_path)), CAPTION: 1}, "one probe of schemas"
+        settings.pipeline.workflow.steps = ["grounding"]
+        assert label(settings).code == 0
+        assert set(server.asked()) == {GROUNDING}
 
 
 def test_a_family_that_is_known_by_name_is_verified_by_a_single_request(world: World, tmp_path: Path) -> None:
@@ -273,10 +284,10 @@ def test_a_users_own_prompt_is_what_the_probes_ask_too(world: World, tmp_path: P
 def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(world: World, tmp_path: Path) -> None:
     with journaled_server(tmp_path / "s", "--boxes", "gemini") as server:
         settings = unknown(grounding(world, tmp_path / "r", server.url))
-        found = survey_on_a_node(settings, None)
+        found = survey_on_a_node(settings, Survey())
     (verdict,) = found.verdicts.values()
     assert verdict.profile.convention.order == "yxyx"
     gone = unknown(grounding(world, tmp_path / "r", server.url))
     with pytest.raises(ClientError) as error:
-        survey_on_a_node(gone, None)
+        survey_on_a_node(gone, Survey())
     assert error.value.verdict is Verdict.RETRY
