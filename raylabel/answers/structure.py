@@ -266,7 +266,7 @@ class _Parser:
             return self._unclosed(at, start, quote)
         raw = text[start : end[0]]
         if text[end[1] : end[1] + 8].lstrip()[:1] == ":":
-            if self.key is None and _LOST_IN_KEY.match(raw):
+            if self.key is None and text[start - 1] in raw and _LOST_IN_KEY.match(raw):
                 return start  # {"bbox: [1, 2, 3, 4], "label": ..}: the quote that should have closed the key is missing
             if self.key is not None and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
                 # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
