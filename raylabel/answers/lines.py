@@ -106,7 +106,7 @@ class _Lines:
                 limit = len(self.text) if following is None else following.start
                 label, named = self._label(item, words, line, floor, limit)
             floor = item.end
-            if not _speaks_of_no_box(words):
+            if self.asked.meant_by(label) or not _speaks_of_no_box(words):
                 self._add(item, label, named, _has_words(words))
         self.lines.out.entries += self._denials()
         self.lines.shape = QUAD if self.quads else INLINE if self.in_sentences else PHRASE_LINES
@@ -222,10 +222,24 @@ class _Lines:
 _JOINING = frozenset({"and", "or", "to", "with", "und", "et", "y", "e", "и", "和", "と"})
 
 
+# In prose a camera, a shape or the centre is a thing in the picture; only what stands like a field is none.
+_LIKE_A_FIELD = re.compile(r"(\w+)\s*[:=]\s*\Z")
+_OF_AN_ARRAY = re.compile(
+    r"\b(?:of (?:shape|size|dimensions?)|Error: shapes?|rgba?|(?:image|picture|photo) (?:size|resolution|dimensions?))"
+    r"\s*[:=]?\s*\Z",
+    re.IGNORECASE,
+)
+
+
 def _speaks_of_no_box(words: str) -> bool:
-    """Whether the last word before a list says that it is something else: "of shape (1, 3, 448, 448)"."""
-    last = words[-40:].rstrip(" :=").rsplit(None, 1)[-1:]
-    return bool(last) and is_never_box_key(last[0]) and bare(last[0]) not in LABEL_KEYS
+    """Whether the words before a list say that it is something else: "of shape (1, 3, 448, 448)", "score: [..]"."""
+    end = words[-60:]
+    if _OF_AN_ARRAY.search(end):
+        return True
+    field = _LIKE_A_FIELD.search(end)
+    if field is None or not is_never_box_key(field[1]) or bare(field[1]) in LABEL_KEYS:
+        return False
+    return end[: field.start()].rsplit("\n", 1)[-1].strip(" -*,;.(") == ""
 
 
 def _has_words(text: str) -> bool:

@@ -25,9 +25,9 @@ _NEVER_A_BOX = frozenset(
         "rgb", "rgba", "score", "scores", "confidence", "confidences", "conf", "probability", "prob", "probs", "size",
         "sizes", "shapes", "shape", "center", "centre",
         "centroid", "polygon", "polygons", "segment", "segmentation", "contour",
-        "resolution", "dimension", "dimensions", "origin", "offset", "anchor", "embedding", "velocity", "timestamp",
-        "version", "padding", "margin", "rotation", "orientation", "camera", "intrinsics", "index", "indices", "idx",
-        "usage", "tokens", "landmark", "landmarks", "skeleton", "pose", "logprobs",
+        "resolution", "dimension", "dimensions", "origin", "offset", "embedding", "velocity", "timestamp",
+        "version", "padding", "margin", "rotation", "orientation", "intrinsics", "index", "indices", "idx",
+        "usage", "tokens", "logprobs",
     }
 )  # fmt: skip
 _KEY_PARTS = re.compile(r"[0-9]*[a-z]+|[A-Z]+[a-z]*|[0-9]+", re.ASCII)

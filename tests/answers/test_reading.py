@@ -216,3 +216,19 @@ def test_a_long_loop_in_the_middle_hides_nothing_behind_it():
     reading = read_boxes("[" + f"{ENTRY}, " * 30_000 + OTHER + "]")
     assert [box.corners for box in reading.boxes] == [CUP, JUG]
     assert reading.partial
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "count"),
+    [
+        ("The man with a camera [10, 20, 30, 40] and a ball in the center [50, 60, 70, 80].", [], 2),
+        ("green shape [0.597, 0.612, 0.614, 0.629].", ["green shape"], 1),
+        ("shape: [10, 20, 30, 40]", ["shape"], 1),
+        ('{"camera": [[10, 20, 30, 40]]}', [], 1),
+        ("An array of shape (1, 3, 448, 448) came in.", [], 0),
+        ("image size: [0, 0, 640, 480]", [], 0),
+        ("point: [10, 20, 30, 40]", [], 0),
+    ],
+)
+def test_a_thing_in_the_picture_is_told_from_a_field_of_the_same_name(text, asked, count):
+    assert len(read_boxes(text, asked=asked).boxes) == count

@@ -473,7 +473,10 @@ LORA = {"id": "my-lora", "object": "model", "owned_by": "vllm", "root": "/adapte
         ),
         pytest.param({"data": [LORA]}, "my-lora", ("/adapters/17", "my-lora", "boxes"), id="base-not-listed"),
         pytest.param({"data": [{"id": "gpt-4o", "object": "model"}]}, "gpt-4o", ("gpt-4o",), id="openai"),
-        pytest.param({"data": [BASE]}, "another", ("another",), id="not-listed"),
+        pytest.param({"data": [BASE, LORA]}, "another", ("another",), id="not-listed"),
+        pytest.param(
+            {"data": [BASE]}, "another", ("/models/Qwen2.5-VL-7B-Instruct", "boxes", "another"), id="any-name-goes"
+        ),
         pytest.param({"object": "list", "data": []}, "x", ("x",), id="transformers-lists-nothing"),
         pytest.param({"data": [{"id": "x", "root": 7, "parent": []}, None, "x"]}, "x", ("x",), id="odd-entries"),
         pytest.param({"data": [{"root": "nameless"}]}, "x", ("x",), id="an-entry-without-a-name"),
