@@ -230,6 +230,7 @@ def test_a_prompt_keeps_its_placeholders(data):
             "image_grounding.vlm.openai.base_url=http://h/v1/chat/completions", ["base_url", "before"], id="whole-route"
         ),
         pytest.param("image_grounding.vlm.boxes.order=xyhw", ["boxes.order", "xyxy, yxyx, xywh"], id="order"),
+        pytest.param("image_grounding.vlm.boxes.scale.x=1", ["boxes.scale", "no keys of its own"], id="scale-block"),
         pytest.param("image_grounding.vlm.boxes.scale=0", ["boxes.scale", "a number above 0"], id="scale"),
         pytest.param("image_grounding.vlm.structured_output=sometimes", ["auto, always, never"], id="schema"),
         pytest.param("image_grounding.workflow.max_workers=-1", ["max_workers", "-1", "1 or more"], id="workers"),

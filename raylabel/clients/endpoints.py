@@ -164,7 +164,7 @@ def configured_profile(vlm: VlmSettings, model: str) -> Profile | None:
                 f'vlm.profile: found "{vlm.profile}", allowed: auto, {", ".join(names)}.'
                 f"{did_you_mean(vlm.profile, names)}"
             )
-    order, scale = vlm.boxes.order, vlm.boxes.scale
+    order, scale = vlm.boxes.order, "auto" if vlm.boxes.scale is None else vlm.boxes.scale
     if order == "auto" and scale == "auto":
         return UNKNOWN if vlm.backend == "scripted" and named is None else named
     base = named or profile_for([model]) or UNKNOWN

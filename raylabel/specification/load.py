@@ -40,6 +40,7 @@ _WORDS = {
     str: "text",
     int: "a whole number",
     float: "a number",
+    Any: "a word or a number",
     bool: "true or false",
     list: 'a list such as ["0", "1"]',
     dict: "a block of keys and values",
