@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from raylabel.geometry import SQUARE, XYXY_1000, XYXY_PIXELS, YXYX_1000, Convention, Resize
 
 LIST = "list"
-"""Spellings of a box: ``[a, b, c, d]``; ..."""
+"""``[a, b, c, d]``"""
 NAMED = "named"
 """``{"x_min": a, "y_min": b, "x_max": c, "y_max": d}``"""
 PAIRS = "pairs"
@@ -27,6 +27,7 @@ LOC = "loc"
 PATCH = "patch"
 """``<patch_index_0044><patch_index_0863>``: two cells of Kosmos-2's grid"""
 SPELLINGS = (LIST, NAMED, PAIRS, LOC1024, LOC, PATCH)
+"""How a box may be written in a question."""
 
 AS_IS = Resize()
 
