@@ -29,6 +29,7 @@ ADJUST_IMPOSSIBLE, REWRITE_IMPOSSIBLE = "adjust_impossible", "rewrite_impossible
 NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE = "not_verified", "rejected_box", "rejected_phrase"
 SEED_OUTSIDE_IMAGE, UNKNOWN_ID, REPEATED = "seed_outside_image", "unknown_id", "repeated"
 OTHER_LABEL = "other_label"
+BELOW_SCALE, ROTATED, NO_NUMBERS, TOO_MANY = "below_scale", "rotated", "no_numbers", "too_many"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,16 @@ _TABLE = (
     Rule(REPEATED, DROPPED, "an entry says the same as one before it"),
     Rule(UNKNOWN_ID, DROPPED, "an entry carries the number of nothing that was asked about; from 0: asked again"),
     Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box lies far outside the model's scale"),
+    Rule(
+        BELOW_SCALE, ASKED_AGAIN, "a box is smaller than one unit of the model's scale: its numbers are of another one"
+    ),
+    Rule(ROTATED, ASKED_AGAIN, "a box is turned by an angle; its upright corners would not hold the object"),
+    Rule(NO_NUMBERS, ASKED_AGAIN, "words stand where the numbers of a box should"),
+    Rule(TOO_MANY, COUNTED, "an entry lies beyond the limit of 10 000 an answer; the reply counts as cut off"),
+    Rule(BELOW_SCALE, ASKED_AGAIN, "a box is smaller than a unit of the model's scale: its numbers are of another"),
+    Rule(ROTATED, ASKED_AGAIN, "a box is turned by an angle; upright, it would not hold the object"),
+    Rule(NO_NUMBERS, ASKED_AGAIN, "words stand where the numbers of a box should"),
+    Rule(TOO_MANY, ASKED_AGAIN, "an answer has more than 10 000 entries, or boxes of one; it counts as cut off"),
     Rule(NOT_FINITE, ASKED_AGAIN, "a number of a box is infinite or no number"),
     Rule(POINT, ASKED_AGAIN, "a point was given for a box"),
     Rule(BOX_3D, ASKED_AGAIN, "a box in space was given for one in the picture"),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.answers.json_text import demand_known, list_under, normalised, read_json, text_of, unreadable
-from raylabel.validation import UNKNOWN_ID
+from raylabel.answers.json_text import demand_known, list_under, read_json, text_of, unreadable
+from raylabel.answers.labels import normalised
+from raylabel.validation import MERGED, UNKNOWN_ID, UNKNOWN_REGION
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,11 @@ class Group:
     regions: tuple[int, ...]
     flags: tuple[str, ...] = ()
 
+    def joined(self, other: Group) -> Group:
+        """Both as one, which says so."""
+        regions = tuple(dict.fromkeys((*self.regions, *other.regions)))
+        return Group(self.text, regions, tuple(dict.fromkeys((*self.flags, *other.flags, MERGED))))
+
 
 def read_groups(text: str, known: Sequence[int], left_out: Counter[str] | None = None) -> list[Group]:
     """The groups of a reply; groups under one phrase are merged (a phrase names every region it fits) and flagged.
@@ -104,22 +110,17 @@ def read_groups(text: str, known: Sequence[int], left_out: Counter[str] | None =
     """
     merged: dict[str, Group] = {}
     for item in list_under(read_json(text), "expressions"):
-        if not isinstance(item, dict):
-            continue
-        phrase = text_of(item.get("text"))
-        numbers = [_number(v) for v in item["regions"]] if isinstance(item.get("regions"), list) else []
+        phrase = text_of(item.get("text")) if isinstance(item, dict) else ""
+        listed = item.get("regions") if isinstance(item, dict) else None
+        numbers = [_number(v) for v in listed] if isinstance(listed, list) else []
         if (unknown := demand_known(numbers, known)) and left_out is not None:
             left_out[UNKNOWN_ID] += unknown
         regions = tuple(dict.fromkeys(n for n in numbers if n is not None and n in known))
-        if not phrase or not regions:
-            continue
-        flags = () if all(n in known for n in numbers) else ("unknown_region",)
-        before = merged.get(normalised(phrase))
-        if before is not None:
-            regions = tuple(dict.fromkeys((*before.regions, *regions)))
-            flags = tuple(dict.fromkeys((*before.flags, *flags, "merged")))
-            phrase = before.text
-        merged[normalised(phrase)] = Group(phrase, regions, flags)
+        if phrase and regions:
+            flags = () if all(n in known for n in numbers) else (UNKNOWN_REGION,)
+            group = Group(phrase, regions, flags)
+            before = merged.get(normalised(phrase))
+            merged[normalised(phrase)] = group if before is None else before.joined(group)
     if not merged:
         raise unreadable("the reply groups no region")
     return list(merged.values())

@@ -1,31 +1,26 @@
-"""Model text to a JSON value: reasoning cut, fences and prose left aside, small damage repaired."""
+"""Model text to a JSON value, for replies that hold texts: strict JSON as it is, damaged JSON through the tree."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, TypeVar
 
-import json_repair
-
-from raylabel.answers.absence import InWords, said_in_words
-from raylabel.answers.front import answer_of
+from raylabel.answers.ending import ends_early
+from raylabel.answers.entry import Found
+from raylabel.answers.fields import parts_of
 from raylabel.answers.long_texts import bounded
+from raylabel.answers.strip import Front, answer_of
+from raylabel.answers.tokens import whole_text
+from raylabel.answers.tree import Group, Value, parse
+from raylabel.answers.words import InWords, said_in_words
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
-_FENCE = re.compile(r"```[a-zA-Z]{0,20}[ \t]*\n?(.*?)```", re.DOTALL)
-_REFUSAL = re.compile(
-    r"\b(?:i(?:['’]m| am) sorry|i can(?:['’]t|not| ?not)|i(?:['’]m| am) (?:unable|not able)|as an ai|"
-    r"cannot (?:assist|help|comply)|can['’]t (?:assist|help|comply))\b",
-    re.IGNORECASE,
-)
+Item = TypeVar("Item")
 
-MAX_REPAIR = 60_000
-"""Letters of JSON that are given to the repair library."""
-MAX_NESTING = 40
-"""Brackets inside brackets of what is given to it; json-repair 0.64 takes 18 s for 20 kB of ``["["["``."""
+_FENCE = re.compile(r"```[a-zA-Z]{0,20}[ \t]*\n?(.*?)```", re.DOTALL)
 
 
 def unreadable(reason: str, *, unmatched: bool = False, violations: tuple[str, ...] = ()) -> AnswerError:
@@ -54,112 +49,96 @@ def answer_part(text: str) -> str:
     >>> answer_part("<think>maybe [1, 2]</think> [3]")
     '[3]'
     """
+    return _front_of(text).text.strip()
+
+
+def _front_of(text: str) -> Front:
     front = answer_of(bounded(text).text)
-    part = front.text.strip()
-    if not part:
-        raise unreadable(front.reason)
-    return part
+    if not front.text.strip():
+        raise unreadable(front.reason or "nothing stands where the answer should be")
+    return front
 
 
 def is_refusal(text: str) -> bool:
     """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
-    if len(text) >= 600 or set(text) & {"{", "["}:
-        return False
-    # English sentences about people who cannot do something are captions; a refusal speaks of itself.
-    return _REFUSAL.search(text) is not None or (not _is_latin(text) and said_in_words(text) is InWords.REFUSED)
-
-
-def _is_latin(text: str) -> bool:
-    return all(c.isascii() or not c.isalpha() for c in text)
+    return not set(text) & {"{", "["} and said_in_words(text) is InWords.REFUSED
 
 
 def read_json(text: str) -> Any:
     """The JSON value of a reply: an object or a list.
 
-    Strict JSON is read as it is (raw control characters in strings allowed: vLLM's grammars let them through). Else the
-    last fenced block, else everything from the first bracket, is given to the repair library. What was cut off is not
-    repaired: a box whose last digit is missing is another box.
+    Strict JSON is read as it is (raw control characters in strings allowed: vLLM's grammars let them through), else the
+    last fenced block, else the brackets of the text however damaged. What was cut off is not completed. An object that
+    says a key again is several objects: neither the first nor the last value of a key is the right one.
 
     Raises:
         AnswerError: a refusal, or no object or list can be had.
 
     >>> read_json('Sure: ```json\\n[{"id": 1,}]\\n```')
     [{'id': 1}]
+    >>> read_json('[{"id": 1, "color": "red", "id": 2, "color": "blue"}]')
+    [{'id': 1, 'color': 'red'}, {'id': 2, 'color': 'blue'}]
     """
-    text = answer_part(text)
+    front = _front_of(text)
+    text = front.text.strip()
     if is_refusal(text):
         raise AnswerError(AnswerProblem.REFUSED, f"the model declines: {text[:200]}")
     fences = _FENCE.findall(text)
     for candidate in (text, *(reversed(fences))):
         try:
-            value = json.loads(candidate, strict=False)
+            value = json.loads(candidate, strict=False, object_pairs_hook=_object)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, (dict, list)):
-            return whole_text(value)
-    body = fences[-1] if fences else text
-    start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
-    if start < 0:
-        raise unreadable("the reply holds no JSON")
-    body = body[start:].rstrip()
-    if len(body) > MAX_REPAIR:
-        raise unreadable("the reply's JSON is broken and too long to be repaired")
-    cut, deepest = _shape(body)
-    if cut:
-        raise unreadable("the reply's JSON is cut off")
-    if deepest > MAX_NESTING:
-        raise unreadable("the reply's JSON is broken and nested too deeply to be repaired")
-    try:
-        value = json_repair.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise unreadable(f"the reply's JSON cannot be repaired: {error}") from error
-    if not isinstance(value, (dict, list)) or not value:
-        raise unreadable("the reply's JSON cannot be repaired")
-    return whole_text(value)
+            return whole_text(_spread(value))
+    return _damaged(fences[-1] if fences else text, front)
 
 
-def _shape(body: str) -> tuple[bool, int]:
-    """Whether a text that starts with a bracket ends inside a list, an object or a string; and how deep it nests.
-
-    An object that lacks nothing but its own last brace counts as whole: models forget it. The nesting is that of all
-    brackets, quoted or not: where quotes are damaged, nobody knows which are.
-    """
-    depth = nesting = deepest = 0
-    quoted = escaped = whole = False
-    for char in body:
-        if char in "{[":
-            nesting += 1
-            deepest = max(deepest, nesting)
-        elif char in "}]":
-            nesting -= 1
-        if whole:
-            continue
-        if quoted:
-            quoted, escaped = escaped or char != '"', not escaped and char == "\\"
-        elif char == '"':
-            quoted = True
-        elif char in "{[":
-            depth += 1
-        elif char in "}]":
-            depth -= 1
-            whole = depth == 0
-    cut = quoted or depth > 1 or body[0] == "[" or body[-1] not in "]}"
-    return cut and not whole, deepest
+class _Several(list[Any]):
+    """The objects that one object with repeated keys stands for."""
 
 
-def whole_text(value: Any) -> Any:
-    """A JSON value with every half of a surrogate pair in its texts replaced: neither UTF-8 nor the store can hold one.
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Several:
+    value = dict(pairs)
+    return value if len(value) == len(pairs) else _Several(dict(part) for part in parts_of(pairs))
 
-    >>> whole_text({"a": ["cup \\ud83d"]}) == {"a": ["cup \\ufffd"]}
-    True
-    """
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [whole_text(v) for v in value]
+
+def _spread(value: Any) -> Any:
+    """A value with several objects for one put into the list around them."""
     if isinstance(value, dict):
-        return {whole_text(k): whole_text(v) for k, v in value.items()}
+        return {key: _spread(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        out: list[Any] = []
+        for inner in value:
+            spread = _spread(inner)
+            if isinstance(inner, _Several):
+                out += spread
+            else:
+                out.append(spread)
+        return out
     return value
+
+
+def _damaged(body: str, front: Front) -> Any:
+    tree = parse(body, whole=front.whole)
+    groups = [group for group in tree.groups if group.values]
+    if not groups:
+        raise unreadable("the reply holds no JSON")
+    if ends_early(front, tree, Found("json")):
+        raise unreadable("the reply's JSON is cut off")
+    values = [_spread(_value(group)) for group in groups]
+    return values[0] if len(values) == 1 or not all(isinstance(v, dict) for v in values) else values
+
+
+def _value(value: Value) -> Any:
+    """What a value of the tree is in JSON."""
+    if isinstance(value, Group):
+        if value.is_object:
+            return _object([(key, _value(inner)) for key, inner in value.pairs])
+        return [_value(inner) for inner in value.values]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def list_under(value: Any, *keys: str) -> list[Any]:
@@ -174,35 +153,40 @@ def list_under(value: Any, *keys: str) -> list[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
-        for key in keys:
-            if isinstance(value.get(key), list):
-                found: list[Any] = value[key]
-                return found
-        lists = [v for v in value.values() if isinstance(v, list)]
+        lists = [value[key] for key in keys if isinstance(value.get(key), list)]
+        lists = lists[:1] or [v for v in value.values() if isinstance(v, list)]
         if len(lists) == 1:
             return list(lists[0])
     raise unreadable(f"the reply has no list {' or '.join(keys)}")
 
 
-def normalised(text: str) -> str:
-    """A label for comparison: case folded, white space collapsed, quotes and end marks removed.
-
-    >>> normalised('  "The Red  Car." ')
-    'the red car'
-    """
-    return " ".join(text.casefold().split()).strip(" \"'`.,;:!?")
-
-
 def id_of(item: Any) -> int | None:
     """The integer ``id`` of an entry (also ``"3"``), or None."""
     value = item.get("id") if isinstance(item, dict) else None
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
-    return None
+    return value if type(value) is int else None
+
+
+def by_number(
+    items: Iterable[Any], known: Container[int], read: Callable[[Mapping[str, Any]], Item | None]
+) -> dict[int, Item]:
+    """What a list says of each number that was asked about; of one that comes twice, nothing is known.
+
+    Args:
+        read: an entry to what it says; None for nothing.
+    """
+    found: dict[int, Item] = {}
+    twice: set[int] = set()
+    for entry in items:
+        number = id_of(entry)
+        said = read(entry) if number is not None and number in known else None
+        if number is None or said is None:
+            continue
+        if number in found:
+            twice.add(number)
+        found[number] = said
+    return {n: said for n, said in found.items() if n not in twice}
 
 
 def text_of(value: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from raylabel.answers.json_text import normalised
 from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key
 
 _BULLETS = "*_#>•·●▪‣|`-–—+~ \t"
@@ -45,12 +45,26 @@ def strip_marks(text: str) -> str:
     return text.rstrip("*_`|~ \t").strip()
 
 
+def normalised(text: str) -> str:
+    """A label for comparison: case folded, white space collapsed, quotes and end marks removed.
+
+    >>> normalised('  "The Red  Car." ')
+    'the red car'
+    """
+    return " ".join(text.casefold().split()).strip(" \"'`.,;:!?")
+
+
+_PLAIN = re.compile(r"[a-z](?:[a-z0-9]|[ '-](?=[a-z0-9]))*")
+
+
 def label_form(text: str) -> str:
     """A label for comparison: compatible letters made one, case, white space, numbering, marks and quotes removed.
 
     >>> label_form("3. **The Sewing machine.**"), label_form("- clock showing 10:45")
     ('the sewing machine', 'clock showing 10:45')
     """
+    if _PLAIN.fullmatch(text):
+        return text
     return normalised(strip_marks(unicodedata.normalize("NFKC", text)))
 
 
@@ -65,19 +79,23 @@ class Asked:
     def __init__(self, phrases: Iterable[str]) -> None:
         self.phrases = tuple(phrases)
         self._forms: dict[str, list[int]] = {}
-        self._without_article: dict[str, list[int]] = {}
         for n, phrase in enumerate(self.phrases):
-            form = label_form(phrase)
-            if form:
+            if form := label_form(phrase):
                 self._forms.setdefault(form, []).append(n)
-                self._without_article.setdefault(_ARTICLE.sub("", form, count=1), []).append(n)
+
+    @functools.cached_property
+    def _without_article(self) -> dict[str, list[int]]:
+        forms: dict[str, list[int]] = {}
+        for form, places in self._forms.items():
+            forms.setdefault(_ARTICLE.sub("", form, count=1), []).extend(places)
+        return forms
 
     def meant_by(self, label: str | None) -> list[int]:
         """The places in ``phrases`` of those that a label stands for; articles count only where they tell two apart."""
         form = label_form(label) if label else ""
         if not form:
             return []
-        return self._forms.get(form) or self._without_article.get(_ARTICLE.sub("", form, count=1)) or []
+        return self._forms.get(form) or sorted(self._without_article.get(_ARTICLE.sub("", form, count=1), []))
 
     def one_meant_by(self, label: str | None) -> str | None:
         """The one phrase a label stands for."""
@@ -112,11 +130,9 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     """
     if tagged := _TAGGED.search(words):
         return Prefix(tagged.group(2).strip(), True)
-    plain = words.strip().strip("*_`").rstrip()
-    attached = bool(words) and words[-1].isalnum()
     unmarked = _without_marks(words)
     colon = _NAMED_BY.search(unmarked)
-    label = strip_marks(unmarked[: colon.start()] if colon else plain)
+    label = strip_marks(unmarked[: colon.start()] if colon else words.strip().strip("*_`").rstrip())
     label = strip_marks(label.strip(" \t\"'|,;(")).strip("\"'")
     if not label:
         return Prefix(None, False, bool(colon))
@@ -128,13 +144,18 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     label = _SCORE.sub("", label)
     if colon and "=" in colon.group():
         label = re.split(r"[\s(,]", label)[-1]
-    word = bare(label)
-    if is_box_key(label) or word in CONTAINERS or word in LABEL_KEYS or is_never_box_key(label) or label[0] in "[{":
+    if _is_field(label):
         return Prefix(None, False, True)
     listed = _ON_A_LIST.match(words) is not None and len(label.split()) <= 5
-    if (colon or attached or listed) and len(label) <= _LONGEST and "\t" not in label:
+    if (colon or words[-1].isalnum() or listed) and len(label) <= _LONGEST and "\t" not in label:
         return Prefix(label, True)
     return Prefix(asked.one_in(label), False)
+
+
+def _is_field(label: str) -> bool:
+    """Whether words are no label but a word for what follows: "bbox", "result", "score"."""
+    word = bare(label)
+    return is_box_key(label) or word in CONTAINERS or word in LABEL_KEYS or is_never_box_key(label) or label[0] in "[{"
 
 
 def _without_marks(words: str) -> str:

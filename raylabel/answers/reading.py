@@ -1,5 +1,8 @@
 """Any model's answer to a question for boxes: text in, typed outcome out.
 
+The way of an answer: ``strip`` (thoughts, roles, answer blocks) -> ``tokens`` -> ``tree`` (brackets) -> the first of the
+``formats`` that finds entries -> here: placed in the model's scale, held against what was asked, or read as ``words``.
+
 >>> read_boxes('```json\\n[{"box_2d": [100, 200, 300, 400], "label": "cup"}]\\n```', "yxyx").boxes[0].corners
 (200.0, 100.0, 400.0, 300.0)
 >>> read_boxes("<ref>cup</ref><box>none</box>").said.value
@@ -15,16 +18,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
-from raylabel.answers.absence import InWords, said_in_words
-from raylabel.answers.box_values import CUT, TEMPLATE, place
-from raylabel.answers.entries import TOO_MANY, Entries, Entry
-from raylabel.answers.front import Front, answer_of
+from raylabel.answers.ending import ends_early
+from raylabel.answers.entry import AnswerBox, Entry, Found
+from raylabel.answers.formats import BETWEEN_WORDS, read_formats
+from raylabel.answers.formats.clean import read_clean
+from raylabel.answers.formats.tags import FAMILY
 from raylabel.answers.labels import Asked
 from raylabel.answers.long_texts import bounded
+from raylabel.answers.strip import Front, answer_of
+from raylabel.answers.tree import parse
 from raylabel.answers.vocabulary import bare, means_nothing
-from raylabel.answers.wrappers import Taken, take
-from raylabel.geometry import NO_AREA, SWAPPED
-from raylabel.validation import BOX_3D, NOT_FINITE, OUT_OF_SCALE, POINT, REPEATED, WRONG_COUNT
+from raylabel.answers.words import InWords, is_error, said_in_words
+from raylabel.validation import REPEATED, TOO_MANY
 
 LOOP = 8
 """An entry said so many times is a loop."""
@@ -40,224 +45,179 @@ class Said(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadBox:
-    """One box of an answer.
-
-    Args:
-        corners: x1, y1, x2, y2 in the model's own scale, sorted.
-        label: the text the answer gives it, if any.
-        score: 0 to 1, if the answer gives one.
-        number: the ``id`` its entry carries.
-        phrase: the entry of ``asked`` it belongs to, where that is told.
-        flags: ``swapped_corners``; ``unclear_id`` where the entry has an ``id`` that is no number.
-    """
-
-    corners: tuple[float, float, float, float]
-    label: str | None = None
-    score: float | None = None
-    number: int | None = None
-    phrase: str | None = None
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What one entry says: its boxes; that there are none (``denied``); or it cannot be read whole (``broken``)."""
-
-    label: str | None
-    number: int | None
-    phrase: str | None
-    boxes: tuple[ReadBox, ...]
-    denied: bool = False
-    broken: bool = False
-    unclear_id: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """What an answer holds.
 
     Args:
+        entries: its statements, in order, with their boxes placed: x1, y1, x2, y2 in the model's own scale, sorted.
         reason: why it says nothing, is refused or unreadable; or what was left out.
         partial: it was cut off, or runs in a loop: what is there may lack entries.
-        shape: the kind of wrapper, as ``json``, ``keyed``, ``phrase_lines``, ``ref_box``, ``loc1024``.
-        denied: labels, or numbers where the entry carries one, that are explicitly empty.
-        left_out: causes with counts: ``no_area``, ``out_of_scale``, ``not_finite``, ``point``, ``box_3d``,
-            ``wrong_count``, ``cut``, ``repeated``.
-        statements: the same entry by entry, in the order of the answer.
+        shape: the kind of wrapper, as ``entry.Found.shape``.
+        left_out: rules (``raylabel.validation``) that were broken, with counts.
     """
 
     said: Said
-    boxes: tuple[ReadBox, ...] = ()
+    entries: tuple[Entry, ...] = ()
     reason: str = ""
     partial: bool = False
     shape: str = "none"
-    denied: tuple[str | int, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    statements: tuple[Statement, ...] = ()
+
+    @property
+    def boxes(self) -> tuple[AnswerBox, ...]:
+        """All boxes, in the order of the answer."""
+        return tuple(box for entry in self.entries for box in entry.boxes)
+
+    @property
+    def denied(self) -> tuple[str | int, ...]:
+        """Labels, or numbers where the entry carries one, that are explicitly empty."""
+        names = [e.label if e.number is None else e.number for e in self.entries if e.denied]
+        return tuple(name for name in names if name is not None)
 
 
 def read_boxes(
-    text: str, order: str = "xyxy", sides: tuple[float, float] | None = None, asked: Sequence[str] = ()
+    text: str, order: str = "xyxy", sides: tuple[float, float] | None = None, asked: Sequence[str] | Asked = ()
 ) -> Reading:
     """Read an answer of any shape. Never raises; time and memory grow with the length of the text only.
 
     Args:
         order: of four numbers without names: one of ``geometry.ORDERS``.
-        sides: the numbers that stand for the full width and height; values far outside are no coordinates.
+        sides: the numbers that stand for the full width and height; values far outside, or far below, are of another
+            scale.
         asked: the phrases that were asked for; they help to tell labels from sentences.
     """
+    phrases = asked if isinstance(asked, Asked) else Asked(asked)
+    if (found := read_clean(text, phrases.phrases)) is not None:
+        return _Judge(order, sides, phrases).reading(found, False, "")
     text, looped, too_long = bounded(text)
     front = answer_of(text)
     if not front.text:
-        return Reading(Said.UNREADABLE, (), front.reason, front.cut)
-    reading = _read(front, order, sides, asked, looped or too_long)
-    if reading.said is Said.UNREADABLE and front.after.strip():
-        after = answer_of(front.after)
-        later = _read(after, order, sides, asked, looped or too_long) if after.text else reading
-        if later.said is Said.BOXES:
-            return later
+        return Reading(Said.UNREADABLE, reason=front.reason, partial=front.cut)
+    reading = _read(front, order, sides, phrases, looped or too_long)
+    if reading.said is Said.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
+        later = _read(after, order, sides, phrases, looped or too_long)
+        return later if later.said is Said.BOXES else reading
     return reading
 
 
-def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: Sequence[str], looped: bool) -> Reading:
-    phrases = Asked(asked)
-    taken = take(front, phrases)
-    judged = _Judge(order, sides, phrases)
-    judged.take(taken.out)
-    partial = looped or taken.cut or judged.looped or TOO_MANY in judged.left_out
-    return judged.reading(taken, partial)
+def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool) -> Reading:
+    tree = parse(front.flat, FAMILY, front.whole)
+    found = read_formats(tree, asked)
+    if _PAGE.match(front.flat) or (found.shape in BETWEEN_WORDS and _is_error_text(front.flat, found, asked)):
+        found = Found("none", error=front.flat)
+    cut = looped or ends_early(front, tree, found)
+    for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
+        # A text under a key such as "answer" may be the answer itself.
+        reading = _read(inner, order, sides, asked, cut) if inner.text else None
+        if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
+            return reading
+    return _Judge(order, sides, asked).reading(found, cut, front.text)
+
+
+def _is_error_text(text: str, found: Found, asked: Asked) -> bool:
+    """Whether numbers between words are those of an error: the words say so, and none names what was asked for."""
+    return len(text) < 5000 and is_error(text) and not any(asked.meant_by(e.label) for e in found.entries)
+
+
+_PAGE = re.compile(
+    r"\s{0,40}(?:<!doctype|<html><head><title>|<html>\s*<head>|<\?xml version|traceback \(most)", re.IGNORECASE
+)
+"""The page of a proxy, or a crash."""
 
 
 class _Judge:
-    """Entries to statements: order and scale applied, what is no box left out, repeats counted."""
+    """Entries to what they say: order and scale applied, what is no box left out, repeats counted."""
 
     def __init__(self, order: str, sides: tuple[float, float] | None, asked: Asked) -> None:
         self.order = order
         self.sides = sides
         self.asked = asked
-        self.statements: list[Statement] = []
+        self.entries: list[Entry] = []
         self.left_out: Counter[str] = Counter()
-        self.seen: Counter[tuple[object, ...]] = Counter()
-        self.looped = False
-        self.empty = False
+        self.seen: dict[tuple[object, ...], int] = {}
 
-    def take(self, out: Entries) -> None:
-        self.left_out += out.causes
-        self.empty = out.empty
-        for entry in out.entries:
-            self.entry(entry)
+    def reading(self, found: Found, partial: bool, words: str) -> Reading:
+        """What an answer says.
 
-    def entry(self, entry: Entry) -> None:
-        self.left_out += entry.causes
-        boxes = []
-        broken = bool(entry.causes)
+        Args:
+            partial: it was cut off.
+            words: all of it, for what it says in words.
+        """
+        self.left_out += found.causes
+        for entry in found.entries:
+            self.place(entry)
+        looped = any(times >= LOOP for times in self.seen.values())
+        partial = partial or looped or TOO_MANY in self.left_out
+        said, reason, partial = self.said(found, partial, words)
+        entries = tuple(e for e in self.entries if e.boxes or e.denied or e.broken)
+        shape = found.shape if entries else "none"
+        return Reading(said, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
+
+    def place(self, entry: Entry) -> None:
+        """Take an entry with its boxes placed; one that only repeats others is dropped."""
+        boxes: list[AnswerBox] = []
         repeated = 0
-        phrase = self._phrase(entry)
-        for raw, score in entry.boxes:
-            found, swapped, cause = place(raw, self.order, self.sides)
-            if cause:
-                self.left_out[cause] += 1
-                broken = True
+        if entry.label is None and entry.number is None and len(self.asked.phrases) == 1:
+            entry.phrase = self.asked.phrases[0]
+        else:
+            entry.phrase = self.asked.one_meant_by(entry.label)
+        for raw in entry.boxes:
+            placed = raw.placed(self.order, self.sides)
+            if isinstance(placed, str):
+                entry.break_rule(placed)
                 continue
-            flags = ((SWAPPED,) if swapped else ()) + (("unclear_id",) if entry.unclear_id else ())
-            box = ReadBox(found, entry.label, score, entry.number, phrase, flags)
-            key = (entry.label, entry.number, found)
-            self.seen[key] += 1
+            key = (entry.label, entry.number, placed.corners)
+            self.seen[key] = self.seen.get(key, 0) + 1
             if self.seen[key] > 1:
                 repeated += 1
-                self.looped = self.looped or self.seen[key] >= LOOP
-                continue
-            boxes.append(box)
+            else:
+                boxes.append(placed.given_to(entry))
+        if entry.causes:
+            self.left_out += entry.causes
         if repeated:
             self.left_out[REPEATED] += repeated
-            if not boxes and not broken:
-                return
-        self.statements.append(
-            Statement(
-                entry.label,
-                entry.number,
-                phrase,
-                tuple(boxes),
-                entry.denied and not boxes and not broken,
-                broken,
-                entry.unclear_id,
-            )
-        )
+        if not repeated or boxes or entry.causes:
+            entry.boxes = boxes
+            entry.denied = entry.denied and not boxes and not entry.causes
+            self.entries.append(entry)
 
-    def _phrase(self, entry: Entry) -> str | None:
-        if entry.label is None and entry.number is None and len(self.asked.phrases) == 1:
-            return self.asked.phrases[0]
-        return self.asked.one_meant_by(entry.label)
-
-    def reading(self, taken: Taken, partial: bool) -> Reading:
-        boxes = tuple(box for s in self.statements for box in s.boxes)
-        denied: list[str | int] = []
-        for s in self.statements:
-            name = s.label if s.number is None else s.number
-            if s.denied and name is not None:
-                denied.append(name)
-        left_out = MappingProxyType(dict(self.left_out))
-        found = [s for s in self.statements if s.boxes or s.denied or s.broken]
-        common = (tuple(denied), left_out, tuple(found))
-        if boxes:
-            return Reading(Said.BOXES, boxes, _left_out(left_out), partial, taken.shape, *common)
-        faults = {cause: n for cause, n in left_out.items() if cause != REPEATED}
+    def said(self, found: Found, partial: bool, words: str) -> tuple[Said, str, bool]:
+        """The verdict, its reason, and whether there may be more."""
+        faults = {rule: n for rule, n in self.left_out.items() if rule != REPEATED}
+        if any(entry.boxes for entry in self.entries):
+            return Said.BOXES, _left_out(self.left_out), partial
         if faults:
-            return Reading(Said.UNREADABLE, (), f"no box in it: {_left_out(faults)}", partial, taken.shape, *common)
-        if error := taken.out.error:
-            if said_in_words(error) is InWords.REFUSED:
-                return Reading(Said.REFUSED, (), f"the model declines: {error[:200]}", False, "none", *common)
-            return Reading(Said.UNREADABLE, (), f"an error instead of an answer: {error[:200]}", False, "none", *common)
+            return Said.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
+        if found.error:
+            if said_in_words(found.error) is InWords.REFUSED:
+                return Said.REFUSED, f"the model declines: {found.error[:200]}", False
+            return Said.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
         if partial:
-            return Reading(Said.UNREADABLE, (), "cut off before the first box", True, taken.shape, *common)
-        if any(s.denied for s in self.statements) or self.empty:
-            return Reading(Said.NOTHING, (), "the answer names no box", False, taken.shape, *common)
-        words = _END_TOKENS.sub(" ", _LABELS.sub(" ", taken.words[:5000])).strip(" \t\r\n`.!")
+            return Said.UNREADABLE, "cut off before the first box", True
+        if found.empty or any(entry.denied for entry in self.entries):
+            return Said.NOTHING, "the answer names no box", False
+        return (*self.in_words(words), False)
+
+    def in_words(self, words: str) -> tuple[Said, str]:
+        """What an answer without entries says."""
+        words = _END_TOKENS.sub(" ", _LABELS.sub(" ", words[:5000])).strip(" \t\r\n`.!*")
         if bare(words) and means_nothing(words):
-            return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
-        said = said_in_words(words if len(taken.words) <= 5000 else "")
+            return Said.NOTHING, "the answer says so"
+        said = said_in_words(words, self.asked.phrases)
         if said is InWords.REFUSED:
-            return Reading(Said.REFUSED, (), f"the model declines: {words[:200]}", False, "none", *common)
-        if said is InWords.NOTHING and _is_about(words, self.asked.phrases):
-            return Reading(Said.NOTHING, (), "the answer says so", False, "none", *common)
-        return Reading(Said.UNREADABLE, (), "no coordinates in it", False, "none", *common)
-
-
-_ANYTHING = re.compile(
-    r"\b(?:objects?|items?|such|match\w*|request\w*|describ\w+|nothing|none|that|it|they|them|asked)\b"
-)
-
-
-def _is_about(words: str, phrases: Sequence[str]) -> bool:
-    """Whether words of absence can be about what was asked for.
-
-    A description in several sentences may deny something else: "A street at dusk. There are no people."
-    """
-    words = words.casefold()
-    if not phrases or not words.isascii() or not re.search(r"[.!?]\s+\S", words) or _ANYTHING.search(words):
-        return True
-    heads = [re.findall(r"\w+", phrase.casefold())[-1:] for phrase in phrases]
-    return any(head[0][: max(3, len(head[0]) - 2)] in words for head in heads if head)
+            return Said.REFUSED, f"the model declines: {words[:200]}"
+        if said is InWords.NOTHING:
+            return Said.NOTHING, "the answer says so"
+        if len(words) <= 5000 and is_error(words):
+            return Said.UNREADABLE, f"an error instead of an answer: {words[:200]}"
+        return Said.UNREADABLE, "no coordinates in it"
 
 
 _LABELS = re.compile(r"<\|?(?:ref|phrase|object_ref_start)\|?>[^<>]*")
 """What is named between tags says nothing about the answer: a sign may say sorry."""
 _END_TOKENS = re.compile(r"</?[|\uff5c]?[^<>\s]{1,40}[|\uff5c]?>")
-_CAUSES = {
-    NO_AREA: "without area",
-    OUT_OF_SCALE: "far outside the scale",
-    NOT_FINITE: "that is not finite",
-    POINT: "that is a point",
-    BOX_3D: "in three dimensions",
-    WRONG_COUNT: "with a wrong number of values",
-    CUT: "cut off",
-    TEMPLATE: "without numbers",
-    REPEATED: "said before",
-    TOO_MANY: "beyond the limit",
-}
 
 
-def _left_out(causes: Mapping[str, int]) -> str:
-    parts = [f"{n} {_CAUSES.get(cause, cause)}" for cause, n in causes.items()]
+def _left_out(rules: Mapping[str, int]) -> str:
+    parts = [f"{n} {rule.replace('_', ' ')}" for rule, n in rules.items()]
     return f"left out: {', '.join(parts)}" if parts else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raylabel.answers.json_text import (
     answer_part,
+    by_number,
     demand_known,
     id_of,
     list_under,
@@ -15,7 +17,8 @@ from raylabel.answers.json_text import (
     text_of,
     unreadable,
 )
-from raylabel.errors import AnswerError
+from raylabel.answers.words import is_error
+from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
 
@@ -42,38 +45,33 @@ def read_descriptions(text: str, asked: Sequence[int], left_out: Counter[str] | 
     items = [value] if isinstance(value, dict) and "description" in value else list_under(value, "regions")
     if (unknown := demand_known(map(id_of, items), asked)) and left_out is not None:
         left_out[UNKNOWN_ID] += unknown
-    found: dict[int, Description] = {}
-    twice: set[int] = set()
-    for item in items:
-        if not isinstance(item, dict):
-            continue
-        number = id_of(item)
-        if number is None and len(asked) == 1 == len(items) and "id" not in item:
-            number = asked[0]
-        description = text_of(item.get("description"))
-        if number not in asked or number is None or not description:
-            continue
-        if number in found:
-            twice.add(number)
-        found[number] = Description(text_of(item.get("type")), text_of(item.get("color")), description)
-    found = {n: d for n, d in found.items() if n not in twice}
+    if len(asked) == 1 == len(items) and isinstance(items[0], dict) and "id" not in items[0]:
+        items = [{**items[0], "id": asked[0]}]
+    found = by_number(items, asked, _description)
     if not found:
         raise unreadable("the reply describes no region that was asked for", unmatched=True)
     return found
+
+
+def _description(item: Mapping[str, Any]) -> Description | None:
+    description = text_of(item.get("description"))
+    return Description(text_of(item.get("type")), text_of(item.get("color")), description) if description else None
 
 
 def read_caption(text: str) -> str:
     """The caption: ``{"caption": "..."}``, or a reply that is plain prose.
 
     Raises:
-        AnswerError: a refusal, broken JSON, markup, or fewer than three words.
+        AnswerError: a refusal, broken JSON, markup, the text of an error, or fewer than three words.
     """
     try:
         value = read_json(text)
     except AnswerError as error:
         prose = answer_part(text)
-        if error.problem != "unreadable" or set(prose) & set("{}[]<>") or len(prose.split()) < 3:
+        if error.problem is not AnswerProblem.UNREADABLE or set(prose) & set("{}[]<>") or len(prose.split()) < 3:
             raise
+        if is_error(prose):
+            raise unreadable(f"an error instead of an answer: {prose[:200]}") from error
         return prose
     caption = text_of(value.get("caption")) if isinstance(value, dict) else ""
     if not caption:

@@ -1,212 +1,266 @@
-"""Boxes as tokens: PaliGemma's and Florence-2's location bins, Kosmos-2's patches."""
+"""Letters to tokens: brackets, numbers, texts in quotes, words, colons and tags.
+
+Models write JSON with missing commas, single quotes, leading zeros, stray braces, Python tuples, and bracketed numbers
+in the middle of prose. Inside of brackets everything is a token; outside, only what begins data: a bracket or a tag.
+Every search is bounded or remembered, so time and memory grow with the length of the text only.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from raylabel.answers.box_values import CUT, Boxes, RawBox, around
-from raylabel.answers.entries import Entries, Entry
-from raylabel.answers.structure import Tag
-from raylabel.geometry import PATCHES, patch_cells_to_rel1
-from raylabel.validation import OUT_OF_SCALE, POINT, WRONG_COUNT
+OPENERS = {"[": "]", "{": "}", "(": ")"}
+CLOSERS = {"]": "[", "}": "{", ")": "("}
 
-LOC_1024, LOC, PATCH = "loc1024", "loc", "patch"
+OPEN, CLOSE, COLON, TEXT, NUMBER, LITERAL, WORD, ROW, TAG = (
+    "open", "close", "colon", "text", "number", "literal", "word", "row", "tag",
+)  # fmt: skip
+"""Kinds of tokens. ``TEXT`` stood in quotes, ``WORD`` did not; ``LITERAL`` is null, true or false; ``ROW`` is
+``<1,2,3,4>``."""
 
-_LOC_1024 = re.compile(r"loc(\d{4})\Z")
-_LOC = re.compile(r"loc_(\d{1,4})\Z")
-_PATCH = re.compile(r"patch_index_(\d{1,5})\Z")
-_SEGMENT = re.compile(r"seg\d{3}\Z")
-_NO_LABELS = {
-    "s",
-    "pad",
-    "eos",
-    "bos",
-    "unk",
-    "im_end",
-    "endoftext",
-    "end",
-    "eot_id",
-    "end_of_turn",
-    "br",
-    "image",
-    "img",
+_NUMBER = re.compile(r"[-+\u2212]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
+_UNIT = re.compile(r"\s?(?:px|%|\u2105|pixels?)\Z", re.IGNORECASE)
+_ATOM = re.compile(r"[^\s,;:=\[\](){}<>\u3001]+")
+_GAP = re.compile(r"[\s,;\u3001]+")
+_LITERALS = {
+    "null": None, "none": None, "nil": None, "undefined": None, "true": True, "false": False, "nan": math.nan,
+    "inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf,
+}  # fmt: skip
+
+# Where prose ends and data begins. A bracket before a word ("[button]", "(see") or after a backslash (LaTeX) is prose.
+_BEGIN = re.compile(
+    r"""
+    (?<!\\)(?:
+        \[(?=\s*(?:[\[({"'\u201c\d+\-\u2212.\]<]|null|[Nn]one|[Nn]a[Nn]|[Ii]nf))
+      | \{(?=\s*(?:[\[({"'\u201c}<\d\-+.]|\\"|[^\W\d][\w\ -]{0,40}["']?\s*[:=]))
+      | (?<!rgb)(?<!rgba)(?<!hsl)\((?=\s*(?:[\[({"'\u201c\d+\-\u2212.]))
+    )
+    | <(?=[/|\uff5c]{0,2}[A-Za-z_\d\uff5c|])
+    """,
+    re.VERBOSE,
+)
+_ROW = re.compile(r"(?:\s*[-+]?\d{1,9}(?:\.\d{1,9})?\s*,){1,7}\s*[-+]?\d{1,9}(?:\.\d{1,9})?\s*")
+_TAG = re.compile(r"<[^<>\n]{1,4000}>")
+
+_QUOTES = {'"': '\\\\?"', "'": "'", "\u201c": "\u201d", "`": "`"}
+# A quote closes a text where something structural follows: apostrophes and quotes inside of it do not.
+_CLOSE_QUOTE = {
+    quote: re.compile(
+        rf"{quote}(?=\s*(?:[,;:\]}})\uff0c]|=\s*[\[{{\"'\d]|\Z|[\"'][^\"'\n]{{1,40}}[\"']\s*:)|\s*<(?:/|\|))",
+    )
+    for quote in _QUOTES.values()
 }
+_LOST_QUOTE = re.compile(r"[\"']?\s*[}\]]{0,3}\s*,\s*\{?\s*[\"'][^\"']{1,40}\Z")
+_LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']\s*[\w\"'\[{(-]")
+_BARS = "/|\uff5c "
+_END_MARKS = frozenset({"im_end", "endoftext", "end_of_turn", "eot_id", "end\u2581of\u2581sentence"})
 
 
-@dataclass(slots=True)
-class Markup:
-    """What the tags of an answer say; ``shape`` is empty where no tag is about boxes."""
+class Token(NamedTuple):
+    """One token; ``gap`` is what stood between it and the one before (white space, commas, semicolons)."""
 
-    out: Entries = field(default_factory=Entries)
-    shape: str = ""
-    cut: bool = False
-
-    def add(self, label: str | None, read: Boxes) -> None:
-        """Add the boxes of a label, if there is anything to be said of them."""
-        if read.found or read.causes:
-            self.out.add(Entry(label or None, None, False, [(b, None) for b in read.found], False, read.causes))
-
-
-def read_tokens(text: str, names: list[tuple[Tag, str]]) -> Markup | None:
-    """The statements of an answer in tokens; None where there are no such tokens.
-
-    Args:
-        names: all tags of ``text`` with their bare names.
-    """
-    for pattern, shape, read in ((_LOC_1024, LOC_1024, _bins_then_label), (_LOC, LOC, _label_then_bins)):
-        if any(pattern.match(name) for _, name in names):
-            markup = Markup(shape=shape)
-            read(text, names, pattern, markup)
-            return markup
-    if any(_PATCH.match(name) for _, name in names) or _only_phrases(names):
-        return _patches(text, names)
-    return None
-
-
-@dataclass(slots=True)
-class _Run:
-    bins: list[int]
+    kind: str
+    value: Any
+    gap: str
     start: int
     end: int
-    before: str
-    """Name of the tag that stands directly before it, if one does."""
 
 
-def _runs(text: str, names: list[tuple[Tag, str]], pattern: re.Pattern[str]) -> list[_Run]:
-    runs: list[_Run] = []
-    before, before_end, open_run = "", -1, False
-    for tag, name in names:
-        found = pattern.match(name)
+def number_of(text: str) -> float | None:
+    """The number that a text is, with or without a unit; None where it is none. Absurdly long ones are infinite.
+
+    >>> number_of("097"), number_of("45%"), number_of("120px"), number_of("3D"), number_of("12.5.3")
+    (97.0, 45.0, 120.0, None, None)
+    """
+    if len(text) > 64:
+        return math.inf if text.lstrip("-+").replace(".", "", 1).isdecimal() else None
+    found = _NUMBER.match(text)
+    if found is None or (found.end() < len(text) and not _UNIT.match(text, found.end())):
+        return None
+    return float(found.group().replace("\u2212", "-"))
+
+
+def tag_name(inside: str) -> str:
+    """The bare name of a tag, of whichever bar and slash.
+
+    >>> tag_name("|box_start|"), tag_name("/ref"), tag_name('p data-bbox="1 2 3 4"'), tag_name("loc_12")
+    ('box_start', 'ref', 'p', 'loc_12')
+    """
+    return re.split(r"[\s/>|\uff5c]", inside.lstrip(_BARS), maxsplit=1)[0].casefold()
+
+
+def is_closing(inside: str) -> bool:
+    """Whether a tag ends something: ``</box>``, ``<|/det|>``, ``<|box_end|>``, ``<|im_end|>``."""
+    if inside[:2].strip("|\uff5c").startswith("/"):
+        return True
+    name = tag_name(inside)
+    return name.endswith("_end") or name.startswith("end_of") or name in _END_MARKS
+
+
+def unescape(raw: str) -> str:
+    """The text between two quotes with its escapes resolved, as far as they are escapes."""
+    if "\\" not in raw:
+        return raw
+    try:
+        value = json.loads(f'"{raw}"', strict=False)
+    except ValueError:
+        return re.sub(r"\\(.)", r"\1", raw, flags=re.DOTALL)
+    return whole_text(value) if isinstance(value, str) else raw
+
+
+def whole_text(value: Any) -> Any:
+    """A JSON value with every half of a surrogate pair in its texts replaced: neither UTF-8 nor the store can hold one.
+
+    >>> whole_text({"a": ["cup \\ud83d"]}) == {"a": ["cup \\ufffd"]}
+    True
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_text(v) for v in value]
+    if isinstance(value, dict):
+        return {whole_text(k): whole_text(v) for k, v in value.items()}
+    return value
+
+
+class Tokenizer:
+    """Cuts a text into tokens, one at a time.
+
+    Args:
+        whole: something behind the text vouches for its end, so that a number there has all its digits.
+    """
+
+    def __init__(self, text: str, whole: bool = False) -> None:
+        self.text = text
+        self.at = 0
+        self.ends_in_text = False
+        """The end of the text stands inside quotes."""
+        self._whole = whole
+        self._last = ""
+        self._no_close: dict[tuple[str, bool], int] = {}
+        """Per quote mark: from here on no text is closed by it; keeps the search linear."""
+        self._no_plain: dict[str, int] = {}
+        """Per quote mark: from here on there is none but escaped ones."""
+
+    def next(self, inside: bool) -> Token | None:
+        """The next token, or None at the end.
+
+        Args:
+            inside: of brackets; outside only an opening bracket or a tag is a token.
+        """
+        token = None
+        while token is None and self.at < len(self.text):
+            token = self._inside() if inside else self._outside()
+        self._last = "" if token is None else token.kind
+        return token
+
+    def _outside(self) -> Token | None:
+        begin = _BEGIN.search(self.text, self.at)
+        if begin is None:
+            self.at = len(self.text)
+            return None
+        at = begin.start()
+        return self._tag(at, "") if self.text[at] == "<" else self._emit(OPEN, self.text[at], "", at, at + 1)
+
+    def _inside(self) -> Token | None:
+        text, at = self.text, self.at
+        gap = ""
+        if found := _GAP.match(text, at):
+            gap, at = found.group()[:64], found.end()
+        if at >= len(text):
+            self.at = at
+            return None
+        char = text[at]
+        if char in OPENERS or char in CLOSERS:
+            return self._emit(OPEN if char in OPENERS else CLOSE, char, gap, at, at + 1)
+        if char in _QUOTES or text.startswith('\\"', at):
+            return self._quoted(at, gap)
+        if char in ":=":
+            return self._emit(COLON, char, gap, at, at + (2 if text.startswith("=>", at) else 1))
+        return self._tag(at, gap) if char == "<" else self._atom(at, gap)
+
+    def _emit(self, kind: str, value: Any, gap: str, start: int, end: int) -> Token:
+        self.at = end
+        return Token(kind, value, gap, start, end)
+
+    def _tag(self, at: int, gap: str) -> Token | None:
+        found = _TAG.match(self.text, at)
         if found is None:
-            if _SEGMENT.match(name) and runs and runs[-1].end == tag.start:
-                runs[-1].end = tag.end
-                continue
-            before, before_end, open_run = ("" if "/" in tag.inside[:2] or name in _NO_LABELS else name), tag.end, False
-            continue
-        if open_run and not text[runs[-1].end : tag.start].strip():
-            runs[-1].bins.append(int(found.group(1)))
-            runs[-1].end = tag.end
-            continue
-        near = before if before_end >= 0 and not text[before_end : tag.start].strip() else ""
-        runs.append(_Run([int(found.group(1))], tag.start, tag.end, near))
-        open_run = True
-    return runs
+            self.at = at + 1
+            return None
+        inside = found.group()[1:-1]
+        if "," in inside and _ROW.fullmatch(inside):
+            return self._emit(ROW, [number_of(part.strip()) for part in inside.split(",")], gap, at, found.end())
+        return self._emit(TAG, inside, gap, at, found.end())
 
+    def _atom(self, at: int, gap: str) -> Token | None:
+        found = _ATOM.match(self.text, at)
+        if found is None:
+            self.at = at + 1
+            return None
+        atom, end = found.group(), found.end()
+        number = number_of(atom)
+        if number is not None:
+            if end == len(self.text) and not self._whole:
+                self.at = end  # the last digits may be missing
+                return None
+            return self._emit(NUMBER, number, gap, at, end)
+        if self._last == NUMBER and _UNIT.match(atom):
+            self.at = end
+            return None
+        if atom.casefold() in _LITERALS:
+            value = _LITERALS[atom.casefold()]
+            return self._emit(NUMBER if isinstance(value, float) else LITERAL, value, gap, at, end)
+        return self._emit(WORD, atom, gap, at, end)
 
-def _boxes_of_bins(bins: list[int], cut: bool) -> Boxes:
-    out = Boxes()
-    if len(bins) == 8 and _is_quad(bins):
-        return around([(float(a), float(b)) for a, b in zip(bins[::2], bins[1::2], strict=True)])
-    for i in range(0, len(bins) - len(bins) % 4, 4):
-        a, b, c, d = (float(v) for v in bins[i : i + 4])
-        out.found.append(RawBox((a, b, c, d)))
-    if len(bins) % 4:
-        out.leave(CUT if cut else POINT if len(bins) == 2 else WRONG_COUNT)
-    return out
+    def _quoted(self, at: int, gap: str) -> Token | None:
+        text = self.text
+        escaped = text[at] == "\\"
+        start = at + (2 if escaped else 1)
+        quote = _QUOTES[text[start - 1]]
+        end = self._closing(quote, start, escaped)
+        if end is None:
+            return self._unclosed(start, gap)
+        raw = text[start : end[0]]
+        if text[end[1] : end[1] + 8].lstrip()[:1] == ":":
+            if self._last != COLON and text[start - 1] in raw and _LOST_IN_KEY.match(raw):
+                self.at = (
+                    start  # {"bbox: [1, 2, 3, 4], "label": ..}: the quote that should have closed the key is missing
+                )
+                return None
+            if self._last == COLON and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
+                # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
+                return self._emit(TEXT, unescape(raw[: lost.start()]), gap, at, start + lost.start())
+        return self._emit(TEXT, unescape(raw), gap, at, end[1])
 
+    def _unclosed(self, start: int, gap: str) -> Token | None:
+        """A quote that nothing closes: a text that was cut off, or a lone mark such as that of 5"."""
+        text, mark = self.text, self.text[start - 1]
+        if start < self._no_plain.get(mark, len(text) + 1):
+            if re.compile(rf"(?<!\\){re.escape(mark)}").search(text, start) is not None:
+                self.at = start
+                return None if _ATOM.match(text, start) is None else self._atom(start, gap)
+            self._no_plain[mark] = start
+        self.ends_in_text = True
+        self.at = len(text)
+        return None
 
-def _is_quad(bins: list[int]) -> bool:
-    """Whether eight bins are the corners of one quadrilateral (OCR with regions) rather than two boxes."""
-    x1, y1, x2, y2, x3, y3, x4, y4 = bins
-    return not (x1 < x2 and y1 < y2 and x3 < x4 and y3 < y4)
-
-
-_CUT_TAG = re.compile(r"<[^<>\s]{0,40}\Z")
-
-
-def _bins_then_label(text: str, names: list[tuple[Tag, str]], pattern: re.Pattern[str], markup: Markup) -> None:
-    """PaliGemma: ``<loc0051><loc0309><loc0708><loc0646> shoe ; <loc...`` (the label stands behind its box)."""
-    runs = _runs(text, names, pattern)
-    ends = {tag.start: tag for tag, name in names if not pattern.match(name) and not _SEGMENT.match(name)}
-    stops = sorted(ends)
-    at = floor = 0
-    for i, run in enumerate(runs):
-        limit = runs[i + 1].start if i + 1 < len(runs) else len(text)
-        while at < len(stops) and stops[at] < run.end:
-            at += 1
-        if at < len(stops):
-            limit = min(limit, stops[at])
-        after = _CUT_TAG.sub("", text[run.end : limit]).strip(" \t")
-        label = re.split(r"[;\n]", after, maxsplit=1)[0].strip()
-        if not label:
-            # The words behind the box before are its label; a cut answer must not give them to this one too.
-            line = text[max(text.rfind("\n", floor, run.start) + 1, floor) : run.start]
-            label = line.strip(" \t;:")
-            label = "" if label.casefold().startswith(("detect ", "segment ")) else label
-            floor = run.end
-        else:
-            floor = text.index(label, run.end) + len(label)
-        markup.add(label, _boxes_of_bins(run.bins, i + 1 == len(runs) and run.end >= len(text.rstrip())))
-        last = i + 1 == len(runs)
-        markup.cut = markup.cut or (last and (len(run.bins) % 4 != 0 or (len(runs) > 1 and not after)))
-
-
-def _label_then_bins(text: str, names: list[tuple[Tag, str]], pattern: re.Pattern[str], markup: Markup) -> None:
-    """Florence-2: ``car<loc_53><loc_333><loc_933><loc_774>``; Docling: the tag around them is the label."""
-    runs = _runs(text, names, pattern)
-    edges = sorted(tag.end for tag, name in names if not pattern.match(name))
-    at, floor = 0, 0
-    for i, run in enumerate(runs):
-        while at < len(edges) and edges[at] <= run.start:
-            floor = edges[at]
-            at += 1
-        begin = max(floor, runs[i - 1].end if i else 0)
-        label = run.before or text[begin : run.start].strip().lstrip(",;").strip()
-        last = i + 1 == len(runs) and run.end >= len(text.rstrip())
-        markup.add(label, _boxes_of_bins(run.bins, last))
-        markup.cut = markup.cut or (last and len(run.bins) % 4 != 0)
-    if runs and not edges[at:] and (rest := text[runs[-1].end :].strip()) and not runs[-1].before and len(rest) < 100:
-        markup.cut = markup.cut or rest[-1].isalnum()
-
-
-def _only_phrases(names: list[tuple[Tag, str]]) -> bool:
-    """Kosmos-2 found none of the phrases: ``<grounding><phrase>a puddle</phrase>``."""
-    return any(tag.inside == "grounding" for tag, _ in names) and not any(name in ("box", "det") for _, name in names)
-
-
-def _patches(text: str, names: list[tuple[Tag, str]]) -> Markup:
-    """Kosmos-2: ``<phrase>a puddle</phrase><object><patch_index_0044><patch_index_0863></object>``."""
-    markup = Markup(shape=PATCH)
-    label: str | None = None
-    cells: list[int] = []
-    label_start = -1
-    open_object = False
-    said = False
-
-    def end_phrase() -> None:
-        if label is not None and not said:
-            markup.out.add(Entry(label, denied=True))
-
-    def end_box(cut: bool) -> None:
-        read = Boxes()
-        if len(cells) == 2 and all(cell < PATCHES * PATCHES for cell in cells):
-            read.found.append(RawBox(patch_cells_to_rel1(*cells), "xyxy"))
-        elif cells:
-            read.leave(OUT_OF_SCALE if len(cells) == 2 else CUT if cut else WRONG_COUNT)
-        markup.add(label, read)
-        cells.clear()
-
-    for tag, name in names:
-        closing = tag.inside.startswith("/")
-        if found := _PATCH.match(name):
-            said = True
-            cells.append(int(found.group(1)))
-            if not open_object and len(cells) == 2:
-                end_box(False)
-        elif name == "phrase" or name == "p":
-            if closing and label_start >= 0:
-                label = text[label_start : tag.start].strip()
-                label_start = -1
-            elif not closing:
-                end_box(False)
-                end_phrase()
-                label, label_start, said = None, tag.end, False
-        elif name in ("object", "delimiter_of_multi_objects"):
-            end_box(False)
-            open_object = not (closing and name == "object")
-    markup.cut = bool(cells) or open_object or label_start >= 0
-    end_box(True)
-    if not markup.cut:
-        end_phrase()
-    return markup
+    def _closing(self, quote: str, start: int, escaped: bool) -> tuple[int, int] | None:
+        """Where a text ends and where its closing quote ends."""
+        text = self.text
+        if start >= self._no_close.get((quote, escaped), len(text) + 1):
+            return None
+        at = start
+        while (found := _CLOSE_QUOTE[quote].search(text, at)) is not None:
+            mark = found.end() - 1
+            slashes = 0
+            while mark - slashes - 1 >= start and text[mark - slashes - 1] == "\\":
+                slashes += 1
+            if slashes % 2 == (1 if escaped else 0):
+                return (mark - 1 if escaped else mark), found.end()
+            at = found.end()
+        self._no_close[quote, escaped] = start
+        return None

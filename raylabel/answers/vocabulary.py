@@ -14,7 +14,7 @@ _BOX_WORDS = frozenset(
 )  # fmt: skip
 
 _BOX_KEY = re.compile(
-    r"(?:2d|object|start|target|final|person|visible|pred|predicted|gt|answer|detection)?"
+    r"(?:2d|rotated|oriented|object|start|target|final|person|visible|pred|predicted|gt|answer|detection)?"
     r"(?:b|bnd|bounding|rect)?box(?:es)?"
     r"(?:2d|xyxy|xywh|yxyx|coords?|coordinates|px|pixels?|norm|normali[sz]ed|abs|absolute|list|1000)?\d{0,2}"
 )
@@ -64,6 +64,8 @@ CONTAINERS = frozenset(
         "prompt", "query", "input", "parts", "text", "boundary",
     }
 )  # fmt: skip
+
+_ANGLES = frozenset({"angle", "theta", "rotation", "rotate", "rot", "tilt", "yaw"})
 
 _CORNERS = {
     "x1": "x1", "xmin": "x1", "minx": "x1", "left": "x1", "xleft": "x1", "leftx": "x1", "xtl": "x1", "xstart": "x1",
@@ -156,6 +158,17 @@ def corner_role(key: str) -> str | None:
 def corner_point(key: str) -> str | None:
     """``first`` for a key that names the upper left corner, ``last`` for the lower right one."""
     return _CORNER_POINTS.get(bare(key))
+
+
+@functools.lru_cache(maxsize=4096)
+def is_angle_key(key: str) -> bool:
+    """True for a field that says by how much the box beside it is turned.
+
+    >>> [is_angle_key(k) for k in ("angle", "rotation_deg", "theta", "rectangle", "angler")]
+    [True, True, True, False, False]
+    """
+    parts = {part.casefold() for part in _KEY_PARTS.findall(key)}
+    return " " not in key.strip() and not parts.isdisjoint(_ANGLES)
 
 
 def means_nothing(text: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raylabel.answers.reading import ReadBox, Reading, Said, read_boxes
+from raylabel.answers.entry import AnswerBox
+from raylabel.answers.reading import Reading, Said, read_boxes
 from raylabel.calibration.probes import Probe, phrase_for
 from raylabel.geometry import ORDERS, Corners, View
 from raylabel.records import Box
@@ -79,7 +80,7 @@ class Response:
         boxes = (box.corners for box in reading.boxes if color == self._meant(box))
         return tuple(dict.fromkeys(boxes))
 
-    def _meant(self, box: ReadBox) -> str | None:
+    def _meant(self, box: AnswerBox) -> str | None:
         """The colour a box belongs to; a single one asked for needs no telling. The number counts before the label."""
         if len(self.colors) == 1:
             return self.colors[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from raylabel.answers.json_text import whole_text
+from raylabel.answers.tokens import whole_text
 from raylabel.records import JsonObject
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raylabel import prompts
-from raylabel.answers.boxes import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
+from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
 from raylabel.errors import GeometryError
 from raylabel.geometry import iou
 from raylabel.prompts import double_check
@@ -136,15 +136,15 @@ class DoubleCheck(Step):
         if check.verdict == DROP:
             return dataclasses.replace(instance, verified=False) if self.setup.keep_rejected else None
         assert check.verdict == ADJUST
-        assert check.corners is not None
         if self.setup.adjust == "never":
             return instance
         try:
-            box_px, flags = box_in_image(check.corners, self.setup.voices[0], record)
+            better = None if check.better is None else box_in_image(check.better.corners, self.setup.voices[0], record)
         except GeometryError:
+            better = None
+        if check.better is None or better is None or iou(better[0], instance.box) == 0:
             return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
-        if iou(box_px, instance.box) == 0:
-            return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
+        box_px, flags = better
         if self.setup.adjust == "flag":
             return dataclasses.replace(instance, proposed_box=box_px, flags=(*instance.flags, ADJUST_PROPOSED))
         return dataclasses.replace(
@@ -152,7 +152,7 @@ class DoubleCheck(Step):
             box=box_px,
             original_box=instance.original_box or instance.box,
             verified=True,
-            flags=(*instance.flags, *check.flags, *flags, ADJUSTED),
+            flags=(*instance.flags, *check.better.flags, *flags, ADJUSTED),
         )
 
 

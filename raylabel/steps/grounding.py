@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raylabel import prompts
-from raylabel.answers.boxes import PhraseBoxes, read_grounding
+from raylabel.answers.entry import AnswerBox
+from raylabel.answers.grounding import read_grounding
 from raylabel.answers.json_text import unreadable
 from raylabel.errors import AnswerError, AnswerProblem, GeometryError
 from raylabel.profiles import Profile
@@ -179,9 +180,9 @@ def _is_list(voice: Voice) -> bool:
     return "phrases" in voice.prompt.needs
 
 
-def _placed(answered: PhraseBoxes, voice: Voice, record: Record) -> tuple[Vote, ...]:
+def _placed(boxes: Sequence[AnswerBox], voice: Voice, record: Record) -> tuple[Vote, ...]:
     placed = []
-    for box in answered.boxes:
+    for box in boxes:
         box_px, flags = box_in_image(box.corners, voice, record)
         placed.append(Vote(box_px, box.score, (*box.flags, *flags)))
     return tuple(placed)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from raylabel import prompts
 from raylabel.answers.expressions import Group, read_groups
-from raylabel.answers.json_text import normalised, unreadable
+from raylabel.answers.json_text import unreadable
+from raylabel.answers.labels import normalised
 from raylabel.prompts import grounding_expr
 from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id, expression_ids

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from raylabel import prompts
-from raylabel.answers.json_text import normalised, unreadable
+from raylabel.answers.json_text import unreadable
+from raylabel.answers.labels import normalised
 from raylabel.answers.regions import Description, read_descriptions
 from raylabel.errors import GeometryError
 from raylabel.geometry import clip_to

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raylabel.answers.reading import ReadBox, Reading, read_boxes
+from raylabel.answers.entry import AnswerBox as ReadBox
+from raylabel.answers.reading import Reading, read_boxes
 
 DATA = Path(__file__).parents[1] / "data" / "answers"
 TOLERANCE = 1e-6

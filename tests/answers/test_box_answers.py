@@ -6,18 +6,9 @@ import json
 
 import pytest
 
-from raylabel.answers.boxes import (
-    ADJUST,
-    DROP,
-    KEEP,
-    REWRITE,
-    AnsweredBox,
-    BoxCheck,
-    PhraseBoxes,
-    PhraseCheck,
-    read_checks,
-    read_grounding,
-)
+from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
+from raylabel.answers.entry import AnswerBox
+from raylabel.answers.grounding import read_grounding
 from raylabel.errors import AnswerError, AnswerProblem
 
 TWO = {1: "red car", 2: "blue sign"}
@@ -26,7 +17,12 @@ OTHER = [50, 60, 70, 80]
 
 
 def boxes(*numbers, score=None):
-    return PhraseBoxes(tuple(AnsweredBox(tuple(map(float, n)), score) for n in numbers))
+    """Corners and score of each box, as ``told`` gives them."""
+    return tuple((tuple(map(float, n)), score) for n in numbers)
+
+
+def told(settled):
+    return {number: tuple((box.corners, box.score) for box in found) for number, found in settled.items()}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +59,7 @@ def boxes(*numbers, score=None):
     ],
 )
 def test_statements_are_matched_to_phrases(entries, found):
-    assert read_grounding(json.dumps(entries), TWO).settled == found
+    assert told(read_grounding(json.dumps(entries), TWO).settled) == found
 
 
 @pytest.mark.parametrize(
@@ -84,39 +80,39 @@ def test_statements_are_matched_to_phrases(entries, found):
 )
 def test_what_does_not_match_one_to_one_settles_nothing_and_is_never_guessed(entry):
     sure = {"id": 2, "box_2d": OTHER}
-    assert read_grounding(json.dumps([entry, sure]), TWO).settled == {2: boxes(OTHER)}
+    assert told(read_grounding(json.dumps([entry, sure]), TWO).settled) == {2: boxes(OTHER)}
 
 
 def test_a_number_and_a_label_that_contradict_settle_neither_phrase():
     asked = {**TWO, 3: "dog"}
     reply = [{"id": 1, "label": "blue sign", "box_2d": BOX}, {"id": 3, "label": "dog", "box_2d": OTHER}]
-    assert read_grounding(json.dumps(reply), asked).settled == {3: boxes(OTHER)}
+    assert told(read_grounding(json.dumps(reply), asked).settled) == {3: boxes(OTHER)}
 
 
 def test_two_phrases_of_one_look_are_not_matched_by_label():
     asked = {1: "red car", 2: "Red Car", 3: "dog"}
     reply = [{"label": "red car", "box_2d": BOX}, {"label": "dog", "box_2d": None}]
-    assert read_grounding(json.dumps(reply), asked).settled == {3: boxes()}
+    assert told(read_grounding(json.dumps(reply), asked).settled) == {3: boxes()}
 
 
 def test_nothing_and_a_box_for_one_phrase_is_a_contradiction():
     reply = [{"id": 1, "box_2d": None}, {"id": 1, "box_2d": BOX}, {"id": 2, "box_2d": OTHER}]
-    assert read_grounding(json.dumps(reply), TWO).settled == {2: boxes(OTHER)}
+    assert told(read_grounding(json.dumps(reply), TWO).settled) == {2: boxes(OTHER)}
 
 
 def test_a_broken_box_leaves_its_phrase_open_even_beside_a_good_one():
     reply = [{"id": 1, "box_2d": BOX}, {"id": 1, "box_2d": [1, 2]}, {"id": 2, "box_2d": OTHER}]
-    assert read_grounding(json.dumps(reply), TWO).settled == {2: boxes(OTHER)}
+    assert told(read_grounding(json.dumps(reply), TWO).settled) == {2: boxes(OTHER)}
 
 
 def test_a_phrase_with_a_colon_is_a_phrase():
     asked = {1: "sign: no parking", 2: "car"}
-    assert read_grounding(json.dumps({"Sign: no parking": [BOX]}), asked).settled == {1: boxes(BOX)}
+    assert told(read_grounding(json.dumps({"Sign: no parking": [BOX]}), asked).settled) == {1: boxes(BOX)}
 
 
 @pytest.mark.parametrize("reply", [[{"box_2d": BOX}], {"boxes": [BOX]}, {"box_2d": BOX}])
 def test_asked_alone_a_phrase_needs_neither_number_nor_label(reply):
-    assert read_grounding(json.dumps(reply), {1: "red car"}).settled == {1: boxes(BOX)}
+    assert told(read_grounding(json.dumps(reply), {1: "red car"}).settled) == {1: boxes(BOX)}
 
 
 def test_asked_alone_a_foreign_label_is_still_no_match():
@@ -126,7 +122,7 @@ def test_asked_alone_a_foreign_label_is_still_no_match():
 
 @pytest.mark.parametrize("text", ["[]", "nothing found", '{"objects": []}', "There are no such objects."])
 def test_a_reply_that_denies_everything_settles_every_phrase(text):
-    assert read_grounding(text, TWO).settled == {1: boxes(), 2: boxes()}
+    assert told(read_grounding(text, TWO).settled) == {1: boxes(), 2: boxes()}
 
 
 @pytest.mark.parametrize("text", ["{}", '[{"id": 9, "box_2d": null}]', "I see no red car.", "Two things."])
@@ -161,7 +157,7 @@ def checks(*entries):
         ),
         pytest.param(
             {"id": "1", "verdict": "keep", "boxes": [{"id": "1", "verdict": "adjust", "bbox_2d": BOX}]},
-            PhraseCheck(KEEP, "", {1: BoxCheck(ADJUST, (10.0, 20.0, 30.0, 40.0))}),
+            PhraseCheck(KEEP, "", {1: BoxCheck(ADJUST, AnswerBox((10.0, 20.0, 30.0, 40.0), order="xyxy"))}),
             id="one-box-adjusted",
         ),
         pytest.param(
@@ -215,7 +211,9 @@ def test_an_unclear_verdict_is_none(entry):
 )
 def test_a_better_box_is_read_in_any_spelling(box):
     entry = {"id": 1, "verdict": "keep", "boxes": [{"id": 1, "verdict": "adjust", **box}]}
-    assert read_checks(checks(entry), ASKED)[1].boxes == {1: BoxCheck(ADJUST, (10.0, 20.0, 30.0, 40.0))}
+    assert read_checks(checks(entry), ASKED)[1].boxes == {
+        1: BoxCheck(ADJUST, AnswerBox((10.0, 20.0, 30.0, 40.0), order="xyxy"))
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,7 +225,7 @@ def test_a_better_box_is_read_in_any_spelling(box):
     ],
 )
 def test_every_wrapper_settles_the_phrase_it_names_and_leaves_silent_ones_open(text):
-    assert read_grounding(text, TWO).settled == {1: boxes(BOX)}
+    assert told(read_grounding(text, TWO).settled) == {1: boxes(BOX)}
 
 
 @pytest.mark.parametrize(
@@ -239,8 +237,8 @@ def test_every_wrapper_settles_the_phrase_it_names_and_leaves_silent_ones_open(t
 )
 def test_models_that_name_what_they_find_settle_what_they_do_not_name_unless_they_were_cut(text):
     whole, cut = text
-    assert read_grounding(whole, TWO).settled == {1: boxes(BOX), 2: boxes()}
-    assert read_grounding(whole + cut, TWO).settled == {1: boxes(BOX)}
+    assert told(read_grounding(whole, TWO).settled) == {1: boxes(BOX), 2: boxes()}
+    assert told(read_grounding(whole + cut, TWO).settled) == {1: boxes(BOX)}
 
 
 def test_two_verdicts_on_an_expression_are_none():
@@ -294,7 +292,8 @@ def test_boxes_of_phrases_that_nobody_asked_about_are_counted():
 )
 def test_the_only_phrase_of_a_question_without_numbers_may_be_named_in_other_words(reply, flags):
     found = read_grounding(reply, {3: "the red car"}, numbered=False)
-    assert found.settled == {3: PhraseBoxes((AnsweredBox((1, 2, 30, 40), None, flags),))}
+    assert told(found.settled) == {3: boxes([1, 2, 30, 40])}
+    assert found.settled[3][0].flags == flags
 
 
 def test_something_else_than_the_only_phrase_settles_nothing():

@@ -69,7 +69,7 @@ def shown(capsys):
                 "raw_repeat": {"prefix": "<loc0010>", "unit": "<loc0020>", "times": 3, "suffix": " a cup"},
                 "convention": {"order": "yxyx", "scale": "bin1024"},
             },
-            {"id": 9, "outcome": "unreadable", "boxes": [], "reason": "no box in it: left out: 1 without area"},
+            {"id": 9, "outcome": "unreadable", "boxes": [], "reason": "no box in it: left out: 1 no area"},
             id="repeated-text",
         ),
         pytest.param(
@@ -84,7 +84,7 @@ def shown(capsys):
                 "id": 10,
                 "outcome": "unreadable",
                 "boxes": [],
-                "reason": "no box in it: left out: 1 far outside the scale",
+                "reason": "no box in it: left out: 1 out of scale",
             },
             id="held-against-the-size-the-model-saw",
         ),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from raylabel.answers.box_values import Boxes, boxes_of_run, of_points, runs_of
-from raylabel.answers.entries import Entries, Entry
+from raylabel.answers.entry import Entry, Found
 from raylabel.answers.labels import Asked, read_prefix, strip_marks
-from raylabel.answers.structure import Group
+from raylabel.answers.tree import Group, Tree
+from raylabel.answers.values import QUAD, Boxes, boxes_of_run, of_points, runs_of
 from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key, means_nothing
 from raylabel.validation import POINT
 
-PHRASE_LINES, INLINE, QUAD = "phrase_lines", "inline", "quad"
+PHRASE_LINES, INLINE = "phrase_lines", "inline"
 
 _UPPER = re.compile(r"(?:top|upper)[ -]?left|left[ -]?(?:top|upper)|左上", re.IGNORECASE)
 _LOWER = re.compile(r"(?:bottom|lower)[ -]?right|right[ -]?(?:bottom|lower)|右下", re.IGNORECASE)
@@ -33,28 +33,14 @@ _MAX_LINES = 200_000
 """Letters of an answer whose lines are searched for words of absence."""
 
 
-@dataclass(slots=True)
-class Lines:
-    """What the lines of an answer say; ``cut``: it ends within a line."""
+def read_lines(tree: Tree, asked: Asked) -> Found | None:
+    """The entries of an answer whose boxes are lists between words.
 
-    out: Entries = field(default_factory=Entries)
-    shape: str = ""
-    cut: bool = False
-
-
-def read_lines(text: str, groups: Sequence[Group], asked: Asked) -> Lines:
-    """The statements of an answer whose boxes are lists between words.
-
-    Args:
-        groups: outermost groups of ``text`` that hold nothing but numbers.
-
-    >>> read = read_lines("hay bale: []", [Group("[", 10, 12)], Asked([]))
-    >>> read.out.entries[0].label, read.out.entries[0].denied
-    ('hay bale', True)
+    >>> from raylabel.answers.tree import parse
+    >>> read_lines(parse("hay bale: []"), Asked([])).entries[0].denied
+    True
     """
-    reader = _Lines(text, asked)
-    reader.read(runs_of(groups, text))
-    return reader.lines
+    return _Lines(tree.text, asked).read(runs_of([group for group in tree.groups if group.is_plain], tree.text))
 
 
 @dataclass(slots=True)
@@ -79,13 +65,13 @@ class _Lines:
     def __init__(self, text: str, asked: Asked) -> None:
         self.text = text
         self.asked = asked
-        self.lines = Lines()
+        self.found = Found(PHRASE_LINES)
         self.in_sentences = False
         self.quads = False
         self.fields_below: bool | None = None
         """Whether names stand below their boxes, once that is known."""
 
-    def read(self, runs: Sequence[list[Group]]) -> None:
+    def read(self, runs: Sequence[list[Group]]) -> Found:
         items = []
         for run in runs:
             end = run[-1].end
@@ -93,14 +79,13 @@ class _Lines:
         self._join_corners(items)
         floor, label, named = 0, None, False
         for item, following in itertools.zip_longest(items, items[1:]):
-            if self.lines.out.full:
+            if self.found.full:
                 break
             line = max(self.text.rfind("\n", floor, item.start) + 1, floor)
             words = self.text[line : item.start]
             if item.lone_number is not None:
                 # "(0.95)" behind a box on its line; else part of the words: "player [10]: ..", a footnote
-                if 0 < floor == line and self._score(item.lone_number):
-                    floor = item.end
+                floor = item.end if 0 < floor == line and self._score(item.lone_number) else floor
                 continue
             if floor == 0 or line > floor or words.strip(" \t,;&") not in ("", "and", "or", "|"):
                 limit = len(self.text) if following is None else following.start
@@ -108,28 +93,29 @@ class _Lines:
             floor = item.end
             if self.asked.meant_by(label) or not _speaks_of_no_box(words):
                 self._add(item, label, named, _has_words(words))
-        self.lines.out.entries += self._denials()
-        self.lines.shape = QUAD if self.quads else INLINE if self.in_sentences else PHRASE_LINES
-        self.lines.cut = self._ends_in_line(items)
+        self.found.entries += self._denials()
+        self.found.shape = QUAD if self.quads else INLINE if self.in_sentences else PHRASE_LINES
+        self.found.unfinished = self._ends_in_line(items)
+        return self.found
 
     def _add(self, item: _Item, label: str | None, named: bool, in_words: bool) -> None:
-        read, out = item.read, self.lines.out
+        read, found = item.read, self.found
         if read.found or (read.causes and (named or self.asked.meant_by(label))):
             self.in_sentences = self.in_sentences or (in_words and label is None)
-            out.add(Entry(label, None, False, [(b, None) for b in read.found], False, read.causes))
+            found.add(read.entry(label))
         elif read.empty and label is not None and named:
-            out.add(Entry(label, denied=True))
+            found.add(Entry(label, denied=True))
         elif read.empty and not in_words:
-            out.empty = True
+            found.empty = True
         else:
-            out.causes += read.causes
+            found.causes += read.causes
 
     def _score(self, value: float) -> bool:
         """Take a number behind a box for its score, if it can be one."""
-        last = self.lines.out.entries[-1] if self.lines.out.entries else None
+        last = self.found.entries[-1] if self.found.entries else None
         if last is None or len(last.boxes) != 1 or not 0 <= value <= 1:
             return False
-        last.boxes[0] = (last.boxes[0][0], value)
+        last.boxes[0] = replace(last.boxes[0], score=value)
         return True
 
     def _join_corners(self, items: list[_Item]) -> None:
@@ -205,7 +191,7 @@ class _Lines:
 
     def _ends_in_line(self, items: list[_Item]) -> bool:
         """Whether the text ends within a further line of the kind."""
-        if not items or self.in_sentences or not self.lines.out.has_boxes:
+        if not items or self.in_sentences or not self.found.has_boxes:
             return False
         above, _, last = self.text[items[-1].end :].rpartition("\n")
         last = last.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u200e\u200f\u00ad]+")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -40,6 +41,7 @@ class Front:
         cut: the reasoning or the answer block never ends.
         reason: why nothing is left, else empty.
         after: what stands after the last answer block.
+        whole: a mark behind it vouches for its end.
     """
 
     text: str
@@ -47,6 +49,7 @@ class Front:
     cut: bool = False
     reason: str = ""
     after: str = ""
+    whole: bool = False
 
 
 def answer_of(text: str) -> Front:
@@ -61,15 +64,27 @@ def answer_of(text: str) -> Front:
         text = _INVISIBLE.sub("", _HALF.sub("\ufffd", text))
     if not any(mark in text for mark in ('{"', '["', "<")) and _ENTITY.search(text):
         text = html.unescape(text)
+    turn_over = False
     if any(mark in text for mark in _ROLE_MARKS):
-        text = _last_turn(text)
+        text, turn_over = _last_turn(text)
     text, thinking = _after_thinking(text)
-    text, block_open, after = _answer_block(text)
-    text = text.lstrip()
+    block = _answer_block(text)
+    inside = _boxed(block.text) if "begin_of_box" in block.text else _Part(block.text)
+    cut = thinking or block.cut or inside.cut
+    text = inside.text.lstrip()
     if not text:
         reason = "the reasoning never ends in an answer" if thinking else "nothing stands where the answer should be"
-        return Front("", "", thinking or block_open, reason, after)
-    return Front(text, _flat(text), thinking or block_open, "", after)
+        return Front("", "", cut, reason, block.after)
+    return Front(text, _flat(text), cut, "", block.after, inside.whole or block.whole or turn_over)
+
+
+class _Part(NamedTuple):
+    """A part of a text; ``whole``: a mark ends it; ``cut``: the mark that should end it is missing."""
+
+    text: str
+    whole: bool = False
+    cut: bool = False
+    after: str = ""
 
 
 def _flat(text: str) -> str:
@@ -80,16 +95,23 @@ def _flat(text: str) -> str:
     return text
 
 
-def _last_turn(text: str) -> str:
-    """The last turn of a transcript, where the reply is one."""
-    last = None
-    for found in _ASSISTANT.finditer(text):
-        last = found
-    if last is None or not text[last.end() :].strip():
-        return text if last is None else text[: last.start()] if _speaks(text[: last.start()]) else text[last.end() :]
+def _last_turn(text: str) -> tuple[str, bool]:
+    """The last turn of a transcript, where the reply is one, and whether a mark ends it."""
+    last = _last(_ASSISTANT, text)
+    if last is None:
+        return text, False
     rest = text[last.end() :]
+    if not rest.strip():
+        return (text[: last.start()] if _speaks(text[: last.start()]) else rest), False
     turn = _NEXT_TURN.search(rest)
-    return rest[: turn.start()] if turn and rest[: turn.start()].strip() else rest
+    return (rest[: turn.start()], True) if turn and rest[: turn.start()].strip() else (rest, False)
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    last = None
+    for found in pattern.finditer(text):
+        last = found
+    return last
 
 
 def _speaks(text: str) -> bool:
@@ -98,22 +120,34 @@ def _speaks(text: str) -> bool:
 
 
 def _after_thinking(text: str) -> tuple[str, bool]:
-    end = None
-    for found in _THINK_END.finditer(text):
-        end = found
-    if end is not None:
+    """What follows the reasoning, and whether it never ends."""
+    if end := _last(_THINK_END, text):
         text = text[end.end() :]
     start = _THINK_START.search(text)
     return (text, False) if start is None else (text[: start.start()], True)
 
 
-def _answer_block(text: str) -> tuple[str, bool, str]:
-    start = None
-    for found in _ANSWER_START.finditer(text):
-        start = found
+def _answer_block(text: str) -> _Part:
+    """The last answer block, or all of a text that has none."""
+    start = _last(_ANSWER_START, text)
     if start is None:
-        return text, False, ""
+        return _Part(text)
     end = _ANSWER_END.search(text, start.end())
     if end is None:
-        return text[start.end() :], True, ""
-    return text[start.end() : end.start()], False, text[end.end() :]
+        return _Part(text[start.end() :], cut=True)
+    return _Part(text[start.end() : end.start()], True, False, text[end.end() :])
+
+
+_BLOCK = re.compile(
+    r"([^\n<>]{0,400})(?<![\"'])<\|begin_of_box\|>(.*?)(<\|end_of_box\|>|<\|begin_of_box\|>|\Z)", re.DOTALL
+)
+
+
+def _boxed(text: str) -> _Part:
+    """GLM: what stands between ``<|begin_of_box|>`` and ``<|end_of_box|>``, with the words before it on its line."""
+    blocks = list(_BLOCK.finditer(text))
+    if not blocks:
+        return _Part(text)  # in quotes, a value like any other
+    lines = "\n".join(f"{block[1]}{block[2]}" for block in blocks)
+    cut = "end_of_box" not in blocks[-1][3] or "<" in text[blocks[-1].end() :]
+    return _Part(lines, not cut, cut)
