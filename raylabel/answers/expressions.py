@@ -110,20 +110,29 @@ def read_groups(text: str, known: Sequence[int], left_out: Counter[str] | None =
     """
     merged: dict[str, Group] = {}
     for item in list_under(read_json(text), "expressions"):
-        phrase = text_of(item.get("text")) if isinstance(item, dict) else ""
-        listed = item.get("regions") if isinstance(item, dict) else None
-        numbers = [_number(v) for v in listed] if isinstance(listed, list) else []
+        numbers = _numbers_in(item)
         if (unknown := demand_known(numbers, known)) and left_out is not None:
             left_out[UNKNOWN_ID] += unknown
-        regions = tuple(dict.fromkeys(n for n in numbers if n is not None and n in known))
-        if phrase and regions:
-            flags = () if all(n in known for n in numbers) else (UNKNOWN_REGION,)
-            group = Group(phrase, regions, flags)
-            before = merged.get(normalised(phrase))
-            merged[normalised(phrase)] = group if before is None else before.joined(group)
+        group = _group(item, numbers, known)
+        if group is not None:
+            before = merged.get(normalised(group.text))
+            merged[normalised(group.text)] = group if before is None else before.joined(group)
     if not merged:
         raise unreadable("the reply groups no region")
     return list(merged.values())
+
+
+def _group(item: Any, numbers: Sequence[int | None], known: Sequence[int]) -> Group | None:
+    """One group of a reply; None where it has no phrase, or no region."""
+    phrase = text_of(item.get("text")) if isinstance(item, dict) else ""
+    regions = tuple(dict.fromkeys(n for n in numbers if n is not None and n in known))
+    flags = () if all(n in known for n in numbers) else (UNKNOWN_REGION,)
+    return Group(phrase, regions, flags) if phrase and regions else None
+
+
+def _numbers_in(item: Any) -> list[int | None]:
+    listed = item.get("regions") if isinstance(item, dict) else None
+    return [_number(v) for v in listed] if isinstance(listed, list) else []
 
 
 def _number(value: Any) -> int | None:

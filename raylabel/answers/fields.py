@@ -81,15 +81,13 @@ def _name_in(name: str, value: Value) -> str | None:
     if isinstance(value, str):
         return None if len(value) > 4 * MAX_LABEL or _is_data(value) else _text(value)
     if isinstance(value, float) and name in _MAY_BE_NUMBERS:
-        return str(int(value)) if value.is_integer() else str(value)
+        return f"{value:.0f}" if value.is_integer() else str(value)
     if not isinstance(value, Group):
         return None
-    if value.bracket == "[" and len(value.values) == 1 and name not in _LISTS:
-        return _text(value.values[0])
-    inner = value.pairs if value.bracket == "{" else []
-    if inner and all(isinstance(v, str) for _, v in inner):
-        return known_label(inner) or _text(inner[0][1])
-    return known_label(inner) if inner else None
+    if value.bracket == "{":
+        texts_only = all(isinstance(v, str) for v in value.values)
+        return known_label(value.pairs) or (_text(value.values[0]) if texts_only and value.pairs else None)
+    return _text(value.values[0]) if len(value.values) == 1 and name not in _LISTS else None
 
 
 def _may_be_name(key: str, value: Value) -> bool:

@@ -82,27 +82,28 @@ def read_grounding(
 
 def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]]:
     found: dict[int, list[AnswerBox]] = {}
-    unsettled: set[int] = set()
     denied: set[int] = set()
+    unsettled: set[int] = set()
     foreign = False
-    entries = reading.entries
-    if reading.partial and entries and entries[-1].broken:
-        entries = entries[:-1]  # it was cut off; what is said before it stays said
-    for entry in entries:
+    for entry in _whole_entries(reading):
         numbers, flags = match.phrases_of(entry)
+        foreign = foreign or len(numbers) != 1
         if len(numbers) != 1 or entry.broken:
             unsettled |= numbers
-            foreign = foreign or len(numbers) != 1
             continue
-        (number,) = numbers
-        if entry.denied:
-            denied.add(number)
+        denied |= numbers if entry.denied else set()
         boxes = entry.boxes if not flags else [replace(box, flags=(*box.flags, *flags)) for box in entry.boxes]
-        found.setdefault(number, []).extend(boxes)
+        found.setdefault(numbers.pop(), []).extend(boxes)
     unsettled.update(filter(found.get, denied))  # "nothing" and a box for one phrase: a contradiction
     settled = {number: tuple(dict.fromkeys(boxes)) for number, boxes in found.items() if number not in unsettled}
     complete = reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or unsettled or reading.partial)
     return {**dict.fromkeys(match.numbers, ()), **settled} if settled and complete else settled
+
+
+def _whole_entries(reading: Reading) -> tuple[Entry, ...]:
+    """The entries without one at the end that was cut off: what is said before it stays said."""
+    entries = reading.entries
+    return entries[:-1] if reading.partial and entries and entries[-1].broken else entries
 
 
 class _Match:

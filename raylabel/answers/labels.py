@@ -130,26 +130,33 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     """
     if tagged := _TAGGED.search(words):
         return Prefix(tagged.group(2).strip(), True)
-    unmarked = _without_marks(words)
-    colon = _NAMED_BY.search(unmarked)
-    label = strip_marks(unmarked[: colon.start()] if colon else words.strip().strip("*_`").rstrip())
-    label = strip_marks(label.strip(" \t\"'|,;(")).strip("\"'")
+    label, colon = _named_by(words)
     if not label:
         return Prefix(None, False, bool(colon))
-    clause = _CLAUSE.split(label)[-1]
-    if asked.meant_by(label) or asked.meant_by(clause):
-        return Prefix(label if asked.meant_by(label) else clause, True)
+    for own in (label, _CLAUSE.split(label)[-1]):
+        if asked.meant_by(own):
+            return Prefix(own, True)
     if meant := (_ANSWER_FOR.fullmatch(label) or _THEN_BOX.fullmatch(label)):
         return Prefix(strip_marks(meant.group(1)).strip("\"' "), True)
     label = _SCORE.sub("", label)
-    if colon and "=" in colon.group():
+    if "=" in colon:
         label = re.split(r"[\s(,]", label)[-1]
     if _is_field(label):
         return Prefix(None, False, True)
-    listed = _ON_A_LIST.match(words) is not None and len(label.split()) <= 5
-    if (colon or words[-1].isalnum() or listed) and len(label) <= _LONGEST and "\t" not in label:
-        return Prefix(label, True)
-    return Prefix(asked.one_in(label), False)
+    names = bool(colon) or words[-1].isalnum() or (_ON_A_LIST.match(words) is not None and len(label.split()) <= 5)
+    return Prefix(label, True) if names and _may_name(label) else Prefix(asked.one_in(label), False)
+
+
+def _named_by(words: str) -> tuple[str, str]:
+    """The bare words before a box, and the colon, arrow or bar by which they name it, if there is one."""
+    unmarked = _without_marks(words)
+    colon = _NAMED_BY.search(unmarked)
+    label = strip_marks(unmarked[: colon.start()] if colon else words.strip().strip("*_`").rstrip())
+    return strip_marks(label.strip(" \t\"'|,;(")).strip("\"'"), colon.group() if colon else ""
+
+
+def _may_name(label: str) -> bool:
+    return len(label) <= _LONGEST and "\t" not in label
 
 
 def _is_field(label: str) -> bool:

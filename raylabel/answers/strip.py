@@ -60,13 +60,7 @@ def answer_of(text: str) -> Front:
     """
     if not text or text.isspace():
         return Front("", "", reason="the answer is empty")
-    if not text.isascii():
-        text = _INVISIBLE.sub("", _HALF.sub("\ufffd", text))
-    if not any(mark in text for mark in ('{"', '["', "<")) and _ENTITY.search(text):
-        text = html.unescape(text)
-    turn_over = False
-    if any(mark in text for mark in _ROLE_MARKS):
-        text, turn_over = _last_turn(text)
+    text, turn_over = _last_turn(_visible(text))
     text, thinking = _after_thinking(text)
     block = _answer_block(text)
     inside = _boxed(block.text) if "begin_of_box" in block.text else _Part(block.text)
@@ -87,6 +81,15 @@ class _Part(NamedTuple):
     after: str = ""
 
 
+def _visible(text: str) -> str:
+    """A text without invisible letters, halves of pairs and entities."""
+    if not text.isascii():
+        text = _INVISIBLE.sub("", _HALF.sub("\ufffd", text))
+    if not any(mark in text for mark in ('{"', '["', "<")) and _ENTITY.search(text):
+        text = html.unescape(text)
+    return text
+
+
 def _flat(text: str) -> str:
     if _HAS_WIDE.search(text):
         text = text.translate(_WIDE)
@@ -97,7 +100,7 @@ def _flat(text: str) -> str:
 
 def _last_turn(text: str) -> tuple[str, bool]:
     """The last turn of a transcript, where the reply is one, and whether a mark ends it."""
-    last = _last(_ASSISTANT, text)
+    last = _last(_ASSISTANT, text) if any(mark in text for mark in _ROLE_MARKS) else None
     if last is None:
         return text, False
     rest = text[last.end() :]

@@ -153,17 +153,22 @@ def _mixed(plain: list[Value]) -> Boxes:
     """A list that holds more than numbers: names, nulls, junk."""
     if plain and all(v is None for v in plain):
         return Boxes(empty=True)
-    if any(isinstance(v, Word) and any(c.isdecimal() for c in v) for v in plain):
+    texts = _texts(plain)
+    if any(isinstance(text, Word) and any(c.isdecimal() for c in text) for text in texts):
         return left_out(WRONG_COUNT)  # [10, 10, 5" 0, 50]: junk among the digits
-    texts = [v for v in plain if isinstance(v, str) and number_of(v) is None]
     if texts and len(texts) == len(plain):
         return _of_texts(texts)
-    numbers = _numbers(v for v in plain if not (isinstance(v, str) and number_of(v) is None))
+    numbers = _numbers(v for v in plain if v not in texts)
     if numbers is None or len(numbers) != 4:
         return left_out(WRONG_COUNT)
     out = of_numbers(numbers)
     out.names += texts
     return out
+
+
+def _texts(values: Iterable[Value]) -> list[str]:
+    """The texts among values that are no numbers."""
+    return [v for v in values if isinstance(v, str) and number_of(v) is None]
 
 
 def _of_texts(texts: list[str]) -> Boxes:
@@ -184,16 +189,23 @@ def _of_groups(group: Group, points: str) -> Boxes:
     rest = [v for v, key in zip(group.values, group.keys, strict=True) if key is None and not isinstance(v, Group)]
     if any(isinstance(v, float) for v in rest):
         out.causes[WRONG_COUNT] += 1
-    out.names += [v for v in rest if isinstance(v, str) and number_of(v) is None]
-    corners = [_point(g) for g in group.groups]
-    if all(p is not None for p in corners):
-        out.take(left_out(CUT_OFF) if group.end is None else of_points([p for p in corners if p is not None]))
+    out.names += _texts(rest)
+    corners = _points(group.groups)
+    if corners is not None:
+        out.take(left_out(CUT_OFF) if group.end is None else of_points(corners))
         return out
     read = [_in_group(child, points) for child in group.groups]
     for boxes in read:
         out.take(boxes)
     out.empty = not out.found and not out.causes and all(boxes.empty for boxes in read)
     return out
+
+
+def _points(groups: Iterable[Group]) -> list[Point] | None:
+    """Groups as points, or None where one is none."""
+    found = [_point(group) for group in groups]
+    points = [point for point in found if point is not None]
+    return points if len(points) == len(found) else None
 
 
 def of_points(points: Sequence[Point]) -> Boxes:
@@ -317,8 +329,8 @@ def boxes_of_run(groups: Sequence[Group], text: str, points: str = "") -> Boxes:
 
 
 def _of_run(run: list[Group], points: str) -> Boxes:
-    corners = [p for p in map(_point, run) if p is not None]
-    if len(corners) != len(run):
+    corners = _points(run)
+    if corners is None:
         return _in_group(run[0], points)
     if points == QUAD and len(corners) == 2:
         return left_out(WRONG_COUNT)

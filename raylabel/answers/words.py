@@ -278,21 +278,16 @@ def _denies(text: str, phrases: Sequence[str], language: _Language) -> bool:
 def _denied_in(words: list[str], own: Sequence[_Phrase], language: _Language) -> set[int] | None:
     """Which phrases a clause denies; None where it is none of absence."""
     at = _negation_in(words, language)
-    everything = [n for n, word in enumerate(words) if word in language.everything and n != at]
-    unknown = [n for n, word in enumerate(words) if word not in language.known]
+    named = [n for n, word in enumerate(words) if word in language.everything or word not in language.known]
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
-    named = [*everything, *unknown]
-    if at is None or not (not named or max(named) < at or min(named) > at):
+    if at is None or not named or named[0] < at < named[-1]:
         return None
-    if words[at] in language.everything:
-        everything.append(at)
+    things = [words[n] for n in named if words[n] not in language.everything]
     if not own:
-        return set() if (everything or unknown) and len(unknown) <= _MOST_UNKNOWN else None
-    if not all(any(phrase.holds(words[n]) for phrase in own) for n in unknown):
+        return set() if len(things) <= _MOST_UNKNOWN else None
+    if not all(_is_of(word, own) for word in things):
         return None
-    if everything:
-        return set(range(len(own)))
-    return {n for n, phrase in enumerate(own) if any(_alike(words[i], phrase.head) for i in unknown)} or None
+    return set(range(len(own))) if len(things) < len(named) else _named_by(things, own) or None
 
 
 def _negation_in(words: list[str], language: _Language) -> int | None:
@@ -309,8 +304,14 @@ class _Phrase(NamedTuple):
     head: str
     words: tuple[str, ...]
 
-    def holds(self, word: str) -> bool:
-        return any(_alike(word, own) for own in self.words)
+
+def _is_of(word: str, own: Iterable[_Phrase]) -> bool:
+    return any(_alike(word, known) for phrase in own for known in phrase.words)
+
+
+def _named_by(words: Sequence[str], own: Iterable[_Phrase]) -> set[int]:
+    """The places of the phrases whose head noun is among words."""
+    return {n for n, phrase in enumerate(own) if any(_alike(word, phrase.head) for word in words)}
 
 
 def _own_words(phrase: str, language: _Language) -> _Phrase:

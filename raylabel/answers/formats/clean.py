@@ -19,7 +19,7 @@ _SPECIAL = re.compile(
     r"[<&\ufeff\u200b\u2060\u200e\u200f\u00ad\ud800-\udfff［］（）｛｝，：；＜＞＂＇【】〔〕]|\[/?INST"
 )
 _LISTS = ("boxes", "objects")
-_NO_ID = object()
+_NO_ID: Any = object()
 
 
 def read_clean(text: str, phrases: Sequence[str]) -> Found | None:
@@ -61,7 +61,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 def _entry(*, box: Any, id: Any = _NO_ID, label: str = "", score: float | None = None) -> Entry:
     """What an entry says; ``TypeError`` or ``ValueError`` where it is unusual."""
-    if (type(id) is not int and id is not _NO_ID) or (label and not _is_label(label)) or not (score is None or 0 <= _number(score) <= 1):
+    if (
+        (type(id) is not int and id is not _NO_ID)
+        or (label and not _is_label(label))
+        or not (score is None or 0 <= _number(score) <= 1)
+    ):
         raise ValueError("an unusual field")
     entry = Entry(label or None, None if id is _NO_ID else id)
     if box:

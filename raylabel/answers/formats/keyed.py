@@ -53,11 +53,11 @@ def _take_container(walk: Walk, key: str, value: Value, label: str | None) -> No
 def _take_keyed(walk: Walk, key: str, value: Value, own: str | None, label: str | None, keyed: bool) -> None:
     """A field whose key may be the phrase that its value is about."""
     name = own if own is not None and not walk.asked.meant_by(key) else key
-    if isinstance(value, Group) and not value.is_object and not value.holds_objects:
-        _take_list(walk, name, value, own or label, keyed)
-    elif isinstance(value, Group):
-        if own is None:
-            walk.found.shape = KEYED
+    if isinstance(value, Group):
+        if not value.is_object and not value.holds_objects:
+            _take_list(walk, name, value, own or label, keyed)
+            return
+        walk.found.shape = KEYED if own is None else walk.found.shape
         walk.take(value, name)
     elif isinstance(value, str) and inside_text(value) is not None:
         walk.take(value, name)

@@ -79,8 +79,6 @@ class _Lines:
         self._join_corners(items)
         floor, label, named = 0, None, False
         for item, following in itertools.zip_longest(items, items[1:]):
-            if self.found.full:
-                break
             line = max(self.text.rfind("\n", floor, item.start) + 1, floor)
             words = self.text[line : item.start]
             if item.lone_number is not None:
@@ -91,16 +89,18 @@ class _Lines:
                 limit = len(self.text) if following is None else following.start
                 label, named = self._label(item, words, line, floor, limit)
             floor = item.end
-            if self.asked.meant_by(label) or not _speaks_of_no_box(words):
-                self._add(item, label, named, _has_words(words))
+            self._add(item, label, named, words)
         self.found.entries += self._denials()
         self.found.shape = QUAD if self.quads else INLINE if self.in_sentences else PHRASE_LINES
         self.found.unfinished = self._ends_in_line(items)
         return self.found
 
-    def _add(self, item: _Item, label: str | None, named: bool, in_words: bool) -> None:
+    def _add(self, item: _Item, label: str | None, named: bool, words: str) -> None:
         read, found = item.read, self.found
-        if read.found or (read.causes and (named or self.asked.meant_by(label))):
+        asked, in_words = bool(self.asked.meant_by(label)), _has_words(words)
+        if found.full or (not asked and _speaks_of_no_box(words)):
+            return
+        if read.found or (read.causes and (named or asked)):
             self.in_sentences = self.in_sentences or (in_words and label is None)
             found.add(read.entry(label))
         elif read.empty and label is not None and named:

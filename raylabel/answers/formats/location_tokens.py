@@ -36,7 +36,7 @@ class _Run:
     end: int
     named: str
     floor: int
-    limit: int = -1
+    limit: int
 
 
 def read_location_tokens(tree: Tree, asked: Asked) -> Found | None:
@@ -55,32 +55,29 @@ def _runs(tree: Tree, pattern: re.Pattern[str]) -> list[_Run]:
     """The runs of tokens; other tags end what stands before and behind them."""
     text, runs = tree.text, list[_Run]()
     before: Tag | None = None
-    floor = 0
     is_open = False
     for tag in tree.tags:
         found = pattern.match(tag.name)
         if found is not None and is_open and not text[runs[-1].end : tag.start].strip():
             runs[-1].bins.append(int(found.group(1)))
             runs[-1].end = tag.end
-        elif found is not None:
-            named = before.name if before and _may_name(before) and not text[before.end : tag.start].strip() else ""
-            if runs and runs[-1].limit < 0:
-                runs[-1].limit = tag.start
-            runs.append(_Run([int(found.group(1))], tag.start, tag.end, named, floor))
-            is_open = True
-        elif _SEGMENT.match(tag.name) and runs and runs[-1].end == tag.start:
+        elif found is None and _SEGMENT.match(tag.name) and runs and runs[-1].end == tag.start:
             runs[-1].end = tag.end
         else:
-            if runs and runs[-1].limit < 0:
-                runs[-1].limit = tag.start
-            before, floor, is_open = tag, tag.end, False
-    if runs and runs[-1].limit < 0:
-        runs[-1].limit = len(text)
+            for run in runs[-1:]:
+                run.limit = min(run.limit, tag.start)
+            is_open = found is not None
+            if found is not None:
+                floor = before.end if before else 0
+                named = _name_of(before) if before and not text[floor : tag.start].strip() else ""
+                runs.append(_Run([int(found.group(1))], tag.start, tag.end, named, floor, len(text)))
+            else:
+                before = tag
     return runs
 
 
-def _may_name(tag: Tag) -> bool:
-    return not tag.inside.startswith(("/", "|/")) and tag.name not in _NO_LABELS
+def _name_of(tag: Tag) -> str:
+    return "" if tag.inside.startswith(("/", "|/")) or tag.name in _NO_LABELS else tag.name
 
 
 def _boxes(run: _Run, is_last: bool, text: str) -> Boxes:

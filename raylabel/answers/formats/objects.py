@@ -98,18 +98,18 @@ class Walk:
 
     def take_plain(self, group: Group, label: str | None) -> None:
         """A list without objects: ``[1, 2, 3, 4]``, ``("cup", (1, 2, 3, 4))``, ``["cup", 1, 2, 3, 4]``."""
-        if any(is_labelled(v) or any(map(is_labelled, v.values)) for v in group.groups):
-            for value in group.groups:
+        groups = group.groups
+        if any(map(is_labelled, [inner for g in groups for inner in (g, *g.values)])):
+            for value in groups:
                 self.take(value, label)
             return
-        texts = [v for v in group.values if isinstance(v, str) and number_of(v) is None]
-        if texts and group.groups:
+        holds_texts = is_labelled(group)
+        if holds_texts and groups:
             self.take_labelled([v for v in group.values if isinstance(v, (str, Group))], label)
             return
         read = boxes_of(group)
-        if read.empty and texts:
-            return  # a list of words
-        self.add(read.names[0] if len(read.names) == 1 and read.found else label, read)
+        if not (read.empty and any(isinstance(v, str) for v in group.values)):  # else a list of words
+            self.add(read.names[0] if len(read.names) == 1 and read.found else label, read)
 
     def take_labelled(self, values: list[Value], label: str | None) -> None:
         """Texts and boxes side by side: each box has the text before it; after it where a box comes first."""
@@ -221,13 +221,19 @@ def _unnamed_boxes(pairs: Pairs, own: str | None, is_named: bool) -> Boxes | Non
             return read
         if cause := _no_box(key, value):
             other.causes[cause] += 1
-        elif own is not None and isinstance(value, Group) and not is_never_box_key(key) and not value.is_object:
-            read = Boxes() if value.holds_objects else boxes_of(value)
-            if read.found and not read.causes:
-                return read
+        elif own is not None and isinstance(value, Group) and (read := _box_under(key, value)).found:
+            return read
     if is_named and any(bare(key) in _PRESENCE and is_no(value) for key, value in pairs):
         return Boxes(empty=True)
     return other if other.causes else None
+
+
+def _box_under(key: str, group: Group) -> Boxes:
+    """The boxes under a key nobody knows."""
+    if is_never_box_key(key) or group.is_object or group.holds_objects:
+        return Boxes()
+    read = boxes_of(group)
+    return Boxes() if read.causes else read
 
 
 def _no_box(key: str, value: Value) -> str:

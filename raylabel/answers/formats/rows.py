@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 
 from raylabel.answers.entry import Found
@@ -53,32 +54,31 @@ def _cut(found: Found) -> None:
 
 def _read_table(text: str, found: Found) -> None:
     """A header that names corners, and a row for each box: CSV or Markdown."""
-    header: list[str] | None = None
+    header: list[str] = []
     lines = text.split("\n")
     for n, line in enumerate(lines):
         cells = [cell.strip().strip("\"'*` ") for cell in _CELL.split(line.strip().strip("|"))]
         if sum(corner_role(cell) is not None for cell in cells) >= 4:
-            header = cells
-        elif header is not None and len(cells) == len(header):
-            names = {bare(name): cell for name, cell in zip(header, cells, strict=True)}
-            read = box_of_roles({role: cell for name, cell in names.items() if (role := corner_role(name))})
-            if read is not None and read.found:
-                if n == len(lines) - 1 and line[-1:].isdecimal():
-                    _cut(found)
-                    continue
-                found.shape = TABLE
-                found.add(read.entry(next((names[key] for key in LABEL_KEYS if names.get(key)), None)))
+            header = [bare(cell) for cell in cells]
+            continue
+        names = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else {}
+        read = box_of_roles({role: cell for name, cell in names.items() if (role := corner_role(name))})
+        if read is None or not read.found:
+            continue
+        if n == len(lines) - 1 and line[-1:].isdecimal():
+            _cut(found)
+            continue
+        found.shape = TABLE
+        found.add(read.entry(next((names[key] for key in LABEL_KEYS if names.get(key)), None)))
 
 
 def _read_names(text: str, found: Found) -> None:
     """Numbers with names, in one line or in several; a name that comes again begins another box."""
-    labels = [(match.start(), match.group(1).strip("\"', ")) for match in FIELD.finditer(text)]
+    fields = [(match.start(), match.group(1).strip("\"', ")) for match in FIELD.finditer(text)]
+    starts = [start for start, _ in fields]
     roles: dict[str, Value] = {}
-    label: str | None = None
-    start = at = 0
+    start = 0
     for match in _NAMED_NUMBER.finditer(text):
-        while at < len(labels) and labels[at][0] <= match.start():
-            label, at = labels[at][1], at + 1
         role = corner_role(match.group(1)) or corner_role(re.split(r"[ -]", match.group(1))[-1])
         if role is None:
             continue
@@ -90,7 +90,8 @@ def _read_names(text: str, found: Found) -> None:
         roles[role] = float(match.group(2))
         read = box_of_roles(roles) if len(roles) >= 4 else None
         if read is not None and read.found:
-            found.add(read.entry(label or _label_before(text, start)))
+            before = bisect.bisect_right(starts, match.start())
+            found.add(read.entry(fields[before - 1][1] if before else _label_before(text, start)))
             roles = {}
     if len(roles) > 1 and not found.entries:
         found.causes[WRONG_COUNT] += 1
