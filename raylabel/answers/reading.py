@@ -1,7 +1,8 @@
 """Any model's answer to a question for boxes: text in, typed outcome out.
 
-The way of an answer: ``strip`` (thoughts, roles, answer blocks) -> ``tokens`` -> ``tree`` (brackets) -> the first of the
-``formats`` that finds entries -> here: placed in the model's scale, held against what was asked, or read as ``words``.
+The way of an answer: ``strip`` (thoughts, roles, answer blocks) -> ``tokens`` -> ``tree`` (brackets) -> the first of
+the ``formats`` that finds entries -> here: placed in the model's scale, or read as ``words`` -> ``grounding``: given to
+what was asked. An answer of the very shape that was asked for takes the short way, ``formats.clean``.
 
 >>> read_boxes('```json\\n[{"box_2d": [100, 200, 300, 400], "label": "cup"}]\\n```', "yxyx").boxes[0].corners
 (200.0, 100.0, 400.0, 300.0)

@@ -9,14 +9,14 @@ of something else, "Error: model not found" is made of other words.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from raylabel.answers.languages import LANGUAGES, Language
 
 MAX_LENGTH = 600
 """A longer text is a description; it neither declines nor denies."""
@@ -49,7 +49,7 @@ def said_in_words(text: str, phrases: Sequence[str] = ()) -> InWords:
     if _DECLINES.search(text):
         return InWords.REFUSED
     plain = text.casefold()
-    if any(_denies(plain, phrases, language) for language in _LANGUAGES):
+    if any(_denies(plain, phrases, language) for language in LANGUAGES):
         return InWords.NOTHING
     if not phrases and _OTHER_NEGATIONS.search(plain) and not re.search(r"[.!?;:]\s+\S", plain):
         return InWords.NOTHING
@@ -65,7 +65,7 @@ _ERROR = re.compile(
     r"|bad (?:gateway|request)|gateway time-?out|too many requests|(?:temporarily |service |currently )unavailable"
     r"|upstream|no healthy|timed out|overloaded|rate limit|quota|unauthori[sz]ed|forbidden|access denied"
     r"|permission denied|api key|out of memory|status code|connection (?:refused|reset|closed|error|timed|aborted)"
-    r"|(?:model|page|file|route|endpoint|deployment|resource|key|bucket)\b.{0,60}\b(?:not found|not exist|not available)"
+    r"|(?:model|page|file|route|endpoint|deployment|resource|key|bucket)\b.{0,60}\bnot (?:found|exist|available)"
     r"|no (?:such )?(?:model|page|file|route|endpoint|deployment|resource|server|backend)s?\b.{0,40}"
     r"|invalid (?:request|argument|token|image|json)|http/?\s?\d|(?:^\W*|http |code |status )[45]\d\d\b)",
     re.IGNORECASE,
@@ -89,7 +89,8 @@ _DECLINES = re.compile(
     r"|assist|comply|fulfil+|decline|support|provide|process|answer|do (?:that|this)|engage|participate|continue"
     r"|discuss|share|perform|complete|view images|analy[sz]e|(?:identify|recogni[sz]e|name|locat)\w*\b[^.!?\n]{0,40}\b"
     r"(?:people|person|persons|individuals?|faces?|who|someone|anyone|identit\w+))\b"
-    r"|\bi (?:won't|will not|can't|cannot) (?:identify|recogni[sz]e|name)\b|^\W*(?:i'm |i am )?sorry,? (?:but )?i can't\W*$"
+    r"|\bi (?:won't|will not|can't|cannot) (?:identify|recogni[sz]e|name)\b"
+    r"|^\W*(?:i'm |i am )?sorry,? (?:but )?i can't\W*$"
     r"|\bas an? (?:ai\b|large language|language model)|\bi'm not comfortable (?:with )?\w+ing\b"
     r"|\b(?:against|violates?) (?:my|our|the) (?:\w+ ){0,2}(?:polic|guidelines|rules|programming)"
     r"|(?:无法|不能|不便|没办法|無法)(?:为您|为你|協助|协助|帮助|帮您|提供|识别(?:图中|图片中|照片中)?(?:的)?人|回答|满足"
@@ -108,142 +109,9 @@ _DECLINES = re.compile(
 # --- absence --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Language:
-    """How one language says that something is not in a picture.
-
-    Args:
-        negations: words of which a clause of absence holds one.
-        seconds: those that may stand beside it without another meaning ("no hay ningún ..", "n'est pas").
-        everything: nouns for all that was asked for.
-        others: what else such a clause is made of.
-        leads: clauses that may come before it, by their words.
-        before_head: words that may stand between article and head noun where the head noun comes first.
-        after_head: where a phrase goes on to say more of its head noun.
-        spaced: words are parted by blanks; where they are not, ``head`` finds the head noun of a phrase.
-    """
-
-    negations: frozenset[str]
-    everything: frozenset[str]
-    others: frozenset[str]
-    leads: frozenset[str]
-    seconds: frozenset[str] = frozenset()
-    before_head: frozenset[str] = frozenset()
-    after_head: frozenset[str] = frozenset()
-    head_first: bool = False
-    spaced: bool = True
-    head: str = ""
-
-    @functools.cached_property
-    def known(self) -> frozenset[str]:
-        """All words of absence."""
-        return self.negations | self.seconds | self.everything | self.others
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_ENGLISH = _Language(
-    negations=_set("no not none nothing neither nor zero 0 unable failed absent missing nowhere"),
-    everything=_set(
-        "object objects item items thing things target targets match matches none nothing detection detections them they"
-        " it box boxes"
-    ),
-    others=_set(
-        "there is are was were be been being s any a an the of or in on within from at here this that these those image"
-        " picture photo photograph scene frame view visible seen found present detected shown see find locate detect"
-        " spot observe identify identified located depicted appear appears exist exists contain contains show shows"
-        " include includes depict depicts has have i we can could do does did am able to anywhere matching match matches"
-        " such requested described specified mentioned given provided asked corresponding fitting fit fits for you your"
-        " looking which instance instances entire whole description bounding looked"
-    ),
-    leads=_set(
-        "no sorry unfortunately i m am afraid we apologize looked looking searched checked reviewed examined carefully at"
-        " the whole entire image picture photo through after upon inspection twice answer and"
-    ),
-    after_head=_set(
-        "in on of with at near behind under above beside by to from for who that which wearing holding standing sitting"
-        " riding carrying walking lying hanging parked next between inside"
-    ),
-)
-_GERMAN = _Language(
-    negations=_set("kein keine keinen keiner keines keinem nicht nichts"),
-    everything=_set("objekt objekte objekten nichts gegenstand gegenstände ziel ziele"),
-    others=_set(
-        "es auf in im am dem der das die den des diesem dieser dieses bild foto aufnahme szene ist sind war wurde wurden zu"
-        " sehen finden erkennen erkannt gefunden entdeckt sichtbar vorhanden enthalten abgebildet ich sehe finde erkenne"
-        " kann konnte es gibt hier ein eine einen passenden passendes passende entsprechenden gesuchten gesuchte solche"
-        " solches solcher gesucht zeigt enthält oder werden"
-    ),
-    leads=_set("nein leider tut mir leid entschuldigung"),
-    after_head=_set("in im auf mit an am vor hinter neben unter über der die das aus von bei"),
-)
-_FRENCH = _Language(
-    negations=_set("pas aucun aucune rien"),
-    seconds=_set("ne n"),
-    everything=_set("objet objets rien élément éléments cible"),
-    others=_set(
-        "il y a ces de d du la le les l un une sur dans cette cet ce image photo scène est sont été n'est visible visibles"
-        " présent présente présents présentes trouvé trouvée trouvés trouvées détecté détectée détectés vu vue je vois"
-        " trouve peux voir trouver ou correspondant correspondants correspondante demandé demandés demandée tel tels"
-        " contient montre"
-    ),
-    leads=_set("non désolé désolée malheureusement"),
-    before_head=_set("grand grande petit petite gros grosse vieux vieille jeune beau belle nouveau nouvelle bon bonne"),
-    after_head=_set("de du des d à au avec sur dans en sous devant derrière qui près"),
-    head_first=True,
-)
-_SPANISH = _Language(
-    negations=_set("no nada ningún ninguna ninguno"),
-    seconds=_set("ningún ninguna ninguno nada"),
-    everything=_set("objeto objetos nada elemento elementos"),
-    others=_set(
-        "hay los existe existen aparece aparecen se ve ven observa observan encuentra encuentran encontró encontraron"
-        " detecta detectan detectó detectaron aprecia aprecian veo encuentro puedo ver encontrar en la el los las esta"
-        " este imagen foto fotografía escena un una de está están es son visible visibles presente presentes ha han sido"
-        " encontrado encontrada encontrados que coincida coincidan con descripción o solicitado solicitados contiene"
-        " muestra he tal tales"
-    ),
-    leads=_set("no lo siento lamentablemente desafortunadamente"),
-    before_head=_set("gran grande pequeño pequeña viejo vieja nuevo nueva buen buena"),
-    after_head=_set("de del con en sobre bajo junto que al"),
-    head_first=True,
-)
-_CHINESE = _Language(
-    negations=_set("没有 沒有 并未 未能 未 不存在 找不到 看不到 看不见 没 無法 无法 不在 无 無"),
-    everything=_set("物体 目标 对象 物品 东西 物體 目標"),
-    others=_set(
-        "这些 那些 图片 图像 图 照片 画面 场景 圖片 圖像 圖 中 里 裡 内 上 这 這 张 張 幅 该 此 的 在 有 到 任何 可见 我 并 能 检测到 检测 發現"
-        " 发现 找到 看到 看见 识别到 定位到 出现 包含 见到 显示 符合 匹配 相关 描述 要求 所 您 你 指定 提到 一 个 辆 只 把 条 台"
-        " 座 位 名 艘 架 匹 头 件 棵 被 或 也 都"
-    ),
-    leads=_set("很抱歉 抱歉 对不起 不好意思"),
-    spaced=False,
-    head=r"([^的]{1,2})\Z",
-)
-_JAPANESE = _Language(
-    negations=_set(
-        "ありませんでした ありません いませんでした いません 見つかりませんでした 見つかりません 見つけられませんでした"
-        " 見つけられません 見当たりませんでした 見当たりません 見えません 写っていません 映っていません 存在しません"
-        " 検出されませんでした 検出されません 検出できませんでした 検出できません 確認できませんでした 確認できません ない なし"
-        " 見つからない 見当たらない 写っていない 存在しない"
-    ),
-    everything=_set("物体 対象物 対象 オブジェクト もの 該当"),
-    others=_set(
-        "画像 写真 この その 図 シーン 内 中 上 には では に は が を も の で 一つ どこ 該当する 指定された 一致する ような 対応する と"
-        " 条件 説明 合う"
-    ),
-    leads=_set("申し訳ありません 申し訳ございません 残念ながら いいえ すみません"),
-    spaced=False,
-    head=r"([\u4e00-\u9fff\u3005]+|[\u30a0-\u30ff]+)(?![\s\S]*[\u4e00-\u9fff\u3005\u30a0-\u30ff])",
-)
-_LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _CHINESE, _JAPANESE)
-"""Those in which absence is understood; in any other it is asked again."""
-
 _OTHER_NEGATIONS = re.compile(
-    r"없|않|\bnão h|\bnenhum|\bnon (?:ci sono|c'è|è|sono)\b|\bnessun|\bнет\b|\bне (?:вид|найд|обнар)|\bgeen\b|\bnie (?:ma|"
-    r"znalez|widać)|\bbulunamadı|\byok\b|\bkhông\b"
+    r"없|않|\bnão h|\bnenhum|\bnon (?:ci sono|c'è|è|sono)\b|\bnessun|\bнет\b|\bне (?:вид|найд|обнар)|\bgeen\b"
+    r"|\bnie (?:ma|znalez|widać)|\bbulunamadı|\byok\b|\bkhông\b"
 )
 """Read only where nothing in particular was asked for."""
 
@@ -256,7 +124,7 @@ _CLAUSE = re.compile(
 _WORD = re.compile(r"[^\W_]+")
 
 
-def _denies(text: str, phrases: Sequence[str], language: _Language) -> bool:
+def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     """Whether each clause of a text is one of absence or leads up to one, and all phrases are denied."""
     if "?" in text or "\uff1f" in text:
         return False
@@ -275,7 +143,7 @@ def _denies(text: str, phrases: Sequence[str], language: _Language) -> bool:
     return denied and not left
 
 
-def _denied_in(words: list[str], own: Sequence[_Phrase], language: _Language) -> set[int] | None:
+def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> set[int] | None:
     """Which phrases a clause denies; None where it is none of absence."""
     at = _negation_in(words, language)
     named = [n for n, word in enumerate(words) if word in language.everything or word not in language.known]
@@ -290,7 +158,7 @@ def _denied_in(words: list[str], own: Sequence[_Phrase], language: _Language) ->
     return set(range(len(own))) if len(things) < len(named) else _named_by(things, own) or None
 
 
-def _negation_in(words: list[str], language: _Language) -> int | None:
+def _negation_in(words: list[str], language: Language) -> int | None:
     """The place of the one negation of a clause; None where it has none, or two that may cancel each other."""
     places = [n for n, word in enumerate(words) if word in language.negations]
     if len(places) > 1:
@@ -314,7 +182,7 @@ def _named_by(words: Sequence[str], own: Iterable[_Phrase]) -> set[int]:
     return {n for n, phrase in enumerate(own) if any(_alike(word, phrase.head) for word in words)}
 
 
-def _own_words(phrase: str, language: _Language) -> _Phrase:
+def _own_words(phrase: str, language: Language) -> _Phrase:
     if not language.spaced:
         phrase = "".join(phrase.split())
         found = re.search(language.head, phrase)
@@ -325,7 +193,7 @@ def _own_words(phrase: str, language: _Language) -> _Phrase:
     return _Phrase((nouns[0] if language.head_first else nouns[-1]) if nouns else "", tuple(words))
 
 
-def _words_of(clause: str, own: Iterable[_Phrase], language: _Language) -> list[str]:
+def _words_of(clause: str, own: Iterable[_Phrase], language: Language) -> list[str]:
     """The words of a clause; where nothing parts them, the longest known ones, and what is left in one piece each."""
     if language.spaced:
         return _WORD.findall(clause)

@@ -1,4 +1,4 @@
-"""The ways in which answers are written: one file each, from tokens to entries. A new wrapper is a file and a line here.
+"""The ways in which answers are written: one file each. A new wrapper is a file and a line in the table here.
 
 A format is a function ``(tree, asked) -> Found | None``, pure; None where nothing in the answer is written its way.
 """

@@ -1,4 +1,4 @@
-"""Objects without boxes of their own: those that hold entries, and those keyed by phrase, ``{"cup": [[1, 2, 3, 4]]}``."""
+"""Objects without boxes of their own: those that hold entries, and those keyed by phrase (``{"cup": [..]}``)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,141 @@
+"""How six languages say that something is not in a picture: their words, not their sentences."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Language:
+    """How one language says that something is not in a picture.
+
+    Args:
+        negations: words of which a clause of absence holds one.
+        seconds: those that may stand beside it without another meaning ("no hay ningún ..", "n'est pas").
+        everything: nouns for all that was asked for.
+        others: what else such a clause is made of.
+        leads: clauses that may come before it, by their words.
+        before_head: words that may stand between article and head noun where the head noun comes first.
+        after_head: where a phrase goes on to say more of its head noun.
+        spaced: words are parted by blanks; where they are not, ``head`` finds the head noun of a phrase.
+    """
+
+    negations: frozenset[str]
+    everything: frozenset[str]
+    others: frozenset[str]
+    leads: frozenset[str]
+    seconds: frozenset[str] = frozenset()
+    before_head: frozenset[str] = frozenset()
+    after_head: frozenset[str] = frozenset()
+    head_first: bool = False
+    spaced: bool = True
+    head: str = ""
+
+    @functools.cached_property
+    def known(self) -> frozenset[str]:
+        """All words of absence."""
+        return self.negations | self.seconds | self.everything | self.others
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_ENGLISH = Language(
+    negations=_set("no not none nothing neither nor zero 0 unable failed absent missing nowhere"),
+    everything=_set(
+        """object objects item items thing things target targets match matches none nothing detection detections
+        them they it box boxes"""
+    ),
+    others=_set(
+        """there is are was were be been being s any a an the of or in on within from at here this that these those
+        image picture photo photograph scene frame view visible seen found present detected shown see find locate
+        detect spot observe identify identified located depicted appear appears exist exists contain contains show
+        shows include includes depict depicts has have i we can could do does did am able to anywhere matching match
+        matches such requested described specified mentioned given provided asked corresponding fitting fit fits for
+        you your looking which instance instances entire whole description bounding looked"""
+    ),
+    leads=_set(
+        """no sorry unfortunately i m am afraid we apologize looked looking searched checked reviewed examined
+        carefully at the whole entire image picture photo through after upon inspection twice answer and"""
+    ),
+    after_head=_set(
+        """in on of with at near behind under above beside by to from for who that which wearing holding standing
+        sitting riding carrying walking lying hanging parked next between inside"""
+    ),
+)
+_GERMAN = Language(
+    negations=_set("kein keine keinen keiner keines keinem nicht nichts"),
+    everything=_set("objekt objekte objekten nichts gegenstand gegenstände ziel ziele"),
+    others=_set(
+        """es auf in im am dem der das die den des diesem dieser dieses bild foto aufnahme szene ist sind war wurde
+        wurden zu sehen finden erkennen erkannt gefunden entdeckt sichtbar vorhanden enthalten abgebildet ich sehe
+        finde erkenne kann konnte gibt hier ein eine einen passenden passendes passende entsprechenden gesuchten
+        gesuchte solche solches solcher gesucht zeigt enthält oder werden"""
+    ),
+    leads=_set("nein leider tut mir leid entschuldigung"),
+    after_head=_set("in im auf mit an am vor hinter neben unter über der die das aus von bei"),
+)
+_FRENCH = Language(
+    negations=_set("pas aucun aucune rien"),
+    seconds=_set("ne n"),
+    everything=_set("objet objets rien élément éléments cible"),
+    others=_set(
+        """il y a ces de d du la le les l un une sur dans cette cet ce image photo scène est sont été visible
+        visibles présent présente présents présentes trouvé trouvée trouvés trouvées détecté détectée détectés vu
+        vue je vois trouve peux voir trouver ou correspondant correspondants correspondante demandé demandés
+        demandée tel tels contient montre"""
+    ),
+    leads=_set("non désolé désolée malheureusement"),
+    before_head=_set("grand grande petit petite gros grosse vieux vieille jeune beau belle nouveau nouvelle bon bonne"),
+    after_head=_set("de du des d à au avec sur dans en sous devant derrière qui près"),
+    head_first=True,
+)
+_SPANISH = Language(
+    negations=_set("no nada ningún ninguna ninguno"),
+    seconds=_set("ningún ninguna ninguno nada"),
+    everything=_set("objeto objetos nada elemento elementos"),
+    others=_set(
+        """hay los existe existen aparece aparecen se ve ven observa observan encuentra encuentran encontró
+        encontraron detecta detectan detectó detectaron aprecia aprecian veo encuentro puedo ver encontrar en la el
+        las esta este imagen foto fotografía escena un una de está están es son visible visibles presente presentes
+        ha han sido encontrado encontrada encontrados que coincida coincidan con descripción o solicitado
+        solicitados contiene muestra he tal tales"""
+    ),
+    leads=_set("no lo siento lamentablemente desafortunadamente"),
+    before_head=_set("gran grande pequeño pequeña viejo vieja nuevo nueva buen buena"),
+    after_head=_set("de del con en sobre bajo junto que al"),
+    head_first=True,
+)
+_CHINESE = Language(
+    negations=_set("没有 沒有 并未 未能 未 不存在 找不到 看不到 看不见 没 無法 无法 不在 无 無"),
+    everything=_set("物体 目标 对象 物品 东西 物體 目標"),
+    others=_set(
+        """这些 那些 图片 图像 图 照片 画面 场景 圖片 圖像 圖 中 里 裡 内 上 这 這 张 張 幅 该 此 的 在 有 到 任何
+        可见 我 并 能 检测到 检测 發現 发现 找到 看到 看见 识别到 定位到 出现 包含 见到 显示 符合 匹配 相关 描述
+        要求 所 您 你 指定 提到 一 个 辆 只 把 条 台 座 位 名 艘 架 匹 头 件 棵 被 或 也 都"""
+    ),
+    leads=_set("很抱歉 抱歉 对不起 不好意思"),
+    spaced=False,
+    head=r"([^的]{1,2})\Z",
+)
+_JAPANESE = Language(
+    negations=_set(
+        """ありませんでした ありません いませんでした いません 見つかりませんでした 見つかりません
+        見つけられませんでした 見つけられません 見当たりませんでした 見当たりません 見えません 写っていません
+        映っていません 存在しません 検出されませんでした 検出されません 検出できませんでした 検出できません
+        確認できませんでした 確認できません ない なし 見つからない 見当たらない 写っていない 存在しない"""
+    ),
+    everything=_set("物体 対象物 対象 オブジェクト もの 該当"),
+    others=_set(
+        """画像 写真 この その 図 シーン 内 中 上 には では に は が を も の で 一つ どこ 該当する 指定された
+        一致する ような 対応する と 条件 説明 合う"""
+    ),
+    leads=_set("申し訳ありません 申し訳ございません 残念ながら いいえ すみません"),
+    spaced=False,
+    head=r"([\u4e00-\u9fff\u3005]+|[\u30a0-\u30ff]+)(?![\s\S]*[\u4e00-\u9fff\u3005\u30a0-\u30ff])",
+)
+
+LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _CHINESE, _JAPANESE)
+"""Those in which absence is understood; in any other it is asked again."""
