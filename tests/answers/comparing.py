@@ -60,8 +60,10 @@ def differences(case: dict[str, Any], reading: Reading) -> list[str]:
     wrong = []
     if reading.said.value != case["outcome"]:
         wrong.append(f"said {reading.said.value} ({reading.reason}), expected {case['outcome']}")
-    by_box = case["shape"].startswith("scene graph")
-    expected = _without_repeats([(e["label"], tuple(e["box"]), e.get("phrase")) for e in case["expected"]], by_box)
+    by_box = case.get("shape", "").startswith("scene graph")
+    expected = _without_repeats(
+        [(e["label"], tuple(e["box"]), e.get("phrase")) for e in case.get("expected", ())], by_box
+    )
     found = _without_repeats([_found(box) for box in reading.boxes], by_box)
     for want in sorted(expected, key=lambda e: e[0] is None):
         match = next((f for f in found if _same(want, f)), None)
