@@ -173,7 +173,8 @@ _ERROR_KEYS = frozenset({"error", "errors", "detail", "exception", "traceback", 
 def error_in(pairs: Pairs) -> str:
     """The message of an object with which a server says that something went wrong; empty for any other."""
     by_key = {bare(key): value for key, value in pairs}
-    if not any(by_key.get(key) for key in _ERROR_KEYS) and "error" not in (by_key.get("object"), by_key.get("type")):
+    said = {by_key[key].casefold() for key in ("object", "type", "status") if isinstance(by_key.get(key), str)}
+    if not any(by_key.get(key) for key in _ERROR_KEYS) and said.isdisjoint(("error", "failed", "failure", "timeout")):
         return ""
-    texts = [text for key in (*_ERROR_KEYS, "message") if isinstance(text := by_key.get(key), str) and text]
+    texts = [text for key in (*_ERROR_KEYS, "message", "reason") if isinstance(text := by_key.get(key), str) and text]
     return texts[0] if texts else "error"

@@ -104,7 +104,7 @@ def read_boxes(
 def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool) -> Reading:
     tree = parse(front.flat, FAMILY, front.whole)
     found = read_formats(tree, asked)
-    if _PAGE.match(front.flat) or (found.shape in BETWEEN_WORDS and _is_error_text(front.flat, found, asked)):
+    if _PAGE.match(front.flat) or _is_error_text(front.flat, found, asked):
         found = Found("none", error=front.flat)
     cut = looped or ends_early(front, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
@@ -117,7 +117,8 @@ def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: As
 
 def _is_error_text(text: str, found: Found, asked: Asked) -> bool:
     """Whether numbers between words are those of an error: the words say so, and none names what was asked for."""
-    return len(text) < 5000 and is_error(text) and not any(asked.meant_by(e.label) for e in found.entries)
+    in_words = not found.entries or found.shape in BETWEEN_WORDS
+    return in_words and len(text) < 5000 and is_error(text) and not any(asked.meant_by(e.label) for e in found.entries)
 
 
 _PAGE = re.compile(

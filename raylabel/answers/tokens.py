@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 OPENERS = {"[": "]", "{": "}", "(": ")"}
 CLOSERS = {"]": "[", "}": "{", ")": "("}
 
-OPEN, CLOSE, COLON, TEXT, NUMBER, LITERAL, WORD, ROW, TAG = (
-    "open", "close", "colon", "text", "number", "literal", "word", "row", "tag",
+OPEN, CLOSE, COLON, TEXT, TORN, NUMBER, LITERAL, WORD, ROW, TAG = (
+    "open", "close", "colon", "text", "torn", "number", "literal", "word", "row", "tag",
 )  # fmt: skip
-"""Kinds of tokens. ``TEXT`` stood in quotes, ``WORD`` did not; ``LITERAL`` is null, true or false; ``ROW`` is
+"""Kinds of tokens. ``TEXT`` stood in quotes, ``TORN`` in those of two texts, ``WORD`` in none; ``LITERAL`` is null, true or false; ``ROW`` is
 ``<1,2,3,4>``."""
 
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
@@ -49,12 +49,13 @@ _QUOTES = {'"': '\\\\?"', "'": "'", "\u201c": "\u201d", "`": "`"}
 # A quote closes a text where something structural follows: apostrophes and quotes inside of it do not.
 _CLOSE_QUOTE = {
     quote: re.compile(
-        rf"{quote}(?=\s*(?:[,;:\]}})\uff0c]|=\s*[\[{{\"'\d]|\Z|[\"'][^\"'\n]{{1,40}}[\"']\s*:)|\s*<(?:/|\|))",
+        rf"{quote}(?=\s*(?:[,;:\]}})\uff0c]|\{{\s*[\"']|=\s*[\[{{\"'\d]|\Z|[\"'][^\"'\n]{{1,40}}[\"']\s*:)|\s*<(?:/|\|))",
     )
     for quote in _QUOTES.values()
 }
 _LOST_QUOTE = re.compile(r"[\"']?\s*[}\]]{0,3}\s*,\s*\{?\s*[\"'][^\"']{1,40}\Z")
 _LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']\s*[\w\"'\[{(-]")
+_ENTRY_ENDS = re.compile(r"[}\]]\s*,\s*[{\[\"']|[\"']\s*:\s*[\[(\d\"']")
 _BARS = "/|\uff5c "
 _END_MARKS = frozenset({"im_end", "endoftext", "end_of_turn", "eot_id", "end\u2581of\u2581sentence"})
 
@@ -234,7 +235,8 @@ class Tokenizer:
             if self._last == COLON and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
                 # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
                 return self._emit(TEXT, unescape(raw[: lost.start()]), gap, at, start + lost.start())
-        return self._emit(TEXT, unescape(raw), gap, at, end[1])
+        torn = text[start - 1] in raw and _ENTRY_ENDS.search(raw) is not None
+        return self._emit(TORN if torn else TEXT, unescape(raw), gap, at, end[1])
 
     def _unclosed(self, start: int, gap: str) -> Token | None:
         """A quote that nothing closes: a text that was cut off, or a lone mark such as that of 5"."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raylabel.answers import tokens
-from raylabel.answers.tokens import CLOSERS, Token, Tokenizer, is_closing, number_of, tag_name
+from raylabel.answers.tokens import CLOSERS, OPENERS, Token, Tokenizer, is_closing, number_of, tag_name
 
 MAX_TOKENS = 160_000
 """Tokens read of one text. The longest answers that models can give have some 100 000."""
@@ -31,7 +31,8 @@ Value = Any
 class Group:
     """What stands between two brackets; ``keys[i]`` is the key of ``values[i]`` or None.
 
-    ``end`` is the place after the closing bracket, or None where nothing closes it. ``parts`` are the numbers of values
+    ``end`` is the place after the closing bracket, or None where nothing closes it. ``torn``: a text in it ran over the end of an entry,
+    so that nothing tells which of its fields belong together. ``parts`` are the numbers of values
     before each semicolon: Shikra and CogVLM write ``[1,2,3,4;5,6,7,8]``.
     """
 
@@ -41,6 +42,7 @@ class Group:
     keys: list[str | None] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
+    torn: bool = False
 
     @property
     def pairs(self) -> list[tuple[str, Value]]:
@@ -131,6 +133,7 @@ class _Builder:
             tokens.WORD: self.word,
             tokens.NUMBER: self.number,
             tokens.TEXT: self.value,
+            tokens.TORN: self.value,
             tokens.LITERAL: self.value,
             tokens.ROW: self.row,
             tokens.TAG: self.tag,
@@ -166,6 +169,8 @@ class _Builder:
         self.key = None
 
     def value(self, token: Token) -> None:
+        if token.kind == tokens.TORN:
+            self.stack[-1].torn = True
         self.add(token.value)
 
     def open(self, token: Token) -> None:
@@ -190,7 +195,8 @@ class _Builder:
         # A closing bracket without its opener closes the innermost group: models mix the kinds.
         depth = depth if depth >= 0 else len(self.stack) - 1
         for group in self.stack[depth:]:
-            group.end = token.end
+            if group.values or OPENERS[group.bracket] == token.value:  # "(]" does not say that there is nothing
+                group.end = token.end
             if (
                 group.bracket == "{"
                 and group.values
@@ -219,9 +225,16 @@ class _Builder:
     def name(self, _token: Token) -> None:
         """A colon: the scalar before it is a key."""
         group = self.stack[-1]
-        if group.values and group.keys[-1] is None and not isinstance(group.values[-1], Group):
-            value = group.values.pop()
-            group.keys.pop()
+        if not group.values or isinstance(group.values[-1], Group):
+            return
+        value = group.values[-1]
+        if group.keys[-1] is not None:
+            # {"label": "cup_2d": [..]}: something between the two is lost, and nobody knows what.
+            group.torn = group.torn or self.last in (tokens.TEXT, tokens.TORN)
+        elif group.bracket != "{" and isinstance(group.values[0], float):
+            group.values[-1] = Word(f"{_plain(value)}:")  # (623, 72:0): no number, no key
+        else:
+            del group.values[-1], group.keys[-1]
             self.key = value if isinstance(value, str) else _plain(value)
 
     def number(self, token: Token) -> None:
@@ -259,6 +272,8 @@ class _Builder:
                 return
             if tag.closes:
                 self.close_lists(token.start)
+                if tag.name in self.family and not any(group.pairs for group in self.stack):
+                    self.hang()
             elif tag.name in self.family:
                 self.hang()
             elif inside[0].isalpha():

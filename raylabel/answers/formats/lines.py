@@ -72,10 +72,8 @@ class _Lines:
         """Whether names stand below their boxes, once that is known."""
 
     def read(self, runs: Sequence[list[Group]]) -> Found:
-        items = []
-        for run in runs:
-            end = run[-1].end
-            items.append(_Item(run, boxes_of_run(run, self.text), run[0].start, len(self.text) if end is None else end))
+        # Where a list does not end, what follows it may be about anything.
+        items = [_Item(r, boxes_of_run(r, self.text), r[0].start, r[-1].end or r[0].start + 1) for r in runs]
         self._join_corners(items)
         floor, label, named = 0, None, False
         for item, following in itertools.zip_longest(items, items[1:]):
@@ -191,7 +189,7 @@ class _Lines:
 
     def _ends_in_line(self, items: list[_Item]) -> bool:
         """Whether the text ends within a further line of the kind."""
-        if not items or self.in_sentences or not self.found.has_boxes:
+        if not items or self.in_sentences or not self.found.entries:
             return False
         above, _, last = self.text[items[-1].end :].rpartition("\n")
         last = last.strip()

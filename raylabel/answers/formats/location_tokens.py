@@ -41,7 +41,7 @@ class _Run:
 
 def read_location_tokens(tree: Tree, asked: Asked) -> Found | None:
     """The entries of an answer in location bins; None where there are none."""
-    names = [tag.name for tag in tree.tags]
+    names = [tag.inside for tag in tree.tags]
     for pattern, shape in ((_LOC_1024, LOC_1024), (_LOC, LOC)):
         if any(map(pattern.match, names)):
             found = Found(shape, in_tags=True)
@@ -57,11 +57,11 @@ def _runs(tree: Tree, pattern: re.Pattern[str]) -> list[_Run]:
     before: Tag | None = None
     is_open = False
     for tag in tree.tags:
-        found = pattern.match(tag.name)
+        found = pattern.match(tag.inside)
         if found is not None and is_open and not text[runs[-1].end : tag.start].strip():
             runs[-1].bins.append(int(found.group(1)))
             runs[-1].end = tag.end
-        elif found is None and _SEGMENT.match(tag.name) and runs and runs[-1].end == tag.start:
+        elif found is None and _SEGMENT.match(tag.inside) and runs and runs[-1].end == tag.start:
             runs[-1].end = tag.end
         else:
             for run in runs[-1:]:

@@ -26,7 +26,7 @@ from raylabel.answers.tokens import number_of
 from raylabel.answers.tree import Group, Tree, Value, inside_text, is_json_text, is_labelled
 from raylabel.answers.values import QUAD, Boxes, boxes_of, is_turned, left_out, named_box
 from raylabel.answers.vocabulary import bare, is_box_key, is_never_box_key, is_quad_key
-from raylabel.validation import BOX_3D, POINT, ROTATED
+from raylabel.validation import BOX_3D, POINT, ROTATED, UNREADABLE
 
 JSON = "json"
 
@@ -86,7 +86,8 @@ class Walk:
             self.take_empty(value, label)
         elif value.holds_objects or any(g.holds_objects for g in value.groups) or any(map(is_json_text, value.values)):
             for inner in value.values:
-                self.take(inner, label)
+                if not isinstance(inner, Group) or inner.values:  # an empty one beside others says nothing of all
+                    self.take(inner, label)
         else:
             self.take_plain(value, label)
 
@@ -139,9 +140,12 @@ class Walk:
         for key, value in zip(group.keys, group.values, strict=True):
             if key is None:
                 self.take(value, label)
+        before = len(self.found.entries)
         for pairs in parts_of(group.pairs):
             if pairs:
                 self.take_pairs(pairs, label)
+        for entry in self.found.entries[before:] if group.torn else ():
+            entry.break_rule(UNREADABLE)
 
     def take_pairs(self, pairs: Pairs, label: str | None) -> None:
         """The fields of one entry, or of an object that holds entries."""

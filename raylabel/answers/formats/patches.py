@@ -20,7 +20,7 @@ def read_patches(tree: Tree, asked: Asked) -> Found | None:
     """The entries of an answer in patches, or of a Kosmos-2 that found none of its phrases; None for any other."""
     names = {tag.name for tag in tree.tags}
     nothing_found = any(tag.inside == "grounding" for tag in tree.tags) and not names & {"box", "det"}
-    return _Patches(tree).run() if nothing_found or any(map(_PATCH.match, names)) else None
+    return _Patches(tree).run() if nothing_found or any(_PATCH.match(tag.inside) for tag in tree.tags) else None
 
 
 class _Patches:
@@ -31,12 +31,14 @@ class _Patches:
         self.label_start = -1
         self.cells: list[int] = []
         self.in_object = False
+        self.said_end = -1
+        """Where the last object of the label ends."""
         self.said = False
         """Something was said of the label."""
 
     def run(self) -> Found:
         for tag in self.tree.tags:
-            if cell := _PATCH.match(tag.name):
+            if cell := _PATCH.match(tag.inside):
                 self.said = True
                 self.cells.append(int(cell.group(1)))
                 if not self.in_object and len(self.cells) == 2:
@@ -45,6 +47,10 @@ class _Patches:
                 self.phrase(tag.closes, tag.start, tag.end)
             elif tag.name in ("object", "delimiter_of_multi_objects"):
                 self.end_box(WRONG_COUNT)
+                between = self.tree.text[self.said_end : tag.start] if self.said_end >= 0 and not tag.closes else ""
+                if any(c.isalpha() for c in between):
+                    self.label = None  # that of the object before it; these words are another, or none
+                self.said_end = tag.end if tag.closes else -1
                 self.in_object = not (tag.closes and tag.name == "object")
         self.found.unfinished = bool(self.cells) or self.in_object or self.label_start >= 0
         self.end_box(CUT_OFF)
@@ -56,9 +62,9 @@ class _Patches:
         if not closes:
             self.end_box(WRONG_COUNT)
             self.end_phrase()
-            self.label, self.label_start, self.said = None, end, False
-        elif self.label_start >= 0:
-            self.label = self.tree.text[self.label_start : start].strip()
+            self.label, self.label_start, self.said, self.said_end = None, end, False, -1
+        else:
+            self.label = self.tree.text[self.label_start : start].strip() if self.label_start >= 0 else None
             self.label_start = -1
 
     def end_phrase(self) -> None:

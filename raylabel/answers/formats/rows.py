@@ -38,7 +38,8 @@ def read_rows(tree: Tree, asked: Asked) -> Found | None:
     (1.0, 2.0, 3.0, 4.0)
     """
     found = Found(ROWS)
-    if len(tree.text) <= MAX_LENGTH:
+    in_brackets = bool(tree.open) or any(group.is_object or group.holds_objects for group in tree.groups)
+    if len(tree.text) <= MAX_LENGTH and not in_brackets:
         text = _FENCE.sub("", tree.text)
         for read in (_read_table, _read_names, _read_columns, _read_lines):
             read(text, found)

@@ -16,14 +16,18 @@ from raylabel.validation import CUT_OFF, POINT
 
 _LABEL_TAGS = frozenset({"ref", "object_ref_start", "phrase", "p", "pred"})
 _BOX_TAGS = frozenset({"box", "bbox", "bboxes", "boxes", "det", "quad", "box_start", "quad_start", "bounding_box"})
-_END_TAGS = frozenset({"box_end", "quad_end", "object_ref_end"})
-FAMILY = _LABEL_TAGS | _BOX_TAGS | _END_TAGS | {"object", "delimiter_of_multi_objects", "grounding"}
+FAMILY = (
+    _LABEL_TAGS
+    | _BOX_TAGS
+    | {"object_ref_end", "box_end", "quad_end", "object", "delimiter_of_multi_objects", "grounding"}
+)
 """Tags that belong to a way of writing boxes: where one opens, an object or list before it is over."""
 
 REF_BOX, DET, OBJECT_REF, POINT_TAGS = "ref_box", "det", "object_ref", "points"
 _SHAPES = {"det": DET, "box_start": OBJECT_REF, "quad": QUAD, "quad_start": QUAD}
 """The others are ``REF_BOX``."""
 
+_TAG = re.compile(r"<[^<>]{0,60}>")
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?\Z")
 
 
@@ -58,6 +62,8 @@ class _Tags:
         self.asked = asked
         self.found = Found(REF_BOX, in_tags=True)
         self.label: str | None = None
+        self.box_end = -1
+        """Where the last box of the label ends."""
         self.skip = False
         self.shapes: Counter[str] = Counter()
         self.corners: dict[str, Value] = {}
@@ -71,7 +77,8 @@ class _Tags:
             if _NUMBER.match(tag.inside):
                 self.number(tag)
             elif tag.closes:
-                pass
+                # The end of a label whose beginning is lost: it is not what the label before it was.
+                self.label = None if tag.name in _LABEL_TAGS or tag.name == "object_ref_end" else self.label
             elif tag.name in _LABEL_TAGS and (tag.name != "p" or "=" not in tag.inside):
                 i = self.take_label(i)
             elif tag.name in _BOX_TAGS and not self.has_corners(tag):
@@ -102,14 +109,16 @@ class _Tags:
         at_end = not closed and last == len(self.tags) - 1
         if at_end and name in ("p", "phrase"):
             return i  # an HTML paragraph
-        self.label = None if self.skip else content.strip()[:500]
+        self.label, self.box_end = (None if self.skip else content.strip()[:500]), -1
         self.found.unfinished = self.found.unfinished or (name != "p" and at_end)
         return max(i, last)
 
     def take_boxes(self, i: int) -> int:
         self.end_row()
         name = self.tags[i].name
+        self.leave_label(self.tags[i].start)
         content, last, closed = self.content(i)
+        self.box_end = self.tags[i].end + len(content)
         if not closed:
             self.found.unfinished = self.found.unfinished or last == len(self.tags) - 1
             content = _whole_part(content)
@@ -122,6 +131,7 @@ class _Tags:
         label = self.label or (read.names[0].strip() if len(read.names) == 1 else None) or self.label_before(i)
         if read.says_something:
             self.found.add(read.entry(label))
+        self.label = self.label if closed else None
         return last
 
     def label_before(self, i: int) -> str | None:
@@ -130,15 +140,22 @@ class _Tags:
         floor = max(self.tags[i - 1].end if i else 0, start - 400)
         return read_prefix(self.text[max(self.text.rfind("\n", floor, start) + 1, floor) : start], self.asked).label
 
+    def leave_label(self, at: int) -> None:
+        """Words between a box and the next one are another label, or none; the one before the box is over."""
+        if self.box_end >= 0 and _has_words(self.text[self.box_end : at]):
+            self.label = None
+
     def number(self, tag: Tag) -> None:
         if self.row and self.text[self.row[-1].end : tag.start].strip(" ,"):
             self.end_row()
         self.row.append(tag)
 
     def end_row(self) -> None:
-        row, self.row = [float(tag.inside) for tag in self.row], []
-        if len(row) < 2 or self.skip:
+        tags, self.row = self.row, []
+        if len(tags) < 2 or self.skip:
             return
+        self.leave_label(tags[0].start)
+        row = [float(tag.inside) for tag in tags]
         read = Boxes()
         for i in range(0, len(row), 4):
             read.take(of_numbers(row[i : i + 4]))
@@ -170,6 +187,10 @@ class _Tags:
     def add_element(self, label: str | None, read: Boxes) -> None:
         self.shapes[elements.HTML] += 1
         self.found.add(read.entry(label))
+
+
+def _has_words(text: str) -> bool:
+    return any(c.isalpha() for c in _TAG.sub("", text))
 
 
 def _whole_part(content: str) -> str:

@@ -1,0 +1,175 @@
+"""What holds of labels and phrases for random answers in any dialect, whole or damaged.
+
+Plain random numbers instead of hypothesis, so that a hundred thousand answers take minutes: ``ANSWERS`` in the
+environment sets how many are tried a dialect (150 where it is not set). A failure names the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+
+import pytest
+from comparing import normalise
+from test_reader_properties import EACH_DIALECT, NOISE, _stands_in
+from writing import Dialect, Entry
+
+from raylabel.answers.formats.clean import read_clean
+from raylabel.answers.grounding import read_grounding
+from raylabel.answers.reading import Reading, read_boxes
+from raylabel.errors import AnswerError
+
+SEEDS = range(int(os.environ.get("ANSWERS", "150")))
+LABELS = ("heron", "red boat", "old lamp", "tall wagon", "stone kerb", "Fähre", "灯塔")
+"""None is part of another."""
+
+
+def written_at(dice: random.Random) -> list[Entry]:
+    """Up to four entries with different labels and boxes."""
+    entries: dict[tuple[int, int, int, int], str] = {}
+    for label in dice.sample(LABELS, dice.randint(1, 4)):
+        x1, y1 = dice.randint(0, 930), dice.randint(0, 930)
+        entries[x1, y1, dice.randint(x1 + 40, 999), dice.randint(y1 + 40, 999)] = label
+    return [(label, box) for box, label in entries.items()]
+
+
+def damaged(text: str, dice: random.Random) -> str:
+    """The text with one thing done to it: cut, or letters deleted, doubled, replaced or added."""
+    at, length = dice.randint(0, len(text)), dice.randint(1, 12)
+    noise = "".join(dice.choices(NOISE, k=dice.randint(1, 4)))
+    return dice.choice(
+        (
+            text[:at],
+            text[:at] + text[at + length :],
+            text[: at + length] + text[at:],
+            text[:at] + noise + text[at:],
+            text[:at] + noise + text[at + len(noise) :],
+        )
+    )
+
+
+def answer_at(dialect: Dialect, seed: int) -> tuple[str, list[Entry]]:
+    """An answer, damaged up to four times, and what it said before."""
+    dice = random.Random(f"{dialect.name} {seed}")
+    written = written_at(dice)
+    text = dialect.write(written)
+    for _ in range(dice.randint(0, 4)):
+        text = damaged(text, dice)
+    return text, written
+
+
+@EACH_DIALECT
+def test_a_label_stands_next_to_its_box_and_no_box_is_invented(dialect: Dialect):
+    for seed in SEEDS:
+        text, written = answer_at(dialect, seed)
+        tolerance = 1 / 32 if dialect.name == "kosmos" else 1e-4
+        entries = read_boxes(text, dialect.order, dialect.sides).entries
+        for box in [box for entry in entries if not entry.broken for box in entry.boxes]:
+            own = next(
+                (t for t, b in written if box.corners == pytest.approx(dialect.expected(b), abs=tolerance)), None
+            )
+            assert own is not None or _stands_in(text, box.corners, dialect), (seed, text, box)
+            said = next((t for t in LABELS if normalise(t) == normalise(box.label or "")), None)
+            if dialect.labelled and said is not None and own is not None and said != own:
+                assert may_be_about(text, said, own), (seed, text, box)
+
+
+def may_be_about(text: str, said: str, own: str) -> bool:
+    """Whether damage took a box's own label away, or put another one there too."""
+    return text.count(own) != 1 or text.count(said) > 1
+
+
+@EACH_DIALECT
+def test_no_phrase_is_settled_without_a_statement_about_it(dialect: Dialect):
+    for seed in SEEDS if dialect.labelled else ():
+        text, written = answer_at(dialect, seed)
+        asked = dict(enumerate([label for label, _ in written] + ["grey seal", "kite"], 1))
+        try:
+            found = read_grounding(text, asked, dialect.order, dialect.sides)
+        except AnswerError:
+            continue
+        silence_counts = found.shape in ("loc1024", "loc", "patch", "det")
+        for number, boxes in found.settled.items():
+            is_named = letters_of(asked[number]) in letters_of(text) or re.search(rf"(?<!\d){number}(?!\d)", text)
+            assert is_named or (not boxes and (silence_counts or denies_all(text))), (seed, text, asked[number], boxes)
+
+
+def letters_of(text: str) -> str:
+    """Without the blanks and marks that a comparison of labels overlooks."""
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def denies_all(text: str) -> bool:
+    """Whether an answer, or what damage left of one, holds a list with nothing in it."""
+    return re.search(r"\[\s*\]|\(\s*\)|\{\s*\}|null", text) is not None
+
+
+# --- the short way --------------------------------------------------------------------------------------------------
+
+BOXES = (None, [], [1, 2, 3], [10, 20, 30, 40], [30, 20, 10, 40], [0.1, 0.2, 0.3, 0.4], [5, 5, 5, 9], [1, 2, 3, 4e300])
+IDS = (1, 2, 3, 7, -1, 0, None, "2", True, 1.0)
+TEXTS = (
+    "heron",
+    "Heron.",
+    "the red boat",
+    "",
+    " lamp ",
+    "none",
+    "12",
+    "a {b}",
+    "[EXIT]",
+    "x: y",
+    "a\tb",
+    None,
+    3,
+    "灯塔",
+)
+SCORES = (0.5, 1, 0, None, 1.5, -0.1, True, "0.5", [0.5])
+
+
+def item_at(dice: random.Random) -> dict[str, object]:
+    item: dict[str, object] = {}
+    for key, values in (("id", IDS), ("label", TEXTS), ("score", SCORES), ("angle", (0, 30)), ("note", ("so", 3))):
+        if dice.random() < (0.1 if key in ("angle", "note") else 0.6):
+            item[key] = dice.choice(values[:2] if dice.random() < 0.5 else values)
+    box = [dice.randint(-50, 1200) for _ in range(4)] if dice.random() < 0.6 else dice.choice(BOXES)
+    fields = [*item.items(), (dice.choice(("bbox_2d", "box_2d", "box")), box)]
+    dice.shuffle(fields)
+    return dict(fields)
+
+
+def long_way(text: str, order: str, asked: tuple[str, ...]) -> Reading:
+    """As ``read_boxes`` without its short way: a letter that nobody sees keeps an answer off it."""
+    return read_boxes(f"\u200b{text}", order, (1000, 1000), asked)
+
+
+def test_the_short_way_reads_what_the_long_way_reads():
+    forms = ("%s", "```json\n%s\n```", '{"boxes": %s}', '{"objects": %s}', " %s\n", '{"found": %s}')
+    short_ones = 0
+    for seed in range(20 * len(SEEDS)):
+        dice = random.Random(seed)
+        items = [item_at(dice) for _ in range(dice.randint(0, 3))]
+        text = dice.choice(forms) % json.dumps(items, indent=dice.choice((None, 2)), ensure_ascii=dice.random() < 0.5)
+        asked = ("heron", "the red boat", "lamp")[: dice.randint(0, 3)]
+        order = dice.choice(("xyxy", "yxyx", "xywh"))
+        short_ones += read_clean(text, asked) is not None
+        short, long = read_boxes(text, order, (1000, 1000), asked), long_way(text, order, asked)
+        for part in ("said", "boxes", "denied", "partial", "left_out"):
+            assert getattr(short, part) == getattr(long, part), (seed, text, part)
+        assert [e.phrase for e in short.entries] == [e.phrase for e in long.entries], (seed, text)
+    assert short_ones > len(SEEDS)
+
+
+def test_the_shape_that_is_asked_for_takes_the_short_way():
+    entry = '{"id": 1, "bbox_2d": [10, 20, 30, 40], "label": "cup", "score": 0.5}'
+    for text in (
+        f"[{entry}]",
+        f"```json\n[{entry}, {entry}]\n```",
+        f'{{"boxes": [{entry}]}}',
+        '[{"id": 2, "box": null}]',
+    ):
+        assert read_clean(text, ["cup"]) is not None, text
+    for text in (f"[{entry}", f"[{entry}] or so", f'[{entry[:-1]}, "angle": 3}}]', f'[{entry[:-1]}, "id": 2}}]'):
+        assert read_clean(text, ["cup"]) is None, text
