@@ -32,16 +32,21 @@ _Place = tuple[int, int, int, int]
 """Displayed pixels; the far edges are not part of the rectangle."""
 
 _PLACES: Mapping[str, _Place] = {
-    "red": (793, 154, 1018, 248),
-    "yellow": (451, 532, 579, 625),
-    "green": (853, 509, 1056, 634),
-    "blue": (1045, 104, 1355, 283),
-    "purple": (805, 292, 999, 407),
-    "pink": (647, 456, 821, 586),
+    "red": (262, 594, 610, 687),
+    "yellow": (791, 456, 966, 587),
+    "green": (427, 163, 540, 372),
+    "blue": (865, 220, 1151, 291),
+    "purple": (594, 217, 840, 287),
+    "pink": (472, 451, 681, 558),
 }
 """The rectangles that are asked about."""
 
-_OTHERS: Sequence[tuple[str, _Place]] = (("orange", (0, 0, 150, 70)),)
+_OTHERS: Sequence[tuple[str, _Place]] = (
+    ("orange", (0, 0, 150, 70)),
+    ("green", (1099, 370, 1336, 604)),
+    ("yellow", (231, 299, 358, 527)),
+    ("orange", (567, 318, 816, 424)),
+)
 """Those that nobody is asked about: where misread boxes lie."""
 
 ASKED = tuple(_PLACES)
@@ -50,8 +55,9 @@ ASKED = tuple(_PLACES)
 NO_COLOR = "none"
 """The answer where a box holds no rectangle."""
 
-HELD = 0.25
-"""A box points at a rectangle if they share more than this of the smaller of the two."""
+HELD = 0.3
+"""A box points at a rectangle if they share more than this of the smaller of the two; a box moved by half its sides,
+as by who takes its corner for its middle, shares a quarter."""
 
 
 @cache

@@ -63,7 +63,9 @@ async def check_reading(how: Asking, profile: Profile) -> BoxReading:
         spent += more
         if fits(again):
             return BoxReading(OTHERWISE, again, other.convention, spent, note)
-    return BoxReading(INCONSISTENT if other.is_sure else NOT_AT_ALL, told, None, spent, note)
+    if other.is_sure:
+        return BoxReading(INCONSISTENT, told, None, spent, note)
+    return BoxReading(NOT_AT_ALL, told, None, spent)
 
 
 def question(profile: Profile, view: View) -> str:
