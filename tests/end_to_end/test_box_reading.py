@@ -101,8 +101,11 @@ def test_a_model_that_reads_boxes_otherwise_is_handed_them_so_and_labels_right(w
     assert verdict["reading"]["convention"]["order"] == "yxyx"
     assert "is handed boxes as yxyx, 0-1000, 6 of 6 colors right: written as xyxy, 0-1000 they are" in ran.printed
     assert again.annotations == ran.annotations
-    assert missed_targets(score_referring(world.truth, ran.annotations)) == []
-    assert missed_targets(score_referring(world.truth, blindly.annotations)) != [], "the check is what makes it right"
+    right, wrong = (score_referring(world.truth, made.annotations) for made in (ran, blindly))
+    assert (right["description_correct"], right["phrase_exact"]) == (1.0, 1.0)
+    assert right["recall"] > 0.9, "but for labels that are off, whose better boxes nobody can read for sure"
+    assert ran.counts["flags"]["adjust_impossible"] > 0
+    assert wrong["description_correct"] < 0.5, "the check is what makes it right"
 
 
 def test_a_model_that_cannot_read_boxes_is_warned_of_in_the_terminal_and_in_the_manifest(
