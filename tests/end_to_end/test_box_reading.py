@@ -102,8 +102,8 @@ def test_a_model_that_reads_boxes_otherwise_is_handed_them_so_and_labels_right(w
     assert "is handed boxes as yxyx, 0-1000, 6 of 6 colors right: written as xyxy, 0-1000 they are" in ran.printed
     assert again.annotations == ran.annotations
     right, wrong = (score_referring(world.truth, made.annotations) for made in (ran, blindly))
-    assert (right["description_correct"], right["phrase_exact"]) == (1.0, 1.0)
-    assert right["recall"] > 0.9, "but for labels that are off, whose better boxes nobody can read for sure"
+    assert right["description_correct"] == 1.0
+    assert min(right["recall"], right["phrase_exact"]) > 0.9, "labels that are off are not mended: see the flag"
     assert ran.counts["flags"]["adjust_impossible"] > 0
     assert wrong["description_correct"] < 0.5, "the check is what makes it right"
 
@@ -119,7 +119,7 @@ def test_a_model_that_cannot_read_boxes_is_warned_of_in_the_terminal_and_in_the_
         assert server.asked()[READING] == 0
     assert first.code in (0, 3)
     for ran in (first, second):
-        assert "warning: region_expr, grounding_expr, double_check: what raylabel-demo-vlm says there" in ran.printed
+        assert "warning: region_expr, grounding_expr, double_check: what a-model-nobody-knows says there" in ran.printed
         (verdict,) = ran.manifest["models"].values()
         assert verdict["reading"]["kind"] == "not at all"
 
