@@ -52,6 +52,7 @@ class Profile:
         localises: False for families that answer points, or nothing that is a place.
         stated: what a question calls for where that is not what is answered: some models answer in their own numbers as
             long as others are asked for.
+        reads: how boxes are read that stand in a question, where a model does not read them as it writes them.
         source: where this is written, led by its grade.
     """
 
@@ -67,7 +68,17 @@ class Profile:
     reasoning: tuple[str, str] | None = None
     localises: bool = True
     stated: Convention | None = None
+    reads: Convention | None = None
     source: str = ""
+
+    @property
+    def handed(self) -> Profile:
+        """The profile by which boxes are written into questions: in the numbers that the model reads."""
+        if self.reads is None:
+            return self
+        # Names of corners and tokens of a vocabulary have an order and a scale of their own.
+        plain = dataclasses.replace(self.with_convention(self.reads, self.name), spelling=LIST)
+        return dataclasses.replace(plain, stated=None, reads=None)
 
     def with_convention(self, convention: Convention, name: str) -> Profile:
         """The same ways of asking with other numbers, in a plain spelling where the old one cannot hold them.

@@ -85,7 +85,11 @@ _TABLE = (
     Rule(DESCRIPTION_SENTENCE, FLAGGED, "the description of a region is a sentence"),
     Rule(MERGED, FLAGGED, "one phrase came with several groups of regions, which were joined"),
     Rule(UNKNOWN_REGION, FLAGGED, "a phrase came with the number of no region, which was left out"),
-    Rule(ADJUST_IMPOSSIBLE, FLAGGED, "the double check's better box is no box or not near the old one, which stays"),
+    Rule(
+        ADJUST_IMPOSSIBLE,
+        FLAGGED,
+        "the double check's better box is no box, not near the old one, or readable in two ways; the old one stays",
+    ),
     Rule(REWRITE_IMPOSSIBLE, FLAGGED, "the double check's better phrase is empty or a sentence; the old one stays"),
     Rule(NOT_VERIFIED, COUNTED, "the double check does not speak of a box or phrase; `verified` stays null"),
     Rule(REJECTED_BOX, DROPPED, "the double check finds that a box does not fit its phrase"),

@@ -135,12 +135,16 @@ async def _answer(how: Asking, ask: _Ask) -> Response:
         trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors])
         if not trouble:
             return Response(ask.probe, ask.view, ask.colors, reply.text, requests=number)
-        if reply.finish is Finish.LENGTH:
-            sampling = dataclasses.replace(sampling, max_tokens=2 * sampling.max_tokens)
-        else:
-            warmer = max(sampling.temperature, min(WARMEST, sampling.temperature + WARMER))
-            sampling = dataclasses.replace(sampling, temperature=warmer)
+        sampling = second_sampling(sampling, reply.finish)
     return Response(ask.probe, ask.view, ask.colors, "", trouble, requests=2)
+
+
+def second_sampling(sampling: Sampling, finish: Finish) -> Sampling:
+    """How the same question is asked again after a reply that was of no use: with more room, or warmer."""
+    if finish is Finish.LENGTH:
+        return dataclasses.replace(sampling, max_tokens=2 * sampling.max_tokens)
+    warmer = max(sampling.temperature, min(WARMEST, sampling.temperature + WARMER))
+    return dataclasses.replace(sampling, temperature=warmer)
 
 
 def _trouble(text: str, finish: Finish, asked: Sequence[str]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raylabel.calibration.asking import IN_FLIGHT, Asking
 from raylabel.calibration.measured import Measured
 from raylabel.calibration.measuring import measure_with, verify_with
+from raylabel.calibration.reading import INCONSISTENT, BoxReading
+from raylabel.calibration.reading_check import check_reading
 from raylabel.calibration.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
 from raylabel.clients.base import Client, Sampling
 from raylabel.clients.retry import RetryPolicy
@@ -147,6 +149,43 @@ async def settle(
     if expected is not None and measured.profile != expected:
         notes.append(f"profile {expected.name} says {profile_in_words(expected)}, which its answers do not fit")
     return _with(verdict, MEASURED, measured, spent, "; ".join(filter(None, notes)))
+
+
+async def settle_reading(
+    client: Client,
+    sampling: Sampling,
+    policy: RetryPolicy,
+    verdict: Verdict,
+    steps: Sequence[str],
+    *,
+    limits: ImageSettings | None = None,
+    on_read: Callable[[BoxReading], None] = lambda reading: None,
+    stopping: Callable[[], bool] = _never,
+) -> Verdict:
+    """The verdict with how the model reads boxes that are handed to it; asked for where it lacks that: 1 or 2 requests.
+
+    Args:
+        steps: names of those that hand boxes to the model, for the message.
+        limits: the user's, for pictures.
+        on_read: told what was found out, also where it ends in an error.
+        stopping: once true, no failed request is tried again.
+
+    Raises:
+        CalibrationError: it reads boxes in another convention than they are written in, whatever they are written in.
+        ClientError: the endpoint cannot be reached, or a request failed for good.
+    """
+    if verdict.reading is not None or verdict.how == TRUSTED:
+        return verdict
+    how = Asking(client, sampling, policy, limits or ImageSettings(), stopping)
+    reading = await check_reading(how, verdict.profile)
+    on_read(reading)
+    if reading.kind == INCONSISTENT:
+        raise CalibrationError(
+            f"{verdict.model}: boxes in the questions of {', '.join(steps)} would be taken for others: {reading.note}, "
+            "and written so they are not read right either; use another model, leave these steps out "
+            "(workflow.steps), or take the risk with vlm.calibrate: never"
+        )
+    return dataclasses.replace(verdict, reading=reading)
 
 
 def _still_holds(known: Verdict, served: tuple[str, ...], configured: Profile | None, row: Profile | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raylabel.calibration.probes import Probe
+from raylabel.calibration.reading import BoxReading
 from raylabel.profiles import Profile
 from raylabel.records import Box
 
@@ -37,6 +38,7 @@ class Measured:
         note: what a user should know of the profile.
         problem: why the boxes cannot be relied upon; empty: they can.
         shown: for the sheet.
+        reading: how the model reads boxes that are handed to it; None where that was not asked.
     """
 
     profile: Profile
@@ -47,3 +49,4 @@ class Measured:
     note: str = ""
     problem: str = ""
     shown: tuple[Shown, ...] = ()
+    reading: BoxReading | None = None

@@ -7,7 +7,7 @@ is where it would be with x and y swapped, and one reaches beyond 1000 pixels.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -65,7 +65,7 @@ def probes() -> tuple[Probe, ...]:
     >>> [(probe.name, len(probe.boxes_px)) for probe in probes()]
     [('1600x600', 4), ('600x1400', 4), ('3000x1000', 4), ('600x1400 turned by EXIF', 4)]
     """
-    plain = tuple(Probe(f"{s.width}x{s.height}", _png(_drawn(s)), s, _boxes(s)) for s in _PLACES)
+    plain = tuple(Probe(f"{s.width}x{s.height}", png(_drawn(s)), s, _boxes(s)) for s in _PLACES)
     turned = Probe(f"{plain[1].name} turned by EXIF", _turned_jpeg(_drawn(_PORTRAIT)), _PORTRAIT, _boxes(_PORTRAIT))
     return (*plain, turned)
 
@@ -80,14 +80,24 @@ def _boxes(size: Size) -> dict[str, Box]:
 
 
 def _drawn(size: Size) -> Image.Image:
+    return drawn(size, zip(COLORS.values(), _PLACES[size], strict=True))
+
+
+def drawn(size: Size, rectangles: Iterable[tuple[tuple[int, int, int], tuple[int, int, int, int]]]) -> Image.Image:
+    """A picture of solid rectangles on the ground.
+
+    Args:
+        rectangles: colour and place of each in pixels; the far edges are not part of it.
+    """
     image = Image.new("RGB", (size.width, size.height), GROUND)
     draw = ImageDraw.Draw(image)
-    for color, (x1, y1, x2, y2) in zip(COLORS.values(), _PLACES[size], strict=True):
+    for color, (x1, y1, x2, y2) in rectangles:
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=color)
     return image
 
 
-def _png(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
+    """The picture as a PNG file."""
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()

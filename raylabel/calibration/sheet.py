@@ -9,8 +9,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from raylabel.calibration.color_probe import ASKED, color_probe
+from raylabel.calibration.color_probe import COLORS as ALL_COLORS
 from raylabel.calibration.measured import Measured, Shown
 from raylabel.calibration.probes import COLORS, Probe
+from raylabel.calibration.reading import BoxReading
 from raylabel.calibration.verdict import profile_in_words
 from raylabel.images import displayed
 from raylabel.records import Box
@@ -31,6 +34,7 @@ _DASH, _SPACE = 8, 6
 _FAIR = 0.6
 _LINE_WIDTH = 2
 
+_Ink = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -38,7 +42,8 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
     """Draw every probe that was asked about, as PNG.
 
     Rectangles that were expected have a solid outline, answered ones a dashed one, with the IoU of each beside it. What
-    was answered for a rectangle alone and together with the others is drawn on one picture.
+    was answered for a rectangle alone and together with the others is drawn on one picture. Where the model was asked
+    for the colors in boxes, the last picture has each answer at the box that it was given for.
 
     Args:
         path: the file; its folder is there.
@@ -46,6 +51,8 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
     """
     probes = list(dict.fromkeys(s.probe.name for s in measured.shown))
     tiles = [_tile([s for s in measured.shown if s.probe.name == name]) for name in probes]
+    if measured.reading is not None:
+        tiles.append(_reading_tile(measured.reading))
     rows = list(_rows(tiles))
     heading = _heading(measured, model)
     top = _MARGIN + sum(len(_wrapped(text, size)) * _HEAD_LINE for text, _, size in heading) + _LINE + _GAP
@@ -68,7 +75,7 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
     sheet.save(path, "PNG")
 
 
-def _heading(measured: Measured, model: str) -> list[tuple[str, tuple[int, int, int], int]]:
+def _heading(measured: Measured, model: str) -> list[tuple[str, _Ink, int]]:
     """Lines with ink and font size."""
     words = profile_in_words(measured.profile)
     next_best = f"; next: {measured.runner_up} with {measured.runner_up_iou:.2f}" if measured.runner_up else ""
@@ -76,7 +83,10 @@ def _heading(measured: Measured, model: str) -> list[tuple[str, tuple[int, int, 
         verdict = [(measured.problem, _BAD, 16), (f"drawn as {words}", _FAINT, 15)]
     else:
         verdict = [(f"{words}: mean IoU {measured.mean_iou:.2f}{next_best}", _GOOD, 16)]
-    return [(model, _INK, 20), *verdict, *([(measured.note, _FAINT, 15)] if measured.note else [])]
+    reading = []
+    if measured.reading is not None:
+        reading = [(measured.reading.in_words(), _GOOD if measured.reading.is_trusted else _BAD, 16)]
+    return [(model, _INK, 20), *verdict, *reading, *([(measured.note, _FAINT, 15)] if measured.note else [])]
 
 
 def _legend(draw: ImageDraw.ImageDraw, y: int) -> None:
@@ -93,6 +103,30 @@ def _legend(draw: ImageDraw.ImageDraw, y: int) -> None:
 def _tile(shown: Sequence[Shown]) -> Image.Image:
     """One probe with all that was said of it; its caption below."""
     probe = shown[0].probe
+    plane, border, scale = _plane(probe)
+    draw = ImageDraw.Draw(plane)
+    for color, box_px in probe.boxes_px.items():
+        draw.rectangle(_on_plane(box_px, border, scale), outline=COLORS[color], width=_LINE_WIDTH)
+    for color, box_px in dict.fromkeys((one.color, box_px) for one in shown for box_px in one.placed_px):
+        _dashed(draw, _on_plane(box_px, border, scale), _DARK[color])
+    return _captioned(plane, probe, shown)
+
+
+def _reading_tile(reading: BoxReading) -> Image.Image:
+    """The picture whose colors were asked for, with each answer at its box; its caption below."""
+    probe = color_probe()
+    plane, border, scale = _plane(probe)
+    draw = ImageDraw.Draw(plane)
+    for color, said in zip(ASKED, reading.said or [""] * len(ASKED), strict=True):
+        x1, y1, x2, y2 = _on_plane(probe.boxes_px[color], border, scale)
+        draw.rectangle((x1, y1, x2, y2), outline=ALL_COLORS[color], width=_LINE_WIDTH)
+        draw.text((x1 + 4, y1 + 3), said or "unclear", fill=_INK if said == color else _BAD, font=_font(13))
+    lines = [(f"{probe.name}: answered for each box", _INK), (f"{reading.right} of {len(ASKED)} right", _FAINT)]
+    return _with_lines(plane, lines)
+
+
+def _plane(probe: Probe) -> tuple[Image.Image, int, float]:
+    """A probe, paler than it is, with a border around it; the border in its pixels, and the scale of the tile."""
     border = round(_BORDER * max(probe.size.width, probe.size.height))
     wide, high = probe.size.width + 2 * border, probe.size.height + 2 * border
     scale = min((WIDTH - 2 * _MARGIN - _GAP) / 2 / wide, _TILE_HEIGHT / high)
@@ -101,12 +135,7 @@ def _tile(shown: Sequence[Shown]) -> Image.Image:
     size = (round(probe.size.width * scale), round(probe.size.height * scale))
     picture = Image.blend(picture, Image.new("RGB", picture.size, _PAPER), _PALE)
     plane.paste(picture.resize(size, Image.Resampling.LANCZOS), (round(border * scale), round(border * scale)))
-    draw = ImageDraw.Draw(plane)
-    for color, box_px in probe.boxes_px.items():
-        draw.rectangle(_on_plane(box_px, border, scale), outline=COLORS[color], width=_LINE_WIDTH)
-    for color, box_px in dict.fromkeys((one.color, box_px) for one in shown for box_px in one.placed_px):
-        _dashed(draw, _on_plane(box_px, border, scale), _DARK[color])
-    return _captioned(plane, probe, shown)
+    return plane, border, scale
 
 
 def _captioned(plane: Image.Image, probe: Probe, shown: Sequence[Shown]) -> Image.Image:
@@ -117,6 +146,11 @@ def _captioned(plane: Image.Image, probe: Probe, shown: Sequence[Shown]) -> Imag
             words = ", ".join(f"{s.color} {_iou_words(s)}" for s in these[: len(COLORS)])
             worst = min(s.overlap for s in these)
             lines.append((f"{'together' if together else 'alone'}: {words}", _BAD if worst < _FAIR else _FAINT))
+    return _with_lines(plane, lines)
+
+
+def _with_lines(plane: Image.Image, lines: Sequence[tuple[str, _Ink]]) -> Image.Image:
+    """The tile with lines of text below."""
     width = max(plane.width, *(round(_font(13).getlength(text)) + 2 for text, _ in lines))
     tile = Image.new("RGB", (width, plane.height + 6 + len(lines) * _LINE), _PAPER)
     tile.paste(plane, (0, 0))

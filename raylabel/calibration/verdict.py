@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from raylabel.calibration.hypotheses import convention_in_words
+from raylabel.calibration.reading import BoxReading, reading_from_json
 from raylabel.errors import GeometryError, InputError
 from raylabel.geometry import Convention, Resize
 from raylabel.profiles import Profile
@@ -29,6 +30,7 @@ class Verdict:
         runner_up: the next best way to read the answers, in words; empty where there is none.
         requests: replies that were paid for.
         note: what else a user should know.
+        reading: how the model reads boxes that a question hands to it; None where nobody has asked.
     """
 
     endpoint: str
@@ -41,6 +43,14 @@ class Verdict:
     runner_up_iou: float | None = None
     requests: int = 0
     note: str = ""
+    reading: BoxReading | None = None
+
+    @property
+    def asked_as(self) -> Profile:
+        """The profile, with the convention in which boxes are handed to the model where that is another one."""
+        if self.reading is None or self.reading.convention is None:
+            return self.profile
+        return dataclasses.replace(self.profile, reads=self.reading.convention)
 
     def in_words(self) -> str:
         """One line for a person.
@@ -60,6 +70,8 @@ class Verdict:
             known.append(f"next: {self.runner_up} with {self.runner_up_iou:.2f}")
         if self.note:
             known.append(self.note)
+        if self.reading is not None:
+            known.append(self.reading.in_words())
         return f"{self.model}: {profile_in_words(self.profile)} ({'; '.join(known)})"
 
 
@@ -81,15 +93,19 @@ def verdict_from_json(value: JsonObject) -> Verdict:
     """
     try:
         verdict = Verdict(**value)
+        reading = value.get("reading")
         return dataclasses.replace(
-            verdict, served=tuple(verdict.served), profile=_profile_from_json(dict(value["profile"]))
+            verdict,
+            served=tuple(verdict.served),
+            profile=_profile_from_json(dict(value["profile"])),
+            reading=None if reading is None else reading_from_json(reading),
         )
     except (KeyError, TypeError, ValueError, GeometryError) as error:
         raise InputError(f"this is no verdict on a model's boxes: {error}") from error
 
 
 def _profile_from_json(value: JsonObject) -> Profile:
-    reasoning, stated = value.get("reasoning"), value.get("stated")
+    reasoning, stated, reads = value.get("reasoning"), value.get("stated"), value.get("reads")
     return Profile(
         **{
             **value,
@@ -97,6 +113,7 @@ def _profile_from_json(value: JsonObject) -> Profile:
             "resize": Resize(**value["resize"]),
             "models": tuple(value["models"]),
             "stated": None if stated is None else Convention(**stated),
+            "reads": None if reads is None else Convention(**reads),
             "reasoning": None if reasoning is None else (reasoning[0], reasoning[1]),
         }
     )

@@ -62,8 +62,10 @@ def start_demo_server(options: Sequence[str] = ()) -> RunningServer:
         stdout=subprocess.PIPE,
         text=True,
     )
-    line = process.stdout.readline() if process.stdout is not None else ""
+    assert process.stdout is not None
+    line = process.stdout.readline()
     if not line:
+        process.stdout.close()
         raise ServerError(f"the demo server did not start (exit code {process.wait()}); its message stands above")
     ready = json.loads(line)
     return RunningServer(url=ready["url"], model=ready["model"], process=process)

@@ -30,7 +30,7 @@ from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
-from raylabel.engine.surveying import Survey, is_complete, recall, remember, survey, survey_on_a_node
+from raylabel.engine.surveying import Survey, is_complete, recall, remember, survey, survey_on_a_node, warnings
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
@@ -161,6 +161,8 @@ class _Run:
         remember(self._settings, self._results, found)
         for verdict in found.verdicts.values():
             self._say(verdict.in_words())
+        for sentence in warnings(self._settings, found):
+            self._say(sentence)
         return found
 
     def _scan(self, source: SourceSpec) -> list[Shard]:

@@ -18,8 +18,9 @@ from pathlib import Path
 import ray
 
 from raylabel.calibration.asking import IN_FLIGHT
-from raylabel.calibration.calibrating import settle
+from raylabel.calibration.calibrating import settle, settle_reading
 from raylabel.calibration.measured import Measured
+from raylabel.calibration.reading import BoxReading
 from raylabel.calibration.sheet import write_sheet
 from raylabel.calibration.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.clients.base import Client, Sampling, SchemaForm
@@ -68,7 +69,7 @@ class Survey:
     def profile_of(self, model: str) -> Profile:
         """How a model is asked for boxes and read; where that does not matter, what its name suggests."""
         verdict = self.verdicts.get(model)
-        return verdict.profile if verdict is not None else profile_for([model]) or UNKNOWN
+        return verdict.asked_as if verdict is not None else profile_for([model]) or UNKNOWN
 
 
 def models_of(settings: Settings, step: type[Step]) -> list[Sampling]:
@@ -113,7 +114,18 @@ def recall(settings: Settings, results: Results) -> Survey:
 
 def is_complete(settings: Settings, known: Survey) -> bool:
     """Whether nothing that the settings need is missing."""
-    return set(known.verdicts) == set(_box_models(settings)) and (known.has_probed or not _probes_schemas(settings))
+    if set(known.verdicts) != set(_box_models(settings)):
+        return False
+    unread = [m for m in _steps_handing(settings) if _checks_boxes(settings) and known.verdicts[m].reading is None]
+    return not unread and (known.has_probed or not _probes_schemas(settings))
+
+
+def warnings(settings: Settings, known: Survey) -> list[str]:
+    """What a user should know before relying on the models, one sentence each."""
+    handing = _steps_handing(settings)
+    readings = {model: v.reading for model, v in known.verdicts.items() if model in handing}
+    said = (reading.warning(model, handing[model]) for model, reading in readings.items() if reading is not None)
+    return [f"warning: {sentence}" for sentence in said if sentence]
 
 
 def remember(settings: Settings, results: Results, survey: Survey) -> None:
@@ -193,6 +205,8 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
             say(f"drawn: {path}")
     for verdict in found.verdicts.values():
         say(verdict.in_words())
+    for sentence in warnings(settings, found):
+        say(sentence)
     remember(settings, Results(Folder(absolute(settings.results_dir))), found)
     return 0
 
@@ -204,7 +218,9 @@ async def _survey(
     try:
         await _reach(client)
         verdicts = {}
+        handing = _steps_handing(settings)
         for model, sampling in _box_models(settings).items():
+            shown = _Shown(model, on_measured)
             verdicts[model] = await settle(
                 client,
                 sampling,
@@ -215,10 +231,20 @@ async def _survey(
                 known=known.verdicts.get(model),
                 mode=vlm.calibrate,
                 limits=settings.image,
-                on_measured=partial(on_measured, model),
+                on_measured=shown.measured,
                 prompt_for=partial(prompt_of, settings, Grounding),
                 in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
             )
+            if model in handing:
+                verdicts[model] = await settle_reading(
+                    client,
+                    sampling,
+                    retry_policy(settings),
+                    verdicts[model],
+                    handing[model],
+                    limits=settings.image,
+                    on_read=shown.read,
+                )
         if not _probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
             return Survey(verdicts, known.schema_form, known.has_probed)
         sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
@@ -226,6 +252,22 @@ async def _survey(
         return Survey(verdicts, form, has_probed=True)
     finally:
         await client.close()
+
+
+class _Shown:
+    """Passes on what is found out of a model, the reading of boxes together with the last measurement."""
+
+    def __init__(self, model: str, on_measured: Callable[[str, Measured], None]) -> None:
+        self._tell = partial(on_measured, model)
+        self._last: Measured | None = None
+
+    def measured(self, measured: Measured) -> None:
+        self._last = measured
+        self._tell(measured)
+
+    def read(self, reading: BoxReading) -> None:
+        if self._last is not None:
+            self._tell(dataclasses.replace(self._last, reading=reading))
 
 
 async def _reach(client: Client) -> None:
@@ -244,6 +286,19 @@ def _box_models(settings: Settings) -> dict[str, Sampling]:
     """The models whose boxes matter, each with the sampling of a step that asks it."""
     steps: Sequence[type[Step]] = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
     return {s.model: s for step in steps if step.holds_boxes for s in models_of(settings, step)}
+
+
+def _steps_handing(settings: Settings) -> dict[str, list[str]]:
+    """The models that boxes are handed to, each with the names of the steps that do so."""
+    handing: dict[str, list[str]] = {}
+    for step in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps):
+        for sampling in models_of(settings, step) if step.hands_boxes else ():
+            handing.setdefault(sampling.model, []).append(step.name)
+    return handing
+
+
+def _checks_boxes(settings: Settings) -> bool:
+    return settings.pipeline.vlm.calibrate != "never"
 
 
 def _probes_schemas(settings: Settings) -> bool:

@@ -159,6 +159,7 @@ class Step(ABC):
     Class attributes: ``name`` (of its settings), ``label`` (in ``pipeline_steps``), ``directory`` (in ``results_dir``),
     ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
     ``holds_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
+    ``hands_boxes``: they stand in its questions, so the model must be able to read them, too.
     ``version`` is raised when reading or settling changes, so that stored rows are made anew from the stored replies.
     """
 
@@ -170,6 +171,7 @@ class Step(ABC):
     gives: ClassVar[tuple[str, ...]]
     prompt: ClassVar[Prompt]
     holds_boxes: ClassVar[bool] = False
+    hands_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, setup: StepSetup) -> None:

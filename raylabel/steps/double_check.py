@@ -52,6 +52,7 @@ class DoubleCheck(Step):
     needs = ("expressions",)
     gives = ("expressions",)
     holds_boxes = True
+    hands_boxes = True
     prompt = double_check.PROMPT
     version = 2
 
@@ -83,7 +84,7 @@ class DoubleCheck(Step):
         return Result(outcome, Changes(expressions=tuple(kept)), violations=+violations)
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:
-        profile, view = self.setup.profile, self.view_of(record)
+        profile, view = self.setup.profile.handed, self.view_of(record)
         lines = [
             {
                 "id": item.number,
@@ -138,6 +139,9 @@ class DoubleCheck(Step):
         assert check.verdict == ADJUST
         if self.setup.adjust == "never":
             return instance
+        if self.setup.profile.reads is not None:
+            # Whether the better box is in the numbers it was handed or in its own, no answer tells.
+            return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
         try:
             better = None if check.better is None else box_in_image(check.better.corners, self.setup.voices[0], record)
         except GeometryError:

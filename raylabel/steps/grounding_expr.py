@@ -34,6 +34,7 @@ class GroundingExpr(Step):
     uses = ("caption",)
     gives = ("expressions",)
     holds_boxes = True
+    hands_boxes = True
     prompt = grounding_expr.PROMPT
     version = 2
 
@@ -70,7 +71,7 @@ class GroundingExpr(Step):
         return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)
 
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        profile, view = self.setup.profile, self.view_of(record)
+        profile, view = self.setup.profile.handed, self.view_of(record)
         lines = [
             {
                 "id": number,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from raylabel.calibration.color_probe import ASKED
 from raylabel.calibration.measured import Measured, Shown
 from raylabel.calibration.probes import probes
+from raylabel.calibration.reading import AS_WRITTEN, BoxReading
 from raylabel.calibration.sheet import write_sheet
 from raylabel.profiles import UNKNOWN
 from raylabel.records import Box
@@ -42,3 +46,25 @@ def test_a_box_far_outside_and_one_without_area_do_not_hinder_a_sheet(tmp_path: 
     write_sheet(tmp_path / "sheet.png", Measured(UNKNOWN, 0.0, "", 0.0, 2, "a note", "a problem", shown), "some-vlm")
 
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(ASKED, id="all-right"),
+        pytest.param(("red", *["none"] * 5), id="wrong"),
+        pytest.param(("red", "", "", "", "", ""), id="unclear"),
+        pytest.param((), id="no-answer"),
+    ],
+)
+def test_a_sheet_shows_what_was_seen_in_the_boxes_handed_over(said: tuple[str, ...], tmp_path: Path) -> None:
+    usual = measured(0)
+    write_sheet(tmp_path / "without.png", usual, "some-vlm")
+    write_sheet(tmp_path / "with.png", dataclasses.replace(usual, reading=BoxReading(AS_WRITTEN, said)), "some-vlm")
+    other = BoxReading(AS_WRITTEN, ("blue", *(said or [""] * 6)[1:]))
+    write_sheet(tmp_path / "other.png", dataclasses.replace(usual, reading=other), "some-vlm")
+
+    with Image.open(tmp_path / "without.png") as without, Image.open(tmp_path / "with.png") as with_it:
+        assert with_it.height > without.height
+        with Image.open(tmp_path / "other.png") as differing:
+            assert differing.tobytes() != with_it.tobytes()

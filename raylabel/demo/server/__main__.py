@@ -37,6 +37,11 @@ def main() -> None:
         "--noise", type=_share, default=0.0, metavar="P", help="0 to 1: overlook objects, see false ones (default 0)"
     )
     parser.add_argument("--think", action="store_true", help="begin every free answer with <think>drafts</think>")
+    reading = parser.add_mutually_exclusive_group()
+    reading.add_argument(
+        "--reads", choices=list(DIALECTS), default="", help="dialect in which boxes of a question are read, if another"
+    )
+    reading.add_argument("--blind", action="store_true", help="boxes of a question cannot be read at all")
     parser.add_argument(
         "--schema",
         choices=SCHEMA_MODES,
@@ -68,6 +73,8 @@ def main() -> None:
         max_pixels=args.max_pixels,
         noise=args.noise,
         thinks=args.think,
+        reads=args.reads,
+        blind=args.blind,
     )
     server = DemoServer(args.port, options, Ledger(args.journal))
     ready = json.dumps(

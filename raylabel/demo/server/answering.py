@@ -1,4 +1,4 @@
-"""The six tasks: what this model answers about a scene, as plain JSON values."""
+"""The seven tasks: what this model answers about a scene, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -30,19 +30,26 @@ TIGHT_IOU = 0.85
 EMPTY = "empty area"
 
 
-def answer(task: Task, scene: Scene, dialect: Dialect) -> Any:
-    """The JSON value of the answer; equal questions about equal pictures get equal answers."""
+def answer(task: Task, scene: Scene, dialect: Dialect, reader: Dialect | None = None) -> Any:
+    """The JSON value of the answer; equal questions about equal pictures get equal answers.
+
+    Args:
+        reader: the dialect in which boxes of the question are read; None: the one in which boxes are answered.
+    """
+    reader = dialect if reader is None else reader
     if task.name == questions.EXTRACTION:
         return extract(task.caption)
     if task.name == questions.GROUNDING:
         findings = find(task.items, scene)
         return dialect.entries(dialect.tell(findings, scene.width_px, scene.height_px))
     if task.name == questions.REGIONS:
-        return describe_regions(task.items, scene, dialect)
+        return describe_regions(task.items, scene, reader)
     if task.name == questions.GROUPING:
-        return group_regions(task, scene, dialect)
+        return group_regions(task, scene, reader)
     if task.name == questions.CHECK:
-        return check(task.items, scene, dialect)
+        return check(task.items, scene, dialect, reader)
+    if task.name == questions.COLORS:
+        return name_colors(task.items, scene, reader)
     return {"caption": describe_scene(scene)}
 
 
@@ -112,12 +119,12 @@ def find(items: Sequence[dict[str, Any]], scene: Scene) -> list[Finding]:
 # --- regions --------------------------------------------------------------------------------------------------------
 
 
-def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, reader: Dialect) -> dict[str, Any]:
     """Type, colour and an unmistakable phrase for what is in each box; what was noted for it is not believed."""
     regions = []
     for item in items:
-        box_px = _read_box(item, scene, dialect)
-        seen = _object_in(box_px, scene, dialect)
+        box_px = _read_box(item, scene, reader)
+        seen = _object_in(box_px, scene, reader)
         if seen is None:
             where = "" if box_px is None else place_words(Seen("", "", "", "", box_px), scene)
             described = {"type": "nothing", "color": "", "description": f"empty ground {where}".strip()}
@@ -127,27 +134,42 @@ def describe_regions(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dia
     return {"regions": regions}
 
 
-def _read_box(item: dict[str, Any], scene: Scene, dialect: Dialect) -> PixelBox | None:
-    return dialect.read_value(box_in(item), scene.width_px, scene.height_px)
+def name_colors(items: Sequence[dict[str, Any]], scene: Scene, reader: Dialect) -> dict[str, Any]:
+    """The color of the object that holds or fills most of each box; "none" where the box is empty."""
+    told = []
+    for item in items:
+        box_px = _read_box(item, scene, reader)
+        shared = {} if box_px is None else {seen: _shared(seen.box_px, box_px) for seen in scene.objects}
+        best = max(shared, key=shared.__getitem__, default=None)
+        told.append({"id": item["id"], "color": best.color if best is not None and shared[best] > 0 else "none"})
+    return {"answers": told}
 
 
-def _object_in(box_px: PixelBox | None, scene: Scene, dialect: Dialect) -> Seen | None:
+def _read_box(item: dict[str, Any], scene: Scene, reader: Dialect) -> PixelBox | None:
+    return reader.read_value(box_in(item), scene.width_px, scene.height_px)
+
+
+def _object_in(box_px: PixelBox | None, scene: Scene, reader: Dialect) -> Seen | None:
     """The object that shares most with the box, if it shares enough."""
     if box_px is None or not scene.objects:
         return None
     # As the dialect would write it: a small object and its one cell of a coarse grid are the same thing.
-    shared = {s: _iou(dialect.rounded(s.box_px, scene.width_px, scene.height_px), box_px) for s in scene.objects}
+    shared = {s: _iou(reader.rounded(s.box_px, scene.width_px, scene.height_px), box_px) for s in scene.objects}
     best = max(shared, key=shared.__getitem__)
     return best if shared[best] >= SAME_OBJECT_IOU else None
 
 
 def _iou(a: PixelBox, b: PixelBox) -> float:
+    shared = _shared(a, b)
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return shared / (both - shared) if shared > 0 else 0.0
+
+
+def _shared(a: PixelBox, b: PixelBox) -> float:
+    """The area that two boxes have in common."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return width * height / (both - width * height)
+    return width * height if width > 0 and height > 0 else 0.0
 
 
 # --- caption --------------------------------------------------------------------------------------------------------
@@ -175,9 +197,9 @@ SURE = 0.05
 """A group is named by its side of the picture only if no candidate's centre is nearer to the middle line."""
 
 
-def group_regions(task: Task, scene: Scene, dialect: Dialect) -> dict[str, Any]:
+def group_regions(task: Task, scene: Scene, reader: Dialect) -> dict[str, Any]:
     """Groups of regions by look; each region stands in at least one, and a group holds all that its phrase fits."""
-    held = [(item["id"], _object_in(_read_box(item, scene, dialect), scene, dialect)) for item in task.items]
+    held = [(item["id"], _object_in(_read_box(item, scene, reader), scene, reader)) for item in task.items]
     phrases: dict[str, Wanted] = {}
     for _, seen in held:
         if seen is not None:
@@ -216,18 +238,18 @@ def _names_for(seen: Seen, all_seen: Sequence[Seen], scene: Scene) -> list[str]:
 # --- double check ---------------------------------------------------------------------------------------------------
 
 
-def check(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+def check(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect, reader: Dialect) -> dict[str, Any]:
     """A verdict on every expression and box, by id, after looking again."""
-    return {"checks": [_check_one(item, scene, dialect) for item in items]}
+    return {"checks": [_check_one(item, scene, dialect, reader) for item in items]}
 
 
-def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect) -> dict[str, Any]:
+def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect, reader: Dialect) -> dict[str, Any]:
     wanted = read_phrase(str(item.get("phrase") or item.get("text") or ""))
     boxes = [
         {"id": number, **(box if isinstance(box, dict) else {"box": box})}
         for number, box in enumerate(item.get("boxes") or [], 1)
     ]
-    held = [_object_in(_read_box(box, scene, dialect), scene, dialect) for box in boxes]
+    held = [_object_in(_read_box(box, scene, reader), scene, reader) for box in boxes]
     shown = [seen for seen in held if seen is not None]
     verdict: dict[str, Any] = {"id": item["id"], "verdict": "keep"}
     if shown and not any(wanted.fits(seen, scene) for seen in shown):
@@ -240,18 +262,20 @@ def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect) -> dict[str
     if not shown and (boxes or not wanted.all_of(scene)):
         verdict["verdict"] = "drop"
     verdict["boxes"] = [
-        _check_box(box, seen if seen is not None and wanted.fits(seen, scene) else None, scene, dialect)
+        _check_box(box, seen if seen is not None and wanted.fits(seen, scene) else None, scene, dialect, reader)
         for box, seen in zip(boxes, held, strict=True)
     ]
     return verdict
 
 
-def _check_box(box: dict[str, Any], seen: Seen | None, scene: Scene, dialect: Dialect) -> dict[str, Any]:
+def _check_box(
+    box: dict[str, Any], seen: Seen | None, scene: Scene, dialect: Dialect, reader: Dialect
+) -> dict[str, Any]:
     ident = {"id": box.get("id")}
     if seen is None:
         return {**ident, "verdict": "drop"}
     # Compared as written in the dialect, so that rounding to its units never looks like a loose box.
-    asked_px, known_px = _read_box(box, scene, dialect), dialect.rounded(seen.box_px, scene.width_px, scene.height_px)
+    asked_px, known_px = _read_box(box, scene, reader), reader.rounded(seen.box_px, scene.width_px, scene.height_px)
     if asked_px is not None and _iou(asked_px, known_px) < TIGHT_IOU:
         better = dialect.spell(dialect.write(seen.box_px, scene.width_px, scene.height_px))
         return {**ident, "verdict": "adjust", dialect.key: better}

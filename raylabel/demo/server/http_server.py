@@ -37,7 +37,7 @@ class ServerOptions:
         schemas: which structured output it takes; one of ``SCHEMA_MODES``.
         reports_model: the name it gives itself in listings and replies; empty: ``model``.
         model_root: where its weights came from, in OpenAI's listing; empty: not said.
-        max_pixels, noise, thinks: see ``Model``.
+        max_pixels, noise, thinks, reads, blind: see ``Model``.
     """
 
     boxes: str
@@ -51,6 +51,8 @@ class ServerOptions:
     max_pixels: int = MAX_PIXELS
     noise: float = 0.0
     thinks: bool = False
+    reads: str = ""
+    blind: bool = False
 
     @property
     def reported(self) -> str:
@@ -77,7 +79,13 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, port: int, options: ServerOptions, ledger: Ledger) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.options = options
-        self.model = Model(max_pixels=options.max_pixels, noise=options.noise, thinks=options.thinks)
+        self.model = Model(
+            max_pixels=options.max_pixels,
+            noise=options.noise,
+            thinks=options.thinks,
+            reads=options.reads,
+            blind=options.blind,
+        )
         self.ledger = ledger
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raylabel.demo.server.answering import answer, find
-from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS, Dialect, UnusableSize
+from raylabel.demo.server.dialects import BLIND, DIALECTS, MAX_PIXELS, Dialect, UnusableSize
 from raylabel.demo.server.dialects.speech import fenced
 from raylabel.demo.server.noise import CLAIMED_SCORE, unsure
 from raylabel.demo.server.questions import CAPTION, GROUNDING, Task, read_question
@@ -76,9 +76,20 @@ class Model:
         max_pixels: limit of the area for dialects whose server resizes by it.
         noise: how unsure grounding answers are, 0 to 1; see ``unsure``.
         thinks: every free answer begins with reasoning, whatever the dialect.
+        reads: the dialect in which boxes of a question are read, a name in ``DIALECTS``; empty: the one of the answers.
+        blind: boxes of a question cannot be read at all.
     """
 
-    def __init__(self, *, max_pixels: int = MAX_PIXELS, noise: float = 0.0, thinks: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        noise: float = 0.0,
+        thinks: bool = False,
+        reads: str = "",
+        blind: bool = False,
+    ) -> None:
+        self._reader = BLIND if blind else DIALECTS[reads] if reads else None
         self._max_pixels = max_pixels
         self._noise = noise
         self._thinks = thinks
@@ -130,7 +141,7 @@ class Model:
         """The words of the answer: free ones in the dialect's own manner, held ones as JSON."""
         dialect = DIALECTS[ask.dialect]
         if task.name != GROUNDING:
-            value, free = answer(task, scene, dialect), None
+            value, free = answer(task, scene, dialect, self._reader), None
             if task.name == CAPTION and ask.schema is not None and not ask.empties_boxes:
                 value = {**continued(ask.after, ask.schema), **value}
         else:

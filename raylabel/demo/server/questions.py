@@ -1,4 +1,4 @@
-"""Which of the six tasks a question sets, told by its machine-readable parts alone: the wording may be anybody's."""
+"""Which of the seven tasks a question sets, told by its machine-readable parts alone: the wording may be anybody's."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ REGIONS = "region_expr"
 CAPTION = "image_caption"
 GROUPING = "grounding_expr"
 CHECK = "double_check"
+COLORS = "box_reading"
 
-TASKS = (EXTRACTION, GROUNDING, REGIONS, CAPTION, GROUPING, CHECK)
+TASKS = (EXTRACTION, GROUNDING, REGIONS, CAPTION, GROUPING, CHECK, COLORS)
 
 CAPTION_LINE = re.compile(r"^[ \t]*caption[ \t]*:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 PHRASE_LINE = re.compile(
@@ -36,6 +37,8 @@ PHRASE_LISTS = (
     (re.compile(r"^[ \t]*detect[ \t]+(.+)", re.MULTILINE), re.compile(r";")),
 )
 """Where phrases stand in the words of Florence-2 and PaliGemma, and what parts them."""
+ANSWERS_OF_COLOR = re.compile(r'"answers"[ \t]*:[ \t]*\[[ \t]*\{[^{}]*"color"')
+"""The form of the reply to a question about the color in each box."""
 FOCUS_LINE = re.compile(r"^.*\bwrite only\b.*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -72,7 +75,7 @@ def read_question(text: str) -> Task:
         if any("description" in item for item in items):
             return Task(GROUPING, items, focus=_focus(text))
         if any(box_in(item) is not None for item in items):
-            return Task(REGIONS, items)
+            return Task(COLORS if ANSWERS_OF_COLOR.search(text) else REGIONS, items)
     if caption := CAPTION_LINE.search(text):
         return Task(EXTRACTION, caption=_unquoted(caption[1]))
     if phrases := list(native_phrases(text)):

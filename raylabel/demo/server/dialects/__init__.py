@@ -6,7 +6,7 @@ Written apart from ``raylabel.geometry`` on purpose: a mistake there must not be
 from __future__ import annotations
 
 from raylabel.demo.server.dialects import speech
-from raylabel.demo.server.dialects.dialect import CellDialect, Dialect, Finding, PixelBox, PointDialect
+from raylabel.demo.server.dialects.dialect import BlindDialect, CellDialect, Dialect, Finding, PixelBox, PointDialect
 from raylabel.demo.server.dialects.scales import Bins, Scale
 from raylabel.demo.server.dialects.spelling import (
     BOX_KEYS,
@@ -20,6 +20,7 @@ from raylabel.demo.server.dialects.spelling import (
 from raylabel.demo.server.dialects.views import MAX_PIXELS, UnusableSize, long_edge, smart_resize
 
 __all__ = [
+    "BLIND",
     "BOX_KEYS",
     "DIALECTS",
     "MAX_PIXELS",
@@ -90,6 +91,9 @@ DIALECTS: dict[str, Dialect] = {
         speech=speech.prose_and_json,
     ),
 }
+
+BLIND = BlindDialect(key="bbox_2d", scale=PIXELS)
+"""How a model that cannot read boxes reads them."""
 
 NATIVE = {"openai": "xyxy1000", "gemini": "yxyx1000"}
 """The dialect of the model family that a protocol is usually spoken by (``--boxes auto``)."""
