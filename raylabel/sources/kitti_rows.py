@@ -14,7 +14,8 @@ YOLO, CSV, TRACKING, UTF_16 = "YOLO", "CSV", "a tracking file of a whole sequenc
 
 _COLUMNS = "type truncated occluded alpha x1 y1 x2 y2 ..."
 _NAMES = ("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2")
-_NUMBERS = {False: (7, 14, 15), True: (14, 15)}
+_WITH_SCORE = 15
+_NUMBERS = {False: (7, 14, _WITH_SCORE), True: (14, _WITH_SCORE)}
 """Numbers behind the type: the box alone, with what is known in space, with a score; by whether frame and track stand
 before it (tracking benchmark), where the short form does not exist."""
 _MOST_TRUNCATED = {False: 1.0, True: 2.0}
@@ -25,7 +26,7 @@ _ALPHA = 3.15
 _NO_ALPHA = -10.0
 _LEAST_SIDE_PX = 1.0
 _HIGHEST_M = 30.0
-"""Of an object in space; the bottom edge of a box, which stands in the next column, is mostly more."""
+"""Of an object in space; no car, tram or person comes near."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
@@ -196,19 +197,7 @@ def _box(parts: _Parts) -> Box:
     for name, value, text in zip(_NAMES, numbers, parts.numbers, strict=False):
         if not math.isfinite(value):
             raise _Unfit(f"found {text} for {name}, expected a number")
-    _check_columns(numbers, tracked=parts.frame is not None)
-    if len(numbers) > len(_NAMES) and numbers[7] > _HIGHEST_M and _fits(numbers[1:]):
-        # A column too many, such as a track id without a frame, in a row with a score: the count does not show it.
-        raise _Unfit(f"found {numbers[7]:g} metres for the height, and columns that fit one place further on")
-    box = Box(*numbers[3:7])
-    if not (box.x1 < box.x2 and box.y1 < box.y2):
-        raise _Unfit("its box has no area or its corners are reversed")
-    if box.width < _LEAST_SIDE_PX or box.height < _LEAST_SIDE_PX or max(map(abs, box.as_tuple())) <= 1:
-        raise _Unfit(f"its box is {box.width:g} x {box.height:g}, expected pixels")
-    return box
-
-
-def _check_columns(numbers: list[float], *, tracked: bool) -> None:
+    tracked = parts.frame is not None
     truncated, occluded, alpha = numbers[:3]
     most = _MOST_TRUNCATED[tracked]
     if not (truncated == -1 or 0 <= truncated <= most):
@@ -217,16 +206,15 @@ def _check_columns(numbers: list[float], *, tracked: bool) -> None:
         raise _Unfit(f"found {occluded:g} for occluded, expected -1 to {_MOST_OCCLUDED}")
     if not (abs(alpha) <= _ALPHA or alpha == _NO_ALPHA):
         raise _Unfit(f"found {alpha:g} for alpha, expected -{_ALPHA} to {_ALPHA}, or {_NO_ALPHA:g}")
-
-
-def _fits(numbers: list[float]) -> bool:
-    """Whether numbers could be those from ``truncated`` to ``y2``."""
-    try:
-        _check_columns(numbers, tracked=False)
-    except _Unfit:
-        return False
-    x1, y1, x2, y2 = numbers[3:7]
-    return x1 < x2 and y1 < y2
+    if len(numbers) == _WITH_SCORE and numbers[len(_NAMES)] > _HIGHEST_M:
+        # A row without a score that has a column too many is as long, and shows the bottom of its box for a height.
+        raise _Unfit(f"found {numbers[len(_NAMES)]:g} metres for the object's height: a column too many?")
+    box = Box(*numbers[3:7])
+    if not (box.x1 < box.x2 and box.y1 < box.y2):
+        raise _Unfit("its box has no area or its corners are reversed")
+    if box.width < _LEAST_SIDE_PX or box.height < _LEAST_SIDE_PX or max(map(abs, box.as_tuple())) <= 1:
+        raise _Unfit(f"its box is {box.width:g} x {box.height:g}, expected pixels")
+    return box
 
 
 def _of_other_frames(frames: set[int], stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -49,4 +50,4 @@ def _spread(stream: IO[bytes], start: int) -> Iterator[Line]:
         if line is None:
             return
         at = line.end
-        yield line
+        yield dataclasses.replace(line, number=0)
