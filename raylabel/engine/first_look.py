@@ -68,10 +68,10 @@ def _check_format(source: SourceSpec, lines: Sequence[Record | UnusableLine]) ->
     if source.kind == KITTI or not isinstance(first, UnusableLine) or usable > 1:
         return
     path, text = source.path, first.text
-    if "\0" in text:
-        said = "is no UTF-8 text; save it as UTF-8"
-    elif magic := next((said for start, said in _MAGIC.items() if text.startswith(start)), ""):
+    if magic := next((said for start, said in _MAGIC.items() if text.startswith(start)), ""):
         said = f"{magic}, expected JSON lines"
+    elif "\0" in text:
+        said = "is no UTF-8 text; save it as UTF-8"
     elif text.startswith("["):
         said = f"is one JSON list, expected one object a line; convert: jq -c '.[]' {path} > lines.jsonl"
     elif text == "{":
@@ -187,8 +187,9 @@ def _elsewhere(root: str, path: str) -> Iterator[str]:
     names = re.split(r"[/\\\\]", path)
     endings = ["/".join(names[n:]) for n in range(len(names)) if names[n]][-_ENDINGS_TRIED:]
     places = [root or "."] if not path.startswith("/") else [root, str(Path(path).parent)]
-    for folder in dict.fromkeys(n for place in places if place for n in _neighbours(place)):
-        for ending in endings:
+    folders = list(dict.fromkeys(n for place in places if place for n in _neighbours(place)))
+    for ending in endings:
+        for folder in folders:
             if files.exists(files.join(folder, ending)):
                 yield f"; {'it' if ending == path else ending} exists in {folder}"
 

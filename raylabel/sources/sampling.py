@@ -32,9 +32,11 @@ def sample(source: SourceSpec, path: str, limit: int | None = None) -> list[Reco
         InputError: the file cannot be opened.
     """
     with closing(open_listing(source, path)) as stream:
-        first = list(islice(read_lines(stream), FIRST if limit is None else min(limit, FIRST)))
-        rest = _spread(stream, first[-1].end) if first and limit is None else ()
-        return [read_line(source, line) for line in (*first, *rest)]
+        lines = list(islice(read_lines(stream), FIRST + SPREAD + 1 if limit is None else min(limit, FIRST)))
+        if len(lines) > FIRST + SPREAD:
+            del lines[FIRST:]
+            lines += _spread(stream, lines[-1].end)
+        return [read_line(source, line) for line in lines]
 
 
 def _spread(stream: IO[bytes], start: int) -> Iterator[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raylabel.records import Box, Seed
@@ -206,6 +206,7 @@ words = st.from_regex(r"[A-Za-z][A-Za-z_]{0,8}( [A-Za-z][A-Za-z_]{0,8}){0,2}", f
 corner = st.integers(40, 500)
 
 
+@settings(deadline=None)
 @given(
     name=words, level=whole, x1=corner, y1=corner, width=st.integers(2, 500), height=st.integers(2, 500), data=st.data()
 )
@@ -225,6 +226,7 @@ def test_a_row_with_a_column_too_many_or_too_few_is_never_another_box(
         assert seed == right[0][0]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_nothing_raises_and_every_line_is_accounted_for(data: bytes) -> None:
     seeds, unused = read_labels(data)
