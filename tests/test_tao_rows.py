@@ -157,7 +157,7 @@ STEPS = {
     "any subset is legal when its inputs exist": (
         "end_to_end/test_runs.py::test_referring_steps_may_run_in_two_goes",
         "end_to_end/test_runs.py::test_the_second_step_alone_takes_phrases_edited_by_hand",
-        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_fails_with_the_step_to_run",
+        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
         "engine/test_rows.py::test_an_open_step_bars_the_steps_that_need_it_and_no_others",
     ),
     "steps 0 and 1 of the referring pipeline do not depend on each other": (
@@ -327,7 +327,7 @@ SILENT_LOSS = {
     "100 % failures end as success": (
         "engine/test_coordinator.py::test_a_run_gone_bad_stops_with_a_sentence_and_its_files",
         "engine/test_asking.py::test_a_server_that_never_answers_ends_the_run_and_not_every_record",
-        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_fails_with_the_step_to_run",
+        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
     ),
     "running steps 2,3 after 0,1 overwrites the final file with nothing": (
         "end_to_end/test_runs.py::test_referring_steps_may_run_in_two_goes",

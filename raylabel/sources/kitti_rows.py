@@ -29,8 +29,11 @@ _HIGHEST_M = 30.0
 """Of an object in space; no car, tram or person comes near."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_NUMERIC = re.compile(
+    rf"{_NUMBER.pattern}|{_DECIMAL_COMMA.pattern}|[+-]?(?:nan|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+)
+"""What stands for a number, right or wrong."""
 _WHOLE = re.compile(r"\d+", re.ASCII)
 _TRACK = re.compile(r"-?\d+", re.ASCII)
 _QUOTED = re.compile(r"""(?P<before>[^"']*?)(?P<mark>["'])(?P<type>.*?)(?P=mark)(?:\s+(?P<behind>.*))?$""")
@@ -182,7 +185,7 @@ def _split(row: str) -> _Parts:
 
 
 def _is_numeric(token: str) -> bool:
-    return any(kind.fullmatch(token) for kind in (_NUMBER, _NOT_FINITE, _DECIMAL_COMMA))
+    return _NUMERIC.fullmatch(token) is not None
 
 
 def _box(parts: _Parts) -> Box:
