@@ -117,7 +117,9 @@ INPUTS = {
         "sources/test_kitti_sources.py::test_sub_folders_and_suffixes_make_distinct_records",
     ),
     "KITTI lines: fields 0 and 4-7; shorter lines are skipped and counted; DontCare is no object": (
-        "sources/test_kitti_sources.py::test_a_label_file_gives_its_objects_and_counts_the_rest",
+        "sources/test_kitti_rows.py::test_the_type_may_have_blanks_or_stand_in_quotes",
+        "sources/test_kitti_rows.py::test_rows_that_do_not_fit_say_why_and_never_shift",
+        "sources/test_kitti_rows.py::test_dontcare_in_whatever_form_is_no_object_and_no_loss",
     ),
     "where no image finds a label file the run does not start": (
         "sources/test_kitti_sources.py::test_labels_in_another_folder_stop_the_run_with_an_example",
@@ -313,7 +315,7 @@ WRONG_LABELS = {
     ),
     "scores are invented": ("steps/test_grounding.py::test_scores_are_the_models_or_null",),
     "DontCare is treated as an object": (
-        "sources/test_kitti_sources.py::test_a_label_file_gives_its_objects_and_counts_the_rest",
+        "sources/test_kitti_rows.py::test_dontcare_in_whatever_form_is_no_object_and_no_loss",
         "sources/test_referring_sources.py::test_seed_boxes_that_are_none_are_counted_and_dontcare_is_no_object",
     ),
 }
