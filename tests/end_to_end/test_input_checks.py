@@ -140,14 +140,20 @@ USELESS = {"wide.txt": CAR.encode("utf-16"), "sequence.txt": f"0 1 {CAR}1 1 {CAR
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def a_ray() -> Iterator[None]:
+    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def ran(a_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     place = tmp_path_factory.mktemp("labels")
     words = folders(place, {**USED, **PARTLY, **USELESS, "empty.txt": ""})
     draw(place / "images" / "unlabeled.webp")
     (place / "images" / "film.mp4").touch()
     (place / "labels" / "alone.txt").write_text(CAR)
-    with WireServer() as server, ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield label(settings(place, server, REFERRING, *words))
+    with WireServer() as server:
+        return label(settings(place, server, REFERRING, *words))
 
 
 def test_every_box_is_right_or_reported_by_line(ran: Ran) -> None:
@@ -190,7 +196,7 @@ def test_all_of_it_is_counted_and_the_run_says_so(ran: Ran) -> None:
 
 
 def test_names_as_another_system_writes_them_are_labeled_and_other_cases_are_named(
-    tmp_path: Path, server: WireServer
+    a_ray: None, tmp_path: Path, server: WireServer
 ) -> None:
     there = [unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "ö/ü.png"), "sub/win.png", "IMG.PNG"]
     written = [
@@ -206,8 +212,7 @@ def test_names_as_another_system_writes_them_are_labeled_and_other_cases_are_nam
     ]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     data = [f"image_grounding.data.input_jsonl={tmp_path}/c.jsonl", f"image_grounding.data.image_root={tmp_path}"]
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        ran = label(settings(tmp_path, server, GROUNDING, *data))
+    ran = label(settings(tmp_path, server, GROUNDING, *data))
     assert [line["outcome"] for line in ran.annotations] == ["labeled"] * 3 + ["failed"]
     (failure,) = ran.failures
     assert f"there is {tmp_path}/IMG.PNG (the case of letters matters)" in failure["reason"]
