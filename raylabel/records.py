@@ -212,6 +212,8 @@ class Record:
         image: None until the image was opened.
         seeds: None where the input has none to offer.
         outcomes: by ``pipeline_steps`` name, for the steps that ran.
+        unusable: why no step can work on the record, whatever its image is; or empty.
+        unused: rows of its seeds that are none; the first ones, the flag ``seeds_skipped`` counts them all.
         extra: fields of the input line that raylabel does not know, as they came.
     """
 
@@ -229,6 +231,8 @@ class Record:
     expressions: tuple[Expression, ...] | None = None
     outcomes: Mapping[str, StepOutcome] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    unusable: str = ""
+    unused: tuple[UnusableLine, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, step: str, outcome: StepOutcome, changes: Changes) -> Record:
@@ -244,7 +248,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class UnusableLine:
-    """An input line no record can be made of; it stands in ``failures.jsonl``.
+    """A line of the input of which nothing can be made; it stands in ``failures.jsonl``.
 
     Args:
         line_number: from 1, in the file or listing ``where``.
@@ -505,6 +509,8 @@ def record_to_json(record: Record) -> JsonObject:
             for name, o in record.outcomes.items()
         },
         "flags": list(record.flags),
+        "unusable": record.unusable,
+        "unused": [dataclasses.astuple(line) for line in record.unused],
         "extra": dict(record.extra),
     }
 
@@ -527,6 +533,8 @@ def record_from_json(value: JsonObject) -> Record:
         expressions=changes.expressions,
         outcomes={k: StepOutcome(Outcome(o[0]), *o[1:]) for k, o in value["outcomes"].items()},
         flags=tuple(value["flags"]),
+        unusable=value["unusable"],
+        unused=tuple(UnusableLine(*line) for line in value["unused"]),
         extra=value["extra"],
     )
 

@@ -166,7 +166,7 @@ class ReferringData:
     """The input."""
 
     image_dir: str = ""
-    """Folder of .jpg, .jpeg and .png files, sub-folders included. Required, as kitti_label_dir is, unless
+    """Folder of images (jpg, png, webp, bmp, tif, gif), sub-folders included. Required, as kitti_label_dir is, unless
     input_annotations_jsonl is given (relative image paths in that file start from here) or results_dir holds an
     earlier run."""
     kitti_label_dir: str = ""

@@ -30,6 +30,7 @@ NOT_VERIFIED, REJECTED_BOX, REJECTED_PHRASE = "not_verified", "rejected_box", "r
 SEED_OUTSIDE_IMAGE, UNKNOWN_ID, REPEATED = "seed_outside_image", "unknown_id", "repeated"
 OTHER_LABEL = "other_label"
 BELOW_SCALE, ROTATED, NO_NUMBERS, TOO_MANY = "below_scale", "rotated", "no_numbers", "too_many"
+SEEDS_SKIPPED, NO_LABEL_FILE = "seeds_skipped", "no_label_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ _TABLE = (
     Rule(REJECTED_BOX, DROPPED, "the double check finds that a box does not fit its phrase"),
     Rule(REJECTED_PHRASE, DROPPED, "the double check finds that a phrase, or each of its boxes, fits nothing"),
     Rule(SEED_OUTSIDE_IMAGE, DROPPED, "a seed box lies outside its image; the record fails"),
+    Rule(
+        SEEDS_SKIPPED, DROPPED, "a row of a label file is no seed box; if no row of the file is one, the record fails"
+    ),
+    Rule(NO_LABEL_FILE, FLAGGED, "an image has no label file and counts as one without objects"),
 )
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}

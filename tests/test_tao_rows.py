@@ -117,7 +117,9 @@ INPUTS = {
         "sources/test_kitti_sources.py::test_sub_folders_and_suffixes_make_distinct_records",
     ),
     "KITTI lines: fields 0 and 4-7; shorter lines are skipped and counted; DontCare is no object": (
-        "sources/test_kitti_sources.py::test_a_label_file_gives_its_objects_and_counts_the_rest",
+        "sources/test_kitti_rows.py::test_the_type_may_have_blanks_or_stand_in_quotes",
+        "sources/test_kitti_rows.py::test_rows_that_do_not_fit_say_why_and_never_shift",
+        "sources/test_kitti_rows.py::test_dontcare_in_whatever_form_is_no_object_and_no_loss",
     ),
     "where no image finds a label file the run does not start": (
         "sources/test_kitti_sources.py::test_labels_in_another_folder_stop_the_run_with_an_example",
@@ -157,7 +159,7 @@ STEPS = {
     "any subset is legal when its inputs exist": (
         "end_to_end/test_runs.py::test_referring_steps_may_run_in_two_goes",
         "end_to_end/test_runs.py::test_the_second_step_alone_takes_phrases_edited_by_hand",
-        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_fails_with_the_step_to_run",
+        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
         "engine/test_rows.py::test_an_open_step_bars_the_steps_that_need_it_and_no_others",
     ),
     "steps 0 and 1 of the referring pipeline do not depend on each other": (
@@ -313,7 +315,7 @@ WRONG_LABELS = {
     ),
     "scores are invented": ("steps/test_grounding.py::test_scores_are_the_models_or_null",),
     "DontCare is treated as an object": (
-        "sources/test_kitti_sources.py::test_a_label_file_gives_its_objects_and_counts_the_rest",
+        "sources/test_kitti_rows.py::test_dontcare_in_whatever_form_is_no_object_and_no_loss",
         "sources/test_referring_sources.py::test_seed_boxes_that_are_none_are_counted_and_dontcare_is_no_object",
     ),
 }
@@ -327,7 +329,7 @@ SILENT_LOSS = {
     "100 % failures end as success": (
         "engine/test_coordinator.py::test_a_run_gone_bad_stops_with_a_sentence_and_its_files",
         "engine/test_asking.py::test_a_server_that_never_answers_ends_the_run_and_not_every_record",
-        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_fails_with_the_step_to_run",
+        "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
     ),
     "running steps 2,3 after 0,1 overwrites the final file with nothing": (
         "end_to_end/test_runs.py::test_referring_steps_may_run_in_two_goes",

@@ -12,7 +12,7 @@ from raylabel.engine.rows import fresh, is_brought, restore, with_stored_image
 from raylabel.engine.spec import RunSpec
 from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
-from raylabel.exports.failures import failure_line, unfinished_line, unusable_line
+from raylabel.exports.failures import failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.files import LinesFile, write_whole
 from raylabel.exports.legacy import legacy_file
 from raylabel.pipelines import PIPELINES
@@ -110,6 +110,9 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
             else:
                 counts.unfinished += 1
                 failures.write_line(unfinished_line(record, [s.label for s in selected]))
+            if not record.unusable:
+                for row in record.unused:
+                    failures.write_line(unused_line(record, row))
             counts.stale += bool(item.stale)
             flags = _flags_in(record)
             counts.flags.update(flags)
@@ -195,9 +198,12 @@ def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
 
 
 def _flags_in(record: Record) -> list[str]:
-    """Of regions, expressions and boxes, in that order; each as often as it stands in the record."""
+    """Of regions, expressions and boxes, each as often as it stands in the record; of the record, those of rules."""
     flagged = [region.flags for region in record.regions or ()]
     for expression in record.expressions or ():
         flagged.append(expression.flags)
         flagged += [instance.flags for instance in expression.instances or ()]
+    for name, _, number in (flag.partition(":") for flag in record.flags):
+        if name in RULES:
+            flagged.append((name,) * (int(number) if number.isdecimal() else 1))
     return [flag for flags in flagged for flag in flags]

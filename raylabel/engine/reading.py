@@ -71,13 +71,13 @@ class Reader:
         return [self._row(record, facts) for record, (facts, _) in zip(records, opened, strict=True)]
 
     def _row(self, record: Record, facts: ImageFacts | str) -> dict[str, Any]:
-        error = facts if isinstance(facts, str) else None
+        error = record.unusable or (facts if isinstance(facts, str) else None)
         if isinstance(facts, ImageFacts):
             record = replace(record, image=facts)
             try:
                 record = settle_units(record)
             except GeometryError as problem:
-                error = str(problem)
+                error = error or str(problem)
         record = fresh(record, self._selected)
         text = json.dumps(record_to_json(record), ensure_ascii=False)
         return {"record": text, "image_error": error, "pending": False}

@@ -163,5 +163,5 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
         return StepOutcome(Outcome.FAILED, f"no {field}: run step {giver.name} first")
     missing = [f for f in step.needs if getattr(record, f) is None]
     if missing:
-        return StepOutcome(Outcome.FAILED, f"the input has no {missing[0]}")
+        return StepOutcome(Outcome.FAILED, record.unusable or f"the input has no {missing[0]}")
     return None

@@ -21,6 +21,7 @@ from raylabel.calibration.verdict import verdict_to_json
 from raylabel.clients.endpoints import trouble_in_words, with_key
 from raylabel.engine.coordinator import Coordinator, Fatal, Status
 from raylabel.engine.delivery import Counts, deliver
+from raylabel.engine.first_look import look_at_input
 from raylabel.engine.merging import Merger
 from raylabel.engine.plan import shard_size
 from raylabel.engine.preparing import build_spec, shard_digests
@@ -174,7 +175,12 @@ class _Run:
             )
         own = [getattr(self._settings.steps, step.name).workers for step in self._steps]
         workers = max(n or self._settings.pipeline.workflow.max_workers for n in own)
-        return list(scan(source, shard_size(count_records(source), workers), work_dir.location))
+        shards: list[Shard] = []
+        for shard in scan(source, shard_size(count_records(source), workers), work_dir.location, note=self._say):
+            if not shards:  # before all the others are looked up
+                look_at_input(self._settings, self._results, source, shard.path, self._limit)
+            shards.append(shard)
+        return shards
 
     def _in_limit(self, shard: Shard) -> bool:
         return self._limit is None or shard.first_position < self._limit

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, RULES
+from raylabel.validation import DROPPED, RULES, SEEDS_SKIPPED
 
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
@@ -49,8 +49,12 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
 
 
 def _dropped(record: Record) -> dict[str, int]:
-    """What its steps left out, by the rule it broke."""
+    """What its steps left out, by the rule it broke, and the rows of its seeds that are none."""
     counts: Counter[str] = Counter()
+    for flag in record.flags:
+        name, _, number = flag.partition(":")
+        if name == SEEDS_SKIPPED and number.isdecimal():
+            counts[name] += int(number)
     for ended in record.outcomes.values():
         counts.update({name: n for name, n in ended.violations.items() if RULES[name].follows == DROPPED})
     return dict(sorted(counts.items()))
@@ -64,5 +68,6 @@ def seed_line(record: Record) -> JsonObject:
     line: JsonObject = {"image_id": record.extra.get("image_id", record.image_id), "image_path": record.image_path}
     if record.image is not None:
         line |= {"width": record.image.size.width, "height": record.image.size.height}
-    line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds or ()]
+    if record.seeds is not None or not record.unusable:
+        line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds or ()]
     return line | {"record_id": record.record_id, "source": record.source}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
+from raylabel.validation import DROPPED, SEEDS_SKIPPED
 
 
 def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
@@ -40,6 +41,21 @@ def unfinished_line(record: Record, steps: Sequence[str]) -> JsonObject:
         "step": next(step for step in steps if step not in record.outcomes),
         "outcome": "unfinished",
         "reason": "the run stopped before this step; the same command continues",
+    }
+
+
+def unused_line(record: Record, row: UnusableLine) -> JsonObject:
+    """A row of a record's seeds that was left out; ``line_number`` is that of ``file``."""
+    return {
+        "record_id": record.record_id,
+        "image_id": record.extra.get("image_id", record.image_id),
+        "image_path": record.image_path,
+        "file": row.where,
+        "line_number": row.line_number,
+        "outcome": DROPPED,
+        "violations": {SEEDS_SKIPPED: 1},
+        "reason": row.reason,
+        "text": row.text,
     }
 
 

@@ -1,4 +1,8 @@
-"""Files behind a local path or a URI (``s3://``, ``gs://``, ``file://``): opened, read, stamped."""
+"""Files behind a local path or a URI (``s3://``, ``gs://``, ``file://``): found, opened, read, stamped.
+
+A path that leads to nothing is tried in the other Unicode normal form, as other systems write file names, and with
+slashes for backslashes. Names that differ in the case of letters are other names; messages point at them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ import io
 import logging
 import os
 import re
+import unicodedata
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from stat import S_ISDIR
 from typing import IO, Any
@@ -24,6 +31,8 @@ _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOT
 _BUFFER_BYTES = 1 << 20
 _STAMP_THREADS = 32
 _STAMP_BATCH = 64
+_NAMES_SEARCHED = 10_000
+"""Of a folder in which a name was not found, for a hint; a folder of a million is not searched."""
 
 
 def is_uri(path: str) -> bool:
@@ -76,6 +85,16 @@ def open_input(path: str) -> IO[bytes]:
     Raises:
         OSError, ValueError, ArrowException: it cannot be opened.
     """
+    try:
+        return _open(path)
+    except FileNotFoundError:
+        other = _other_spelling(path)
+        if other is None:
+            raise
+        return _open(other)
+
+
+def _open(path: str) -> IO[bytes]:
     place = locate(path)
     if isinstance(place, Path):
         return place.open("rb")
@@ -93,7 +112,9 @@ def read_bytes(path: str) -> bytes:
         with open_input(path) as stream:
             return stream.read()
     except FileNotFoundError as error:
-        raise ImageError(f"no such file: {path}") from error
+        near = nearest_name(path)
+        hint = f"; there is {near} (the case of letters matters)" if near else ""
+        raise ImageError(f"no such file: {path}{hint}") from error
     except IsADirectoryError as error:
         raise ImageError(f"a folder, expected a file: {path}") from error
     except PermissionError as error:
@@ -105,6 +126,16 @@ def read_bytes(path: str) -> bytes:
 def exists(path: str) -> bool:
     """Whether there is a file (not a folder) at the path; False also where it cannot be looked up."""
     return stamp(path) is not None
+
+
+def is_missing(path: str) -> bool:
+    """Whether there is certainly no file at the path; False also where it cannot be looked up."""
+    try:
+        return _look_up(path) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError, ArrowException):
+        return False
 
 
 def stamp(path: str) -> str | None:
@@ -144,10 +175,81 @@ def stamps(paths: Iterable[str]) -> list[str | None]:
 
 
 def _look_up(path: str) -> str | None:
+    found = _stamp_of(path)
+    if found is None and (other := _other_spelling(path)) is not None:
+        return _stamp_of(other)
+    return found
+
+
+def _stamp_of(path: str) -> str | None:
     place = locate(path) if is_uri(path) else path
     if isinstance(place, (str, Path)):
-        status = os.stat(place)  # noqa: PTH116
+        try:
+            status = os.stat(place)  # noqa: PTH116
+        except FileNotFoundError:
+            return None
         return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"
     file_system, inside = place
     info = file_system.get_file_info(inside)
     return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None
+
+
+# --- other spellings ------------------------------------------------------------------------------------------------
+
+
+def _other_spelling(path: str) -> str | None:
+    """The path of an existing file whose name is spelled otherwise; None where the path can be spelled one way only."""
+    if path.isascii() and "\\" not in path:
+        return None
+    place = locate(path)
+    if isinstance(place, Path):
+        found, missing = _walk(str(place))
+        return found if not missing else None
+    slashed = path.replace("\\", "/")
+    forms = (unicodedata.normalize(form, p) for p in dict.fromkeys((path, slashed)) for form in ("NFC", "NFD"))
+    return next((form for form in dict.fromkeys(forms) if form != path and _stamp_of(form) is not None), None)
+
+
+def _walk(path: str) -> tuple[str, str]:
+    """How far a local path leads, each name of it as it is, in either normal form, or cut at its backslashes.
+
+    Returns:
+        The path as it exists, and the first name that is not there, or nothing.
+    """
+    found = "/" if path.startswith("/") else ""
+    names = deque(path.split("/"))
+    while names:
+        name = names.popleft()
+        for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
+            if os.path.lexists(found + (form or ".")):
+                found += form + "/" if names and form else form
+                break
+        else:
+            if "\\" not in name:
+                return found, name
+            names.extendleft(reversed(name.split("\\")))
+    return found, ""
+
+
+def nearest_name(path: str) -> str | None:
+    """The existing path that differs from a local one in the case of one name's letters."""
+    place = locate(path)
+    if not isinstance(place, Path):
+        return None
+    try:
+        found, missing = _walk(str(place))
+        name = _names_in(found or ".").get(_folded(missing))
+    except OSError:
+        return None
+    return None if name is None or not missing else f"{found}{name}"
+
+
+@lru_cache(maxsize=16)
+def _names_in(folder: str) -> dict[str, str]:
+    """Names of a folder by what they are without regard to case and normal form, as far as it is searched."""
+    with os.scandir(folder) as entries:
+        return {_folded(entry.name): entry.name for entry in islice(entries, _NAMES_SEARCHED)}
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

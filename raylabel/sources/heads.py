@@ -16,6 +16,7 @@ from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
 
 _RAYLABEL_ID = re.compile(r"[0-9a-f]{32}")
+_KEYS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Head:
         written_path: image path as in the line.
         image_path: as it can be opened.
         label_path: of KITTI, or empty.
+        twin: of KITTI, another image whose label that may be; or empty.
         fields: the whole line.
     """
 
@@ -41,6 +43,7 @@ class Head:
     caption: str | None
     fields: JsonObject
     label_path: str = ""
+    twin: str = ""
 
     @property
     def files(self) -> list[str]:
@@ -106,6 +109,7 @@ def _kitti_head(source: SourceSpec, fields: JsonObject) -> Head:
         caption=None,
         fields={},
         label_path="" if label is None else files.join(source.label_dir, str(label)),
+        twin=str(fields.get("twin", "")),
     )
 
 
@@ -127,6 +131,8 @@ def _image_id(fields: JsonObject, path: str) -> str:
 
 def _expected(name: str, what: str, fields: JsonObject) -> str:
     if name not in fields:
-        return f'"{name}" is missing'
+        there = ", ".join(list(fields)[:_KEYS_SHOWN]) or "nothing"
+        there += ", ..." if len(fields) > _KEYS_SHOWN else ""
+        return f'"{name}" is missing; found: {there if len(there) <= 200 else there[:197] + "..."}'
     value: Any = repr(fields[name])
     return f'"{name}": expected {what}, found {value if len(value) <= 80 else value[:77] + "..."}'

@@ -1,30 +1,54 @@
-"""KITTI folders: the listing of images with their label files, and the reading of a label file."""
+"""KITTI folders: the listing of images with their label files."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
 from raylabel.images import files
-from raylabel.records import Box, Seed
+from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.seen import SeenKeys, key_of
 from raylabel.sources.spec import SourceSpec
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""In any case of letters."""
+_LABEL_SUFFIXES = (".txt", ".TXT", ".Txt")
 _BATCH = 4096
+_LOOKED_AT = 2000
+"""Names of a label folder that holds no label of an image, looked at for a hint."""
 
 
-def write_listing(source: SourceSpec, work_dir: Path) -> Path:
-    """Write one line ``{"image": ..., "label": ...}`` an image, in order, into ``work_dir``.
+@dataclass(slots=True)
+class _Others:
+    """Files that are not used: how many, and the first of them."""
 
-    Both paths are relative to their folders; ``label`` is null where there is none. An image's label file stands at
-    its place in ``label_dir``; an image in a sub-folder may also have it directly in ``label_dir`` if no other image
-    has its stem.
+    number: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.number += 1
+        if len(self.first) < 3:
+            self.first.append(_shown(name))
+
+    def __str__(self) -> str:
+        return ", ".join([*self.first, *(["..."] if self.number > len(self.first) else [])])
+
+
+def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None]) -> Path:
+    """Write one line ``{"image": ..., "label": ..., "twin": ...}`` an image, in order, into ``work_dir``.
+
+    Paths are relative to their folders; ``label`` is null where there is none. An image's label file stands at its
+    place in ``label_dir``; an image in a sub-folder may also have it directly in ``label_dir`` if no other image has
+    its stem. ``twin`` is there where the label may be that of an image beside it, which differs in its suffix alone.
+
+    Args:
+        note: told in one sentence of files in the folders that are not used.
 
     Raises:
         InputError: no image, or no image that finds a label file.
@@ -34,99 +58,159 @@ def write_listing(source: SourceSpec, work_dir: Path) -> Path:
     images = labels = 0
     example = ""
     shared_stems: set[int] | None = None
-    walk = images_in(Path(source.path))
+    used, others = SeenKeys(), _Others()
+    walk = _images(source, others)
     with unfinished.open("w", encoding="ascii", newline="\n") as out:
         while batch := list(islice(walk, _BATCH)):
-            found = _existing(source.label_dir, [without_suffix(i) + ".txt" for i in batch])
-            nested = [n for n, image in enumerate(batch) if found[n] is None and "/" in image]
-            flat = _existing(source.label_dir, [_stem(batch[n]) + ".txt" for n in nested])
+            found = _labels(source.label_dir, [without_suffix(image) for image, _ in batch])
+            nested = [n for n, (image, _) in enumerate(batch) if found[n] is None and "/" in image]
+            flat = _labels(source.label_dir, [_stem(batch[n][0]) for n in nested])
             for n, label in zip(nested, flat, strict=True):
                 if label is not None:
                     if shared_stems is None:
                         shared_stems = _shared_stems(Path(source.path))
-                    if key_of(_stem(batch[n])) not in shared_stems:
+                    if _key(_stem(batch[n][0])) not in shared_stems:
                         found[n] = label
             images += len(batch)
-            labels += sum(label is not None for label in found)
-            example = example or batch[0]
-            for image, label in zip(batch, found, strict=True):
+            example = example or batch[0][0]
+            for (image, twin), label in zip(batch, found, strict=True):
+                line = {"image": image, "label": label}
+                if label is not None:
+                    labels += 1
+                    used.add(_key(label))
+                    line |= {"twin": twin} if twin else {}
                 # ASCII, so that file names that are not valid UTF-8 survive until their record fails.
-                out.write(json.dumps({"image": image, "label": label}) + "\n")
+                out.write(json.dumps(line) + "\n")
+    where = source.setting.rsplit(".", 1)[0]
     if not images or not labels:
         unfinished.unlink()
         if not images:
-            raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}")
+            seen = f"; it holds {others}" if others.number else ""
+            raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}{seen}")
         wanted = files.join(source.label_dir, without_suffix(example) + ".txt")
         raise InputError(
-            f"{source.setting.rsplit('.', 1)[0]}.kitti_label_dir: none of the {images} images in {source.path} has a "
-            f"label file in {source.label_dir}; {_shown(example)} needs {_shown(wanted)}"
+            f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
+            f"{source.label_dir}; {_shown(example)} needs {_shown(wanted)}{_held_instead(Path(source.label_dir))}"
         )
+    if others.number:
+        note(f"{source.setting}: files in {source.path} that are no images by their names: {others.number} ({others})")
+    alone = _labels_alone(Path(source.label_dir), used)
+    if alone.number:
+        note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {alone.number} ({alone})")
     unfinished.replace(listing)
     return listing
 
 
-def images_in(folder: Path, under: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+def images_in(folder: Path) -> Iterator[str]:
     """Images of a folder and its sub-folders, as paths relative to it, each folder in the order of its names."""
+    return (path for path, _ in _walk(folder) if is_image(path))
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is an image by its name."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _images(source: SourceSpec, others: _Others) -> Iterator[tuple[str, str]]:
+    """Images with the name of a twin (see ``_walk``); all other files that are no labels and not hidden are noted."""
+    labels = os.path.relpath(os.path.realpath(source.label_dir), os.path.realpath(source.path))
+    for path, twin in _walk(Path(source.path)):
+        folder, _, name = path.rpartition("/")
+        if is_image(path):
+            yield path, twin
+        elif not name.startswith(".") and not (
+            _is_label(name) and (labels == "." or f"{folder}/".startswith(f"{labels}/"))
+        ):
+            others.add(path)
+
+
+def _walk(folder: Path, under: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Files of a folder and its sub-folders, as paths relative to it, each folder in the order of its names.
+
+    With an image comes the name of another one in its folder that has the same name up to the suffix, if there is one.
+    """
     real = os.path.realpath(folder)
     if real in above:
         return  # A link that leads back up.
     with os.scandir(folder) as listing:
         entries = sorted((e.name, e.is_dir()) for e in listing)
+    twins = _twins([name for name, is_folder in entries if not is_folder and is_image(name)])
     for name, is_folder in entries:
         if is_folder:
-            yield from images_in(folder / name, f"{under}{name}/", (*above, real))
-        elif name.lower().endswith(IMAGE_SUFFIXES):
-            yield under + name
-
-
-def read_labels(text: str) -> tuple[tuple[Seed, ...], int]:
-    """The objects of a label file, and how many of its lines are none.
-
-    Args:
-        text: lines ``type truncated occluded alpha left top right bottom ...``, separated by spaces.
-
-    Returns:
-        Seeds in displayed pixels, as written, and the number of lines that were skipped: fewer than 8 fields, numbers
-        that are none, boxes without area. ``DontCare`` rows are no objects and not counted; nor are blank lines.
-
-    >>> read_labels("Car 0 0 0 100.5 120 220 210\\nDontCare -1 -1 -10 1 2 3 4\\nCar 0 0 0 9 9")
-    ((Seed(box=Box(x1=100.5, y1=120.0, x2=220.0, y2=210.0), type='Car'),), 1)
-    """
-    seeds, skipped = [], 0
-    for row in text.splitlines():
-        fields = row.split()
-        if not fields or fields[0].lower() == "dontcare":
-            continue
-        box = _box(fields[4:8])
-        if len(fields) < 8 or box is None:
-            skipped += 1
+            yield from _walk(folder / name, f"{under}{name}/", (*above, real))
         else:
-            seeds.append(Seed(box, fields[0]))
-    return tuple(seeds), skipped
+            yield under + name, twins.get(name, "")
 
 
-def _box(numbers: list[str]) -> Box | None:
+def _twins(images: list[str]) -> dict[str, str]:
+    """By name, for the images of a folder that are not alone in having their stem."""
+    seen = SeenKeys()
+    shared = {key for key in (_key(without_suffix(name)) for name in images) if seen.add(key)}
+    if not shared:
+        return {}
+    groups: dict[int, list[str]] = {}
+    for name in images:
+        if (key := _key(without_suffix(name))) in shared:
+            groups.setdefault(key, []).append(name)
+    return {name: next(other for other in names if other != name) for names in groups.values() for name in names}
+
+
+def _labels(folder: str, stems: list[str]) -> list[str | None]:
+    """The names of label files; None where there is none."""
+    found: list[str | None] = [None] * len(stems)
+    for suffix in _LABEL_SUFFIXES:
+        missing = [n for n, name in enumerate(found) if name is None]
+        stamps = files.stamps(files.join(folder, stems[n] + suffix) for n in missing)
+        for n, stamp in zip(missing, stamps, strict=True):
+            if stamp is not None:
+                found[n] = stems[n] + suffix
+    return found
+
+
+def _labels_alone(folder: Path, used: SeenKeys) -> _Others:
+    """The label files that no image uses."""
+    alone = _Others()
     try:
-        x1, y1, x2, y2 = (float(n) for n in numbers)
-    except ValueError:
-        return None
-    return Box(x1, y1, x2, y2) if all(map(math.isfinite, (x1, y1, x2, y2))) and x1 < x2 and y1 < y2 else None
+        for path, _ in _walk(folder):
+            if _is_label(path) and not path.rpartition("/")[2].startswith(".") and _key(path) not in used:
+                alone.add(path)
+    except OSError:
+        pass  # A sub-folder that may not be looked into holds no label of an image.
+    return alone
 
 
-def _existing(folder: str, names: list[str]) -> list[str | None]:
-    found = files.stamps(files.join(folder, name) for name in names)
-    return [name if stamp is not None else None for name, stamp in zip(names, found, strict=True)]
+def _held_instead(folder: Path) -> str:
+    """What a label folder holds that no image needs, from a bounded look: names, and their format if it can be told."""
+    try:
+        with os.scandir(folder) as listing:
+            names = sorted(e.name for e in islice(listing, _LOOKED_AT) if not e.name.startswith("."))
+        label = next(filter(_is_label, names), "")
+        _, unused = read_labels((folder / label).read_bytes(), _stem(label)) if label else ((), ())
+    except OSError:
+        return ""
+    held = f"; the folder holds {', '.join(map(_shown, names[:3]))}{', ...' if len(names) > 3 else ''}" if names else ""
+    return f"{held} ({_shown(label)} looks like {unused[0].looks_like})" if unused and unused[0].looks_like else held
 
 
 def _shared_stems(folder: Path) -> set[int]:
     """Keys of the stems that more than one image has."""
     seen = SeenKeys()
-    keys = (key_of(_stem(image)) for image in images_in(folder))
+    keys = (_key(_stem(image)) for image in images_in(folder))
     return {key for key in keys if seen.add(key)}
 
 
+def _is_label(path: str) -> bool:
+    return path.lower().endswith(".txt")
+
+
+def _key(path: str) -> int:
+    """Of a path without regard to its Unicode normal form, or to the case of ``.txt``."""
+    path = path[: -len(".txt")] + ".txt" if _is_label(path) else path
+    return key_of(path if path.isascii() else unicodedata.normalize("NFC", path))
+
+
 def without_suffix(image: str) -> str:
-    """An image's path in its folder without ``.jpg``, ``.jpeg`` or ``.png``; it has one."""
+    """An image's path in its folder without ``.jpg`` or whatever it ends in; it has a suffix."""
     return image[: image.rindex(".")]
 
 

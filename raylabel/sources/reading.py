@@ -28,18 +28,18 @@ from raylabel.records import (
     seed_from_json,
 )
 from raylabel.sources.heads import Head, read_head
-from raylabel.sources.kitti import read_labels
-from raylabel.sources.lines import read_lines
+from raylabel.sources.kitti_rows import read_labels
+from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
-from raylabel.validation import NOT_IN_CAPTION
-
-NO_LABEL_FILE = "no_label_file"
-SEEDS_SKIPPED = "seeds_skipped"
-"""Followed by ``:`` and the number of label lines or boxes that are none."""
+from raylabel.validation import NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
+_UNUSED_KEPT = 20
+"""Rows of a record that are kept with their reasons; a file of another kind may have a million."""
+_LEAST_SIDE_PX = 1.0
+_SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
@@ -70,24 +70,37 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
     with closing(open_listing(source, shard.path)) as stream:
         end = shard.byte_offset + shard.byte_length
         for place, line in enumerate(read_lines(stream, shard.first_line_number, shard.byte_offset, end)):
-            position = shard.first_position + place
-            try:
-                head = read_head(source, line)
-                yield _Reader(source, head, head.record_id(shard.occurrences.get(place, 0))).record(
-                    shard.number, position, fresh_ids=place in shard.occurrences, repeated=place in repeated
-                )
-            except InputError as error:
-                text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
-                yield UnusableLine(source.path, line.number, str(error), text, shard.number, position)
+            at = (shard.number, shard.first_position + place)
+            yield read_line(source, line, at, shard.occurrences.get(place, 0), repeated=place in repeated)
     if place + 1 != shard.count:
         raise InputError(f"{source.setting}: {shard.path} changed while it was being read; start again")
+
+
+def read_line(
+    source: SourceSpec, line: Line, at: tuple[int, int] = (0, 0), occurrence: int = 0, *, repeated: bool = False
+) -> Record | UnusableLine:
+    """The record of a line.
+
+    Args:
+        at: number of its shard, and its place in the whole input.
+        occurrence: how often its identity occurred earlier in the input.
+        repeated: its image_id occurred earlier.
+    """
+    try:
+        head = read_head(source, line)
+        reader = _Reader(source, line.number, head, head.record_id(occurrence))
+        return reader.record(*at, fresh_ids=occurrence > 0, repeated=repeated)
+    except InputError as error:
+        text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
+        return UnusableLine(source.path, line.number, str(error), text, *at)
 
 
 class _Reader:
     """Makes a record of one line."""
 
-    def __init__(self, source: SourceSpec, head: Head, ident: str) -> None:
+    def __init__(self, source: SourceSpec, line_number: int, head: Head, ident: str) -> None:
         self._source = source
+        self._line_number = line_number
         self._head = head
         self._ident = ident
 
@@ -121,19 +134,25 @@ class _Reader:
         return extra
 
     def _with_labels(self, bare: Record) -> Record:
-        if not self._head.label_path:
+        head, path = self._head, self._head.label_path
+        if not path:
             return dataclasses.replace(bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
+        if head.twin:
+            name = head.written_path.rpartition("/")[2]
+            why = f"{path}: may be of {name} or of {head.twin}, expected one image of that name; keep one of the two"
+            return dataclasses.replace(bare, unusable=why)
         try:
-            text = files.read_bytes(self._head.label_path).decode("utf-8-sig", "replace")
+            data = files.read_bytes(path)
         except ImageError as error:
-            raise InputError(f"label file: {error}") from error
-        seeds, skipped = read_labels(text)
-        return dataclasses.replace(bare, seeds=seeds, flags=(*bare.flags, *_skipped(skipped)))
+            return dataclasses.replace(bare, unusable=f"label file: {error}")
+        seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
+        lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]
+        return _with_seeds_of(bare, seeds, lines)
 
     def _with_earlier(self, bare: Record, fresh_ids: bool) -> Record:
         fields, own = self._head.fields, self._head.own
         grounding = self._source.pipeline == IMAGE_GROUNDING
-        seeds, skipped = (None, 0) if grounding else _seeds(fields.get("kitti_bboxes"))
+        seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"))
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
@@ -143,17 +162,42 @@ class _Reader:
         record = dataclasses.replace(
             bare,
             cleaned_caption=cleaned,
-            seeds=seeds,
             regions=regions,
             expressions=expressions,
-            flags=tuple(dict.fromkeys((*bare.flags, *(_flags(fields) if own else ()), *_skipped(skipped)))),
+            flags=tuple(dict.fromkeys((*bare.flags, *(_flags(fields) if own else ())))),
         )
+        record = _with_seeds_of(record, seeds, unused)
         record = dataclasses.replace(record, outcomes=_outcomes(fields, record))
         if grounding:
             return record
         if not own and (regions or any(e.instances for e in expressions or ())):
             return dataclasses.replace(record, flags=(*record.flags, FOREIGN_REGIONS))
         return with_seeds(record)
+
+    def _seeds(self, value: Any) -> tuple[tuple[Seed, ...] | None, list[UnusableLine]]:
+        """The seeds of ``kitti_bboxes``, and the entries that are none."""
+        if value is None:
+            return None, []
+        if not isinstance(value, list):
+            raise InputError(f'"kitti_bboxes": expected a list, found {type(value).__name__}')
+        seeds, unused = [], []
+        for row in value:
+            try:
+                seed = seed_from_json(row, "kitti_bboxes")
+                if min(seed.box.width, seed.box.height) < _LEAST_SIDE_PX:
+                    raise InputError(f"kitti_bboxes: expected a box of pixels, found {row!r}")
+            except (InputError, OverflowError) as error:
+                text = repr(row)
+                why = (
+                    str(error)
+                    if len(text) <= _SHOWN
+                    else f"kitti_bboxes: expected [x1, y1, x2, y2, type], found {text[:_SHOWN]}..."
+                )
+                unused.append(UnusableLine(self._source.path, self._line_number, why, text))
+                continue
+            if seed.type.lower() != "dontcare":
+                seeds.append(seed)
+        return tuple(seeds), unused
 
     def _expressions(self, value: Any, fresh_ids: bool) -> tuple[Expression, ...] | None:
         """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
@@ -220,25 +264,18 @@ def _each(name: str, value: Any, read: Callable[[Any, str], T]) -> tuple[T, ...]
         raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
 
 
-def _seeds(value: Any) -> tuple[tuple[Seed, ...] | None, int]:
-    if value is None:
-        return None, 0
-    if not isinstance(value, list):
-        raise InputError(f'"kitti_bboxes": expected a list, found {type(value).__name__}')
-    seeds, skipped = [], 0
-    for row in value:
-        try:
-            seed = seed_from_json(row, "kitti_bboxes")
-        except (InputError, OverflowError):
-            skipped += 1
-            continue
-        if seed.type.lower() != "dontcare":
-            seeds.append(seed)
-    return tuple(seeds), skipped
-
-
-def _skipped(number: int) -> tuple[str, ...]:
-    return (f"{SEEDS_SKIPPED}:{number}",) if number else ()
+def _with_seeds_of(record: Record, seeds: tuple[Seed, ...] | None, unused: list[UnusableLine]) -> Record:
+    """The record with its seeds, and what became of the other rows: it is of no use if there were no others."""
+    if not unused:
+        return dataclasses.replace(record, seeds=seeds)
+    first, alone = unused[0], not seeds and not record.regions
+    return dataclasses.replace(
+        record,
+        seeds=None if alone else seeds,
+        flags=tuple(dict.fromkeys((*record.flags, f"{SEEDS_SKIPPED}:{len(unused)}"))),
+        unusable=f"{first.where}, line {first.line_number}: {first.reason}; no row of it can be used" if alone else "",
+        unused=tuple(dataclasses.replace(line, text=line.text[:_TEXT_LIMIT]) for line in unused[:_UNUSED_KEPT]),
+    )
 
 
 def _flags(fields: JsonObject) -> tuple[str, ...]:

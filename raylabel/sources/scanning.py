@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -20,9 +21,20 @@ from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, key_of
 from raylabel.sources.spec import KITTI, Shard, SourceSpec
 
+_SEEDS_READ_AS = "rows by their structure"
+"""Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
+
+logger = logging.getLogger(__name__)
+
 
 def scan(
-    source: SourceSpec, shard_size: int, work_dir: Path | str, *, limit: int = 0, with_stamps: bool = True
+    source: SourceSpec,
+    shard_size: int,
+    work_dir: Path | str,
+    *,
+    limit: int = 0,
+    with_stamps: bool = True,
+    note: Callable[[str], None] = logger.warning,
 ) -> Iterator[Shard]:
     """Cut a source into shards of consecutive lines, in one pass that holds one shard's paths at a time.
 
@@ -31,12 +43,13 @@ def scan(
         work_dir: where the listing of a KITTI folder is written; every process that reads shards must see it.
         limit: stop after so many records; 0 reads all.
         with_stamps: look up size and time of every image file for the shards' digests.
+        note: told in one sentence of files in the folders of a source that are not used.
 
     Raises:
         InputError: the input cannot be opened, or (at the end) holds not one usable line.
     """
     try:
-        path = str(kitti.write_listing(source, Path(work_dir))) if source.kind == KITTI else source.path
+        path = str(kitti.write_listing(source, Path(work_dir), note)) if source.kind == KITTI else source.path
     except OSError as error:
         raise InputError(f"{source.setting}: {source.path} cannot be listed ({error})") from error
     with closing(open_listing(source, path)) as stream:
@@ -128,6 +141,7 @@ class _Scan:
     def _shard(self, end: int) -> Shard:
         stamps = files.stamps(self._paths) if self._with_stamps else []
         rest = [self._source.kind, self._paths, stamps, sorted(self._occurrences.items()), self._repeated]
+        rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
         self._lines_digest.update(json.dumps(rest).encode("ascii"))
         shard = Shard(
             number=self._number,

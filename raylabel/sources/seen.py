@@ -36,6 +36,10 @@ class SeenKeys:
             self._grow()
         return 0
 
+    def __contains__(self, key: int) -> bool:
+        key = key or 1
+        return self._table[self._place(self._table, key)] == key
+
     @staticmethod
     def _place(table: array[int], key: int) -> int:
         mask = len(table) - 1

@@ -340,7 +340,9 @@ def test_every_photograph_with_labels_is_settled_and_the_sum_is_right(described:
     assert described.ran.code == 0, described.ran.printed
     assert [line["image_path"] for line in described.ran.annotations] == [str(folder / photo.name) for photo in PHOTOS]
     assert sum(described.ran.counts["records"].values()) == len(PHOTOS)
-    assert described.ran.failures == []
+    (short,) = described.ran.failures
+    assert (short["image_id"], short["outcome"], short["line_number"]) == ("motorcycle", "dropped", 3)
+    assert "found 4 columns" in short["reason"]
     for photo in PHOTOS:
         (line,) = described.lines(photo)
         assert (line["width"], line["height"]) == photo.size

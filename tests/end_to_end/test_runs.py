@@ -31,6 +31,7 @@ from running import (
 from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.engine.session import ray_session
+from raylabel.errors import InputError
 from raylabel.settings import RaySettings
 
 pytestmark = [
@@ -393,17 +394,13 @@ def test_grouping_works_without_a_caption(world: World, server: JournaledServer,
         assert "flags" not in after
 
 
-def test_a_step_whose_input_nobody_made_fails_with_the_step_to_run(
+def test_a_step_whose_input_nobody_made_says_which_step_to_run(
     world: World, server: JournaledServer, tmp_path: Path
 ) -> None:
-    ran = label(referring(world, tmp_path, server.url, f"{REFERRING_STEPS}=[2]"))
+    with pytest.raises(InputError, match=r'found \["2"\], but .*/step_0_region_expr/.* or write \["0", "2"\]'):
+        label(referring(world, tmp_path, server.url, f"{REFERRING_STEPS}=[2]"))
 
-    assert ran.code == 1
     assert server.asked() == {}
-    assert ran.counts["records"] == {"failed": 6}
-    assert all("region_expr" in line["reason"] for line in ran.failures)
-    assert len(ran.failures) == 6
-    assert not any("expressions" in line or "regions" in line for line in ran.annotations)
 
     both = label(referring(world, tmp_path, server.url, f"{REFERRING_STEPS}=[0,2]"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,68 @@ def test_what_cannot_be_read_names_the_path_and_the_reason(tmp_path: Path, bucke
             read_bytes(path)
         assert path in str(caught.value)
         assert stamp(path) is None
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Ö/é.jpg") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        pytest.param(COMPOSED, DECOMPOSED, id="decomposed"),
+        pytest.param(DECOMPOSED, COMPOSED, id="composed"),
+        pytest.param(f"{DECOMPOSED[:2]}{COMPOSED[1:]}", DECOMPOSED, id="a-folder-from-elsewhere"),
+        pytest.param("sub/deep/win.jpg", "sub\\deep\\win.jpg", id="backslashes"),
+        pytest.param("sub/deep/win.jpg", "sub\\deep/win.jpg", id="backslashes-and-slashes"),
+        pytest.param("sub/win.jpg", ".\\sub\\\\win.jpg", id="backslashes-like-in-a-program"),
+        pytest.param(DECOMPOSED, COMPOSED.replace("/", "\\"), id="both"),
+    ],
+)
+def test_a_name_as_another_system_writes_it_finds_its_file(tmp_path: Path, there: str, written: str) -> None:
+    (tmp_path / there).parent.mkdir(parents=True)
+    (tmp_path / there).write_bytes(b"12345")
+    path = f"{tmp_path}/{written}"
+    assert read_bytes(path) == b"12345"
+    assert stamp(path) == stamp(str(tmp_path / there))
+    assert stamp(path)
+    assert not files.is_missing(path)
+
+
+def test_names_of_a_bucket_are_tried_in_both_forms(bucket: str) -> None:
+    for written in (unicodedata.normalize("NFD", "a b/ä#1.jpg"), "a b\\ä#1.jpg"):
+        assert read_bytes(f"{bucket}/{written}") == b"12345"
+        assert not files.is_missing(f"{bucket}/{written}")
+    assert files.is_missing(f"{bucket}/ä.jpg")
+
+
+def test_the_name_as_written_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for n, name in enumerate(
+        ["a\\b.jpg", "a/b.jpg", unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")]
+    ):
+        (tmp_path / name).write_bytes(str(n).encode())
+        assert read_bytes(f"{tmp_path}/{name}") == str(n).encode()
+
+
+@pytest.mark.parametrize(
+    ("there", "written", "near"),
+    [
+        pytest.param("IMG.JPG", "img.jpg", "IMG.JPG", id="all-of-it"),
+        pytest.param("img.JPG", "img.jpg", "img.JPG", id="suffix"),
+        pytest.param("Images/img.jpg", "images/img.jpg", "Images", id="folder"),
+        pytest.param("Sub/img.jpg", "sub\\img.jpg", "Sub", id="with-a-backslash"),
+        pytest.param("STRASSE.jpg", "Straße.jpg", "STRASSE.jpg", id="sharp-s"),
+    ],
+)
+def test_a_name_in_another_case_is_named_and_not_used(tmp_path: Path, there: str, written: str, near: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    path = f"{tmp_path}/{written}"
+    with pytest.raises(ImageError) as caught:
+        read_bytes(path)
+    assert str(caught.value) == f"no such file: {path}; there is {tmp_path}/{near} (the case of letters matters)"
+    assert stamp(path) is None
+    assert files.is_missing(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

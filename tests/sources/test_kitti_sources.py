@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ import pytest
 from raylabel.errors import InputError
 from raylabel.records import Box, Record, Seed, UnusableLine
 from raylabel.sources import SourceSpec, count_records, read_shard, scan
-from raylabel.sources.kitti import read_labels
 
 CAR = "Car 0.00 0 -1.57 100.25 120 220 210 1.5 1.6 3.7 1 2 3 0.1\n"
 
@@ -44,32 +45,10 @@ def read(source: SourceSpec, tmp_path: Path, shard_size: int = 2) -> list[Record
     return [r for r in found if isinstance(r, Record)]
 
 
-@pytest.mark.parametrize(
-    ("text", "seeds", "skipped"),
-    [
-        pytest.param(CAR, [(100.25, 120, 220, 210, "Car")], 0, id="full-line"),
-        pytest.param("Car 0 0 0 1 2 3 4", [(1, 2, 3, 4, "Car")], 0, id="eight-fields"),
-        pytest.param("Car 0 0 0 1 2 3 4 9 9 9 9 9 9 9 0.5", [(1, 2, 3, 4, "Car")], 0, id="with-score"),
-        pytest.param("Car 0 0 0 1 2 3", [], 1, id="seven-fields"),
-        pytest.param("DontCare -1 -1 -10 1 2 3 4", [], 0, id="dontcare-is-no-object"),
-        pytest.param("dontcare -1 -1", [], 0, id="dontcare-in-any-case"),
-        pytest.param("Car 0 0 0 one 2 3 4", [], 1, id="not-a-number"),
-        pytest.param("Car 0 0 0 nan 2 3 4\nCar 0 0 0 1 2 inf 4", [], 2, id="nan-and-inf"),
-        pytest.param("Car 0 0 0 3 2 1 4\nCar 0 0 0 1 4 3 2", [], 2, id="inverted"),
-        pytest.param("Car 0 0 0 1 2 1 4", [], 1, id="no-area"),
-        pytest.param("", [], 0, id="empty"),
-        pytest.param("\r\n Car 0 0 0 1 2 3 4 \r\n\n", [(1, 2, 3, 4, "Car")], 0, id="crlf-and-blanks"),
-        pytest.param("Fußgänger\t0 0  0 1 2 3 4", [(1, 2, 3, 4, "Fußgänger")], 0, id="tabs-and-unicode"),
-    ],
-)
-def test_a_label_file_gives_its_objects_and_counts_the_rest(text: str, seeds: list[tuple], skipped: int) -> None:  # type: ignore[type-arg]
-    assert read_labels(text) == (tuple(Seed(Box(*s[:4]), s[4]) for s in seeds), skipped)
-
-
 def test_a_flat_folder_gives_records_in_order_of_their_names(tmp_path: Path) -> None:
     source = folders(
         tmp_path,
-        ["b.PNG", "a 1.jpg", "c.JpEg", "notes.txt", "d.gif"],
+        ["b.PNG", "a 1.jpg", "c.JpEg", "notes.txt", "d.heic"],
         {"a 1.txt": CAR + "short line\n", "b.txt": "", "x.txt": CAR},
     )
     found = read(source, tmp_path)
@@ -84,14 +63,80 @@ def test_sub_folders_and_suffixes_make_distinct_records(tmp_path: Path) -> None:
     other = CAR.replace("Car", "Van")
     source = folders(
         tmp_path,
-        ["x.jpg", "x.png", "a/x.jpg", "a/b/x.jpg"],
+        ["x.jpg", "a/x.jpg", "a/b/x.jpg", "y.jpg", "y.png"],
         {"x.txt": CAR, "a/x.txt": other, "a/b/x.txt": ""},
     )
     found = read(source, tmp_path)
-    assert [r.image_id for r in found] == ["a/b/x", "a/x", "x", "x"]
-    assert len({r.record_id for r in found}) == 4
-    assert [[s.type for s in r.seeds or ()] for r in found] == [[], ["Van"], ["Car"], ["Car"]]
-    assert [r.flags for r in found] == [(), (), (), ("repeated_image_id",)]
+    assert [r.image_id for r in found] == ["a/b/x", "a/x", "x", "y", "y"]
+    assert len({r.record_id for r in found}) == 5
+    assert [[s.type for s in r.seeds or ()] for r in found] == [[], ["Van"], ["Car"], [], []]
+    unlabeled = "no_label_file"
+    assert [r.flags for r in found] == [(), (), (), (unlabeled,), ("repeated_image_id", unlabeled)]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(("x.jpg", "x.png"), id="two-formats"),
+        pytest.param(("x.JPG", "x.jpg"), id="two-cases-of-the-suffix"),
+        pytest.param(("x.b.webp", "x.b.tif"), id="dot-in-the-name"),
+        pytest.param(("\u00fc.jpg", "u\u0308.png"), id="two-normal-forms"),
+    ],
+)
+def test_a_label_that_may_be_of_two_images_is_used_for_neither(tmp_path: Path, pair: tuple[str, str]) -> None:
+    stem = pair[0].rpartition(".")[0]
+    source = folders(tmp_path, [*pair, "x.a.jpg", "z.jpg"], {f"{stem}.txt": CAR, "z.txt": CAR})
+    found = {Path(r.image_path).name: r for r in read(source, tmp_path)}
+    assert found["z.jpg"].unusable == ""
+    assert found["x.a.jpg"].flags == ("no_label_file",)
+    for name, other in (pair, pair[::-1]):
+        assert found[name].seeds is None
+        assert f"may be of {name} or of {other}" in found[name].unusable
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".jfif", ".Png", ".webp", ".bmp", ".tif", ".TIFF", ".gif"])
+@pytest.mark.parametrize("label", [".txt", ".TXT", ".Txt"])
+def test_images_of_every_kind_are_listed_with_their_labels_in_any_case(tmp_path: Path, suffix: str, label: str) -> None:
+    (record,) = read(folders(tmp_path, [f"a{suffix}"], {f"a{label}": CAR}), tmp_path)
+    assert record.seeds == (Seed(Box(100.25, 120, 220, 210), "Car"),)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_a_label_is_found_in_either_normal_form_of_its_name(tmp_path: Path, forms: tuple[str, str]) -> None:
+    image, label = (unicodedata.normalize(form, "Straße/Müller é") for form in forms)
+    notes: list[str] = []
+    source = folders(tmp_path, [f"{image}.jpg"], {f"{label}.txt": CAR})
+    (shard,) = scan(source, 10, tmp_path / "work", note=notes.append)
+    (record,) = read_shard(source, shard)
+    assert isinstance(record, Record)
+    assert record.seeds == (Seed(Box(100.25, 120, 220, 210), "Car"),)
+    assert notes == []
+
+
+def test_files_that_are_not_used_are_told_once(tmp_path: Path) -> None:
+    images = ["a.jpg", "b.heic", "b.mp4", "sub/c.heic", "sub/d.txt", ".DS_Store"]
+    source = folders(
+        tmp_path, images, {"a.txt": CAR, "x.txt": CAR, "sub/y.TXT": CAR, ".z.txt": CAR, "classes.names": ""}
+    )
+    notes: list[str] = []
+    list(scan(source, 10, tmp_path / "work", note=notes.append))
+    assert notes == [
+        f"image_referring_expression.data.image_dir: files in {source.path} that are no images by their names: "
+        "4 (b.heic, b.mp4, sub/c.heic, ...)",
+        f"image_referring_expression.data.kitti_label_dir: label files in {source.label_dir} without an image: "
+        "2 (sub/y.TXT, x.txt)",
+    ]
+
+
+@pytest.mark.parametrize("below", ["", "labels"])
+def test_labels_beside_or_below_their_images_are_no_strange_files(tmp_path: Path, below: str) -> None:
+    source = folders(tmp_path, ["a.jpg"], {})
+    label_dir = Path(source.path) / below
+    label_dir.mkdir(exist_ok=True)
+    (label_dir / "a.txt").write_text(CAR)
+    notes: list[str] = []
+    list(scan(dataclasses.replace(source, label_dir=str(label_dir)), 10, tmp_path / "work", note=notes.append))
+    assert notes == []
 
 
 def test_a_flat_label_serves_a_nested_image_only_if_no_other_has_its_stem(tmp_path: Path) -> None:
@@ -155,5 +200,14 @@ def test_labels_in_another_folder_stop_the_run_with_an_example(tmp_path: Path) -
 
 
 def test_a_folder_without_images_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"image_dir: no .*\.png files in"):
-        list(scan(folders(tmp_path, ["a.gif"], {"a.txt": CAR}), 10, tmp_path / "work"))
+    with pytest.raises(InputError, match=r"image_dir: no .*\.gif files in .*; it holds a\.heic"):
+        list(scan(folders(tmp_path, ["a.heic"], {"a.txt": CAR}), 10, tmp_path / "work"))
+
+
+def test_a_label_folder_of_another_kind_is_described(tmp_path: Path) -> None:
+    frames = "".join(f"{n} 0 {CAR}" for n in range(3))
+    source = folders(tmp_path, ["0000/000001.png"], {"0000.txt": frames, "0001.txt": frames})
+    with pytest.raises(
+        InputError, match=r"holds 0000\.txt, 0001\.txt \(0000\.txt looks like a tracking file of a whole"
+    ):
+        list(scan(source, 10, tmp_path / "work"))

@@ -1,0 +1,215 @@
+"""What is seen from a few records before anything starts: that labels, images and steps belong together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from raylabel.errors import InputError
+from raylabel.images import files
+from raylabel.pipelines import PIPELINES, steps_of
+from raylabel.records import IMAGE_GROUNDING, Record, UnusableLine
+from raylabel.settings import Settings
+from raylabel.sources import SourceSpec
+from raylabel.sources.sampling import FIRST, sample
+from raylabel.sources.spec import ANNOTATIONS, KITTI
+from raylabel.store.results import Results
+
+_FOLDERS_TRIED = 100
+_NAMES_LISTED = 2000
+_ENDINGS_TRIED = 4
+"""Bounds of the search for images that are not at their place."""
+_KINDS_SHOWN = 4
+_PARTICULAR = re.compile(r"\S*\d\S*")
+"""What differs between problems of one kind."""
+_GIVEN_AS = {"seeds": "kitti_bboxes"}
+"""Fields of records that input lines call otherwise."""
+
+
+def look_at_input(settings: Settings, results: Results, source: SourceSpec, path: str, limit: int | None) -> None:
+    """Refuse an input of which little or nothing could be used, from the first 20 records and 20 of the rest.
+
+    Args:
+        path: the file of JSON lines that lists the records.
+        limit: records that will be worked on, or None.
+
+    Raises:
+        InputError: it is no file of JSON lines; or more than half of the label files hold no usable row; or none of
+            the images exists; or what a selected step needs is nowhere.
+    """
+    lines = sample(source, path, limit)
+    _check_format(source, lines)
+    records = [line for line in lines if isinstance(line, Record)]
+    _check_labels(source, records)
+    _check_steps(settings, results, source, records)
+    _check_images(source, records)
+
+
+# --- format ---------------------------------------------------------------------------------------------------------
+
+_FROM_CSV = "import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(sys.stdin)]"
+_MAGIC = {
+    "PAR1": "is a Parquet file",
+    "\x1f\ufffd": "is compressed with gzip",
+    "PK\x03\x04": "is a zip archive",
+    "BZh": "is compressed with bzip2",
+    "(\ufffd/\ufffd": "is compressed with zstd",
+}
+
+
+def _check_format(source: SourceSpec, lines: Sequence[Record | UnusableLine]) -> None:
+    """Name a file of another format, instead of what is wrong with its first line."""
+    first, usable = lines[0] if lines else None, sum(isinstance(line, Record) for line in lines)
+    # The last line of a list that has an entry a line is an object without a comma behind it.
+    if source.kind == KITTI or not isinstance(first, UnusableLine) or usable > 1:
+        return
+    path, text = source.path, first.text
+    if magic := next((said for start, said in _MAGIC.items() if text.startswith(start)), ""):
+        said = f"{magic}, expected JSON lines"
+    elif "\0" in text:
+        said = "is no UTF-8 text; save it as UTF-8"
+    elif text.startswith("["):
+        said = f"is one JSON list, expected one object a line; convert: jq -c '.[]' {path} > lines.jsonl"
+    elif text == "{":
+        said = f"has JSON objects over several lines, expected one a line; convert: jq -c . {path} > lines.jsonl"
+    elif not text.startswith("{") and re.search(r"[,;\t]", text):
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        said = (
+            f"looks like CSV ({shown}), expected one JSON object a line; convert: "
+            f"python3 -c '{_FROM_CSV}' < {path} > lines.jsonl"
+        )
+    else:
+        return
+    raise InputError(f"{source.setting}: {path} {said}.")
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+def _check_labels(source: SourceSpec, records: Sequence[Record]) -> None:
+    holding = [r for r in records if r.unusable or r.seeds]  # an empty label file says nothing of its format
+    useless = [r for r in holding if r.unusable]
+    if 2 * len(useless) <= len(holding):
+        return
+    kinds: dict[str, str] = {}
+    for record in useless:
+        problem = _first_problem(record)
+        kinds.setdefault(_PARTICULAR.sub("", problem.rpartition('" ')[2]), problem)
+    first, *others = islice(kinds.values(), _KINDS_SHOWN)
+    also = f" Others: {'; '.join(others)}." if others else ""
+    block = source.setting.rpartition(".")[0]
+    key, what = (f"{block}.kitti_label_dir", "files") if source.kind == KITTI else (source.setting, "lines")
+    raise InputError(
+        f"{key}: {first}. {len(useless)} of {len(holding)} {what} read so far are like that; nothing was asked.{also}"
+    )
+
+
+def _first_problem(record: Record) -> str:
+    if not record.unused:
+        return record.unusable
+    row = record.unused[0]
+    return f"{row.where}{f', line {row.line_number}' if row.line_number else ''}: {row.reason}"
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+
+def _check_steps(settings: Settings, results: Results, source: SourceSpec, records: Sequence[Record]) -> None:
+    """See that what the selected steps need is made by one of them, was stored, or came with the input."""
+    if source.setting == "results_dir" or not records:
+        return
+    pipeline = PIPELINES[settings.autolabel_type]
+    selected = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
+    for step in selected:
+        for field in step.needs:
+            givers = [s for s in pipeline[: pipeline.index(step)] if field in s.gives]
+            if any(s in selected for s in givers) or any(getattr(r, field) is not None for r in records):
+                continue
+            if any((results.step(s.directory) / "records").names() for s in givers):
+                continue
+            if givers:
+                raise InputError(_missing_step(settings, results, pipeline.index(givers[-1])))
+            if source.kind == ANNOTATIONS and not any(r.unusable for r in records):
+                name = _GIVEN_AS.get(field, field)
+                raise InputError(
+                    f'{source.setting}: none of the {len(records)} lines read so far of {source.path} has "{name}", '
+                    f"which step {pipeline.index(step)} needs; nothing was asked."
+                )
+
+
+def _missing_step(settings: Settings, results: Results, missing: int) -> str:
+    pipeline = PIPELINES[settings.autolabel_type]
+    selected = [pipeline.index(s) for s in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)]
+    found, both = (json.dumps([str(n) for n in numbers]) for numbers in (selected, sorted({missing, *selected})))
+    left = f"{settings.results_dir.rstrip('/')}/{pipeline[missing].directory}/annotations.jsonl"
+    return (
+        f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step {missing} "
+        f"first, or write {both}."
+    )
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
+    if source.kind == KITTI or not records:  # those were listed
+        return
+    if any(stamp is not None for stamp in files.stamps(r.image_path for r in records)):
+        return
+    if not all(files.is_missing(r.image_path) for r in records[:3]):
+        return  # the file system does not answer: the records say why
+    path, root, number = records[0].image_path, source.root, min(len(records), FIRST)
+    under = f"{root.rstrip('/')}/"
+    what = f"none of the first {number} images exists" if number > 1 else "the first image does not exist"
+    if root and path.startswith(under):
+        path = path[len(under) :]
+        said = f'{_root_key(source)}: found "{root}"; {what} there ({path})'
+    elif root or path.startswith("/") or files.is_uri(path):
+        said = f"{source.setting}: {source.path}: {what} ({path})"
+    else:
+        said = f"{_root_key(source)}: not given; {what} in {Path.cwd()} ({path})"
+    hint = next(_elsewhere(root, path), "")
+    raise InputError(f"{said}{hint}; nothing was asked.")
+
+
+def _root_key(source: SourceSpec) -> str:
+    return f"{source.pipeline}.data.{'image_root' if source.pipeline == IMAGE_GROUNDING else 'image_dir'}"
+
+
+def _elsewhere(root: str, path: str) -> Iterator[str]:
+    """Where an image that is not at its place is found, in words: a bounded search among the neighbours."""
+    if near := files.nearest_name(files.join(root, path)):
+        yield f"; there is {near} (the case of letters matters)"
+    names = re.split(r"[/\\\\]", path)
+    endings = ["/".join(names[n:]) for n in range(len(names)) if names[n]][-_ENDINGS_TRIED:]
+    places = [root or "."] if not path.startswith("/") else [root, str(Path(path).parent)]
+    folders = list(dict.fromkeys(n for place in places if place for n in _neighbours(place)))
+    for ending in endings:
+        for folder in folders:
+            if files.exists(files.join(folder, ending)):
+                yield f"; {'it' if ending == path else ending} exists in {folder}"
+
+
+def _neighbours(folder: str) -> Iterator[str]:
+    """A folder, those in it, the one it is in, and those beside it."""
+    yield folder
+    if files.is_uri(folder):
+        yield folder.rstrip("/").rpartition("/")[0]  # listing a bucket may take long
+        return
+    parent = os.path.normpath(os.path.join(folder, ".."))  # noqa: PTH118 - Path keeps the dots
+    yield from _folders_in(folder)
+    yield parent
+    yield from _folders_in(parent)
+
+
+def _folders_in(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in islice(entries, _NAMES_LISTED) if e.is_dir() and not e.name.startswith("."))
+    except OSError:
+        return
+    yield from (files.join(folder, name) for name in names[:_FOLDERS_TRIED])
