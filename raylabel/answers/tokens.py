@@ -18,8 +18,8 @@ CLOSERS = {"]": "[", "}": "{", ")": "("}
 OPEN, CLOSE, COLON, TEXT, TORN, NUMBER, LITERAL, WORD, ROW, TAG = (
     "open", "close", "colon", "text", "torn", "number", "literal", "word", "row", "tag",
 )  # fmt: skip
-"""Kinds of tokens. ``TEXT`` stood in quotes, ``TORN`` in those of two texts, ``WORD`` in none; ``LITERAL`` is null, true or false; ``ROW`` is
-``<1,2,3,4>``."""
+"""Kinds of tokens. ``TEXT`` stood in quotes, ``TORN`` in those of two texts, ``WORD`` in none; ``LITERAL`` is null,
+true or false; ``ROW`` is ``<1,2,3,4>``."""
 
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
 _UNIT = re.compile(r"\s?(?:px|%|\u2105|pixels?)\Z", re.IGNORECASE)

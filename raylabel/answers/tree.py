@@ -31,9 +31,9 @@ Value = Any
 class Group:
     """What stands between two brackets; ``keys[i]`` is the key of ``values[i]`` or None.
 
-    ``end`` is the place after the closing bracket, or None where nothing closes it. ``torn``: a text in it ran over the end of an entry,
-    so that nothing tells which of its fields belong together. ``parts`` are the numbers of values
-    before each semicolon: Shikra and CogVLM write ``[1,2,3,4;5,6,7,8]``.
+    ``end`` is the place after the closing bracket, or None where nothing closes it. ``parts`` are the numbers of values
+    before each semicolon: Shikra and CogVLM write ``[1,2,3,4;5,6,7,8]``. ``torn``: a text in it ran over the end of an
+    entry, so that nothing tells which of its fields belong together.
     """
 
     bracket: str
@@ -230,8 +230,8 @@ class _Builder:
         value = group.values[-1]
         if group.keys[-1] is not None:
             # {"label": "cup_2d": [..]}: something between the two is lost, and nobody knows what.
-            group.torn = group.torn or self.last in (tokens.TEXT, tokens.TORN)
-        elif group.bracket != "{" and isinstance(group.values[0], float):
+            group.torn = group.torn or self.last in (tokens.TEXT, tokens.TORN, tokens.WORD)
+        elif group.bracket != "{" and (isinstance(group.values[0], float) or str(value).endswith(":")):
             group.values[-1] = Word(f"{_plain(value)}:")  # (623, 72:0): no number, no key
         else:
             del group.values[-1], group.keys[-1]

@@ -127,6 +127,8 @@ def around(points: Sequence[Point]) -> Boxes:
 def _in_group(group: Group, points: str) -> Boxes:
     if group.is_object and (named := named_box(group.pairs)) is not None:
         return named
+    if group.is_object and group.bracket != "{":
+        return left_out(WRONG_COUNT)  # fields in a list are those of other things
     if not group.values:
         return Boxes(empty=group.end is not None)
     if group.groups:

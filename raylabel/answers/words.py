@@ -119,7 +119,9 @@ _MOST_UNKNOWN = 4
 """Words of a thing that nobody asked for by name."""
 
 _CLAUSE = re.compile(
-    r"[.!;:,\n*#`\"。！；：，、]+|\bbut\b|\band\b(?=\s+(?:no|not|there|i|it|none|nothing)\b)|\b(?=nor\b)|\baber\b|\bmais\b|\bpero\b"
+    r"[.!;:,\n*#`\"。！；：，]+|\bbut\b|\baber\b|\bmais\b|\bpero\b|\b(?=(?:nor|noch)\b)"
+    r"|\band\b(?=\s+(?:no|not|there|i|it|none|nothing|can|could|did)\b)|\b(?:und|oder)\b(?=\s+kein)"
+    r"|\b(?:et|ou)\b(?=\s+(?:aucun|pas))|\b[yo]\b(?=\s+(?:no|ning)\w*)|(?=也没有)"
 )
 _WORD = re.compile(r"[^\W_]+")
 
@@ -131,16 +133,29 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     own = [_own_words(phrase.casefold(), language) for phrase in phrases]
     left = set(range(len(own)))
     denied = False
+    listed: list[str] = []
     for clause in _CLAUSE.split(re.sub(r"\bcan(?:'t|not)\b", "can not", text).replace("n't", " not")):
         words = _words_of(clause, own, language)
-        if not words or all(word in language.leads for word in words):
+        if all(word in language.leads for word in words):
+            continue
+        if denied and own and _is_list(words, own, language):
+            listed += words  # "no cats, dogs or birds": whether it belongs to what was denied shows at its end
             continue
         about = _denied_in(words, own, language)
         if about is None:
             return False
         denied = True
         left -= about
-    return denied and not left
+    if listed and language.joiners.isdisjoint(listed):
+        return False
+    return denied and not (left - _named_by(listed, own))
+
+
+def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -> bool:
+    """Whether a clause does nothing but name things that were asked for."""
+    return language.negations.isdisjoint(set(words) - language.joiners) and all(
+        word in language.others or word in language.joiners or _is_of(word, own) for word in words
+    )
 
 
 def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> set[int] | None:
@@ -148,7 +163,7 @@ def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> 
     at = _negation_in(words, language)
     named = [n for n, word in enumerate(words) if word in language.everything or word not in language.known]
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
-    if at is None or not named or named[0] < at < named[-1]:
+    if at is None or not named or named[0] < at < named[-1] or not language.conjunctions.isdisjoint(words[at:]):
         return None
     things = [words[n] for n in named if words[n] not in language.everything]
     if not own:
@@ -212,7 +227,25 @@ def _alike(word: str, other: str) -> bool:
     return long.startswith(short[: len(short) - 1] if short[-1] in "ey" else short) and len(long) - len(short) <= 2
 
 
-_IRREGULAR = {"men": "man", "women": "woman", "people": "person", "persons": "person", "children": "child"}
+_IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "persons": "person",
+    "children": "child",
+    "geese": "goose",
+    "knives": "knife",
+    "wolves": "wolf",
+    "leaves": "leaf",
+    "shelves": "shelf",
+    "mice": "mouse",
+    "feet": "foot",
+    "loaves": "loaf",
+    "scarves": "scarf",
+    "calves": "calf",
+    "teeth": "tooth",
+    "oxen": "ox",
+}
 
 
 def _plain(word: str) -> str:

@@ -106,18 +106,20 @@ class Walk:
             return
         holds_texts = is_labelled(group)
         if holds_texts and groups:
-            self.take_labelled([v for v in group.values if isinstance(v, (str, Group))], label)
+            self.take_labelled(group, label)
             return
         read = boxes_of(group)
         if not (read.empty and any(isinstance(v, str) for v in group.values)):  # else a list of words
             self.add(read.names[0] if len(read.names) == 1 and read.found else label, read)
 
-    def take_labelled(self, values: list[Value], label: str | None) -> None:
+    def take_labelled(self, group: Group, label: str | None) -> None:
         """Texts and boxes side by side: each box has the text before it; after it where a box comes first."""
+        values = [v for v in group.values if isinstance(v, (str, Group))]
         points = [v for v in values if isinstance(v, Group) and boxes_of(v).causes == {POINT: 1}]
         if len(points) < sum(isinstance(v, Group) for v in values):
             values = [v for v in values if v not in points]  # Kosmos-2: ("a heron", (0, 7), [(0.1, 0.2, 0.5, 0.6)])
-        if isinstance(values[0], Group):
+        names_next = any(isinstance(v, str) and v.rstrip("* ").endswith(":") for v in values)
+        if isinstance(values[0], Group) and group.end is not None and not names_next:
             values = _texts_first(values)
         for value in values:
             if isinstance(value, Group):
