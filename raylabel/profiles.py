@@ -53,6 +53,8 @@ class Profile:
         stated: what a question calls for where that is not what is answered: some models answer in their own numbers as
             long as others are asked for.
         reads: how boxes are read that stand in a question, where a model does not read them as it writes them.
+        answers_in: the format of its answers, one of ``raylabel.answers.formats.FORMATS``, where the family knows but
+            one; empty: found out from the answer.
         source: where this is written, led by its grade.
     """
 
@@ -69,6 +71,7 @@ class Profile:
     localises: bool = True
     stated: Convention | None = None
     reads: Convention | None = None
+    answers_in: str = ""
     source: str = ""
 
     @property
@@ -87,7 +90,7 @@ class Profile:
         """
         spelling = self.spelling if self.spelling in (LIST, NAMED, PAIRS) else LIST
         key = "box_2d" if convention.order == "yxyx" else self.key
-        return dataclasses.replace(self, convention=convention, spelling=spelling, key=key, name=name)
+        return dataclasses.replace(self, convention=convention, spelling=spelling, key=key, name=name, answers_in="")
 
 
 UNKNOWN = Profile("unknown", XYXY_1000, source="the convention most open models follow; asked first, then measured")
@@ -125,6 +128,7 @@ PROFILES: tuple[Profile, ...] = (
         (r"paligemma",),
         spelling=LOC1024,
         wording="detect",
+        answers_in="location_tokens",
         scores=False,
         source="P: google-research/big_vision, configs/proj/paligemma/README.md",
     ),
@@ -229,6 +233,7 @@ PROFILES: tuple[Profile, ...] = (
         _XYXY_999,
         (r"deepseek-?vl-?2",),
         wording="det",
+        answers_in="tags",
         scores=False,
         source="P: deepseek-ai/DeepSeek-VL2, README, serve/app_modules/utils.py, #100",
     ),
@@ -239,6 +244,7 @@ PROFILES: tuple[Profile, ...] = (
         (r"florence-?2",),
         spelling=LOC,
         wording="open_vocabulary",
+        answers_in="location_tokens",
         scores=False,
         source="P: transformers, tests/models/florence2",
     ),
@@ -248,6 +254,7 @@ PROFILES: tuple[Profile, ...] = (
         (r"kosmos-?2(?!\.5)",),
         spelling=PATCH,
         wording="phrase",
+        answers_in="patches",
         scores=False,
         source="P: transformers, processing_kosmos2.py",
     ),

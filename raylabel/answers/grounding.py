@@ -44,6 +44,7 @@ def read_grounding(
     sides: tuple[float, float] | None = None,
     *,
     numbered: bool = True,
+    known: str = "",
 ) -> Grounded:
     """Boxes by phrase number. Phrases the reply does not settle (silent, contradictory, broken) are left out.
 
@@ -53,7 +54,7 @@ def read_grounding(
     phrase or of all; and where it is silent about it in tokens of a model that names what it finds.
 
     Args:
-        order, sides: as for ``read_boxes``.
+        order, sides, known: as for ``read_boxes``.
         numbered: the question showed the numbers. Where it did not, those of the reply mean nothing, and the only
             phrase asked for may be named in other words as long as one of them is its own (flag ``other_label``).
 
@@ -65,7 +66,7 @@ def read_grounding(
     ((1.0, 2.0, 3.0, 4.0), False)
     """
     phrases = Asked(asked.values())
-    reading = read_boxes(text, order, sides, phrases)
+    reading = read_boxes(text, order, sides, phrases, known)
     if reading.said is Said.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
     unknown = demand_known((entry.number for entry in reading.entries), asked) if numbered else 0

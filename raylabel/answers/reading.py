@@ -77,7 +77,11 @@ class Reading:
 
 
 def read_boxes(
-    text: str, order: str = "xyxy", sides: tuple[float, float] | None = None, asked: Sequence[str] | Asked = ()
+    text: str,
+    order: str = "xyxy",
+    sides: tuple[float, float] | None = None,
+    asked: Sequence[str] | Asked = (),
+    known: str = "",
 ) -> Reading:
     """Read an answer of any shape. Never raises; time and memory grow with the length of the text only.
 
@@ -86,6 +90,7 @@ def read_boxes(
         sides: the numbers that stand for the full width and height; values far outside, or far below, are of another
             scale.
         asked: the phrases that were asked for; they help to tell labels from sentences.
+        known: the one of ``formats.FORMATS`` that the model writes; others are tried only where it finds nothing.
     """
     phrases = asked if isinstance(asked, Asked) else Asked(asked)
     if (found := read_clean(text, phrases.phrases)) is not None:
@@ -94,22 +99,24 @@ def read_boxes(
     front = answer_of(text)
     if not front.text:
         return Reading(Said.UNREADABLE, reason=front.reason, partial=front.cut)
-    reading = _read(front, order, sides, phrases, looped or too_long)
+    reading = _read(front, order, sides, phrases, looped or too_long, known)
     if reading.said is Said.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
-        later = _read(after, order, sides, phrases, looped or too_long)
+        later = _read(after, order, sides, phrases, looped or too_long, known)
         return later if later.said is Said.BOXES else reading
     return reading
 
 
-def _read(front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool) -> Reading:
+def _read(
+    front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool, known: str
+) -> Reading:
     tree = parse(front.flat, FAMILY, front.whole)
-    found = read_formats(tree, asked)
+    found = read_formats(tree, asked, known)
     if _PAGE.match(front.flat) or _is_error_text(front.flat, found, asked):
         found = Found("none", error=front.flat)
     cut = looped or ends_early(front, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
-        reading = _read(inner, order, sides, asked, cut) if inner.text else None
+        reading = _read(inner, order, sides, asked, cut, known) if inner.text else None
         if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
             return reading
     return _Judge(order, sides, asked).reading(found, cut, front.text)

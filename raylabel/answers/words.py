@@ -163,7 +163,7 @@ def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> 
     at = _negation_in(words, language)
     named = [n for n, word in enumerate(words) if word in language.everything or word not in language.known]
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
-    if at is None or not named or named[0] < at < named[-1] or not language.conjunctions.isdisjoint(words[at:]):
+    if at is None or not named or named[0] < at < named[-1]:
         return None
     things = [words[n] for n in named if words[n] not in language.everything]
     if not own:
@@ -178,7 +178,8 @@ def _negation_in(words: list[str], language: Language) -> int | None:
     places = [n for n, word in enumerate(words) if word in language.negations]
     if len(places) > 1:
         places = [n for n in places if words[n] not in language.seconds] or places[:1]
-    return places[0] if len(places) == 1 else None
+    # Behind "and" something else may be said: "no red car and a blue bus is visible".
+    return places[0] if len(places) == 1 and language.conjunctions.isdisjoint(words[places[0] :]) else None
 
 
 class _Phrase(NamedTuple):

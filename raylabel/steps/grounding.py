@@ -101,6 +101,7 @@ class Grounding(Step):
             convention.order,
             convention.sides(view_of(record, voice)),
             numbered=_is_list(voice),
+            known=voice.profile.answers_in,
         )
         partial = heard.cut or said.partial
         found: dict[int, Found | Amiss] = {}

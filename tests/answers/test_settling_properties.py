@@ -16,10 +16,12 @@ from comparing import normalise
 from test_reader_properties import EACH_DIALECT, NOISE, _stands_in
 from writing import Dialect, Entry
 
+from raylabel.answers.formats import FORMATS
 from raylabel.answers.formats.clean import read_clean
 from raylabel.answers.grounding import read_grounding
 from raylabel.answers.reading import Reading, read_boxes
 from raylabel.errors import AnswerError
+from raylabel.profiles import PROFILES
 
 SEEDS = range(int(os.environ.get("ANSWERS", "150")))
 LABELS = ("heron", "red boat", "old lamp", "tall wagon", "stone kerb", "Fähre", "灯塔")
@@ -104,6 +106,24 @@ def letters_of(text: str) -> str:
 def denies_all(text: str) -> bool:
     """Whether an answer, or what damage left of one, holds a list with nothing in it."""
     return re.search(r"\[\s*\]|\(\s*\)|\{\s*\}|null", text) is not None
+
+
+KNOWN = {"paligemma": "location_tokens", "florence": "location_tokens", "kosmos": "patches", "deepseek": "tags"}
+
+
+@EACH_DIALECT
+def test_a_model_whose_format_is_known_is_read_like_any_other(dialect: Dialect):
+    for seed in SEEDS if dialect.name in KNOWN else ():
+        text, written = answer_at(dialect, seed)
+        asked = [label for label, _ in written]
+        found = read_boxes(text, dialect.order, dialect.sides, asked)
+        known = read_boxes(text, dialect.order, dialect.sides, asked, KNOWN[dialect.name])
+        assert (known.said, known.boxes, known.partial) == (found.said, found.boxes, found.partial), (seed, text)
+
+
+def test_the_formats_that_profiles_name_are_those_of_the_table():
+    named = {profile.answers_in for profile in PROFILES if profile.answers_in}
+    assert named == set(KNOWN.values()) <= set(FORMATS)
 
 
 # --- the short way --------------------------------------------------------------------------------------------------

@@ -36,11 +36,16 @@ BETWEEN_WORDS = frozenset({PHRASE_LINES, INLINE, ROWS})
 """Shapes of entries that nothing but words stand around."""
 
 
-def read_formats(tree: Tree, asked: Asked) -> Found:
+def read_formats(tree: Tree, asked: Asked, known: str = "") -> Found:
     """What the first format finds that finds boxes, or what should be one; else what the first one finds at all.
 
     Of formats that find nothing but an empty list or nothing at all, the later one may still say what it is.
+
+    Args:
+        known: the format that the model is known to write; what it finds is not doubted.
     """
+    if known and (found := FORMATS[known](tree, asked)) is not None and found.entries:
+        return found
     best = Found("none")
     for read in FORMATS.values():
         found = read(tree, asked)

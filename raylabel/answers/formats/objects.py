@@ -115,13 +115,10 @@ class Walk:
     def take_labelled(self, group: Group, label: str | None) -> None:
         """Texts and boxes side by side: each box has the text before it; after it where a box comes first."""
         values = [v for v in group.values if isinstance(v, (str, Group))]
-        points = [v for v in values if isinstance(v, Group) and boxes_of(v).causes == {POINT: 1}]
-        if len(points) < sum(isinstance(v, Group) for v in values):
+        points = [v for v in group.groups if boxes_of(v).causes == {POINT: 1}]
+        if len(points) < len(group.groups):
             values = [v for v in values if v not in points]  # Kosmos-2: ("a heron", (0, 7), [(0.1, 0.2, 0.5, 0.6)])
-        names_next = any(isinstance(v, str) and v.rstrip("* ").endswith(":") for v in values)
-        if isinstance(values[0], Group) and group.end is not None and not names_next:
-            values = _texts_first(values)
-        for value in values:
+        for value in _texts_first(values) if group.end is not None else values:
             if isinstance(value, Group):
                 self.add(label, boxes_of(value))
             elif number_of(value) is None:
@@ -257,7 +254,10 @@ def boxes_of_field(value: Value, key: str = "") -> Boxes:
 
 
 def _texts_first(values: list[Value]) -> list[Value]:
-    """Texts that stand behind their boxes, put before them."""
+    """Texts that stand behind their boxes, put before them; those with a colon name what follows."""
+    names_next = any(isinstance(v, str) and v.rstrip("* ").endswith(":") for v in values)
+    if names_next or not isinstance(values[0], Group):
+        return values
     out: list[Value] = []
     boxes: list[Value] = []
     for value in values:

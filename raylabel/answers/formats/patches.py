@@ -6,7 +6,7 @@ import re
 
 from raylabel.answers.entry import AnswerBox, Entry, Found
 from raylabel.answers.labels import Asked
-from raylabel.answers.tree import Tree
+from raylabel.answers.tree import Tag, Tree
 from raylabel.answers.values import Boxes, left_out
 from raylabel.geometry import PATCHES, patch_cells_to_rel1
 from raylabel.validation import CUT_OFF, OUT_OF_SCALE, WRONG_COUNT
@@ -46,17 +46,19 @@ class _Patches:
             elif tag.name in ("phrase", "p"):
                 self.phrase(tag.closes, tag.start, tag.end)
             elif tag.name in ("object", "delimiter_of_multi_objects"):
-                self.end_box(WRONG_COUNT)
-                between = self.tree.text[self.said_end : tag.start] if self.said_end >= 0 and not tag.closes else ""
-                if any(c.isalpha() for c in between):
-                    self.label = None  # that of the object before it; these words are another, or none
-                self.said_end = tag.end if tag.closes else -1
-                self.in_object = not (tag.closes and tag.name == "object")
+                self.object(tag)
         self.found.unfinished = bool(self.cells) or self.in_object or self.label_start >= 0
         self.end_box(CUT_OFF)
         if not self.found.unfinished:
             self.end_phrase()
         return self.found
+
+    def object(self, tag: Tag) -> None:
+        self.end_box(WRONG_COUNT)
+        if not tag.closes and self.said_end >= 0 and any(map(str.isalpha, self.tree.text[self.said_end : tag.start])):
+            self.label = None  # that of the object before it; these words are another, or none
+        self.said_end = tag.end if tag.closes else -1
+        self.in_object = not (tag.closes and tag.name == "object")
 
     def phrase(self, closes: bool, start: int, end: int) -> None:
         if not closes:
