@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, RULES
+from raylabel.validation import DROPPED, follows
 
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
@@ -52,7 +52,7 @@ def _dropped(record: Record) -> dict[str, int]:
     """What its steps left out, by the rule it broke."""
     counts: Counter[str] = Counter()
     for ended in record.outcomes.values():
-        counts.update({name: n for name, n in ended.violations.items() if RULES[name].follows == DROPPED})
+        counts.update({name: n for name, n in ended.violations.items() if follows(name) == DROPPED})
     return dict(sorted(counts.items()))
 
 
