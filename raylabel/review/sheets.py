@@ -150,13 +150,15 @@ def _marked(record: JsonObject) -> list[_Marked]:
 
 def _of_expression(expression: Any) -> _Marked:
     instances = expression.get("instances") or []
-    notes = [str(expression["outcome"])] if not instances and expression.get("outcome") else []
-    checked = expression.get("verified")
-    if checked is not None:
-        notes.append("verified" if checked else "rejected")
+    outcome, checked = expression.get("outcome"), expression.get("verified")
+    left_out = instances if checked is False else [i for i in instances if i.get("verified") is False]
+    notes = [str(outcome)] if not instances and outcome else []
+    notes += ["verified"] if checked else ["rejected"] if checked is False else []
+    notes += [f"{len(left_out)} rejected"] if left_out and checked is not False else []
     notes += expression.get("flags") or []
     note = f" ({', '.join(notes)})" if notes else ""
-    return _Marked(f"{expression.get('text', '')} [{len(instances)}]{note}", [i["bbox"] for i in instances])
+    kept = len(instances) - len(left_out)
+    return _Marked(f"{expression.get('text', '')} [{kept}]{note}", [i["bbox"] for i in instances])
 
 
 def _color(number: int) -> tuple[int, int, int]:
