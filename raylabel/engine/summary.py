@@ -19,12 +19,12 @@ from raylabel.validation import RULES
 
 SHOWN_REASONS = 3
 _IN_WORDS = {
-    "boxes": ("boxes", "a box"),
-    "expressions": ("expressions", "an expression"),
-    "regions": ("described boxes", "a described box"),
-    "captions": ("a caption", "a caption"),
+    "boxes": ("boxes", "box"),
+    "expressions": ("expressions", "expression"),
+    "regions": ("described boxes", "described box"),
+    "captions": ("a caption", "caption"),
 }
-"""Of what a run looks for: how it stands behind "with", and behind "has"."""
+"""What a run looks for, as it stands behind "with" and "not one"."""
 
 
 def print_summary(
@@ -90,11 +90,11 @@ def _amounts(figures: Figures) -> list[str]:
         notes += [f"{not_grounded} not grounded"] if not_grounded else []
         amounts.append(_number(things["expressions"], "expression") + (f" ({', '.join(notes)})" if notes else ""))
     if things["boxes"] or "boxes" in kinds:
-        unsettled = things["boxes_of_unsettled_records"]
+        others = things["boxes_of_open_or_refused"]
         amounts.append(
             _number(things["boxes"], "box", "boxes")
             + (" in them" if figures.with_seeds else "")
-            + (f" ({unsettled} of records that are not settled)" if unsettled else "")
+            + (f" ({others} of open or refused records)" if others else "")
         )
     return amounts
 
@@ -108,7 +108,7 @@ def _not_delivered(figures: Figures) -> list[str]:
 
 
 def warning_about(figures: Figures) -> str:
-    """One sentence where what was looked for was found in no settled record at all; else empty."""
+    """One sentence where what was looked for was found in no record at all; else empty."""
     kind, things = next(iter(figures.kinds), ""), figures.things
     without = figures.records[f"without_{kind}"]
     if not without or figures.records[f"with_{kind}"]:
@@ -123,7 +123,7 @@ def warning_about(figures: Figures) -> str:
         why = "there is no expression to look for"
     else:
         why = "the model found none"
-    return f"WARNING: of {_number(without, 'settled record')}, none has {_IN_WORDS[kind][1]}: {why}"
+    return f"WARNING: not one {_IN_WORDS[kind][1]} in {_number(without, 'record')}: {why}"
 
 
 # --- what was noted, and what is open -------------------------------------------------------------------------------
@@ -197,10 +197,9 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -
         table.add_column(step.name, justify="right")
     for outcome in Outcome:
         table.add_row(outcome.value, *(str(counts.steps[s.name][outcome.value]) for s in steps))
-    total = sum(counts.records.values()) + counts.unfinished
-    waiting = [total - sum(counts.steps[s.name].values()) for s in steps]
-    if any(waiting):
-        table.add_row("waiting for an open step", *map(str, waiting))
+    missing = [counts.figures.lines - sum(counts.steps[s.name].values()) for s in steps]
+    if any(missing):
+        table.add_row("not yet done", *map(str, missing))
     reports = [status.steps[s.name] if status else StepReport() for s in steps]
     table.add_section()
     table.add_row("requests", *(str(r.requests) for r in reports))
@@ -219,7 +218,7 @@ def _projection(counts: Counts, status: Status | None) -> str:
     factor = counts.not_reached / done
     tokens = {k: sum(s.tokens.get(k, 0) for s in status.steps.values()) for k in ("input", "output")}
     return (
-        f"{rest}; at this pilot's rate they need about {asked * factor:,.0f} requests, "
+        f"{rest}; at this pilot's rate that takes about {asked * factor:,.0f} requests, "
         f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out"
     )
 

@@ -31,7 +31,7 @@ _THINGS = (
     "expressions_rejected",
     "boxes",
     "boxes_rejected",
-    "boxes_of_unsettled_records",
+    "boxes_of_open_or_refused",
 )
 
 
@@ -87,7 +87,7 @@ class Figures:
             things["boxes_rejected"] += line["dropped"].get(REJECTED_BOX, 0)
         state = _STATES.get(line.get("outcome"))
         if state is not None:
-            things["boxes_of_unsettled_records"] += here["boxes"]
+            things["boxes_of_open_or_refused"] += here["boxes"]
         else:
             kind = next((kind for label, kind in _LOOKED_FOR if label in ended), KINDS[0])
             state = f"with_{kind}" if here[kind] else f"without_{kind}"

@@ -186,8 +186,7 @@ def test_a_run_that_finds_not_one_box_says_so_in_its_last_lines(world: World, tm
     *_, words, warning, _ = ran.printed.splitlines()
     assert words.startswith(f"{total} records: 0 with boxes, {total} without any; ")
     assert warning == (
-        f"WARNING: of {total} settled records, none has a box: the model says of every expression that nothing "
-        "matches it"
+        f"WARNING: not one box in {total} records: the model says of every expression that nothing matches it"
     )
 
 
@@ -272,9 +271,7 @@ def test_a_check_that_rejects_everything_is_no_data_set(world: World, tmp_path: 
             assert_true(ran)
             assert ran.counts["records"] == {"nothing": 6}
             warning = ran.printed.splitlines()[-2]
-            assert warning == (
-                "WARNING: of 6 settled records, none has a box: the double check rejected every expression"
-            )
+            assert warning == ("WARNING: not one box in 6 records: the double check rejected every expression")
 
 
 def test_label_files_without_a_usable_row_are_told(world: World, tmp_path: Path) -> None:
@@ -329,7 +326,7 @@ def test_records_whose_last_step_is_open_keep_their_boxes_in_the_count(world: Wo
     assert boxes > 0
     assert recounted(ran.annotations)["boxes"] == boxes
     assert final_line(ran).startswith("6 records: 6 open; ")
-    assert f"{boxes} boxes in them ({boxes} of records that are not settled)" in final_line(ran)
+    assert f"{boxes} boxes in them ({boxes} of open or refused records)" in final_line(ran)
     assert re.search(r"^  6 x .*HTTP 400: this picture is not to its taste$", ran.printed, re.MULTILINE)
 
 

@@ -112,11 +112,11 @@ def after_table(counts: Counts, width: int = 80) -> list[str]:
         ),
         pytest.param(
             figures(
-                {"open": 2}, seeds=True, seed_boxes=1, regions=1, expressions=1, boxes=3, boxes_of_unsettled_records=3
+                {"open": 2}, seeds=True, seed_boxes=1, regions=1, expressions=1, boxes=3, boxes_of_open_or_refused=3
             ),
             0,
             "2 records: 2 open; 1 seed box given, 1 described, 1 expression, "
-            "3 boxes in them (3 of records that are not settled)",
+            "3 boxes in them (3 of open or refused records)",
             id="all-open",
         ),
         pytest.param(
@@ -139,27 +139,27 @@ def test_the_line_says_what_was_looked_for_and_what_there_is(held: Figures, unus
     [
         pytest.param(
             figures({"without_boxes": 3, "open": 1}, expressions=5, expressions_matching_nothing=5),
-            "of 3 settled records, none has a box: the model says of every expression that nothing matches it",
+            "not one box in 3 records: the model says of every expression that nothing matches it",
             id="negatives-alone",
         ),
         pytest.param(
             figures({"without_boxes": 1}),
-            "of 1 settled record, none has a box: there is no expression to look for",
+            "not one box in 1 record: there is no expression to look for",
             id="no-expressions",
         ),
         pytest.param(
             figures({"without_boxes": 4}, seeds=True, seed_rows_not_used=8),
-            "of 4 settled records, none has a box: no seed box was given",
+            "not one box in 4 records: no seed box was given",
             id="no-seeds",
         ),
         pytest.param(
             figures({"without_boxes": 2}, seeds=True, seed_boxes=3, regions=3, expressions_rejected=4),
-            "of 2 settled records, none has a box: the double check rejected every expression",
+            "not one box in 2 records: the double check rejected every expression",
             id="all-rejected",
         ),
         pytest.param(
             figures({"without_expressions": 2}),
-            "of 2 settled records, none has an expression: the model found none",
+            "not one expression in 2 records: the model found none",
             id="first-step-alone",
         ),
     ],

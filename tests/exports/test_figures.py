@@ -153,7 +153,7 @@ L, N, S = "labeled", "nothing", "skipped"
                 "regions": 2,
                 "expressions": 1,
                 "boxes": 1,
-                "boxes_of_unsettled_records": 1,
+                "boxes_of_open_or_refused": 1,
             },
             id="check-open",
         ),
