@@ -95,6 +95,7 @@ class Counts:
             "unusable_lines": self.unusable,
             "unfinished": self.unfinished,
             "not_reached": self.not_reached,
+            "left_as_they_were": self.earlier,
             "stale": self.stale,
             "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},

@@ -39,7 +39,8 @@ def print_summary(
             "run that step again"
         )
     if counts.earlier:
-        lines.append(f"{_number(counts.earlier, 'record')} beyond --limit: as an earlier run finished them")
+        left = _number(counts.earlier, "record beyond --limit is", "records beyond --limit are")
+        lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
         lines.append(_projection(counts, status))
     lines.append(in_words(counts.figures, counts.unusable))

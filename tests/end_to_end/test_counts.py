@@ -161,7 +161,7 @@ def test_a_run_with_every_kind_of_record_says_what_is_in_its_file(world: World, 
         assert wire.asked() == {}
         assert_true(again)
         assert again.counts["annotations"] == better.counts["annotations"]
-        assert "5 records beyond --limit: as an earlier run finished them" in again.printed
+        assert "5 records beyond --limit are as earlier runs left them" in again.printed
 
         for made_of_replies in (
             "step_0_expression_extraction/records",

@@ -274,7 +274,8 @@ def test_long_and_hostile_reasons_stay_short_and_plain() -> None:
         pytest.param({"stale": 2}, "2 records have a step that was built on something changed since", id="stale-ones"),
         pytest.param({"not_reached": 1}, "1 record is left", id="left"),
         pytest.param({"not_reached": 2}, "2 records are left", id="several-left"),
-        pytest.param({"earlier": 1}, "1 record beyond --limit: as an earlier run finished them", id="beyond"),
+        pytest.param({"earlier": 1}, "1 record beyond --limit is as earlier runs left it", id="beyond"),
+        pytest.param({"earlier": 2}, "2 records beyond --limit are as earlier runs left them", id="several-beyond"),
     ],
 )
 def test_numbers_and_their_nouns_agree(number: dict[str, Any], words: str) -> None:
