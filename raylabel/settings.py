@@ -249,7 +249,7 @@ class DoubleCheckSettings:
     adjust: str = "flag"
     """apply | flag | never: what happens to boxes that the check would move."""
     keep_rejected: bool = False
-    """Keep dropped expressions and boxes, with verified: false."""
+    """Keep dropped expressions (outcome: rejected) and boxes, with verified: false."""
 
 
 @dataclass
