@@ -72,7 +72,7 @@ class Outcome(str, Enum):
 
     @staticmethod
     def worst(outcomes: Iterable[Outcome]) -> Outcome:
-        """The outcome of a record from those of its steps: failed, unreadable, refused, labeled, nothing, skipped.
+        """The one that weighs most: failed, unreadable, refused, labeled, nothing, skipped.
 
         >>> Outcome.worst([Outcome.NOTHING, Outcome.UNREADABLE, Outcome.LABELED]).value
         'unreadable'
@@ -88,6 +88,23 @@ _SEVERITY = [
     Outcome.UNREADABLE,
     Outcome.FAILED,
 ]
+
+REJECTED = "rejected"
+"""Outcome of an expression that a double check rejected and that is kept on request. No step or record ends so: where
+all is rejected, they end as ``nothing``."""
+
+GIVEN_BY: Mapping[str, str] = {
+    "step0_expression_extraction": "expressions",
+    "step1_grounding": "instances",
+    "step0_region_expr": "regions",
+    "step1_image_caption": "caption",
+    "step2_grounding_expr": "instances",
+    "step3_double_check": "instances",
+}
+"""What a step leaves in a record, by its ``pipeline_steps`` name, those of a pipeline in its order. ``instances`` are
+the boxes of expressions."""
+
+_TOWARDS_BOXES = [step for step in reversed(list(GIVEN_BY)) if GIVEN_BY[step] != "caption"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +171,7 @@ class Expression:
     Args:
         char_span: half-open range of the cleaned caption with ``cleaned_caption[a:b] == text``, or None (flagged).
         instances: None while not grounded; empty when the model said that nothing matches.
-        verified: as for ``Instance``.
+        verified: as for ``Instance``; where it is False, so are the boxes.
         original_text: the phrase before a double check rewrote it (flag ``rewritten``).
     """
 
@@ -166,6 +183,22 @@ class Expression:
     verified: bool | None = None
     original_text: str | None = None
     flags: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[Instance, ...]:
+        """Its boxes without those that a double check rejected; none where it rejected the expression."""
+        if self.verified is False:
+            return ()
+        return tuple(i for i in self.instances or () if i.verified is not False)
+
+    @property
+    def outcome(self) -> str | None:
+        """``labeled`` with a box that was not rejected, else ``rejected`` or ``nothing``; None while not grounded."""
+        if self.instances is None:
+            return None
+        if self.kept:
+            return Outcome.LABELED.value
+        return REJECTED if self.instances else Outcome.NOTHING.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +275,17 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of its steps."""
-        return Outcome.worst(o.outcome for o in self.outcomes.values())
+        """The worst of its steps where that is open or a refusal; else what became of its boxes.
+
+        The last step on the way to them that was not skipped says so: a record whose expressions match nothing, or
+        were all rejected, is ``nothing``, one without seed boxes ``skipped``, whatever stands in its other fields.
+        A caption alone counts where no other step ran.
+        """
+        worst = Outcome.worst(o.outcome for o in self.outcomes.values())
+        ended = [self.outcomes[step].outcome for step in _TOWARDS_BOXES if step in self.outcomes]
+        if worst.is_open or worst is Outcome.REFUSED or not ended:
+            return worst
+        return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,8 +388,8 @@ def expression_to_json(expression: Expression, write_box: BoxWriter = exact_box)
         "instances": [_instance_to_json(i, write_box) for i in expression.instances or ()],
         "verified": expression.verified,
     }
-    if expression.instances is not None:
-        out["outcome"] = (Outcome.LABELED if expression.instances else Outcome.NOTHING).value
+    if (outcome := expression.outcome) is not None:
+        out["outcome"] = outcome
     if expression.original_text is not None:
         out["original_text"] = expression.original_text
     if expression.flags:
@@ -436,7 +478,7 @@ def expression_from_json(value: Any, where: str, owner: str, number: int) -> Exp
         _instance_from_json(item, f"{where}.instances[{n}]", ident, n)
         for n, item in enumerate(value.get("instances") or ())
     )
-    grounded = bool(found) or value.get("outcome") in (Outcome.LABELED.value, Outcome.NOTHING.value)
+    grounded = bool(found) or value.get("outcome") in (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
     return Expression(
         expression_id=ident,
         text=value["text"],

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -251,7 +251,7 @@ class DoubleCheckSettings:
     adjust: str = "flag"
     """apply | flag | never: what happens to boxes that the check would move."""
     keep_rejected: bool = False
-    """Keep dropped expressions and boxes, with verified: false."""
+    """Keep dropped expressions (outcome: rejected) and boxes, with verified: false."""
 
 
 @dataclass
@@ -416,22 +416,30 @@ def redacted(settings: Settings) -> JsonObject:
     Masked: API keys; values in ``extra_body`` whose name speaks of a key, token, password or the like; user info and
     such parameters in URLs; and every other place where one of these values occurs again.
     """
-    plain = dataclasses.asdict(settings)
-    found = sorted({s for s in _secrets(plain) if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    mask_text = mask_of(settings)
 
-    def mask(node: Any, name: str = "") -> Any:
+    def mask(node: Any) -> Any:
         if isinstance(node, dict):
-            return {k: _hide(v) if is_secret_name(str(k)) else mask(v, str(k)) for k, v in node.items()}
+            return {k: _hide(v) if is_secret_name(str(k)) else mask(v) for k, v in node.items()}
         if isinstance(node, list):
-            return [mask(v, name) for v in node]
-        if isinstance(node, str):
-            for secret in found:
-                node = node.replace(secret, _MASK)
-            return mask_urls(node)
-        return node
+            return [mask(v) for v in node]
+        return mask_text(node) if isinstance(node, str) else node
 
-    masked: JsonObject = mask(plain)
+    masked: JsonObject = mask(dataclasses.asdict(settings))
     return masked
+
+
+def mask_of(settings: Settings | VlmSettings) -> Callable[[str], str]:
+    """Hides in any text the secrets that these settings hold, and those of URLs."""
+    found = {s for s in _secrets(dataclasses.asdict(settings)) if len(s) >= _SHORTEST_SECRET}
+    longest_first = sorted(found, key=len, reverse=True)
+
+    def mask(text: str) -> str:
+        for secret in longest_first:
+            text = text.replace(secret, _MASK)
+        return mask_urls(text)
+
+    return mask
 
 
 def _hide(value: Any) -> Any:

@@ -123,6 +123,18 @@ def follows(name: str) -> str:
     return "" if rule is None else rule.follows
 
 
+def counted(flag: str) -> tuple[str, int]:
+    """The name that a flag counts under, and how often: a number behind it counts so often, a word makes it another.
+
+    >>> counted("seeds_skipped:3"), counted("unknown_finish:wibble"), counted("adjusted")
+    (('seeds_skipped', 3), ('unknown_finish:wibble', 1), ('adjusted', 1))
+    """
+    name, _, number = flag.partition(":")
+    if not number.isdecimal():
+        return flag, 1
+    return name, int(number) if len(number) < 10 else 1
+
+
 def rule_broken(name: str, reason: str, *, unmatched: bool = False) -> AnswerError:
     """The error for a reply that breaks a rule as a whole; it is asked again and counted under the rule's name."""
     return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched, violations=(name,))

@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 DOORS = {"images", "clients", "servers", "sources", "store", "exports"}
 NEIGHBOURS = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
+    ("store", "raylabel.clients.finish"): "a word that nobody knew when a reply was stored may be known now",
     ("sources", "raylabel.exports.annotations"): "the public line is also an input",
     ("sources", "raylabel.images.files"): "records name files as images are found, and notice when one changed",
 }

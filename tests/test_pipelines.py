@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raylabel.pipelines import PIPELINES, levels, steps_of, upstream_of
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.records import GIVEN_BY, IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 
 # TAO's table: pipeline, number, directory, name in pipeline_steps, what the step adds.
 TABLE = [
@@ -26,6 +26,16 @@ TABLE = [
 def test_the_steps_are_those_of_tao_under_its_names():
     found = [(pipeline, s.directory, s.label, set(s.gives)) for pipeline, steps in PIPELINES.items() for s in steps]
     assert found == TABLE
+
+
+def test_what_each_step_leaves_in_a_record_is_told_for_every_step_in_its_pipelines_order():
+    steps = {s.label: s for steps in PIPELINES.values() for s in steps}
+    assert list(GIVEN_BY) == list(steps)
+    for label, given in GIVEN_BY.items():
+        # Expressions come with their boxes from all steps but the one that only reads the caption.
+        with_boxes = "expressions" in steps[label].gives and "caption" not in steps[label].needs
+        assert (given == "instances") == with_boxes
+        assert given == "instances" or given in steps[label].gives
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

@@ -249,3 +249,61 @@ def test_what_is_no_box_says_where_and_what_was_found(value):
 def test_seeds_are_written_with_the_numbers_they_came_with():
     assert seed_to_json(seed_from_json([100, 120.5, 220, 210, "Car"], "s")) == [100, 120.5, 220, 210, "Car"]
     assert seed_from_json([1, 2, 3, 4], "s").type == "object"
+
+
+# --- what is labeled ------------------------------------------------------------------------------------------------
+
+KEPT, REJECTED, UNCHECKED = (Instance(f"b{v}", Box(0, 0, 1, 1), verified=v) for v in (True, False, None))
+
+
+@pytest.mark.parametrize(
+    ("instances", "verified", "outcome", "kept"),
+    [
+        pytest.param(None, None, None, (), id="not-grounded"),
+        pytest.param((), None, "nothing", (), id="matches-nothing"),
+        pytest.param((UNCHECKED,), None, "labeled", (UNCHECKED,), id="not-checked"),
+        pytest.param((KEPT, REJECTED), True, "labeled", (KEPT,), id="one-box-rejected"),
+        pytest.param((REJECTED,), None, "rejected", (), id="every-box-rejected"),
+        pytest.param((REJECTED, REJECTED), False, "rejected", (), id="rejected"),
+        pytest.param((KEPT, UNCHECKED), False, "rejected", (), id="rejected-whatever-its-boxes-say"),
+        pytest.param((), False, "nothing", (), id="rejected-without-boxes"),
+    ],
+)
+def test_an_expression_is_labeled_by_a_box_that_nobody_rejected(instances, verified, outcome, kept):
+    expression = Expression("e", "x", instances=instances, verified=verified)
+    assert (expression.outcome, expression.kept) == (outcome, kept)
+    written = expression_to_json(expression)
+    assert written.get("outcome") == outcome
+    assert expression_from_json(written, "expressions", "", 0) == expression
+
+
+GROUNDING = ("step0_expression_extraction", "step1_grounding")
+REFERRING = ("step0_region_expr", "step1_image_caption", "step2_grounding_expr", "step3_double_check")
+
+
+@pytest.mark.parametrize(
+    ("steps", "ended", "outcome"),
+    [
+        pytest.param(GROUNDING, "labeled labeled", "labeled", id="boxes"),
+        pytest.param(GROUNDING, "labeled nothing", "nothing", id="expressions-that-match-nothing"),
+        pytest.param(GROUNDING, "nothing skipped", "nothing", id="no-expressions"),
+        pytest.param(GROUNDING, "labeled", "labeled", id="expressions-were-all-that-was-asked-for"),
+        pytest.param(GROUNDING, "labeled failed", "failed", id="open"),
+        pytest.param(GROUNDING, "refused skipped", "refused", id="refused"),
+        pytest.param(REFERRING, "labeled labeled labeled labeled", "labeled", id="checked"),
+        pytest.param(REFERRING, "labeled labeled labeled nothing", "nothing", id="all-rejected"),
+        pytest.param(REFERRING, "labeled labeled labeled unreadable", "unreadable", id="check-open"),
+        pytest.param(REFERRING, "labeled failed labeled labeled", "failed", id="caption-open"),
+        pytest.param(REFERRING, "labeled refused labeled nothing", "refused", id="caption-refused"),
+        pytest.param(REFERRING, "skipped labeled skipped skipped", "skipped", id="a-caption-and-no-seeds"),
+        pytest.param(REFERRING, "- labeled", "labeled", id="a-caption-was-all-that-was-asked-for"),
+        pytest.param(REFERRING, "labeled labeled", "labeled", id="descriptions-were-all-that-was-asked-for"),
+        pytest.param((), "", "skipped", id="no-steps"),
+        pytest.param(("stepA", "stepB"), "nothing labeled", "labeled", id="steps-of-somebody-else"),
+    ],
+)
+def test_the_outcome_of_a_record_says_what_became_of_its_boxes(steps, ended, outcome):
+    words = zip(steps, ended.split(), strict=False)
+    outcomes = {step: StepOutcome(Outcome(word)) for step, word in words if word != "-"}
+    for order in (outcomes, dict(reversed(outcomes.items()))):
+        assert Record("0" * 32, 0, 0, "a", "a.jpg", "x", outcomes=order).outcome is Outcome(outcome)

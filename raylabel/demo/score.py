@@ -160,13 +160,14 @@ def score_referring(truth: Json, annotation_lines: Iterable[Json]) -> dict[str, 
         without any counts as one miss. ``description_correct``: share of all label rows whose region tells type and
         color of the object under it, or that there is nothing. ``planted_errors_caught``: share of the planted errors
         that are not kept: box on empty ground gone, wrong type corrected by the region, shifted box mended or flagged
-        as above. ``regions``, ``boxes``, ``planted_errors``: how many are true.
+        as above. ``expressions``: how many are in the output. ``regions``, ``boxes``, ``planted_errors``: how many
+        are true.
     """
     by_image: dict[str, Json] = {}
     for line in annotation_lines:
         by_image.setdefault(_stem(line), line)
     tally = _Tally()
-    images = exact = expressions = described = rows = planted = caught = 0
+    images = exact = expressions = without = described = rows = planted = caught = 0
     for entry in truth["images"]:
         line = by_image.get(entry["image_id"], {})
         images += bool(line)
@@ -184,7 +185,8 @@ def score_referring(truth: Json, annotation_lines: Iterable[Json]) -> dict[str, 
         countable = {n: box for n, box in true_boxes.items() if n not in shifted or n in mended}
         tally.add_instances(countable.values(), shown, missed=len(true_boxes) - len(countable))
 
-        expressions += max(len(kept), 1)
+        expressions += len(kept)
+        without += not kept
         exact += sum(_phrase_is_exact(e, instances, entry, true_boxes) for e, instances in kept)
         rows += len(labels)
         for label, region in zip(labels, regions, strict=True):
@@ -201,7 +203,7 @@ def score_referring(truth: Json, annotation_lines: Iterable[Json]) -> dict[str, 
     return {
         "images": images,
         **tally.scores(),
-        "phrase_exact": _share(exact, expressions),
+        "phrase_exact": _share(exact, expressions + without),
         "description_correct": _share(described, rows),
         "planted_errors_caught": _share(caught, planted),
         "expressions": expressions,

@@ -12,15 +12,21 @@ from raylabel.engine.rows import fresh, is_brought, restore, with_stored_image
 from raylabel.engine.spec import RunSpec
 from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
-from raylabel.exports.failures import failure_line, unfinished_line, unusable_line, unused_line
+from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
+from raylabel.exports.figures import Figures
 from raylabel.exports.files import LinesFile, write_whole
 from raylabel.exports.legacy import legacy_file
 from raylabel.pipelines import PIPELINES
-from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
+from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record, UnusableLine
+from raylabel.settings import mask_of
 from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
 from raylabel.validation import follows
+
+STALE = "stale"
+"""Flag of a record, followed by ``:`` and the step whose stored result is left out."""
 
 
 @dataclass
@@ -29,24 +35,35 @@ class Counts:
     ``unfinished`` or ``unusable``.
 
     Args:
+        figures: of ``annotations.jsonl``, counted from the lines that were written.
         records: by outcome of the record.
         unfinished: records that a stopped run left before all steps went through.
         steps: by step name, then outcome.
-        not_reached: records that no run took up yet (``--limit``).
+        unusable: input lines no record could be made of.
+        not_reached: records beyond ``--limit`` that are still to be done; those that a run of other steps began have
+            their line all the same.
+        earlier: records beyond ``--limit`` that earlier runs finished; they stand as those left them.
         stale: records where a stored step is left out because what it was built on changed.
-        flags: of expressions, instances and regions.
-        violations: by rule (``raylabel.validation``): those flags that name one, and what the steps asked again for,
-            left out or only counted. A property of what is stored: every run that delivers it counts the same.
+        broken: by rule (``raylabel.validation``), what the steps asked again for, left out or only counted; what is
+            kept with a flag is among the figures. A property of what is stored: every run that delivers it counts the
+            same.
     """
 
+    figures: Figures = field(default_factory=Figures)
     records: Counter[str] = field(default_factory=Counter)
     steps: dict[str, Counter[str]] = field(default_factory=dict)
     unfinished: int = 0
-    unusable: int = 0
     not_reached: int = 0
+    earlier: int = 0
     stale: int = 0
-    flags: Counter[str] = field(default_factory=Counter)
-    violations: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
+    open_reasons: Reasons = field(default_factory=Reasons)
+    refused_reasons: Reasons = field(default_factory=Reasons)
+    unusable_reasons: Reasons = field(default_factory=Reasons)
+
+    @property
+    def unusable(self) -> int:
+        return self.unusable_reasons.total
 
     @property
     def lines(self) -> int:
@@ -58,6 +75,19 @@ class Counts:
         """Of these, how many are not settled."""
         return sum(n for o, n in self.records.items() if Outcome(o).is_open) + self.unfinished + self.unusable
 
+    @property
+    def violations(self) -> Counter[str]:
+        """By rule: the flags that name one, and ``broken``."""
+        return self.broken + Counter({name: n for name, n in self.figures.notes.items() if follows(name)})
+
+    def add_finished(self, record: Record) -> None:
+        """Count a record that every selected step ended for, or that an open one holds up."""
+        outcome = record.outcome
+        self.records[outcome.value] += 1
+        if outcome.is_open or outcome is Outcome.REFUSED:
+            why = next(o.reason for o in record.outcomes.values() if o.outcome is outcome)
+            (self.open_reasons if outcome.is_open else self.refused_reasons).add(why, record.image_path)
+
     def to_json(self) -> JsonObject:
         return {
             "input_lines": self.lines,
@@ -65,9 +95,11 @@ class Counts:
             "unusable_lines": self.unusable,
             "unfinished": self.unfinished,
             "not_reached": self.not_reached,
+            "left_as_they_were": self.earlier,
             "stale": self.stale,
+            "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},
-            "flags": dict(self.flags),
+            "flags": dict(sorted(self.figures.notes.items())),
             "violations": dict(sorted(self.violations.items())),
         }
 
@@ -84,7 +116,13 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
     pipeline = PIPELINES[spec.pipeline]
     selected = [plan.step for plan in spec.selected]
     labels = [step.label for step in pipeline]
-    counts = Counts(steps={step.name: Counter() for step in selected})
+    mask = mask_of(spec.vlm)
+    counts = Counts(
+        steps={step.name: Counter() for step in selected},
+        open_reasons=Reasons(mask),
+        refused_reasons=Reasons(mask),
+        unusable_reasons=Reasons(mask),
+    )
     root = spec.results.root
     with ExitStack() as files:
 
@@ -97,16 +135,21 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
         by_step = {step: lines(step.directory, "annotations.jsonl") for step in selected}
         for item in _assembled(spec, shards):
             if item.unusable is not None:
-                counts.unusable += 1
-                failures.write_line(item.unusable)
+                # What is numbered in an image folder is raylabel's own list of its files.
+                number = item.unusable.line_number if spec.source.kind != KITTI else None
+                counts.unusable_reasons.add(item.unusable.reason, line_number=number)
+                failures.write_line(unusable_line(item.unusable))
                 continue
             record, finished = item.record, item.finished
             assert record is not None
-            if spec.limit is not None and record.position >= spec.limit and not record.outcomes:
+            beyond = spec.limit is not None and record.position >= spec.limit
+            if beyond and not finished:
                 counts.not_reached += 1
-                continue
-            if finished:
-                counts.records[record.outcome.value] += 1
+                if not record.outcomes:
+                    continue
+            elif finished:
+                counts.add_finished(record)
+                counts.earlier += beyond
             else:
                 counts.unfinished += 1
                 failures.write_line(unfinished_line(record, [s.label for s in selected]))
@@ -114,14 +157,13 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
                 for row in record.unused:
                     failures.write_line(unused_line(record, row))
             counts.stale += bool(item.stale)
-            flags = _flags_in(record)
-            counts.flags.update(flags)
-            counts.violations.update(flag for flag in flags if follows(flag))
             for ended in record.outcomes.values():
-                counts.violations.update(ended.violations)
+                if ended.violations:
+                    counts.broken.update(ended.violations)
             line = to_line(record, labels)
             if not finished:
                 del line["outcome"]
+            counts.figures.add(line)
             annotations.write_line(line)
             if seeds is not None:
                 seeds.write_line(seed_line(record))
@@ -142,7 +184,7 @@ class _Item:
     """A line of the input with everything known of it."""
 
     record: Record | None = None
-    unusable: JsonObject | None = None
+    unusable: UnusableLine | None = None
     states: tuple[tuple[type[Step], Record], ...] = ()
     stale: tuple[str, ...] = ()
     finished: bool = True
@@ -158,7 +200,7 @@ def _assembled(spec: RunSpec, shards: Sequence[Shard]) -> Iterator[_Item]:
     for shard in shards:
         for line in read_shard(spec.source, shard):
             if not isinstance(line, Record):
-                yield _Item(unusable=unusable_line(line))
+                yield _Item(unusable=line)
                 continue
             record = fresh(_in_pixels(with_stored_image(line, believed, tables)), selected)
             brought = [step for step in pipeline if step not in selected and is_brought(step, record)]
@@ -170,7 +212,7 @@ def _assembled(spec: RunSpec, shards: Sequence[Shard]) -> Iterator[_Item]:
                 if step.label in record.outcomes:
                     states.append((step, record))
             if stale:
-                record = replace(record, flags=(*record.flags, *(f"stale:{label}" for label in stale)))
+                record = replace(record, flags=(*record.flags, *(f"{STALE}:{label}" for label in stale)))
             yield _Item(record, None, tuple(states), tuple(stale), _is_finished(record, selected))
 
 
@@ -195,15 +237,3 @@ def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
     made = legacy_file(state, step.label, root / step.directory / "labels")
     if made is not None:
         write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)
-
-
-def _flags_in(record: Record) -> list[str]:
-    """Of regions, expressions and boxes, each as often as it stands in the record; of the record, those of rules."""
-    flagged = [region.flags for region in record.regions or ()]
-    for expression in record.expressions or ():
-        flagged.append(expression.flags)
-        flagged += [instance.flags for instance in expression.instances or ()]
-    for name, _, number in (flag.partition(":") for flag in record.flags):
-        if name in RULES:
-            flagged.append((name,) * (int(number) if number.isdecimal() else 1))
-    return [flag for flags in flagged for flag in flags]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 
@@ -9,37 +10,189 @@ from rich.console import Console
 from rich.table import Table
 
 from raylabel.engine.coordinator import Status, StepReport
-from raylabel.engine.delivery import Counts
+from raylabel.engine.delivery import STALE, Counts
+from raylabel.exports.failures import Reason, Reasons, in_short
+from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
 from raylabel.steps.base import Step
 from raylabel.validation import follows
+
+SHOWN_REASONS = 3
+_IN_WORDS = {
+    "boxes": ("boxes", "box"),
+    "expressions": ("expressions", "expression"),
+    "regions": ("described boxes", "described box"),
+    "captions": ("a caption", "caption"),
+}
+"""What a run looks for, as it stands behind "with" and "not one"."""
 
 
 def print_summary(
     console: Console, steps: Sequence[type[Step]], counts: Counts, status: Status | None, results: str, started: float
 ) -> None:
-    """The table of outcomes by step, the sum over the input, what was asked, and what to look at next."""
+    """The table of outcomes by step, what was noted and what is open; at the end what the result file holds."""
     console.print(_table(steps, counts, status))
-    parts = [f"{n} {o}" for o in (x.value for x in Outcome) if (n := counts.records[o])]
-    parts += [f"{counts.unusable} unusable"] if counts.unusable else []
-    parts += [f"{counts.unfinished} unfinished"] if counts.unfinished else []
-    lines = [f"{counts.lines} input lines = {' + '.join(parts) or '0'}"]
-    if counts.violations:
-        found = (f"{n} {name} ({follows(name)})" for name, n in sorted(counts.violations.items()))
-        lines.append("checked: " + ", ".join(found))
-    if notes := sorted((flag, n) for flag, n in counts.flags.items() if not follows(flag)):
-        lines.append("flags: " + ", ".join(f"{n} {flag}" for flag, n in notes))
+    lines = [*_checked(counts, console.width), *_open(counts, console.width, f"{results}/failures.jsonl")]
     if counts.stale:
         lines.append(
-            f"{counts.stale} records have a step that was built on something changed since: run that step again"
+            f"{_number(counts.stale, 'record has', 'records have')} a step that was built on something changed since: "
+            "run that step again"
         )
-    if counts.open:
-        lines.append(f"{counts.open} open: see {results}/failures.jsonl; the same command tries them again")
+    if counts.earlier:
+        left = _number(counts.earlier, "record beyond --limit is", "records beyond --limit are")
+        lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
         lines.append(_projection(counts, status))
-    lines.append(f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl")
+    lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if warning := warning_about(counts.figures):
+        console.print(warning, markup=False, highlight=False, soft_wrap=True, style="bold red")
+    last = f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl"
+    console.print(last, markup=False, highlight=False, soft_wrap=True)
+
+
+# --- what the result file holds -------------------------------------------------------------------------------------
+
+
+def in_words(figures: Figures, unusable: int = 0) -> str:
+    """The records of the result file by what was found in them, and how much there is, in one line.
+
+    Args:
+        unusable: input lines that have no record.
+
+    >>> figures = Figures()
+    >>> figures.add({"source": "image_grounding", "outcome": "nothing", "outcomes": {"step1_grounding": "nothing"}})
+    >>> in_words(figures)
+    '1 record: 0 with boxes, 1 without any; 0 expressions, 0 boxes'
+    """
+    records, kinds = figures.records, figures.kinds
+    parts = []
+    for kind in kinds:
+        parts.append(f"{records[f'with_{kind}']} with {_IN_WORDS[kind][0]}")
+        if without := records[f"without_{kind}"]:
+            parts.append(f"{without} without {'any' if len(kinds) == 1 else _IN_WORDS[kind][0]}")
+    parts += [f"{n} {state}" for state in ("refused", "open", "unfinished") if (n := records[state])]
+    groups = [", ".join(group) for group in (parts, _amounts(figures), _not_delivered(figures)) if group]
+    said = _number(figures.lines, "record") + (f": {'; '.join(groups)}" if figures.lines else "")
+    return f"{said}; {_number(unusable, 'input line')} not usable" if unusable else said
+
+
+def _amounts(figures: Figures) -> list[str]:
+    kinds, things = figures.kinds, figures.things
+    amounts = []
+    if figures.with_seeds:
+        amounts.append(f"{_number(things['seed_boxes'], 'seed box', 'seed boxes')} given")
+        if things["regions"] or {"boxes", "regions"} & set(kinds):
+            amounts.append(f"{things['regions']} described")
+    if things["expressions"] or {"boxes", "expressions"} & set(kinds):
+        nothing, not_grounded = things["expressions_matching_nothing"], things["expressions_not_grounded"]
+        notes = [_number(nothing, "matches nothing", "match nothing")] if nothing else []
+        notes += [f"{not_grounded} not grounded"] if not_grounded else []
+        amounts.append(_number(things["expressions"], "expression") + (f" ({', '.join(notes)})" if notes else ""))
+    if things["boxes"] or "boxes" in kinds:
+        others = things["boxes_of_open_or_refused"]
+        amounts.append(
+            _number(things["boxes"], "box", "boxes")
+            + (" in them" if figures.with_seeds else "")
+            + (f" ({others} of open or refused records)" if others else "")
+        )
+    return amounts
+
+
+def _not_delivered(figures: Figures) -> list[str]:
+    things = figures.things
+    rejected = [_number(n, "expression")] if (n := things["expressions_rejected"]) else []
+    rejected += [_number(n, "box", "boxes")] if (n := things["boxes_rejected"]) else []
+    parts = [f"{' and '.join(rejected)} rejected"] if rejected else []
+    return parts + ([f"{_number(n, 'seed row')} not used"] if (n := things["seed_rows_not_used"]) else [])
+
+
+def warning_about(figures: Figures) -> str:
+    """One sentence where what was looked for was found in no record at all; else empty."""
+    kind, things = next(iter(figures.kinds), ""), figures.things
+    without = figures.records[f"without_{kind}"]
+    if not without or figures.records[f"with_{kind}"]:
+        return ""
+    if figures.with_seeds and not things["seed_boxes"]:
+        why = "no seed box was given"
+    elif things["expressions_rejected"] and not things["expressions"]:
+        why = "the double check rejected every expression"
+    elif kind == "boxes" and things["expressions"]:
+        why = "the model says of every expression that nothing matches it"
+    elif kind == "boxes":
+        why = "there is no expression to look for"
+    else:
+        why = "the model found none"
+    return f"WARNING: not one {_IN_WORDS[kind][1]} in {_number(without, 'record')}: {why}"
+
+
+# --- what was noted, and what is open -------------------------------------------------------------------------------
+
+
+def _checked(counts: Counts, width: int) -> list[str]:
+    """Every rule that was broken and every flag, with what followed; items are not split."""
+    found = {**counts.figures.notes, **counts.violations}
+    items = [
+        f"{n} {in_short(name)} ({follows(name) or 'noted'})"
+        for name, n in sorted(found.items())
+        if name.partition(":")[0] != STALE
+    ]
+    head = "checked:"
+    lines = [head]
+    for number, item in enumerate(items, 1):
+        item += "," if number < len(items) else ""
+        if len(lines[-1]) + 1 + len(item) > width and number > 1:
+            lines.append(" " * len(head))
+        lines[-1] += f" {item}"
+    return lines if items else []
+
+
+def _open(counts: Counts, width: int, failures: str) -> list[str]:
+    """What is open, refused, unfinished or unusable, with the most frequent reasons."""
+    opened, refused, unusable = counts.open_reasons, counts.refused_reasons, counts.unusable_reasons
+    lines = []
+    if opened.total:
+        again = "it" if opened.total == 1 else "them"
+        lines.append(f"{opened.total} open: see {failures}; the same command tries {again} again")
+        lines += _reasons(opened, width)
+    if counts.unfinished:
+        lines.append(f"{counts.unfinished} unfinished: the run stopped first; the same command continues")
+    if refused.total:
+        lines.append(f"{refused.total} refused: see {failures}")
+        lines += _reasons(refused, width)
+    if unusable.total:
+        lines.append(f"{_number(unusable.total, 'input line')} not usable: see {failures}; mend and run again")
+        lines += _reasons(unusable, width)
+    return lines
+
+
+def _reasons(reasons: Reasons, width: int) -> list[str]:
+    """The most frequent ones, at most three entries."""
+    first, others = reasons.most_frequent(SHOWN_REASONS)
+    if others:
+        first, others = reasons.most_frequent(SHOWN_REASONS - 1)
+    entries = [f"{_places(kind)}{kind.example}{'' if kind.equal else ' (and the like)'}" for kind in first]
+    entries += [f"{others} for other reasons"] if others else []
+    wrapper = textwrap.TextWrapper(max(width, 40), "  ", "      ", break_on_hyphens=False)
+    return [line for entry in entries for line in wrapper.wrap(entry)]
+
+
+def _places(kind: Reason) -> str:
+    """``2 x ``, or the numbers of input lines: ``line 4, 7, 9 and 12 more: ``."""
+    if not kind.line_numbers:
+        return f"{kind.count} x "
+    more = kind.count - len(kind.line_numbers)
+    return f"line {', '.join(map(str, kind.line_numbers))}{f' and {more} more' if more else ''}: "
+
+
+def _number(n: int, one: str, many: str = "") -> str:
+    """A number with its noun.
+
+    >>> _number(1, "box", "boxes"), _number(2, "record")
+    ('1 box', '2 records')
+    """
+    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -> Table:
@@ -48,10 +201,9 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -
         table.add_column(step.name, justify="right")
     for outcome in Outcome:
         table.add_row(outcome.value, *(str(counts.steps[s.name][outcome.value]) for s in steps))
-    total = sum(counts.records.values()) + counts.unfinished
-    waiting = [total - sum(counts.steps[s.name].values()) for s in steps]
-    if any(waiting):
-        table.add_row("waiting for an open step", *map(str, waiting))
+    missing = [counts.figures.lines - sum(counts.steps[s.name].values()) for s in steps]
+    if any(missing):
+        table.add_row("not yet done", *map(str, missing))
     reports = [status.steps[s.name] if status else StepReport() for s in steps]
     table.add_section()
     table.add_row("requests", *(str(r.requests) for r in reports))
@@ -62,7 +214,7 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -
 
 
 def _projection(counts: Counts, status: Status | None) -> str:
-    rest = f"{counts.not_reached} records are left"
+    rest = _number(counts.not_reached, "record is left", "records are left")
     asked = sum(s.requests for s in status.steps.values()) if status else 0
     done = max((sum(s.outcomes.values()) for s in status.steps.values()), default=0) if status else 0
     if status is None or not asked or not done:
@@ -70,7 +222,7 @@ def _projection(counts: Counts, status: Status | None) -> str:
     factor = counts.not_reached / done
     tokens = {k: sum(s.tokens.get(k, 0) for s in status.steps.values()) for k in ("input", "output")}
     return (
-        f"{rest}; at this pilot's rate they need about {asked * factor:,.0f} requests, "
+        f"{rest}; at this pilot's rate that takes about {asked * factor:,.0f} requests, "
         f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out"
     )
 

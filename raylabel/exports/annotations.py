@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, SEEDS_SKIPPED, follows
+from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
 
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
@@ -51,10 +51,9 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
 def _dropped(record: Record) -> dict[str, int]:
     """What its steps left out, by the rule it broke, and the rows of its seeds that are none."""
     counts: Counter[str] = Counter()
-    for flag in record.flags:
-        name, _, number = flag.partition(":")
-        if name == SEEDS_SKIPPED and number.isdecimal():
-            counts[name] += int(number)
+    for name, count in map(counted, record.flags):
+        if name == SEEDS_SKIPPED:
+            counts[name] += count
     for ended in record.outcomes.values():
         counts.update({name: n for name, n in ended.violations.items() if follows(name) == DROPPED})
     return dict(sorted(counts.items()))

@@ -1,8 +1,10 @@
-"""The lines of ``failures.jsonl``: what is open or unusable, and why."""
+"""The lines of ``failures.jsonl``: what is open or unusable, and why; and the reasons in short."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
 from raylabel.validation import DROPPED, SEEDS_SKIPPED
@@ -68,3 +70,88 @@ def unusable_line(line: UnusableLine) -> JsonObject:
         "reason": line.reason,
         "text": line.text,
     }
+
+
+# --- in short -------------------------------------------------------------------------------------------------------
+
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*")
+"""What differs between reasons of one kind: quotations, paths, numbers."""
+_MOST_KINDS = 1000
+_LONGEST = 120
+_COMPARED = 500
+_PLACES = 3
+
+
+@dataclass(slots=True)
+class Reason:
+    """Reasons of one kind.
+
+    Args:
+        example: the first of them, on one line, cut in the middle, without secrets.
+        first: its beginning as it came.
+        count: how many there are.
+        equal: all of them are as the example.
+        line_numbers: of the first three, where they are about input lines.
+    """
+
+    example: str
+    first: str
+    count: int = 0
+    equal: bool = True
+    line_numbers: tuple[int, ...] = ()
+
+
+class Reasons:
+    """Reasons counted by kind in bounded memory: those that differ in a path, a number or a quotation are one kind.
+
+    Args:
+        mask: hides the secrets in a text.
+    """
+
+    def __init__(self, mask: Callable[[str], str] = str) -> None:
+        self._mask = mask
+        self._kinds: dict[str, Reason] = {}
+        self._rare = 0
+
+    @property
+    def total(self) -> int:
+        return self._rare + sum(kind.count for kind in self._kinds.values())
+
+    def add(self, reason: str, particular: str = "", line_number: int | None = None) -> None:
+        """Count a reason.
+
+        Args:
+            particular: what in it speaks of this record alone: its image's path.
+        """
+        start = reason[:_COMPARED]
+        name = _PARTICULAR.sub("*", start.replace(particular, "*") if particular else start)
+        kind = self._kinds.get(name)
+        if kind is None:
+            if len(self._kinds) >= _MOST_KINDS:
+                self._forget_rare()
+            kind = self._kinds[name] = Reason(in_short(self._mask(reason)), start)
+        kind.count += 1
+        kind.equal = kind.equal and start == kind.first
+        if line_number is not None and len(kind.line_numbers) < _PLACES:
+            kind.line_numbers += (line_number,)
+
+    def most_frequent(self, number: int) -> tuple[list[Reason], int]:
+        """The kinds with most reasons, the earliest first among equals; and how many reasons the other kinds hold."""
+        first = sorted(self._kinds.values(), key=lambda kind: -kind.count)[:number]
+        return first, self.total - sum(kind.count for kind in first)
+
+    def _forget_rare(self) -> None:
+        by_count = sorted(self._kinds, key=lambda name: self._kinds[name].count)
+        for name in by_count[: _MOST_KINDS // 2]:
+            self._rare += self._kinds.pop(name).count
+
+
+def in_short(text: str) -> str:
+    """A text on one line, without control characters, cut in the middle.
+
+    >>> in_short("no such\\n\\x1b[31mfile")
+    'no such [31mfile'
+    """
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 100 * _LONGEST]).split())
+    half = (_LONGEST - 5) // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -85,8 +85,8 @@ def expression_lines_text(record: Record) -> str:
     """
     lines = []
     for expression in record.expressions or ():
-        boxes = [_to_grid(i.box, record) for i in expression.instances or () if i.verified is not False]
-        if boxes and expression.verified is not False:
+        boxes = [_to_grid(instance.box, record) for instance in expression.kept]
+        if boxes:
             phrase = " ".join(expression.text.splitlines())
             lines.append(f"{phrase if phrase.strip() else 'object'}: {json.dumps(boxes)}\n")
     return "".join(lines)

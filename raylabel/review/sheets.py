@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -32,10 +32,11 @@ _SHEET_NAME = re.compile(r"sheet_\d{4,}\.png")
 
 @dataclass(frozen=True, slots=True)
 class _Marked:
-    """Boxes of one colour, in displayed pixels, and what is written beside them."""
+    """Boxes of one colour, in displayed pixels, and what is written beside them; those rejected are grey."""
 
     text: str
     boxes: list[list[float]]
+    rejected: list[list[float]] = field(default_factory=list)
 
 
 def write_contact_sheets(results: Path, out: Path | None = None) -> list[Path]:
@@ -115,9 +116,10 @@ def _tile(record: JsonObject) -> Image.Image:
         shown = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         pen = ImageDraw.Draw(shown)
         for n, mark in enumerate(marked):
-            for box in mark.boxes:
+            outlines = [*((box, _GREY) for box in mark.rejected), *((box, _color(n)) for box in mark.boxes)]
+            for box, outline in outlines:
                 x1, y1, x2, y2 = (v * scale for v in box)
-                pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=_color(n), width=2)
+                pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=outline, width=2)
         tile.paste(shown, (0, 0))
     _captions(draw, record, marked)
     return tile
@@ -150,13 +152,17 @@ def _marked(record: JsonObject) -> list[_Marked]:
 
 def _of_expression(expression: Any) -> _Marked:
     instances = expression.get("instances") or []
-    notes = [str(expression["outcome"])] if not instances and expression.get("outcome") else []
-    checked = expression.get("verified")
-    if checked is not None:
-        notes.append("verified" if checked else "rejected")
+    outcome, checked = expression.get("outcome"), expression.get("verified")
+    boxes: list[list[float]] = []
+    rejected: list[list[float]] = []
+    for instance in instances:
+        (rejected if False in (checked, instance.get("verified")) else boxes).append(instance["bbox"])
+    notes = [str(outcome)] if not instances and outcome else []
+    notes += ["verified"] if checked else []
+    notes += [f"{len(rejected)} rejected"] if rejected else []
     notes += expression.get("flags") or []
     note = f" ({', '.join(notes)})" if notes else ""
-    return _Marked(f"{expression.get('text', '')} [{len(instances)}]{note}", [i["bbox"] for i in instances])
+    return _Marked(f"{expression.get('text', '')} [{len(boxes)}]{note}", boxes, rejected)
 
 
 def _color(number: int) -> tuple[int, int, int]:

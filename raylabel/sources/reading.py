@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from raylabel.errors import ImageError, InputError
 from raylabel.images import files
 from raylabel.records import (
+    GIVEN_BY,
     IMAGE_GROUNDING,
     KNOWN_FIELDS,
     REPEATED_IMAGE_ID,
@@ -43,15 +44,6 @@ _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
-_GIVEN_BY = {
-    "step0_expression_extraction": "expressions",
-    "step1_grounding": "instances",
-    "step0_region_expr": "regions",
-    "step1_image_caption": "caption",
-    "step2_grounding_expr": "instances",
-    "step3_double_check": "instances",
-}
-"""What an earlier file must hold for its claim that a step ran to be believed."""
 
 T = TypeVar("T")
 
@@ -298,7 +290,7 @@ def _outcomes(fields: JsonObject, record: Record) -> dict[str, StepOutcome]:
     return {
         step: StepOutcome(Outcome.LABELED)
         for step in (claimed if isinstance(claimed, list) else ())
-        if isinstance(step, str) and step in _GIVEN_BY and there[_GIVEN_BY[step]]
+        if isinstance(step, str) and step in GIVEN_BY and there[GIVEN_BY[step]]
     }
 
 

@@ -54,7 +54,7 @@ class DoubleCheck(Step):
     holds_boxes = True
     hands_boxes = True
     prompt = double_check.PROMPT
-    version = 2
+    version = 3
 
     def questions(self, record: Record) -> list[Question] | Skip:
         asked = [n for n in _numbered(record) if n.boxes]
@@ -80,7 +80,8 @@ class DoubleCheck(Step):
             for item in _numbered(record)
             if (checked := self._checked(item, checks.get(item.number), record, violations)) is not None
         ]
-        outcome = Outcome.LABELED if any(e.instances for e in kept) else Outcome.NOTHING
+        # What is rejected and kept on request is no label: the outcome is the same with and without it.
+        outcome = Outcome.LABELED if any(e.kept for e in kept) else Outcome.NOTHING
         return Result(outcome, Changes(expressions=tuple(kept)), violations=+violations)
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:

@@ -112,6 +112,18 @@ def test_nothing_scores_nothing(demo_world):
         assert not any(scores[name] for name in DEMO_TARGETS if name in scores)
 
 
+def test_a_picture_without_expressions_is_a_miss_and_adds_no_expression(demo_world):
+    lines = referring_lines(demo_world.truth)
+    whole = score_referring(demo_world.truth, lines)
+    assert whole["expressions"] == sum(len(line["expressions"]) for line in lines)
+    gone = len(lines[0]["expressions"])
+    lines[0]["expressions"] = []
+    scores = score_referring(demo_world.truth, lines)
+    assert scores["expressions"] == whole["expressions"] - gone
+    assert scores["phrase_exact"] < whole["phrase_exact"]
+    assert score_referring(demo_world.truth, [])["expressions"] == 0
+
+
 def boxed_everything(truth, lines):
     objects = {e["image_id"]: e["objects"] for e in truth["images"]}
     for line in lines:

@@ -15,10 +15,12 @@ from raylabel.engine.delivery import Counts, deliver
 from raylabel.engine.rows import build_row
 from raylabel.engine.spec import Driver, RunSpec, StepPlan
 from raylabel.engine.summary import print_summary
+from raylabel.exports.failures import Reasons
+from raylabel.exports.figures import Figures
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, Instance, Outcome, StepOutcome
-from raylabel.settings import ImageSettings, VlmSettings
+from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_of
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS
 from raylabel.steps.base import StepSetup, Voice
@@ -76,7 +78,8 @@ def test_what_the_rows_and_the_flags_tell_is_added_up_by_rule(delivered):
     counts, _ = delivered
     assert counts.violations == COUNTED
     assert list(counts.to_json()["violations"].items()) == sorted(COUNTED.items())
-    assert counts.flags == {"clipped": 1, "adjusted": 1, "constant_stride": 1}
+    assert counts.figures.notes == {"clipped": 1, "adjusted": 1, "constant_stride": 1}
+    assert counts.to_json()["flags"] == {"adjusted": 1, "clipped": 1, "constant_stride": 1}
 
 
 def test_what_was_left_out_stands_with_its_record_and_why_it_is_open_with_its_failure(delivered):
@@ -97,12 +100,37 @@ def test_the_summary_says_what_was_found_and_what_followed(delivered):
     counts, _ = delivered
     (checked,) = [line for line in summary(counts) if line.startswith("checked: ")]
     assert checked == (
-        "checked: 1 clipped (flagged), 1 constant_stride (flagged), 3 left_out (asked again), 1 sentence (dropped), "
-        "6 unreadable (asked again)"
+        "checked: 1 adjusted (noted), 1 clipped (flagged), 1 constant_stride (flagged), 3 left_out (asked again), "
+        "1 sentence (dropped), 6 unreadable (asked again)"
     )
-    assert [line for line in summary(counts) if line.startswith("flags: ")] == ["flags: 1 adjusted"]
 
 
-def test_where_nothing_was_found_nothing_is_said():
+def test_the_figures_are_those_of_the_file_and_the_last_lines_tell_them(delivered):
+    counts, root = delivered
+    again = Figures()
+    for line in (root / "annotations.jsonl").read_text().splitlines():
+        again.add(json.loads(line))
+    assert counts.to_json()["annotations"] == again.to_json()
+    assert again.to_json() == {
+        "records": {"total": 3, "open": 1, "with_boxes": 1, "without_boxes": 1},
+        **dict.fromkeys(again.things, 0),
+        "expressions": 2,
+        "expressions_matching_nothing": 1,
+        "boxes": 2,
+    }
+    assert counts.records == {"labeled": 1, "nothing": 1, "unreadable": 1}
+    words = "3 records: 1 with boxes, 1 without any, 1 open; 2 expressions (1 matches nothing), 2 boxes"
+    assert summary(counts)[-2] == words
+    assert "  1 x no" in summary(counts)
+
+
+@pytest.mark.parametrize("secret", ["sk-in-the-environment", "header-secret-1234"])
+def test_a_secret_in_a_reason_does_not_reach_the_screen(tmp_path, secret):
+    vlm = VlmSettings(
+        openai=OpenAISettings(api_key="sk-in-the-environment", extra_body={"x-api-key": "header-secret-1234"})
+    )
+    reason = f"HTTP 400: {secret} at https://me:{secret}@host/a.jpg?sig=abc"
     counts = Counts(steps={step.name: Counts().records for step in (EXTRACTION, GROUNDING)})
-    assert not [line for line in summary(counts) if line.startswith(("checked", "flags"))]
+    counts.open_reasons = Reasons(mask_of(vlm))
+    counts.open_reasons.add(reason)
+    assert "  1 x HTTP 400: *** at https://***@host/a.jpg?sig=***" in summary(counts)

@@ -143,6 +143,7 @@ def test_what_a_check_rejected_says_so() -> None:
     rejected = dataclasses.replace(SEDAN, verified=False, instances=(Instance("b", Box(1, 2, 3, 4), verified=False),))
     (written,) = done(IMAGE_REFERRING_EXPRESSION, expressions=(rejected,))["expressions"]
     assert (written["verified"], written["instances"][0]["verified"]) == (False, False)
+    assert written["outcome"] == "rejected"
 
 
 def test_a_phrase_that_is_not_in_the_caption_has_a_null_span_and_a_flag() -> None:

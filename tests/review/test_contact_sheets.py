@@ -51,6 +51,19 @@ def test_boxes_stand_where_the_objects_are_in_colours_of_their_own(tmp_path: Pat
         assert image.getpixel((10 + 100, 34 + 70)) == (60, 60, 60)
 
 
+def test_what_a_check_rejected_is_grey(tmp_path: Path) -> None:
+    rejected = {"bbox": [50, 20, 150, 120], "verified": False}
+    kept = {"bbox": [200, 40, 260, 80], "verified": True}
+    expressions = [
+        {"text": "half", "instances": [rejected, kept], "verified": True, "outcome": "labeled"},
+        {"text": "gone", "instances": [{"bbox": [300, 40, 360, 80]}], "verified": False, "outcome": "rejected"},
+    ]
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, expressions=expressions)]))
+    with Image.open(sheet) as image:
+        assert image.getpixel((10 + 50, 34 + 70)) == image.getpixel((10 + 300, 34 + 60)) == PALE
+        assert image.getpixel((10 + 200, 34 + 60)) == ORANGE
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -90,10 +90,31 @@ def test_rejected_items_are_kept_as_false_on_request(make_step, record, go):
     assert state(course) == {"red cars": (True, [(A, True), (B, False)]), "van": (False, [(C, False)])}
 
 
-def test_everything_rejected_is_nothing_not_a_failure(make_step, record, go):
-    course = go(make_step(DoubleCheck), record, lambda q: check(expression(1, "drop"), expression(2, "drop")))
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param([expression(1, "drop"), expression(2, "drop")], id="expressions"),
+        pytest.param(
+            [expression(1, boxes={1: "drop", 2: "drop"}), expression(2, boxes={3: "drop"})], id="all-their-boxes"
+        ),
+        pytest.param([expression(1, "drop", boxes={1: "keep"}), expression(2, boxes={3: "drop"})], id="some-of-both"),
+    ],
+)
+@pytest.mark.parametrize("keep_rejected", [False, True])
+def test_everything_rejected_is_nothing_and_neither_a_failure_nor_a_label(
+    make_step, record, go, entries, keep_rejected
+):
+    course = go(make_step(DoubleCheck, keep_rejected=keep_rejected), record, lambda q: check(*entries))
     assert course.outcome == "nothing"
-    assert course.changes.expressions == ()
+    assert [e.outcome for e in course.changes.expressions] == ["rejected", "rejected"] * keep_rejected
+
+
+def test_one_box_that_stays_among_rejected_ones_is_a_label(make_step, record, go):
+    step = make_step(DoubleCheck, keep_rejected=True)
+    course = go(step, record, lambda q: check(expression(1, boxes={1: "drop"}), expression(2, "drop")))
+    assert course.outcome == "labeled"
+    assert [e.outcome for e in course.changes.expressions] == ["labeled", "rejected"]
+    assert [len(e.kept) for e in course.changes.expressions] == [1, 0]
 
 
 def test_boxes_and_expressions_added_against_the_rules_are_left_out(make_step, record, go):
