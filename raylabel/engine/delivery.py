@@ -34,7 +34,7 @@ class Counts:
         steps: by step name, then outcome.
         not_reached: records that no run took up yet (``--limit``).
         stale: records where a stored step is left out because what it was built on changed.
-        flags: of expressions, instances and regions.
+        flags: of images, expressions, instances and regions.
         violations: by rule (``raylabel.validation``): those flags that name one, and what the steps asked again for,
             left out or only counted. A property of what is stored: every run that delivers it counts the same.
     """
@@ -198,8 +198,9 @@ def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
 
 
 def _flags_in(record: Record) -> list[str]:
-    """Of regions, expressions and boxes, each as often as it stands in the record; of the record, those of rules."""
-    flagged = [region.flags for region in record.regions or ()]
+    """Of the image, regions, expressions and boxes, each as often as it stands in the record; its own that name rules."""
+    flagged = [record.image.flags] if record.image is not None else []
+    flagged += [region.flags for region in record.regions or ()]
     for expression in record.expressions or ():
         flagged.append(expression.flags)
         flagged += [instance.flags for instance in expression.instances or ()]
