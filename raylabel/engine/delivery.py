@@ -198,7 +198,7 @@ def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
 
 
 def _flags_in(record: Record) -> list[str]:
-    """Of the image, regions, expressions and boxes, each as often as it stands in the record; its own that name rules."""
+    """Of image, regions, expressions and boxes, each as often as it stands in the record; its own that name rules."""
     flagged = [record.image.flags] if record.image is not None else []
     flagged += [region.flags for region in record.regions or ()]
     for expression in record.expressions or ():

@@ -408,7 +408,8 @@ def _shown(image: Image.Image, deep: bool) -> tuple[Image.Image, bool]:
     brightest = max(high for _, high in _extrema(shown)) if deep else 255
     if not 0 < brightest <= _DARK_16_BIT:
         return shown, False
-    return shown.point([min(255, round(255 * level / brightest)) for level in range(256)] * len(shown.getbands())), True
+    levels = [min(255, round(255 * level / brightest)) for level in range(256)]
+    return shown.point(levels * len(shown.getbands())), True
 
 
 def _without_transparency(image: Image.Image) -> Image.Image:
@@ -437,24 +438,19 @@ def _in_8_bits(image: Image.Image) -> tuple[Image.Image, bool]:
     if not finite.size:
         raise ImageError("none of the image's samples is a number")
     low, high = (float(v) for v in np.percentile(finite, STRETCH_PERCENTILES, method="nearest"))
-    if is_16_bit and high - low > _HALF_OF_16_BITS:
-        low, high = 0.0, 65535.0
-        stretched = False
-    else:
-        if low == high:  # but for a few
-            low, high = float(finite.min()), float(finite.max())
-        stretched = low < high
+    if low == high:  # but for a few
+        low, high = float(finite.min()), float(finite.max())
+    stretched = low < high and not (is_16_bit and high - low > _HALF_OF_16_BITS)
     if is_16_bit:
-        levels = _levels(np.arange(65536), low, high) if low < high else np.arange(65536) // 257
-        return Image.fromarray(levels.astype(np.uint8)[samples]), stretched
-    shown = (
-        _levels(np.nan_to_num(samples.astype(np.float64), nan=low), low, high) if stretched else np.zeros(samples.shape)
-    )
-    return Image.fromarray(shown.astype(np.uint8)), stretched
+        low, high = (low, high) if stretched else (0.0, 65535.0)
+        return Image.fromarray(_spread(np.arange(65536), low, high)[samples]), stretched
+    return Image.fromarray(_spread(samples, low, high)), stretched
 
 
-def _levels(samples: np.ndarray, low: float, high: float) -> np.ndarray:
-    return np.rint(np.clip((samples - low) / (high - low), 0.0, 1.0) * 255.0)
+def _spread(samples: np.ndarray, low: float, high: float) -> np.ndarray:
+    """8-bit levels of samples between black and white; black also for what is no number."""
+    share = np.clip((samples.astype(np.float64) - low) / ((high - low) or 1.0), 0.0, 1.0)
+    return np.rint(np.nan_to_num(share, nan=0.0) * 255.0).astype(np.uint8)
 
 
 def _is_flat(shown: Image.Image) -> bool:
