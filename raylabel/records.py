@@ -212,6 +212,7 @@ class ImageFacts:
         media_type: of the file.
         plain: requests may carry the file's bytes untouched, as long as it is not to be resized.
         lossless: pictures made of it stay lossless while they are small.
+        flags: rules (``raylabel.validation``) about the file as a whole.
     """
 
     digest: str
@@ -220,6 +221,7 @@ class ImageFacts:
     media_type: str
     plain: bool
     lossless: bool = False
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,7 +590,7 @@ def image_facts_to_json(facts: ImageFacts) -> JsonObject:
 
 def image_facts_from_json(value: JsonObject) -> ImageFacts:
     """The inverse of ``image_facts_to_json``."""
-    return ImageFacts(**{**value, "size": Size(**value["size"])})
+    return ImageFacts(**{**value, "size": Size(**value["size"]), "flags": tuple(value.get("flags", ()))})
 
 
 KNOWN_FIELDS = (

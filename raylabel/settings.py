@@ -287,7 +287,8 @@ class RaySettings:
     """Where the work runs."""
 
     address: str = ""
-    """Empty: RAY_ADDRESS if set (a submitted job), else a private Ray on this machine; "auto" or host:port: attach."""
+    """Empty: RAY_ADDRESS if set (a submitted job), else a private Ray on this machine; "auto" or host:port: attach;
+    "local": a private one in any case."""
     actors: int = 0
     """Actors per step; 0: one a node."""
     object_store_mb: int = 256

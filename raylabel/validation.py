@@ -1,7 +1,7 @@
 """What is checked before a label is accepted: one table of rules, and the checks that look at a label alone.
 
-A rule's name stands wherever the rule was broken: among the ``flags`` of an expression, a box or a region, in an
-``AnswerError``, or among the ``violations`` of a step's result. The summary counts them all.
+A rule's name stands wherever the rule was broken: among the ``flags`` of an image, an expression, a box or a region, in
+an ``AnswerError``, or among the ``violations`` of a step's result. The summary counts them all.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ OTHER_LABEL = "other_label"
 BELOW_SCALE, ROTATED, NO_NUMBERS, TOO_MANY = "below_scale", "rotated", "no_numbers", "too_many"
 SEEDS_SKIPPED, NO_LABEL_FILE = "seeds_skipped", "no_label_file"
 UNKNOWN_FINISH = "unknown_finish"
+STRETCHED, FLAT_IMAGE, FIRST_FRAME = "stretched", "flat_image", "first_frame"
+EXTREME_SHAPE, ORIENTATION_LOST = "extreme_shape", "orientation_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,19 @@ _TABLE = (
         SEEDS_SKIPPED, DROPPED, "a row of a label file is no seed box; if no row of the file is one, the record fails"
     ),
     Rule(NO_LABEL_FILE, FLAGGED, "an image has no label file and counts as one without objects"),
+    Rule(
+        STRETCHED, FLAGGED, "an image of 16 or 32 bits uses little of its range, which was spread from black to white"
+    ),
+    Rule(FLAT_IMAGE, FLAGGED, "an image shows one colour and nothing else; also where all of it is transparent"),
+    Rule(FIRST_FRAME, FLAGGED, "an image file is an animation or has pages; the first picture was used"),
+    Rule(EXTREME_SHAPE, FLAGGED, "one side of an image is over 200 times the other"),
+    Rule(ORIENTATION_LOST, FLAGGED, "an image's EXIF is damaged; if it asked for a turn, nobody knows"),
 )
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}
+
+IMAGE_RULES = frozenset({STRETCHED, FLAT_IMAGE, FIRST_FRAME, EXTREME_SHAPE, ORIENTATION_LOST})
+"""Those about the image as it was opened."""
 
 
 def follows(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,8 @@ class Gallery:
 
     def __init__(self, limits: ImageSettings) -> None:
         self._limits = limits
-        self._cache = PictureCache(Path(tempfile.gettempdir()) / "raylabel-pictures", limits.cache_mb << 20)
+        folder = Path(tempfile.gettempdir()) / f"raylabel-pictures-{os.geteuid()}"
+        self._cache = PictureCache(folder, limits.cache_mb << 20)
         self._kept: OrderedDict[str, Picture] = OrderedDict()
         self._kept_bytes = 0
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="pictures")

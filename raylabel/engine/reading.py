@@ -16,7 +16,7 @@ import ray
 from raylabel.engine.rows import fresh
 from raylabel.engine.spec import BLOCK_SCHEMA, RunSpec
 from raylabel.errors import GeometryError, ImageError
-from raylabel.images import inspect, read_bytes, stamp
+from raylabel.images import VERSION, inspect, read_bytes, stamp
 from raylabel.records import (
     ImageFacts,
     Record,
@@ -85,7 +85,7 @@ class Reader:
     def _open(self, record: Record) -> tuple[ImageFacts | str, Row | None]:
         """The facts of a record's image, or why it cannot be used; and a row for the store where they are new."""
         mark = stamp(record.image_path)
-        key = digest_of("image", record.image_path, mark)
+        key = digest_of("image", VERSION, record.image_path, mark)
         if mark is not None and (known := self._facts.last(key)) is not None:
             return image_facts_from_json(json.loads(known["facts"])), None
         try:

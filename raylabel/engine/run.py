@@ -26,7 +26,7 @@ from raylabel.engine.merging import Merger
 from raylabel.engine.plan import shard_size
 from raylabel.engine.preparing import build_spec, shard_digests
 from raylabel.engine.progress import Progress
-from raylabel.engine.session import cluster_address, ray_session
+from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.engine.shutdown import StopSignals
 from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
@@ -102,6 +102,7 @@ class _Run:
         known = recall(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is None or plan.todo:
+            check_cluster(self._settings.ray)  # before anything is paid for
             try:
                 found = self._survey(known)
             except ClientError as error:

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
+from ray._private import ray_constants, services
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from raylabel.errors import ConfigError, ServerError
 from raylabel.settings import RaySettings
+
+PATIENCE_S = 5.0
+"""What a cluster's head may take to accept a connection, and again to say its first word."""
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/\s]+):\d+")
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+"""What a gRPC client says first: HTTP/2's preface and empty settings; the server answers with settings of its own.
+
+Source: RFC 9113, sections 3.4, 4.1 and 6.5."""
+_SETTINGS_FRAME = 4
+_NO_SUCH_METHOD = 12
+"""gRPC's status of a server that is none of the kind asked for (UNIMPLEMENTED)."""
 
 
 @contextmanager
@@ -25,7 +42,7 @@ def ray_session(settings: RaySettings) -> Iterator[int]:
         The number of nodes.
 
     Raises:
-        ConfigError: no cluster at the configured address.
+        ConfigError: no cluster at the configured address, or it cannot be joined.
         ServerError: a private Ray does not start.
     """
     started = not ray.is_initialized()
@@ -46,21 +63,92 @@ def ray_session(settings: RaySettings) -> Iterator[int]:
 
 def cluster_address(settings: RaySettings) -> str:
     """Where the cluster is that a run joins; empty for a Ray of its own."""
-    address = settings.address or os.environ.get("RAY_ADDRESS", "")
-    return "" if address == "local" else address
+    return _cluster(settings)[0]
+
+
+def _cluster(settings: RaySettings) -> tuple[str, str]:
+    """The address of the cluster to join, empty for a Ray of its own; and what says so."""
+    address, named_by = settings.address, "ray.address"
+    if address in ("", "auto") and (surrounding := os.environ.get("RAY_ADDRESS")):
+        address, named_by = surrounding, "RAY_ADDRESS"
+    return "" if address == "local" else address, named_by
+
+
+def check_cluster(settings: RaySettings) -> None:
+    """See, within seconds, that a cluster answers where one is to be joined; Ray would wait for it for 14 minutes.
+
+    Raises:
+        ConfigError: none does; names the setting, the address and what was found there.
+    """
+    address, named_by = _cluster(settings)
+    if not address or ray.is_initialized():
+        return
+    if address != "auto" and not _HOST_AND_PORT.fullmatch(address):
+        # Ray Client (ray://) is not enough for Ray Data, seen with 2.60; http:// is where jobs are submitted.
+        raise ConfigError(
+            f'{named_by}: found "{address}", expected auto or HOST:PORT of a Ray cluster with this machine in it '
+            "(the port is 6379 if nobody chose another); from elsewhere use `ray job submit`"
+        )
+    place = address
+    try:
+        found = services.canonicalize_bootstrap_address(address)
+        place = address if found == address else f"{address} ({found})"
+        trouble = _trouble_at(found)
+    except (OSError, OverflowError, UnicodeError) as error:
+        trouble = str(error)
+    if trouble:
+        raise ConfigError(
+            f"{named_by}: no Ray cluster answers at {place}: {trouble.rstrip('.')}; start it, name one that runs, or "
+            "set ray.address=local for a Ray of this machine's own"
+        )
+
+
+def _trouble_at(address: str) -> str:
+    """What is wrong with a Ray cluster's address; empty where one answers.
+
+    Raises:
+        OSError, OverflowError, UnicodeError: nobody answers, or the host or the port cannot be.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S) as link:
+        if ray_constants.env_bool("RAY_USE_TLS", False):
+            return ""
+        link.sendall(_HELLO)
+        first = link.makefile("rb").read(9)
+    if len(first) < 9 or first[3] != _SETTINGS_FRAME:
+        return "what listens there is something else"
+    with _hushed_stderr():
+        try:
+            GcsClient(address=address)
+        except ray.exceptions.RpcError as error:
+            if error.rpc_code == _NO_SUCH_METHOD:
+                return "what listens there is not the cluster's head (its port is 6379 if nobody chose another)"
+        except ray.exceptions.RayError:
+            pass  # a cluster that wants to know who asks; joining it does what is needed, or says what is missing
+    return ""
 
 
 def _start(settings: RaySettings) -> None:
-    address = cluster_address(settings)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    address, named_by = _cluster(settings)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"ray.address: no Ray cluster answers at {address}: {error}") from error
+        check_cluster(settings)
+        with _hushed_stderr():
+            try:
+                ray.init(address=address, **quiet)
+            except ray.exceptions.RuntimeEnvSetupError as error:
+                reason = _in_one_line(error.__cause__ or error).split(". ")[0]
+                raise ConfigError(
+                    f"{named_by}: {Path.cwd()} cannot be copied to the cluster's nodes, as Ray does for `uv run`: "
+                    f"{reason}; name large files in .rayignore, or set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 if raylabel is "
+                    "installed on the nodes"
+                ) from error
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                told = str(error.__cause__ or error).strip().splitlines()[-1]  # Ray puts a whole traceback into it
+                raise ConfigError(f"{named_by}: the Ray cluster at {address} cannot be joined: {told[:400]}") from error
         return
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with _hushed_stderr() as said:
+    with _hushed_stderr() as said, _without_uv():
         try:
             ray.init(
                 address="local",
@@ -69,9 +157,28 @@ def _start(settings: RaySettings) -> None:
                 include_dashboard=False,
                 **quiet,
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            told = " ".join(f"{error} {said()}".split())
-            raise ServerError(f"Ray does not start on this machine: {told[:400]}") from error
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            raise ServerError(f"Ray does not start on this machine: {_in_one_line(error, said())}") from error
+
+
+def _in_one_line(*told: object) -> str:
+    return " ".join(" ".join(map(str, told)).split())[:400]
+
+
+@contextmanager
+def _without_uv() -> Iterator[None]:
+    """Start Ray under ``uv run`` as under anything else.
+
+    Its hook for uv copies the working folder, whatever lies there, for worker processes on other machines, and stops at
+    512 MiB (ray#53060). Those of a private Ray run here, with this very interpreter. A cluster's do need it.
+    """
+    # Ray reads the variable of this name when it is imported, which is long past.
+    before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    try:
+        yield
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before
 
 
 @contextmanager

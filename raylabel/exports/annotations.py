@@ -40,8 +40,8 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     line["pipeline_steps"] = [s for s in steps if s in record.outcomes]
     line["outcome"] = record.outcome.value
     line["outcomes"] = {s: record.outcomes[s].outcome.value for s in steps if s in record.outcomes}
-    if record.flags:
-        line["flags"] = list(record.flags)
+    if flags := [*record.flags, *(record.image.flags if record.image is not None else ())]:
+        line["flags"] = flags
     if dropped := _dropped(record):
         line["dropped"] = dropped
     # A number given as image_id is kept a number.

@@ -7,6 +7,7 @@ keeps the pictures that had to be made.
 from raylabel.images.cache import PictureCache
 from raylabel.images.files import read_bytes, stamp
 from raylabel.images.pictures import (
+    VERSION,
     Sending,
     digest_bytes,
     displayed,
@@ -19,6 +20,7 @@ from raylabel.images.pictures import (
 )
 
 __all__ = [
+    "VERSION",
     "PictureCache",
     "Sending",
     "digest_bytes",

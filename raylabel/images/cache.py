@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,22 +24,27 @@ _STALE_S = 600.0
 class PictureCache:
     """Pictures by key, at most ``limit_bytes`` of them; the least recently used go first.
 
-    Any number of processes and threads of one node may share a folder. A damaged entry is a missing one. Trouble with
-    the disk costs the cache's help, never a record.
+    Any number of processes and threads of one node and one user may share a folder. A damaged entry is a missing one.
+    Trouble with the disk costs the cache's help, never a record.
 
     Args:
-        folder: made if missing; nothing else may live in it.
+        folder: made if missing; nothing else may live in it. One that others can write to is not used: what they put
+            there would be taken for pictures.
         limit_bytes: 0 stores nothing.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
-        self._limit_bytes = limit_bytes
-        if limit_bytes > 0:
-            with suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with self._counted() as total:
-                    total[0] = self._sweep(self._limit_bytes)
+        self._limit_bytes = 0
+        if limit_bytes <= 0:
+            return
+        try:
+            _make_private(folder)
+            self._limit_bytes = limit_bytes
+            with self._counted() as total:
+                total[0] = self._sweep(limit_bytes)
+        except OSError as error:
+            logger.warning("picture cache %s: %s", folder, error)
 
     def get(self, key: str) -> bytes | None:
         """The bytes stored under the key, or None."""
@@ -91,7 +97,7 @@ class PictureCache:
     @contextmanager
     def _counted(self) -> Iterator[list[int]]:
         """The sum of the stored bytes, to be changed; one holder at a time over all processes and threads."""
-        lock = os.open(self._folder / "total", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(self._folder / "total", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             # Closing the descriptor gives the lock back, also when the process is killed.
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -122,6 +128,22 @@ class PictureCache:
                 Path(path).unlink()
             total -= size
         return total
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only this user can look into or change.
+
+    Raises:
+        OSError: it cannot be made, or something else is in its place.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise OSError("not used: a link, or another user's folder")
+    if status.st_mode & 0o077:
+        raise OSError(
+            f"not used: others may look into it or write to it (mode {status.st_mode & 0o777:o}, expected 700)"
+        )
 
 
 def _check(data: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""EXIF orientation, read without a library: broken metadata is common, and must cost neither an image nor a warning."""
+"""Metadata, read without a library: broken or huge metadata is common, and must cost neither an image nor a warning."""
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 
 _ORIENTATION = 0x0112
@@ -11,27 +12,38 @@ _SHORT = 3
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([0-9])")
 
 
+class DamagedError(ValueError):
+    """An EXIF block that cannot be read as far as its orientation would be, or whose orientation is no such number."""
+
+
 def orientation_in(exif: bytes) -> int | None:
-    """The orientation in an EXIF block, 1 to 8; None where it has none or is broken.
+    """The orientation in an EXIF block, 1 to 8; None where it has none, or 0: not known.
 
     Args:
         exif: a TIFF structure, with or without the ``Exif\\0\\0`` before it.
 
+    Raises:
+        DamagedError: see there.
+
     Source: EXIF 2.32 (CIPA DC-008), tag 274 of the first directory.
     """
     block = exif.removeprefix(b"Exif\x00\x00")
+    if not block.strip(b"\x00"):
+        return None
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(block[:4])
     if order is None:
-        return None
+        raise DamagedError("no TIFF structure")
     try:
         (directory,) = struct.unpack_from(order + "I", block, 4)
         (count,) = struct.unpack_from(order + "H", block, directory)
         for entry in range(count):
             tag, kind, values, value = struct.unpack_from(order + "HHIH", block, directory + 2 + 12 * entry)
             if tag == _ORIENTATION:
-                return value if kind == _SHORT and values == 1 and 1 <= value <= 8 else None
-    except struct.error:
-        return None
+                if kind != _SHORT or values != 1 or value > 8:
+                    raise DamagedError(f"orientation {value} of type {kind}")
+                return value or None
+    except struct.error as error:
+        raise DamagedError("cut off") from error
     return None
 
 
@@ -42,26 +54,33 @@ def xmp_turns(xmp: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class JpegParts:
-    """A JPEG taken apart.
+class Parts:
+    """An image file taken apart.
 
     Args:
-        stripped: the file without its metadata (APP1, APP2): what a decoder needs.
+        stripped: the file without what its pixels do not need: what a decoder is given.
         exif: the first EXIF block, or empty.
         xmp: the first XMP packet, or empty.
-        several: the file holds further pictures behind the first (MPO).
+        several: the file holds further pictures behind the first.
+        damaged: there was an EXIF block that cannot be trusted.
+        metadata: of a PNG: another one with its metadata and no pixels.
     """
 
     stripped: bytes
-    exif: bytes
-    xmp: bytes
-    several: bool
+    exif: bytes = b""
+    xmp: bytes = b""
+    several: bool = False
+    damaged: bool = False
+    metadata: bytes = b""
 
 
-def take_apart(data: bytes) -> JpegParts:
+_APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT, _SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA
+
+
+def take_jpeg_apart(data: bytes) -> Parts:
     """Separate a JPEG's metadata from its picture. A malformed header is left for the decoder to judge.
 
-    Source: ITU T.81 annex B (markers), CIPA DC-007 (MPO).
+    Source: ITU T.81 annex B (markers), CIPA DC-007 (MPO). APP14 tells the decoder how colours were changed.
     """
     kept, exif, xmp, several = [data[:2]], b"", b"", False
     at = 2
@@ -72,19 +91,59 @@ def take_apart(data: bytes) -> JpegParts:
             kept.append(data[at : at + step])
             at += step
             continue
-        if marker == 0xDA:
+        if marker == _SCAN:
             break
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         body = data[at + 4 : end]
-        if marker == 0xE1:
+        if marker == _APP1:
             if body.startswith(b"Exif\x00\x00"):
                 exif = exif or body
             elif body.startswith(b"http://ns.adobe.com/xap/1.0/"):
                 xmp = xmp or body
-        elif marker == 0xE2:
+        elif marker == _APP2:
             several = several or body.startswith(b"MPF\x00")
-        else:
+        elif marker in (_APP0, _APP14) or not (marker == _COMMENT or _APP0 < marker <= _APP15):
             kept.append(data[at:end])
         at = end
     kept.append(data[at:])
-    return JpegParts(b"".join(kept), exif, xmp, several)
+    return Parts(b"".join(kept), exif, xmp, several)
+
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NO_PIXELS, _END = (struct.pack(">I4sI", 0, name, zlib.crc32(name)) for name in (b"IDAT", b"IEND"))
+
+
+def take_png_apart(data: bytes) -> Parts:
+    """Separate a PNG's metadata from its picture, which is the critical chunks and transparency.
+
+    A chunk of metadata with a wrong checksum is left out, as libpng does. Damage in what the pixels need, or in the
+    lengths of chunks, is left for the decoder to judge.
+
+    Source: PNG (third edition), sections 5 and 11.
+    """
+    kept, metadata, exif, several, damaged = [_SIGNATURE], [_SIGNATURE], b"", False, False
+    at = len(_SIGNATURE)
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        name, body, chunk = data[at + 4 : at + 8], data[at + 8 : end - 4], data[at:end]
+        if name == b"IEND":
+            break
+        sound = chunk[-4:] == zlib.crc32(chunk[4:-4]).to_bytes(4, "big")
+        if name[:1].isupper() or (name == b"tRNS" and sound):
+            kept.append(chunk)
+        if name == b"acTL":
+            several = int.from_bytes(body[:4], "big") > 1
+        elif name == b"eXIf" and sound:
+            exif = exif or body
+        elif name == b"eXIf":
+            damaged = True
+        if name not in (b"IDAT", b"acTL", b"fcTL", b"fdAT"):
+            metadata.append(chunk)
+        at = end
+    return Parts(
+        stripped=b"".join([*kept, _END]),
+        exif=exif,
+        several=several,
+        damaged=damaged,
+        metadata=b"".join([*metadata, _NO_PIXELS, _END]),
+    )

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 from urllib.parse import quote, unquote
 
@@ -83,7 +83,7 @@ def open_input(path: str) -> IO[bytes]:
     """A seekable binary stream of a file.
 
     Raises:
-        OSError, ValueError, ArrowException: it cannot be opened.
+        OSError, ValueError, ArrowException: it cannot be opened, or is a pipe or a device: these may have no end.
     """
     try:
         return _open(path)
@@ -97,7 +97,12 @@ def open_input(path: str) -> IO[bytes]:
 def _open(path: str) -> IO[bytes]:
     place = locate(path)
     if isinstance(place, Path):
-        return place.open("rb")
+        # A pipe that nobody writes to would keep a plain open() waiting.
+        stream = open(place, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        if not S_ISREG(os.fstat(stream.fileno()).st_mode):
+            stream.close()
+            raise OSError("a pipe or a device, expected a regular file")
+        return stream
     file_system, inside = place
     return io.BufferedReader(file_system.open_input_file(inside), _BUFFER_BYTES)
 

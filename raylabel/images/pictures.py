@@ -1,10 +1,12 @@
 """From the bytes of a file to the picture that requests show.
 
-What is sent is upright, 8 bits a channel, grey or RGB, without metadata. A file that is all of this already goes out
-byte for byte. Everything else is encoded anew: transparency is laid on white, 16-bit samples are scaled, of an
+What is sent is upright, 8 bits a channel, grey or RGB, without metadata. A JPEG, PNG or WebP that is all of this goes
+out byte for byte: these are what OpenAI, Gemini and servers that read with Pillow have in common. Everything else is
+encoded anew: transparency is laid on white, more than 8 bits are scaled or stretched (see ``_in_8_bits``), of an
 animation or a multi-picture file the first picture counts, colour profiles are dropped (their numbers are taken as
 sRGB). Files of PNG and GIF stay lossless while they are small; the others become JPEG with full colour resolution.
-All functions may be called from many threads.
+
+Whether a file is used is decided by its pixels, never by its metadata. All functions may be called from many threads.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import (
@@ -33,9 +36,25 @@ from raylabel.geometry import Resize, View
 from raylabel.images import exif
 from raylabel.records import ImageFacts, Size
 from raylabel.settings import ImageSettings
+from raylabel.validation import EXTREME_SHAPE, FIRST_FRAME, FLAT_IMAGE, ORIENTATION_LOST, STRETCHED
+
+VERSION = "v2"
+"""Of all that is made of a file here: its facts, and the picture. Another version knows and prepares images anew."""
 
 LOSSLESS_PIXELS = 4_000_000
 """Pictures from PNG and GIF files up to this size stay lossless; larger ones would make requests of 10 MB and more."""
+
+LONGEST_JPEG_SIDE = 65_500
+"""Pixels; libjpeg writes no longer ones (JPEG_MAX_DIMENSION)."""
+
+EXTREME_RATIO = 200
+"""One side over the other. Source: Qwen's ``smart_resize`` refuses what is above (qwen-vl-utils, vision_process.py)."""
+
+FLAT_LEVELS = 2
+"""Of 255: a picture in which no channel varies by more shows nothing; encoders make so much of one colour."""
+
+STRETCH_PERCENTILES = (0.1, 99.9)
+"""What becomes black and white where samples are stretched; a sensor's dead pixels lie outside."""
 
 _BROKEN = (
     OSError,
@@ -77,20 +96,36 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     _BMP: BmpImagePlugin.BmpImageFile,
     _TIFF: TiffImagePlugin.TiffImageFile,
 }
+_TAKE_APART = {_JPEG: exif.take_jpeg_apart, _PNG: exif.take_png_apart}
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
+_PNG_BIT_DEPTH = 24
+"""Where a PNG's header has it."""
+_ORIENTATION, _BITS_PER_SAMPLE, _NEW_SUBFILE_TYPE, _COPY_OR_MASK = 274, 258, 254, 0b101
+"""Tags of TIFF 6.0, and two bits of the last one."""
+_HALF_OF_16_BITS = 32_768
+_DARK_16_BIT = 63
+"""Of 255: colours of 14 bits or fewer in 16 stay below."""
 _MEDIA_TYPES = {_JPEG: "image/jpeg", _PNG: "image/png", _WEBP: "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """A decoded file: its image as stored, how it is turned, and whether its bytes can be sent as they are."""
+    """A decoded file.
+
+    Args:
+        image: 8-bit grey or RGB, as stored: not turned.
+        turn: the EXIF orientation that is still to be undone.
+        plain: the file's bytes can be sent as they are.
+        flags: rules of ``raylabel.validation`` about the file as a whole.
+    """
 
     image: Image.Image
     format: str
     orientation: int
     turn: int
     plain: bool
+    flags: tuple[str, ...]
 
     @property
     def size(self) -> Size:
@@ -107,11 +142,11 @@ def recipe(limits: ImageSettings, resize: Resize) -> str:
     """Names how pictures are prepared; part of the question's key. Another version prepares other pictures.
 
     >>> recipe(ImageSettings(), Resize(multiple=28, max_pixels=1_003_520))
-    'v1:max_pixels=1003520:q=95:multiple=28'
+    'v2:max_pixels=1003520:q=95:multiple=28'
     """
     rules = {"multiple": resize.multiple - 1 and resize.multiple, "min": resize.min_pixels, "long": resize.long_edge}
     more = "".join(f":{name}={value}" for name, value in rules.items() if value)
-    return f"v1:max_pixels={resize.max_pixels}:q={limits.jpeg_quality}{more}"
+    return f"{VERSION}:max_pixels={resize.max_pixels}:q={limits.jpeg_quality}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +164,8 @@ def sending(facts: ImageFacts, resize: Resize) -> Sending:
     if facts.plain and size == facts.size:
         return Sending(size, facts.media_type, True)
     small = size.width * size.height <= LOSSLESS_PIXELS
-    return Sending(size, "image/png" if facts.lossless and small else "image/jpeg", False)
+    png = (facts.lossless and small) or max(size.width, size.height) > LONGEST_JPEG_SIDE
+    return Sending(size, "image/png" if png else "image/jpeg", False)
 
 
 def view_of(facts: ImageFacts, resize: Resize) -> View:
@@ -194,12 +230,13 @@ def _facts(data: bytes, decoded: _Decoded) -> ImageFacts:
         media_type=_MEDIA_TYPES.get(decoded.format, f"image/{decoded.format.lower()}"),
         plain=decoded.plain,
         lossless=decoded.format in (_PNG, _GIF),
+        flags=decoded.flags,
     )
 
 
 def _decode(data: bytes, limits: ImageSettings) -> _Decoded:
     found = _format(data)
-    parts = exif.take_apart(data) if found == _JPEG else exif.JpegParts(data, b"", b"", False)
+    parts = _TAKE_APART[found](data) if found in _TAKE_APART else exif.Parts(data)
     try:
         image = _READERS[found](io.BytesIO(parts.stripped))
         width, height = image.size
@@ -209,31 +246,74 @@ def _decode(data: bytes, limits: ImageSettings) -> _Decoded:
             )
         if found == _PNG:
             # Decoding alone does not compare the checksums of the pixel data.
-            PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()
+            PngImagePlugin.PngImageFile(io.BytesIO(parts.stripped)).verify()
         stored_turn = _tiff_orientation(image)
         image.load()
     except _BROKEN as error:
         raise ImageError(f"the {found} image is truncated or broken: {error}") from error
     if min(image.size) < 1:
         raise ImageError(f"the {found} image has no pixels")
-    if found == _JPEG:
-        block, xmp = parts.exif, parts.xmp
-    else:
-        block = image.info.get("exif") or b""
-        xmp = _as_bytes(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
-    turn = exif.orientation_in(block)
+    several = _has_more_pages(data) if found == _TIFF else parts.several or getattr(image, "is_animated", False)
+    told = _told(found, parts, data, image)
+    turn, damaged = (None, False) if found == _TIFF else _turn(told.exif, parts.damaged)
+    shown, stretched = _shown(image, _is_deep(found, parts.stripped, image))
+    flags = {
+        FIRST_FRAME: several
+        and found != _JPEG,  # there it is a preview, a map of highlights, or the other eye's picture
+        STRETCHED: stretched,
+        FLAT_IMAGE: _is_flat(shown),
+        EXTREME_SHAPE: max(image.size) > EXTREME_RATIO * min(image.size),
+        ORIENTATION_LOST: damaged,
+    }
     return _Decoded(
-        image=image,
+        image=shown,
         format=found,
         # Pillow turns TIFFs upright while it decodes them, and nothing else.
         orientation=stored_turn if found == _TIFF else turn or 1,
-        turn=1 if found == _TIFF else turn or 1,
+        turn=turn or 1,
         plain=(turn or 1) == 1
-        and not parts.several
-        # Servers that use Pillow would obey these two where EXIF is silent.
-        and not (turn is None and (exif.xmp_turns(xmp) or "Raw profile type exif" in image.info))
-        and _is_plain(parts.stripped, found, image),
+        and not (several or damaged)
+        # Servers that use Pillow would stumble over the metadata, or turn the image where EXIF is silent.
+        and told.readable
+        and not (turn is None and told.turns_else)
+        and _is_plain(data, found, image),
+        flags=tuple(name for name, holds in flags.items() if holds),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a file's metadata tells.
+
+    Args:
+        turns_else: something other than EXIF asks for a turn, which Pillow obeys and browsers do not.
+        readable: Pillow reads the metadata.
+    """
+
+    exif: bytes
+    turns_else: bool = False
+    readable: bool = True
+
+
+def _told(found: str, parts: exif.Parts, data: bytes, image: ImageFile.ImageFile) -> _Told:
+    info = image.info
+    if found in _TAKE_APART:
+        try:
+            info = _READERS[found](io.BytesIO(data if found == _JPEG else parts.metadata)).info
+        except _BROKEN:
+            return _Told(parts.exif, readable=False)
+    xmp = parts.xmp or _as_bytes(info.get("xmp") or info.get("XML:com.adobe.xmp"))
+    block = parts.exif if found in _TAKE_APART else info.get("exif") or b""
+    return _Told(block, exif.xmp_turns(xmp) or "Raw profile type exif" in info)
+
+
+def _turn(block: bytes, damaged: bool) -> tuple[int | None, bool]:
+    """The EXIF orientation, None where EXIF is silent; and whether one may have been lost."""
+    try:
+        turn = exif.orientation_in(block)
+    except exif.DamagedError:
+        return None, True
+    return turn, damaged and turn is None
 
 
 def _format(data: bytes) -> str:
@@ -264,27 +344,42 @@ def _format(data: bytes) -> str:
 def _tiff_orientation(image: ImageFile.ImageFile) -> int:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 1
-    value = image.tag_v2.get(0x0112)
+    value = image.tag_v2.get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _has_more_pages(data: bytes) -> bool:
+    """Whether a TIFF's second image is a page of its own, and not a smaller copy or a mask of the first."""
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    try:
+        image.seek(1)
+        return not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _COPY_OR_MASK
+    except _BROKEN:
+        return False  # there is none, or nobody can read it
+
+
+def _is_deep(found: str, data: bytes, image: ImageFile.ImageFile) -> bool:
+    """Whether the file has 16 bits a channel; of such colours Pillow gives the upper 8."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8)
+    return found == _PNG and data[_PNG_BIT_DEPTH] == 16
+
+
 def _is_plain(data: bytes, found: str, image: ImageFile.ImageFile) -> bool:
-    """Whether every endpoint takes the file as it is, and sees in it what raylabel sees.
+    """Whether every endpoint takes the file's pixels as they are, and sees in them what raylabel sees.
 
     A file that lost its end behind the last pixel is whole for Pillow, and broken for stricter readers.
     """
-    if found not in _MEDIA_TYPES or getattr(image, "is_animated", False) or "transparency" in image.info:
+    if found not in _MEDIA_TYPES or "transparency" in image.info:
         return False
     if found == _PNG:
-        # Byte 24 of a PNG is its bit depth; Pillow shows 16-bit colour as 8-bit.
-        return image.mode in ("L", "RGB", "P") and data[24] == 8 and _PNG_END in data
+        return image.mode in ("L", "RGB", "P") and data[_PNG_BIT_DEPTH] == 8 and _PNG_END in data
     return image.mode in ("L", "RGB") and (found != _JPEG or _JPEG_END in data)
 
 
 def _upright(decoded: _Decoded) -> Image.Image:
-    image = _flat(decoded.image)
     turn = _TURNS.get(decoded.turn)
-    return image if turn is None else image.transpose(turn)
+    return decoded.image if turn is None else decoded.image.transpose(turn)
 
 
 def _encode(decoded: _Decoded, sent: Sending, limits: ImageSettings) -> bytes:
@@ -302,26 +397,72 @@ def _encode(decoded: _Decoded, sent: Sending, limits: ImageSettings) -> bytes:
     return out.getvalue()
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """The image in 8-bit grey or RGB, transparency laid on white."""
-    if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ImageError("32-bit samples have no agreed range; convert the image to 8 or 16 bits a channel")
-    if image.mode == "1":
-        return image.convert("L")
+def _shown(image: Image.Image, deep: bool) -> tuple[Image.Image, bool]:
+    """The image in 8-bit grey or RGB, transparency laid on white; and whether its samples were stretched."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _in_8_bits(image)
     try:
-        if image.has_transparency_data:
-            seen = image.convert("RGBA")
-            white = Image.new("RGB", seen.size, (255, 255, 255))
-            white.paste(seen, mask=seen.getchannel("A"))
-            return white
-        return image.convert("RGB")
+        shown = _without_transparency(image)
     except _BROKEN as error:
         raise ImageError(f"pixels of mode {image.mode} cannot be turned into RGB: {error}") from error
+    brightest = max(high for _, high in _extrema(shown)) if deep else 255
+    if not 0 < brightest <= _DARK_16_BIT:
+        return shown, False
+    levels = [min(255, round(255 * level / brightest)) for level in range(256)]
+    return shown.point(levels * len(shown.getbands())), True
+
+
+def _without_transparency(image: Image.Image) -> Image.Image:
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    seen = image.convert("RGBA")
+    white = Image.new("RGB", seen.size, (255, 255, 255))
+    white.paste(seen, mask=seen.getchannel("A"))
+    return white
+
+
+def _in_8_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Grey of 16 or 32 bits in 8, and whether it was stretched.
+
+    16-bit samples that use half of their range are scaled by 257. Others are a sensor's numbers (12 and 14 bits of
+    thermal cameras and scanners, counts, depths), of which a picture would be flat grey: what lies between two
+    percentiles is spread from black to white. 32-bit samples have no range of their own. What is no number is black.
+    """
+    samples = np.asarray(image)
+    is_16_bit = image.mode.startswith("I;16")
+    finite = samples if is_16_bit else samples[np.isfinite(samples)]
+    if not finite.size:
+        raise ImageError("none of the image's samples is a number")
+    low, high = (float(v) for v in np.percentile(finite, STRETCH_PERCENTILES, method="nearest"))
+    if low == high:  # but for a few
+        low, high = float(finite.min()), float(finite.max())
+    stretched = low < high and not (is_16_bit and high - low > _HALF_OF_16_BITS)
+    if is_16_bit:
+        low, high = (low, high) if stretched else (0.0, 65535.0)
+        return Image.fromarray(_spread(np.arange(65536), low, high)[samples]), stretched
+    return Image.fromarray(_spread(samples, low, high)), stretched
+
+
+def _spread(samples: np.ndarray, low: float, high: float) -> np.ndarray:
+    """8-bit levels of samples between black and white; black also for what is no number."""
+    share = np.clip((samples.astype(np.float64) - low) / ((high - low) or 1.0), 0.0, 1.0)
+    return np.rint(np.nan_to_num(share, nan=0.0) * 255.0).astype(np.uint8)
+
+
+def _is_flat(shown: Image.Image) -> bool:
+    # A few pixels tell most pictures at once.
+    few = shown.resize((8, 8), Image.Resampling.NEAREST)
+    return all(high - low <= FLAT_LEVELS for picture in (few, shown) for low, high in _extrema(picture))
+
+
+def _extrema(image: Image.Image) -> list[tuple[int, int]]:
+    """Lowest and highest level of each channel."""
+    found: Any = image.getextrema()
+    return [found] if isinstance(found[0], int) else list(found)
 
 
 def _as_bytes(value: object) -> bytes:

@@ -34,7 +34,7 @@ from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
-from raylabel.validation import NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
+from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
 _UNUSED_KEPT = 20
@@ -272,7 +272,8 @@ def _with_seeds_of(record: Record, seeds: tuple[Seed, ...] | None, unused: list[
 
 def _flags(fields: JsonObject) -> tuple[str, ...]:
     value = fields.get("flags")
-    return tuple(f for f in value if isinstance(f, str)) if isinstance(value, list) else ()
+    # What is to be said of the image is found out again when it is opened.
+    return tuple(f for f in value if isinstance(f, str) and f not in IMAGE_RULES) if isinstance(value, list) else ()
 
 
 def _outcomes(fields: JsonObject, record: Record) -> dict[str, StepOutcome]:

@@ -135,17 +135,21 @@ def label(settings: Settings, limit: int | None = None) -> Ran:
     )
 
 
-def command(*words: str, cwd: Path, package: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+def command(
+    *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     """``python -m raylabel ...`` in a process of its own, with a Ray of its own.
 
     Args:
         package: folder that holds the package to run.
+        under: the command that runs this one.
+        variables: of the environment.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and not k.endswith("_API_KEY")}
     return subprocess.run(
-        [sys.executable, "-m", "raylabel", *words],
+        [*under, sys.executable, "-m", "raylabel", *words],
         cwd=cwd,
-        env={**env, "PYTHONPATH": str(package)},
+        env={**env, "PYTHONPATH": str(package), **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -19,7 +20,7 @@ from raylabel.exports.failures import Reasons
 from raylabel.exports.figures import Figures
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES
-from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, Instance, Outcome, StepOutcome
+from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, ImageFacts, Instance, Outcome, Size, StepOutcome
 from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_of
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS
@@ -57,6 +58,8 @@ def delivered(tmp_path):
         None,
     )
     told, quiet, broken = (line for shard in shards for line in read_shard(source, shard))
+    thermal = ImageFacts("d", Size(60, 40), 1, "image/png", plain=False, flags=("stretched",))
+    told = dataclasses.replace(told, image=thermal)
 
     def end(step, record, outcome, changes=EXTRACTED):
         row = build_row(step, record, StepEnd(outcome, changes), 0, "prompt 1, reader 1")
@@ -71,21 +74,22 @@ def delivered(tmp_path):
     return deliver(spec, shards, "jsonl"), tmp_path / "results"
 
 
-COUNTED = {"clipped": 1, "constant_stride": 1, "left_out": 3, "sentence": 1, "unreadable": 6}
+COUNTED = {"clipped": 1, "constant_stride": 1, "left_out": 3, "sentence": 1, "stretched": 1, "unreadable": 6}
 
 
 def test_what_the_rows_and_the_flags_tell_is_added_up_by_rule(delivered):
     counts, _ = delivered
     assert counts.violations == COUNTED
     assert list(counts.to_json()["violations"].items()) == sorted(COUNTED.items())
-    assert counts.figures.notes == {"clipped": 1, "adjusted": 1, "constant_stride": 1}
-    assert counts.to_json()["flags"] == {"adjusted": 1, "clipped": 1, "constant_stride": 1}
+    assert counts.figures.notes == {"clipped": 1, "adjusted": 1, "constant_stride": 1, "stretched": 1}
+    assert counts.to_json()["flags"] == {"adjusted": 1, "clipped": 1, "constant_stride": 1, "stretched": 1}
 
 
 def test_what_was_left_out_stands_with_its_record_and_why_it_is_open_with_its_failure(delivered):
     _, root = delivered
     lines = [json.loads(line) for line in (root / "annotations.jsonl").read_text().splitlines()]
     assert [line.get("dropped") for line in lines] == [{"sentence": 1}, None, None]
+    assert [line.get("flags") for line in lines] == [["stretched"], None, None]
     (failure,) = [json.loads(line) for line in (root / "failures.jsonl").read_text().splitlines()]
     assert failure["violations"] == {"unreadable": 3}
 
@@ -101,7 +105,7 @@ def test_the_summary_says_what_was_found_and_what_followed(delivered):
     (checked,) = [line for line in summary(counts) if line.startswith("checked: ")]
     assert checked == (
         "checked: 1 adjusted (noted), 1 clipped (flagged), 1 constant_stride (flagged), 3 left_out (asked again), "
-        "1 sentence (dropped), 6 unreadable (asked again)"
+        "1 sentence (dropped), 1 stretched (flagged), 6 unreadable (asked again)"
     )
 
 

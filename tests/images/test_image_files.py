@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import unicodedata
 from pathlib import Path
 
@@ -54,10 +55,22 @@ def test_what_cannot_be_read_names_the_path_and_the_reason(tmp_path: Path, bucke
         (f"{tmp_path}/a\0b.jpg", "cannot be read"),
         (f"{bucket}/none.jpg", "no such file"),
         ("nosuchstore://bucket/a.jpg", "cannot be read"),
+        ("/dev/zero", "expected a regular file"),
+        ("file:///dev/zero", "expected a regular file"),
     ]:
         with pytest.raises(ImageError, match=reason) as caught:
             read_bytes(path)
         assert path in str(caught.value)
+
+
+def test_what_is_not_there_has_no_stamp(tmp_path: Path, bucket: str) -> None:
+    for path in [
+        f"{tmp_path}/none.jpg",
+        str(tmp_path),
+        f"{tmp_path}/a\0b.jpg",
+        f"{bucket}/none.jpg",
+        "nosuchstore://b/a",
+    ]:
         assert stamp(path) is None
 
 
@@ -121,6 +134,22 @@ def test_a_name_in_another_case_is_named_and_not_used(tmp_path: Path, there: str
     assert str(caught.value) == f"no such file: {path}; there is {tmp_path}/{near} (the case of letters matters)"
     assert stamp(path) is None
     assert files.is_missing(path)
+
+
+def test_a_pipe_a_socket_and_a_link_to_a_device_are_told_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.jpg"))
+        for name in ("pipe.jpg", "zero.jpg", "socket.jpg"):
+            with pytest.raises(ImageError, match=f"cannot be read: {tmp_path}/{name}"):
+                read_bytes(str(tmp_path / name))
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"12345")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    assert read_bytes(str(tmp_path / "b.jpg")) == b"12345"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -57,6 +58,51 @@ def test_a_folder_that_cannot_be_used_costs_no_record(tmp_path: Path) -> None:
     cache = PictureCache(tmp_path / "file" / "cache", 10_000)
     cache.put("key", b"picture")
     assert cache.get("key") is None
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o750, 0o701])
+def test_a_folder_that_is_open_to_others_is_not_used(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "cache"
+    PictureCache(folder, 10_000).put("key", b"planted")
+    folder.chmod(mode)
+    cache = PictureCache(folder, 10_000)
+    cache.put("other", b"picture")
+    assert cache.get("key") is None
+    assert len(list(folder.glob("*.picture"))) == 1
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    (tmp_path / "cache").symlink_to("theirs")
+    cache = PictureCache(tmp_path / "cache", 10_000)
+    cache.put("key", b"picture")
+    assert cache.get("key") is None
+    assert not list((tmp_path / "theirs").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_another_users_folder_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    cache = PictureCache(folder, 10_000)
+    cache.put("key", b"picture")
+    assert cache.get("key") is None
+    assert not list(folder.iterdir())
+
+
+def test_a_link_in_the_place_of_the_count_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("500 lines")
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    (folder / "total").symlink_to(tmp_path / "precious")
+    PictureCache(folder, 10_000).put("key", b"picture")
+    assert (tmp_path / "precious").read_text() == "500 lines"
+
+
+def test_the_folder_is_private(tmp_path: Path) -> None:
+    PictureCache(tmp_path / "cache", 10_000).put("key", b"picture")
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_new_process_takes_over_what_it_finds_and_keeps_the_bound(tmp_path: Path) -> None:

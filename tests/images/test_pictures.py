@@ -216,12 +216,6 @@ def test_16_bit_colour_png_does_not_pass_through() -> None:
         assert (facts.plain, image.mode, image.getpixel((0, 0))) == (False, "RGB", (255, 0, 128))
 
 
-def test_32_bit_samples_fail_with_advice() -> None:
-    data = encoded(Image.fromarray(GRADIENT.astype(np.float32)), "TIFF")
-    with pytest.raises(ImageError, match="8 or 16 bits"):
-        prepare(data, LIMITS, KEEP)
-
-
 def half_transparent() -> Image.Image:
     image = corners().convert("RGBA")
     image.putalpha(Image.new("L", image.size, 255))

@@ -282,7 +282,7 @@ def own_line(n: int, **more: Any) -> dict[str, Any]:
         "pipeline_steps": ["step0_expression_extraction"],
         "outcome": "labeled",
         "outcomes": {"step0_expression_extraction": "labeled"},
-        "flags": ["noted"],
+        "flags": ["noted", "stretched"],  # the second is found out again when the image is opened
         "split": "train",
         **more,
     }
