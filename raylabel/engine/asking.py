@@ -356,7 +356,7 @@ class Asker:
         request = Request(
             preamble=question.preamble,
             picture=Picture(b"", ""),
-            question=question.text,
+            question=_worded(question, rows),
             sampling=_varied(listener.sampling, rows),
             schema=self._schema(question, rows),
             schema_form=self._setup.schema_form,
@@ -464,6 +464,12 @@ def _with_words(result: Result, words: Counter[str]) -> Result:
     if expressions is not None:
         expressions = tuple(replace(expression, flags=also(expression.flags)) for expression in expressions)
     return replace(result, changes=replace(changes, regions=regions, expressions=expressions))
+
+
+def _worded(question: Question, rows: list[Row]) -> str:
+    """The question as it is put now: with more words once a whole reply was of no use."""
+    unclear = any(row["finish"] != Finish.LENGTH.value for row in rows)
+    return f"{question.text}\n\n{question.again}" if question.again and unclear else question.text
 
 
 def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:

@@ -36,6 +36,7 @@ class Prompt:
         reply: model of the reply, for endpoints that enforce a schema; None where none is wanted.
         preamble: what stands before the picture.
         singly: the same question about one item of a list.
+        again: words added when the question is put again because a reply was unclear; they do not make it another.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Prompt:
     reply: type[BaseModel] | None = None
     preamble: str = PREAMBLE
     singly: Prompt | None = None
+    again: str = ""
 
     def replaced(self, text: str, where: str) -> Prompt:
         """The same question in a user's words, about one item where they hold the placeholders of that.
@@ -67,7 +69,7 @@ class Prompt:
             raise ConfigError(
                 f"{where}: unknown placeholder ${unknown[0]}; known: {', '.join('$' + n for n in sorted(known))}"
             )
-        return Prompt(self.name, 0, text, self.needs, self.reply, self.preamble)
+        return Prompt(self.name, 0, text, self.needs, self.reply, self.preamble, again=self.again)
 
     def render(self, values: Mapping[str, str]) -> str:
         """The question with its values filled in; values are not scanned for placeholders."""

@@ -23,6 +23,9 @@ class GroundingReply(BaseModel):
     boxes: list[GroundedBox]
 
 
+_AGAIN = "Reply with the boxes only, without sentences, and with [] if there is none."
+"""What a model is told that has answered in words: whether something is there is not guessed from a sentence."""
+
 _TASK = """
 Task: find phrases in the image. The phrases, one a line:
 
@@ -44,6 +47,7 @@ Give a tight box around every single object that the phrase refers to: one box a
 Reply with one JSON list, one entry a box: [{"$box_key": <box>, "label": "<the phrase>"$score}]
 A box is $box_format. If the phrase fits nothing in the image, reply [].
 """,
+    again=_AGAIN,
 )
 """For models that answer a list of phrases with boxes that name none of them."""
 
@@ -52,6 +56,7 @@ PROMPT = Prompt(
     version=2,
     needs=("phrases",),
     singly=ONE,
+    again=_AGAIN,
     text=_TASK
     + """
 Reply with one JSON list, one entry a box:
@@ -63,7 +68,9 @@ A box is $box_format. A phrase that fits nothing gets one entry with "$box_key":
 
 def _native(text: str) -> Prompt:
     """A question about one phrase, in the words a family was trained on and without a preamble."""
-    return Prompt(NAME, 1, text, ("phrase",), preamble="")
+    # A question that is a task token or a fixed form is answered in tokens; more words would make it another task.
+    is_sentence = " the " in text
+    return Prompt(NAME, 1, text, ("phrase",), preamble="", again=_AGAIN if is_sentence else "")
 
 
 WORDINGS: Mapping[str, Prompt] = {
@@ -73,6 +80,7 @@ WORDINGS: Mapping[str, Prompt] = {
         version=2,
         needs=("phrases",),
         reply=GroundingReply,
+        again=_AGAIN,
         text=_TASK
         + """
 Reply with one JSON object, one entry a box:

@@ -76,6 +76,7 @@ class Question:
         round: 0 for the first time an item is asked about, 1 for what was left over asked together, 2 for alone.
         sample: 0, or which of several equal questions this is, each with an answer of its own.
         voice: whom it is put to, a place in ``StepSetup.voices``.
+        again: words added when it is put again because a reply was unclear.
     """
 
     text: str
@@ -85,6 +86,7 @@ class Question:
     preamble: str = PREAMBLE
     sample: int = 0
     voice: int = 0
+    again: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ class Grounding(Step):
             lines = prompts.json_lines({"id": i, "phrase": phrases[i]} for i in ids)
             text = voice.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
             schema, preamble = voice.prompt.schema(), voice.prompt.preamble
-            return Question(text, schema, ids, asking_round, preamble, sample, number)
+            return Question(text, schema, ids, asking_round, preamble, sample, number, voice.prompt.again)
 
         return ask
 

@@ -18,7 +18,8 @@ from raylabel.engine.window import Stopped, Window
 from raylabel.errors import ClientError, ImageError, StoreError, Verdict
 from raylabel.geometry import Resize
 from raylabel.profiles import UNKNOWN
-from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Seed, Size
+from raylabel.prompts.grounding import WORDINGS
+from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Outcome, Record, Seed, Size
 from raylabel.records import Box as PixelBox
 from raylabel.steps.base import StepSetup, Voice
 from raylabel.steps.grounding import Grounding
@@ -218,6 +219,28 @@ def test_an_unreadable_reply_is_asked_again_warmer_and_without_schema_at_most_re
     assert end.outcome.reason
     assert end.changes.caption is None
     assert len(bench.stored()) == 3
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    ["There are no people in the picture.", "I see a red car.", "upstream: no healthy instances found", "Not sure."],
+)
+def test_after_an_unclear_answer_the_question_says_how_nothing_is_said(bench, unclear):
+    end, asked = bench.settle(in_turn(unclear, "[]"), phrases("red car"), Grounding)
+    assert end.outcome.outcome is Outcome.NOTHING
+    assert asked[1].question == f"{asked[0].question}\n\n{Grounding.prompt.again}"
+    assert "[] if there is none" in asked[1].question
+    assert bench.settle(lambda r: "never asked", phrases("red car"), Grounding)[1] == []
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_in_the_same_words(bench):
+    _, asked = bench.settle(in_turn(cut('[{"id": 1, '), "[]"), phrases("red car"), Grounding)
+    assert asked[1].question == asked[0].question
+
+
+@pytest.mark.parametrize("wording", ["detect", "open_vocabulary", "phrase", "det"])
+def test_a_question_in_a_fixed_form_keeps_it(wording):
+    assert WORDINGS[wording].again == ""
 
 
 def test_the_temperature_rises_to_one_at_most_and_never_falls(bench):
