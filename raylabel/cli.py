@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from raylabel import __version__
-from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, Verdict
+from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import STEP_NAMES, Settings, did_you_mean, mask_urls
 from raylabel.specification import default_specification, load_settings
@@ -59,14 +59,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"raylabel: {mask_urls(str(error))}".replace("\n", " "), file=sys.stderr)
+    print(f"raylabel: {printable(mask_urls(str(error)))}", file=sys.stderr)
     return code
 
 
 def _user_can_fix(error: ServerError) -> bool:
     """A wrong key or an unknown model; not a server that went away in the middle."""
     cause = error.__cause__
-    return isinstance(cause, ClientError) and cause.verdict is Verdict.STOP_RUN
+    return isinstance(cause, ClientError) and cause.verdict.ends_run
 
 
 # --- commands -------------------------------------------------------------------------------------------------------

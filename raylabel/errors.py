@@ -5,6 +5,7 @@ Every message says where, what was found, what was expected and what to do.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
@@ -85,8 +86,36 @@ class Verdict(str, Enum):
     """The server is over its limit (429, 503): the same request again, later; honours ``Retry-After``."""
     FAIL_RECORD = "fail_record"
     """This request can never work (400, an image the server cannot read): the record fails, the run goes on."""
+    REFUSED = "refused"
+    """The server's filter turns this request away: an answer, and settled, though it comes as an error."""
+    QUOTA = "quota"
+    """Nothing more is given for now (the day's quota, no credit): the run drains, delivers and stops. ``retry_after_s``
+    says when it goes on; without it the user must do something first."""
     STOP_RUN = "stop_run"
     """No request can work (wrong key, unknown model): the run stops at once with one sentence."""
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether no other request has a chance either."""
+        return self in (Verdict.QUOTA, Verdict.STOP_RUN)
+
+
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c]{0,500}(?:\x07|\x1b\\|\x9c)"  # titles, links, clipboards
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Control characters, halves of surrogate pairs, and what turns the direction of writing around.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
+
+
+def printable(text: str) -> str:
+    """One line of a text that others wrote, without what could steer a terminal.
+
+    >>> printable("\\x1b[31mno\\x1b[0m\\r\\n  such\\x07 model\\x1b]0;gone\\x07")
+    'no such model'
+    """
+    return " ".join(_UNPRINTABLE.sub(" ", _ESCAPE.sub("", text)).split())
 
 
 class ClientError(RaylabelError):
@@ -94,7 +123,7 @@ class ClientError(RaylabelError):
 
     Args:
         verdict: see ``Verdict``.
-        message: one sentence; never holds a key.
+        message: one sentence; never holds a key. What a server put into it is made printable here.
         retry_after_s: seconds the server asked to wait, if it did.
         status: HTTP status, if there was one.
         schema_rejected: the request carried a reply schema and the status is the one servers reject schemas with
@@ -110,6 +139,7 @@ class ClientError(RaylabelError):
         status: int | None = None,
         schema_rejected: bool = False,
     ) -> None:
+        message = printable(message)
         super().__init__(message)
         self.verdict = verdict
         self.message = message

@@ -114,6 +114,8 @@ class VlmSettings:
     calibrate: str = "auto"
     """auto | always | never: see with drawn pictures whether the boxes come out right before anything else is asked;
     auto: measure a model without a profile, check one with a profile by one request, both once per results_dir."""
+    finish_words: list[str] = field(default_factory=list)
+    """Words by which this server says that an answer is whole, beyond those in raylabel/clients/finish.py."""
     structured_output: str = "auto"
     """auto | always | never: send reply schemas; auto: where the endpoint obeys them and the model is better for it."""
 
@@ -262,6 +264,8 @@ class LimitSettings:
     """Phrases, regions or expressions in one question; longer lists are split."""
     readings: int = 3
     """Answers bought for one question in a run while they cannot be read."""
+    longest_wait: float = 600.0
+    """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
     max_failure_rate: float = 0.5
     """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
 
@@ -275,7 +279,7 @@ class RetrySettings:
     backoff: float = 1.0
     """Seconds before the second try; doubled each time, with jitter."""
     max_backoff: float = 60.0
-    """Upper bound of one wait, in seconds; a longer Retry-After is honoured."""
+    """Upper bound of one wait, in seconds; a longer Retry-After is honoured, up to limits.longest_wait."""
 
 
 @dataclass

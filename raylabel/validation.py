@@ -31,6 +31,7 @@ SEED_OUTSIDE_IMAGE, UNKNOWN_ID, REPEATED = "seed_outside_image", "unknown_id", "
 OTHER_LABEL = "other_label"
 BELOW_SCALE, ROTATED, NO_NUMBERS, TOO_MANY = "below_scale", "rotated", "no_numbers", "too_many"
 SEEDS_SKIPPED, NO_LABEL_FILE = "seeds_skipped", "no_label_file"
+UNKNOWN_FINISH = "unknown_finish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ _TABLE = (
     Rule(UNREADABLE, ASKED_AGAIN, "a reply says nothing that can be used"),
     Rule(CUT_OFF, ASKED_AGAIN, "a reply ends early; it is asked again with more room"),
     Rule(PARTIAL, FLAGGED, "the reply ended early every time; the phrase may have more boxes"),
+    Rule(
+        UNKNOWN_FINISH,
+        FLAGGED,
+        "a reply ended with a word that raylabel does not know, or none, and is counted by it "
+        "(`unknown_finish:WORD`); an absence in it is asked again",
+    ),
     Rule(LEFT_OUT, ASKED_AGAIN, "a reply does not settle an item of the list: silent, contradictory or broken"),
     Rule(OUTSIDE_IMAGE, ASKED_AGAIN, "a box leaves the image by more than 1 % of a side"),
     Rule(CLIPPED, FLAGGED, "a box left the image by up to 1 % of a side and was cut at its edge"),
@@ -103,6 +110,17 @@ _TABLE = (
 )
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}
+
+
+def follows(name: str) -> str:
+    """What follows from a flag or violation, which is a rule's name, alone or with a particular behind a colon; empty
+    where it names no rule.
+
+    >>> follows("unknown_finish:wibble"), follows("adjusted")
+    ('flagged', '')
+    """
+    rule = RULES.get(name.partition(":")[0])
+    return "" if rule is None else rule.follows
 
 
 def rule_broken(name: str, reason: str, *, unmatched: bool = False) -> AnswerError:

@@ -72,14 +72,17 @@ class Request:
 
 
 class Finish(str, Enum):
-    """Why the answer ended."""
+    """Why the answer ended, by the table of ``raylabel.clients.finish``."""
 
     STOP = "stop"
     LENGTH = "length"
     """Cut by the token limit: what is there may be salvaged, never taken as complete."""
     REFUSED = "refused"
     """A safety filter, a block reason or an explicit refusal field."""
+    BROKEN = "broken"
+    """The server broke off; clients raise a ``ClientError`` for it."""
     OTHER = "other"
+    """No word, or one that vouches for nothing: whether the answer is whole is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Reply:
     Args:
         text: the answer without separately reported thoughts; empty when the server sent none.
         finish: see ``Finish``. An empty text with ``STOP`` is an empty reply, not a refusal.
-        finish_detail: the vendor's own word for ``finish``.
+        finish_detail: the vendor's own word for ``finish``, and what else is to be said of the end.
         model: as the server states it.
         latency_s: of this request alone, retries not included.
         with_schema: a reply schema was sent; whether it was obeyed is another matter (see ``schema_probe``).

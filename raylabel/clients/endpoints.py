@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raylabel.clients.base import Client, Sampling
-from raylabel.clients.hosts import GEMINI_URL, OPENAI_URL, is_openai_host, shown_host
+from raylabel.clients.hosts import GEMINI_URL, OPENAI_URL, is_openai_host, proxy_for, shown_host
 from raylabel.clients.retry import RetryPolicy
-from raylabel.errors import ClientError, ConfigError, GeometryError, Verdict
+from raylabel.errors import ClientError, ConfigError, GeometryError
 from raylabel.geometry import Convention
 from raylabel.profiles import PROFILES, UNKNOWN, Profile, profile_for, profile_named
 from raylabel.settings import Settings, StepSettings, VlmSettings, did_you_mean
@@ -27,20 +27,23 @@ def build_client(vlm: VlmSettings, env: Mapping[str, str]) -> Client:
     """A client of the configured endpoint; nothing is sent yet. Close it with ``close()``.
 
     Args:
-        env: where keys are looked up, usually ``os.environ``.
+        env: where keys and proxies are looked up, usually ``os.environ``.
 
     Raises:
-        ConfigError: a key is missing or unusable, a base URL is none, or the script cannot be read.
+        ConfigError: a key is missing or unusable, a base URL is none, a proxy cannot be used, or the script cannot be
+            read.
     """
     key = resolve_key(vlm, env)
     if vlm.backend == "gemini":
         from raylabel.clients.gemini import GeminiClient
 
-        return GeminiClient(key, vlm.gemini.model, _base_url(vlm.gemini.base_url, "vlm.gemini.base_url"))
+        url = _base_url(vlm.gemini.base_url, "vlm.gemini.base_url")
+        return GeminiClient(key, vlm.gemini.model, url, proxy_for(url or GEMINI_URL, env))
     if vlm.backend == "openai":
         from raylabel.clients.openai_compat import OpenAIClient
 
-        return OpenAIClient(key, _base_url(vlm.openai.base_url, "vlm.openai.base_url"))
+        url = _base_url(vlm.openai.base_url, "vlm.openai.base_url")
+        return OpenAIClient(key, url, proxy_for(url or OPENAI_URL, env))
     from raylabel.clients.scripted import ScriptedClient
 
     return ScriptedClient.from_file(vlm.scripted.answers)
@@ -122,9 +125,9 @@ def sampling_for(settings: Settings, step_name: str) -> Sampling:
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
-    """The policy of the ``retry`` block."""
+    """The policy of the ``retry`` block, with the longest wait of ``limits``."""
     retry = settings.retry
-    return RetryPolicy(max(1, retry.attempts), retry.backoff, retry.max_backoff)
+    return RetryPolicy(max(1, retry.attempts), retry.backoff, retry.max_backoff, settings.limits.longest_wait)
 
 
 def endpoint_of(vlm: VlmSettings) -> str:
@@ -138,7 +141,7 @@ def endpoint_of(vlm: VlmSettings) -> str:
 
 def trouble_in_words(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
     """Why an endpoint cannot be used, with the setting to look at where nobody answers."""
-    if error.verdict is Verdict.STOP_RUN or error.status is not None:
+    if error.verdict.ends_run or error.status is not None:
         return error.message
     key = f"{pipeline}.vlm.{vlm.backend}.base_url"
     return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"

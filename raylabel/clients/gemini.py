@@ -15,10 +15,12 @@ from google.genai import errors, types
 
 from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
-from raylabel.clients.hosts import GEMINI_URL, shown_host
+from raylabel.clients.error_bodies import ErrorBody, read_error_body, read_error_object
+from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
+from raylabel.clients.hosts import GEMINI_URL, Proxy, shown_host
 from raylabel.clients.openapi_schema import to_openapi_schema
 from raylabel.clients.transport import build_http_client, shared_ssl_context
-from raylabel.clients.verdicts import Endpoint, ErrorBody, read_error_body
+from raylabel.clients.verdicts import Endpoint, served_in_words
 from raylabel.errors import ClientError, Verdict
 from raylabel.records import JsonObject
 
@@ -26,21 +28,6 @@ from raylabel.records import JsonObject
 API_VERSION = "v1beta"
 CHECK_TIMEOUT_S = 10.0
 
-_FINISHES = {
-    "STOP": Finish.STOP,
-    "MAX_TOKENS": Finish.LENGTH,
-    # The server would go on if asked with its token; that is not done here, so the answer is cut.
-    "CONTINUATION": Finish.LENGTH,
-    "SAFETY": Finish.REFUSED,
-    "RECITATION": Finish.REFUSED,
-    "BLOCKLIST": Finish.REFUSED,
-    "PROHIBITED_CONTENT": Finish.REFUSED,
-    "SPII": Finish.REFUSED,
-    "ESCALATION": Finish.REFUSED,
-    "IMAGE_SAFETY": Finish.REFUSED,
-    "IMAGE_PROHIBITED_CONTENT": Finish.REFUSED,
-    "IMAGE_RECITATION": Finish.REFUSED,
-}
 _ACCOUNT_BLOCKED = "PUP_LIMITED_DISABLED"
 
 _FORMS = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
@@ -59,15 +46,25 @@ class GeminiClient:
         api_key: sent in ``x-goog-api-key``, to this endpoint alone; None sends ``EMPTY``.
         model: the one that ``check`` looks up.
         base_url: without the API version, for example ``http://localhost:8000``; empty: Google's own.
+        proxy: what requests go through.
+
+    Raises:
+        ConfigError: the proxy cannot be used.
     """
 
-    def __init__(self, api_key: str | None, model: str, base_url: str = "") -> None:
+    def __init__(self, api_key: str | None, model: str, base_url: str = "", proxy: Proxy | None = None) -> None:
         url = base_url or GEMINI_URL
         self._model = model
         self._api_url = f"{url.rstrip('/')}/{API_VERSION}"
         self._key = api_key or "EMPTY"
-        self._endpoint = Endpoint(shown_host(url), api_key)
-        self._http = build_http_client()
+        self._endpoint = Endpoint(
+            shown_host(url),
+            api_key,
+            key_settings="vlm.gemini.api_key, or GOOGLE_API_KEY",
+            url_setting="vlm.gemini.base_url",
+            proxy=str(proxy or ""),
+        )
+        self._http = build_http_client(proxy=proxy)
         self._sdk = genai.Client(
             vertexai=False,  # None would read GOOGLE_GENAI_USE_VERTEXAI and GOOGLE_GENAI_USE_ENTERPRISE
             api_key=self._key,  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
@@ -77,7 +74,7 @@ class GeminiClient:
                 base_url=url,
                 api_version=API_VERSION,
                 httpx_async_client=self._http,
-                client_args={"verify": shared_ssl_context()},
+                client_args={"verify": shared_ssl_context(), "trust_env": False},
                 async_client_args={"ssl": shared_ssl_context()},
             ),
         )
@@ -104,17 +101,15 @@ class GeminiClient:
             config=_config(request),
         )
         started_s = time.monotonic()
-        response = await self._answered(call, sampling.timeout_s, had_schema)
+        try:
+            response = await self._answered(call, sampling.timeout_s, had_schema)
+            body = self._whole_body(response, had_schema)
+        except ClientError as error:
+            if error.verdict is Verdict.REFUSED:
+                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
+            raise
         latency_s = time.monotonic() - started_s
-        raw = (response.sdk_http_response.body or "" if response.sdk_http_response else "").encode()
-        body = parse_object(raw)
-        if body is None or not {"candidates", "promptFeedback", "usageMetadata"} & set(body):
-            raise self._endpoint.strange_body(200, raw)
         text, finish, finish_word = _read_candidate(body)
-        if finish_word == _ACCOUNT_BLOCKED:
-            raise ClientError(
-                Verdict.STOP_RUN, f"{self._endpoint.host}: the account is limited or disabled ({finish_word})"
-            )
         return Reply(
             text=text,
             finish=finish,
@@ -124,6 +119,31 @@ class GeminiClient:
             latency_s=latency_s,
             with_schema=had_schema,
         )
+
+    def _whole_body(self, response: types.GenerateContentResponse, had_schema: bool) -> JsonObject:
+        """The body of an answer.
+
+        Raises:
+            ClientError: it is none: an error of a server further on in a 200, a page, nothing, an answer broken off.
+        """
+        http = response.sdk_http_response
+        raw = (http.body or "" if http else "").encode()
+        body = parse_object(raw) or {}
+        candidates, blocked = list_at(body, "candidates"), object_at(body, "promptFeedback").get("blockReason")
+        said = read_error_object(body) if body.get("error") else None
+        if said is not None:
+            raise self._endpoint.error_inside(said, (http and http.headers) or {}, had_schema=had_schema)
+        if not blocked and not (candidates and isinstance(candidates[0], dict)):
+            raise self._endpoint.strange_body(200, raw)
+        if candidates:
+            finish, word = _read_end(candidates[0])
+            if word == _ACCOUNT_BLOCKED:
+                raise ClientError(
+                    Verdict.STOP_RUN, f"{self._endpoint.host}: the account is limited or disabled ({word})"
+                )
+            if finish is Finish.BROKEN:
+                raise self._endpoint.broken_off(word, _end_message(candidates[0]))
+        return body
 
     async def check(self) -> None:
         """Look the model up, which costs nothing.
@@ -156,24 +176,39 @@ class GeminiClient:
         Asked without the SDK, whose ``models.get`` leaves out fields and takes an odd body for an error.
         """
         path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-        call = self._http.get(
-            f"{self._api_url}/{quote(path)}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S
-        )
-        try:
-            response = await asyncio.wait_for(call, CHECK_TIMEOUT_S)
-        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
-            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
-        except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
+        response = await self._got(quote(path))
         if response.status_code == 200:
             return parse_object(response.content)
         said = read_error_body(response.content)
         failed = self._endpoint.status_error(response.status_code, said, response.headers)
         # A 404 in other words than Google's comes from a proxy that cannot look models up.
-        unknown_model = response.status_code == 404 and "NOT_FOUND" in said.codes
-        if unknown_model or (failed.verdict is Verdict.STOP_RUN and response.status_code in (400, 401, 403)):
+        if response.status_code == 404 and "NOT_FOUND" in said.codes:
+            raise await self._with_served(failed, model)
+        if failed.verdict is Verdict.STOP_RUN and response.status_code in (400, 401, 403):
             raise failed
         return None
+
+    async def _with_served(self, unknown: ClientError, model: str) -> ClientError:
+        """The error about a model that is not served, with the names of those that are."""
+        try:
+            listed = parse_object((await self._got("models?pageSize=1000")).content)
+        except ClientError:
+            return unknown
+        found = list_at(listed, "models")
+        names = [text_at(m, "name").removeprefix("models/") for m in found if "generateContent" in _actions(m)]
+        if not any(names):
+            return unknown
+        message = f"{unknown.message}; {served_in_words([name for name in names if name], model)}"
+        return ClientError(unknown.verdict, message, status=unknown.status)
+
+    async def _got(self, path: str) -> httpx2.Response:
+        call = self._http.get(f"{self._api_url}/{path}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S)
+        try:
+            return await asyncio.wait_for(call, CHECK_TIMEOUT_S)
+        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
+        except httpx2.RequestError as error:
+            raise self._endpoint.lost(error) from error
 
     async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
         """The outcome of a call, its errors as ours. The SDK's time-out counts from byte to byte; this one is total."""
@@ -233,16 +268,31 @@ def _extra_body(request: Request) -> JsonObject:
     return {**fields, name: {**schema, **(own if isinstance(own, Mapping) else {})}}
 
 
+def _actions(model: object) -> list[object]:
+    return list_at(model, "supportedGenerationMethods")
+
+
 def _read_candidate(body: JsonObject) -> tuple[str, Finish, str]:
     """Answer, finish and Google's word for it; thoughts are parts marked as such and no answer."""
     candidates = list_at(body, "candidates")
     if not candidates:
-        blocked = text_at(object_at(body, "promptFeedback"), "blockReason")
-        return ("", Finish.REFUSED, blocked) if blocked else ("", Finish.OTHER, "no candidates")
-    parts = list_at(object_at(candidates[0], "content"), "parts")
-    text = "".join(text_at(p, "text") for p in parts if isinstance(p, dict) and not p.get("thought"))
-    finish_word = text_at(candidates[0], "finishReason")
-    return text, _FINISHES.get(finish_word, Finish.OTHER), finish_word
+        return "", Finish.REFUSED, read_finish(object_at(body, "promptFeedback").get("blockReason"))[1]
+    parts = [part for part in list_at(object_at(candidates[0], "content"), "parts") if isinstance(part, dict)]
+    text = "".join(text_at(part, "text") for part in parts if not part.get("thought"))
+    finish, word = _read_end(candidates[0])
+    if not text and (parts or count_at(object_at(body, "usageMetadata"), "thoughtsTokenCount")):
+        word = f"{word or NO_WORD}, {ONLY_REASONING}"
+    return text, finish, word
+
+
+def _read_end(candidate: JsonObject) -> tuple[Finish, str]:
+    return read_finish(candidate.get("finishReason"))
+
+
+def _end_message(candidate: JsonObject) -> ErrorBody | None:
+    """What Google adds to some reasons: the call that could not be parsed, the language."""
+    said = text_at(candidate, "finishMessage")
+    return ErrorBody(said) if said else None
 
 
 def _read_usage(usage: JsonObject) -> Usage:

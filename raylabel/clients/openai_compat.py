@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import httpx2
 import openai
 
 from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
-from raylabel.clients.hosts import OPENAI_URL, is_openai_host, shown_host
+from raylabel.clients.error_bodies import read_error_body, read_error_object
+from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish, worse
+from raylabel.clients.hosts import OPENAI_URL, Proxy, is_openai_host, shown_host
 from raylabel.clients.transport import build_http_client
-from raylabel.clients.verdicts import Endpoint, read_error_body, read_error_object
-from raylabel.errors import ClientError
+from raylabel.clients.verdicts import Endpoint, served_in_words
+from raylabel.errors import ClientError, Verdict
 from raylabel.records import JsonObject
+from raylabel.settings import mask_urls
 
 CHECK_TIMEOUT_S = 10.0
-
-_FINISHES = {
-    "stop": Finish.STOP,
-    "length": Finish.LENGTH,
-    "content_filter": Finish.REFUSED,
-    # Words of servers that follow the protocol loosely: text-generation-inference, Together, Mistral.
-    "eos_token": Finish.STOP,
-    "eos": Finish.STOP,
-    "model_length": Finish.LENGTH,
-}
 
 _FORMS = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
 
@@ -52,22 +49,36 @@ class OpenAIClient:
     Args:
         api_key: sent to this endpoint alone; None sends ``EMPTY``, which servers without a key ignore.
         base_url: for example ``http://localhost:8000/v1``; empty: OpenAI's own.
+        proxy: what requests go through.
+
+    Raises:
+        ConfigError: the proxy cannot be used.
     """
 
-    def __init__(self, api_key: str | None, base_url: str = "") -> None:
+    def __init__(self, api_key: str | None, base_url: str = "", proxy: Proxy | None = None) -> None:
         url = base_url or OPENAI_URL
+        self._url = url.rstrip("/")
         self._at_openai = is_openai_host(url)
-        self._endpoint = Endpoint(shown_host(url), api_key)
+        self._endpoint = Endpoint(
+            shown_host(url),
+            api_key,
+            key_settings=f"vlm.openai.api_key, or {'OPENAI_API_KEY' if self._at_openai else 'vlm.openai.api_key_env'}",
+            url_setting="vlm.openai.base_url",
+            proxy=str(proxy or ""),
+        )
+        self._clue: asyncio.Task[_Clue] | None = None
         key = api_key or "EMPTY"
+        self._http = build_http_client(
+            {"Authorization": f"Bearer {key}"},
+            also_let_pass=("openai-organization", "openai-project") if self._at_openai else (),
+            proxy=proxy,
+        )
         self._sdk = openai.AsyncOpenAI(
             api_key=key,
             admin_api_key="",  # None would read OPENAI_ADMIN_KEY
             base_url=url,
             max_retries=0,
-            http_client=build_http_client(
-                {"Authorization": f"Bearer {key}"},
-                also_let_pass=("openai-organization", "openai-project") if self._at_openai else (),
-            ),
+            http_client=self._http,
         )
 
     async def ask(self, request: Request) -> Reply:
@@ -83,19 +94,26 @@ class OpenAIClient:
             **self._fields(request), extra_body=_extra_body(request), timeout=sampling.timeout_s
         )
         started_s = time.monotonic()
-        response = (await self._answered(call, sampling.timeout_s, had_schema)).http_response
+        try:
+            response = (await self._answered(call, sampling.timeout_s, had_schema)).http_response
+            body, choice = self._chosen(response, had_schema)
+        except ClientError as error:
+            if error.verdict is Verdict.REFUSED:
+                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
+            explained = await self._explained(error, sampling.model)
+            if explained is error:
+                raise
+            raise explained from error
         latency_s = time.monotonic() - started_s
-        body = parse_object(response.content)
-        choices = None if body is None else body.get("choices")
-        if body is None or not isinstance(choices, list):
-            raise self._no_answer(response.status_code, response.content, body, had_schema)
-        message = object_at(choices[0], "message") if choices else {}
-        finish_word = text_at(choices[0], "finish_reason") if choices else "no choices"
+        message = object_at(choice, "message")
+        finish, word = _read_end(choice)
         text, refusal = _read_content(message)
+        if not text and not refusal and _has_reasoning(message):
+            word = f"{word or NO_WORD}, {ONLY_REASONING}"
         return Reply(
             text=text,
-            finish=Finish.REFUSED if refusal else _FINISHES.get(finish_word, Finish.OTHER),
-            finish_detail=f"refusal: {refusal}" if refusal else finish_word,
+            finish=Finish.REFUSED if refusal else finish,
+            finish_detail=f"refusal: {refusal}" if refusal else word,
             usage=_read_usage(object_at(body, "usage")),
             model=text_at(body, "model") or sampling.model,
             latency_s=latency_s,
@@ -178,13 +196,75 @@ class OpenAIClient:
                 error.status_code, body, error.response.headers, had_schema=had_schema
             ) from None
 
-    def _no_answer(self, status: int, raw: bytes, body: JsonObject | None, had_schema: bool) -> ClientError:
-        """A 200 without choices: some gateways put the upstream's error, with its status as code, into a 200."""
-        code = count_at(object_at(body, "error"), "code")
-        said = None if body is None else read_error_object(body)
-        if said is not None and code is not None and 400 <= code < 600:
-            return self._endpoint.status_error(code, said, {}, had_schema=had_schema)
-        return self._endpoint.strange_body(status, raw)
+    def _chosen(self, response: httpx2.Response, had_schema: bool) -> tuple[JsonObject, JsonObject]:
+        """The body of a success and its first choice.
+
+        Raises:
+            ClientError: it is none: an error of a server further on in a 200, a page, nothing, an answer broken off.
+        """
+        body = parse_object(response.content) or {}
+        choices = list_at(body, "choices")
+        choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+        named = body.get("error") or (not choices and (body.get("message") or body.get("detail")))
+        said = read_error_object(body) if named else None
+        if said is None and choice.get("error"):
+            said = read_error_object(choice)
+        if said is not None:
+            raise self._endpoint.error_inside(said, response.headers, had_schema=had_schema)
+        if not choice:
+            raise self._endpoint.strange_body(response.status_code, response.content)
+        finish, word = _read_end(choice)
+        if finish is Finish.BROKEN:
+            raise self._endpoint.broken_off(word)
+        return body, choice
+
+    async def _explained(self, error: ClientError, model: str) -> ClientError:
+        """The error; with what the list of models adds where the address or the model's name may be wrong."""
+        unknown = error.verdict is Verdict.STOP_RUN and error.status in (400, 404, 405)
+        if not unknown and not (error.verdict is Verdict.RETRY and error.status == 200):
+            return error
+        if self._clue is None:
+            self._clue = asyncio.ensure_future(self._looked_around())
+        clue = await asyncio.shield(self._clue)
+        if clue.better_url:
+            message = (
+                f"{error.message}; {self._endpoint.url_setting}: write {clue.better_url}, which has a list of models"
+            )
+            return ClientError(Verdict.STOP_RUN, message, status=error.status)
+        if unknown and clue.names and model not in clue.names:
+            message = f"{error.message}; {served_in_words(clue.names, model)}"
+            return ClientError(error.verdict, message, status=error.status)
+        return error
+
+    async def _looked_around(self) -> _Clue:
+        """What is served at the base URL; where nothing is, whether it is with the usual ``/v1``."""
+        if (names := await self._names_at(self._url)) is not None:
+            return _Clue(names)
+        parts = urlsplit(self._url)
+        beneath = () if re.search(r"/v\d+\w*$", parts.path) else (f"{self._url}/v1",)
+        for url in dict.fromkeys((*beneath, f"{parts.scheme}://{parts.netloc}/v1")):
+            if url != self._url and await self._names_at(url) is not None:
+                return _Clue((), mask_urls(url))
+        return _Clue(())
+
+    async def _names_at(self, url: str) -> tuple[str, ...] | None:
+        """The models listed under an address; None where there is no such list."""
+        try:
+            answer = await asyncio.wait_for(self._http.get(f"{url}/models", timeout=CHECK_TIMEOUT_S), CHECK_TIMEOUT_S)
+        except (httpx2.HTTPError, asyncio.TimeoutError):
+            return None
+        body = parse_object(answer.content)
+        if answer.status_code != 200 or body is None or not isinstance(body.get("data"), list):
+            return None
+        return tuple(name for entry in body["data"] if (name := text_at(entry, "id")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Clue:
+    """What may be wrong: the models that are served, or an address that has some where this one has none."""
+
+    names: tuple[str, ...]
+    better_url: str = ""
 
 
 def _extra_body(request: Request) -> JsonObject:
@@ -206,6 +286,20 @@ def _read_content(message: JsonObject) -> tuple[str, str]:
     texts = [p if isinstance(p, str) else text_at(p, "text") for p in parts if isinstance(p, str) or _is_text(p)]
     refusals = [text_at(message, "refusal"), *(text_at(p, "refusal") for p in parts)]
     return "".join(texts), "".join(refusals)
+
+
+def _read_end(choice: JsonObject) -> tuple[Finish, str]:
+    """What ended an answer: the gateway's word, held against that of the server behind it (OpenRouter); in the place of
+    both, what Azure's older servers say."""
+    word = choice.get("finish_reason") or choice.get("finish_details")
+    return worse(read_finish(word), read_finish(choice.get("native_finish_reason")))
+
+
+def _has_reasoning(message: JsonObject) -> bool:
+    kinds = {text_at(part, "type") for part in list_at(message, "content")}
+    return any(message.get(name) for name in ("reasoning_content", "reasoning", "reasoning_details")) or bool(
+        kinds & {"thinking", "reasoning"}
+    )
 
 
 def _is_text(part: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from raylabel.clients.base import Client, Reply, Request
+from raylabel.clients.waiting import come_back_in_words
 from raylabel.errors import ClientError, Verdict
 
 STOP_POLL_S = 0.25
@@ -25,11 +26,29 @@ class RetryPolicy:
         attempts: tries of one request, the first included; at least 1.
         backoff_s: upper bound of the wait before the second try; doubled for each further one.
         max_backoff_s: upper bound of any such wait. A ``Retry-After`` of the server may be longer and is honoured.
+        longest_wait_s: a server that wants to be left alone for longer is out of quota, and nobody waits for it.
     """
 
     attempts: int = 6
     backoff_s: float = 1.0
     max_backoff_s: float = 60.0
+    longest_wait_s: float = 600.0
+
+    def demand_bearable(self, error: ClientError) -> None:
+        """Let a wait pass that is short enough.
+
+        Raises:
+            ClientError: QUOTA, with when to come back.
+        """
+        if error.retry_after_s is not None and error.retry_after_s > self.longest_wait_s:
+            raise ClientError(
+                Verdict.QUOTA,
+                f"{error.message}; the server takes no more requests for now: come back "
+                f"{come_back_in_words(error.retry_after_s)} with the same command (longer than limits.longest_wait, "
+                f"{self.longest_wait_s:g} s)",
+                retry_after_s=error.retry_after_s,
+                status=error.status,
+            ) from error
 
     def wait_s(self, failures: int, retry_after_s: float | None, jitter: float) -> float:
         """Seconds to wait after ``failures`` failed tries.
@@ -70,7 +89,7 @@ async def ask_patiently(
 
     Raises:
         ClientError: the last one, with its ``tries``: its verdict allows no other, they are used up, or the run is
-            stopping.
+            stopping; QUOTA where the server asks for a longer wait than is borne.
     """
     tries = 0
     while True:
@@ -79,6 +98,8 @@ async def ask_patiently(
             return await client.ask(request), tries
         except ClientError as error:
             error.tries = tries
+            if error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
+                policy.demand_bearable(error)
             if error.verdict not in (Verdict.RETRY, Verdict.SLOW_DOWN) or tries >= policy.attempts or stopping():
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())

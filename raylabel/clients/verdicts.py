@@ -1,126 +1,86 @@
 """What a failed request means: statuses, error codes and lost connections to ``ClientError`` with its verdict.
 
-Nothing here knows an SDK, and nothing looks at the wording of a message: the status decides, and where several
-meanings share a status, the machine-readable code in the body does.
+Nothing here knows an SDK. The status decides, and where several meanings share a status, the machine-readable code in
+the body does; wording decides nothing, but for one number that stands nowhere else (``error_bodies``).
 """
 
 from __future__ import annotations
 
-import email.utils
-import json
-import math
-import re
-import time
-from collections.abc import Mapping
+import difflib
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from raylabel.errors import ClientError, Verdict
-from raylabel.records import JsonObject
+from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.error_bodies import FLAGGED, ErrorBody, shortened
+from raylabel.clients.finish import plain
+from raylabel.clients.transport import BodyTooLong
+from raylabel.clients.waiting import read_wait
+from raylabel.errors import ClientError, Verdict, printable
 
-MESSAGE_LIMIT_CHARS = 300
+MESSAGE_LIMIT_CHARS = 500
+"""Of what a server says."""
+SHOWN_NAMES = 6
+"""Models of a server that are named where the one that was asked for is none of them."""
 
-_STOP_STATUSES = frozenset({401, 402, 403, 404, 405})
+_STOP_STATUSES = frozenset({401, 403, 404, 405, 407})
 _SLOW_STATUSES = frozenset({429, 503, 529})
 _RETRY_STATUSES = frozenset({408, 409, 425})
 # 400: OpenAI, vLLM, Google; 422: servers on pydantic or serde; 415 and 501: what some gateways say of fields that the
 # server behind them does not take. A 500 would be one too often: it is also what a server in trouble says.
 _SCHEMA_STATUSES = frozenset({400, 415, 422, 501})
-_STOP_CODES = frozenset(
-    {
-        # OpenAI, https://platform.openai.com/docs/guides/error-codes: the money is gone; waiting does not help.
-        "insufficient_quota",
-        "billing_not_active",
-        "billing_hard_limit_reached",
-        "invalid_api_key",
-        "model_not_found",
-        # Google answers a wrong key with 400 INVALID_ARGUMENT and tells it by the reason in ErrorInfo alone, and a
-        # country or project without service with 400 FAILED_PRECONDITION.
-        # Source: ai.google.dev/gemini-api/docs/troubleshooting.
-        "API_KEY_INVALID",
-        "FAILED_PRECONDITION",
-    }
+
+
+def _plain_words(text: str) -> frozenset[str]:
+    return frozenset(plain(word) for word in text.split())
+
+
+# Google answers a wrong key with 400 INVALID_ARGUMENT and tells it by the reason in ErrorInfo alone, and a country or
+# project without service with 400 FAILED_PRECONDITION. Source: ai.google.dev/gemini-api/docs/troubleshooting.
+_KEY_CODES = _plain_words("invalid_api_key API_KEY_INVALID")
+_STOP_CODES = _KEY_CODES | _plain_words("model_not_found FAILED_PRECONDITION")
+# The money is gone, and waiting does not help: OpenAI (platform.openai.com/docs/guides/error-codes), Moonshot,
+# DeepSeek, DashScope, Volcengine, GLM (1113).
+_QUOTA_CODES = _plain_words(
+    """insufficient_quota billing_not_active billing_hard_limit_reached billing_error exceeded_current_quota_error
+    insufficient_balance insufficient_credits Arrearage AccountOverdueError 1113"""
 )
+# A filter's judgement on this picture or question: OpenAI, Azure, DashScope, OpenRouter, GLM (1301), StepFun.
+_REFUSAL_CODES = _plain_words(
+    f"""content_filter content_filtered ResponsibleAIPolicyViolation content_policy_violation moderation_blocked
+    data_inspection_failed censorship_blocked sensitive_content prohibited_content 1301 {FLAGGED}"""
+)
+_REFUSAL_ENDINGS = ("sensitivecontentdetected", "contentpolicyviolation", "contentfilter")  # Volcengine: Input...
+
+_REDIRECTED = "base_url redirects and redirects are not followed: write the address it leads to"
 _ADVICE = {
-    301: "base_url redirects and redirects are not followed: write the address it leads to",
-    302: "base_url redirects and redirects are not followed: write the address it leads to",
-    307: "base_url redirects and redirects are not followed: write the address it leads to",
-    308: "base_url redirects and redirects are not followed: write the address it leads to",
-    401: "check the API key",
+    301: _REDIRECTED,
+    302: _REDIRECTED,
+    307: _REDIRECTED,
+    308: _REDIRECTED,
     402: "check the account's balance",
-    403: "check what the API key is allowed to do",
-    404: "check the model's name and base_url",
     405: "check base_url",
+    407: "the proxy wants to know who asks",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """The body of an error, whatever its dialect.
-
-    Args:
-        message: for people.
-        codes: every machine-readable word: ``code``, ``type``, ``status``, and the ``reason`` of Google's details.
-        retry_after_s: seconds of Google's ``RetryInfo``, if there is one.
-    """
-
-    message: str
-    codes: frozenset[str] = frozenset()
-    retry_after_s: float | None = None
-
-
-def read_error_body(body: bytes) -> ErrorBody:
-    """What an error's body says.
-
-    >>> read_error_body(b'{"error":"Unauthorized"}')
-    ErrorBody(message='Unauthorized', codes=frozenset(), retry_after_s=None)
-    >>> read_error_body(b'{"error":{"message":"No such model","type":"NotFoundError","code":404}}').codes
-    frozenset({'NotFoundError'})
-    >>> read_error_body(b"Internal Server Error").message
-    'Internal Server Error'
-    """
-    text = body.decode("utf-8", "replace")
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return ErrorBody(text)
-    if isinstance(data, list) and len(data) == 1:
-        data = data[0]
-    if not isinstance(data, dict):
-        return ErrorBody(text)
-    return read_error_object(data) or ErrorBody(text)
-
-
-def read_error_object(data: JsonObject) -> ErrorBody | None:
-    """The same for a body that is parsed already; None where it holds no error known by its shape."""
-    error = data.get("error", data)
-    if isinstance(error, str):
-        return ErrorBody(error)
-    if not isinstance(error, dict):
-        return None
-    message = next((error[k] for k in ("message", "detail") if error.get(k)), None)
-    codes = {error.get(k) for k in ("code", "type", "status")}
-    if message is None and not any(isinstance(c, str) for c in codes):
-        return None
-    retry_after_s = None
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            codes.add(detail.get("reason"))
-            retry_after_s = _duration_s(detail.get("retryDelay")) or retry_after_s
-    return ErrorBody(
-        message if isinstance(message, str) else json.dumps(message or error, ensure_ascii=False),
-        frozenset(c for c in codes if isinstance(c, str)),
-        retry_after_s,
-    )
 
 
 def verdict_of(status: int, codes: frozenset[str] = frozenset()) -> Verdict:
     """The verdict on an HTTP status with the error codes found beside it.
 
     >>> verdict_of(429).value, verdict_of(429, frozenset({"insufficient_quota"})).value
-    ('slow_down', 'stop_run')
+    ('slow_down', 'quota')
+    >>> verdict_of(400).value, verdict_of(400, frozenset({"content_filter"})).value
+    ('fail_record', 'refused')
     """
-    if status in _STOP_STATUSES or 300 <= status < 400 or (400 <= status < 500 and codes & _STOP_CODES):
+    words = {plain(code) for code in codes}
+    if 400 <= status < 500:
+        if status == 402 or words & _QUOTA_CODES:
+            return Verdict.QUOTA
+        if status == 451 or words & _REFUSAL_CODES or any(word.endswith(_REFUSAL_ENDINGS) for word in words):
+            return Verdict.REFUSED
+        if words & _STOP_CODES:
+            return Verdict.STOP_RUN
+    if status in _STOP_STATUSES or 300 <= status < 400:
         return Verdict.STOP_RUN
     if status in _SLOW_STATUSES:
         return Verdict.SLOW_DOWN
@@ -132,10 +92,19 @@ def verdict_of(status: int, codes: frozenset[str] = frozenset()) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who is spoken to, for messages, and the key that messages must not show."""
+    """Who is spoken to, for messages, and the key that messages must not show.
+
+    Args:
+        key_settings: where the key is looked for, for people.
+        url_setting: where the address stands.
+        proxy: the proxy that requests go through and the variable that names it, as ``HTTP_PROXY (proxy:3128)``.
+    """
 
     host: str
     key: str | None = None
+    key_settings: str = "the settings"
+    url_setting: str = "base_url"
+    proxy: str = ""
 
     def demand_text(self, *texts: str) -> None:
         """Refuse what no request can carry: half of a surrogate pair, as a lone ``\\ud83d`` of an input line leaves it.
@@ -157,79 +126,114 @@ class Endpoint:
         self, status: int, body: ErrorBody, headers: Mapping[str, str], *, had_schema: bool = False
     ) -> ClientError:
         """An answer with an error status (``headers`` with lower-case names or case-insensitive)."""
-        verdict = verdict_of(status, body.codes)
-        advice = f"; {_ADVICE[status]}" if verdict is Verdict.STOP_RUN and status in _ADVICE else ""
-        said = self._shown(body.message)
-        asked_s = read_retry_after(headers)
+        return self._error(f"HTTP {status}", status, body, headers, had_schema)
+
+    def error_inside(self, body: ErrorBody, headers: Mapping[str, str], *, had_schema: bool = False) -> ClientError:
+        """A success that is none: its body holds an error, with a status of its own or none."""
+        status = body.status or 200
+        named = f" (a {status})" if body.status else ""
+        return self._error(f"HTTP 200 with an error inside{named}", status, body, headers, had_schema)
+
+    def _error(
+        self, what: str, status: int, body: ErrorBody, headers: Mapping[str, str], had_schema: bool
+    ) -> ClientError:
+        verdict = Verdict.QUOTA if body.no_quota and status == 429 else verdict_of(status, body.codes)
+        said, advice = self._shown(body.message), self._advice(verdict, status, body)
+        waits = [wait for wait in (read_wait(headers), body.retry_after_s) if wait is not None]
         return ClientError(
             verdict,
-            f"{self.host}: HTTP {status}{': ' + said if said else ''}{advice}",
-            retry_after_s=body.retry_after_s if asked_s is None else asked_s,
+            f"{self._who}: {what}{': ' + said if said else ''}{'; ' + advice if advice else ''}",
+            retry_after_s=max(waits, default=None) if verdict is not Verdict.QUOTA else None,
             status=status,
             schema_rejected=had_schema and verdict is Verdict.FAIL_RECORD and status in _SCHEMA_STATUSES,
         )
 
+    def _advice(self, verdict: Verdict, status: int, body: ErrorBody) -> str:
+        if verdict is Verdict.QUOTA:
+            if body.no_quota:
+                return "the account has no quota for this model at all: choose another model or another plan"
+            return "check the account's balance and limits"
+        if verdict is not Verdict.STOP_RUN:
+            return ""
+        words = {plain(code) for code in body.codes}
+        if status in (401, 403) or words & _KEY_CODES:
+            if self.key is None:
+                return f"no API key was sent: give one in {self.key_settings}"
+            what = "what the API key is allowed to do" if status == 403 else "the API key"
+            return f"check {what} ({self.key_settings})"
+        if status == 404 or plain("model_not_found") in words:
+            return f"check the model's name and {self.url_setting}"
+        return _ADVICE.get(status, "")
+
     def timed_out(self, timeout_s: float) -> ClientError:
         """No whole answer within the time-out."""
-        return ClientError(Verdict.RETRY, f"{self.host}: no answer within {timeout_s:g} s")
+        return ClientError(Verdict.RETRY, f"{self._who}: no answer within {timeout_s:g} s{self._by_proxy}")
 
     def lost(self, error: BaseException) -> ClientError:
-        """Nobody listens, no such host, or the connection broke."""
+        """Nobody listens, no such host, the connection broke, or more came than an answer can be."""
         cause = error.__cause__ or error
+        if isinstance(cause, BodyTooLong):
+            return ClientError(Verdict.FAIL_RECORD, f"{self._who}: {cause}", status=cause.status)
+        if any(_is_plain_http(inner) for inner in _causes(error)):
+            return ClientError(
+                Verdict.STOP_RUN,
+                f"{self._who}: the server speaks http, not https; write http:// in {self.url_setting}",
+            )
         said = self._shown(str(cause))
-        return ClientError(Verdict.RETRY, f"{self.host}: {type(cause).__name__}{': ' + said if said else ''}")
+        return ClientError(
+            Verdict.RETRY, f"{self._who}: {type(cause).__name__}{': ' + said if said else ''}{self._by_proxy}"
+        )
 
     def strange_body(self, status: int, body: bytes) -> ClientError:
         """A success that is none: HTML of a proxy, cut JSON, JSON of another kind."""
         said = self._shown(body[:2000].decode("utf-8", "replace")) or "an empty body"
         return ClientError(
-            Verdict.RETRY, f"{self.host}: HTTP {status} with a body that is no answer: {said}", status=status
+            Verdict.RETRY, f"{self._who}: HTTP {status} with a body that is no answer: {said}", status=status
         )
+
+    def broken_off(self, word: str, said: ErrorBody | None = None) -> ClientError:
+        """An answer whose end says that the server broke off."""
+        why = f": {self._shown(said.message)}" if said is not None else ""
+        return ClientError(Verdict.RETRY, f"{self._who}: the server broke off ({word}){why}", status=200)
+
+    def refusal(self, error: ClientError, model: str, latency_s: float) -> Reply:
+        """The answer that an error of verdict REFUSED is."""
+        detail = error.message.removeprefix(f"{self._who}: ")
+        return Reply("", Finish.REFUSED, Usage(), model, latency_s, detail)
+
+    @property
+    def _who(self) -> str:
+        return f"{self.host} (through the proxy of {self.proxy})" if self.proxy else self.host
+
+    @property
+    def _by_proxy(self) -> str:
+        return "; if no proxy is needed, add the host to NO_PROXY" if self.proxy else ""
 
     def _shown(self, text: str) -> str:
         """One line, shortened, without the key."""
         if self.key:
             text = text.replace(self.key, "***")
-        text = " ".join(text.split())
-        return text if len(text) <= MESSAGE_LIMIT_CHARS else text[: MESSAGE_LIMIT_CHARS - 1] + "…"
+        return shortened(printable(text), MESSAGE_LIMIT_CHARS)
 
 
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait from ``Retry-After`` (seconds or a date) or ``retry-after-ms``; None without a usable one.
-
-    A date is measured against the server's own ``Date`` where there is one: clocks differ.
-
-    >>> read_retry_after({"retry-after": "7"}), read_retry_after({"retry-after": "soon"})
-    (7.0, None)
-    """
-    if (ms := _number(headers.get("retry-after-ms"))) is not None:
-        return ms / 1000
-    value = headers.get("retry-after")
-    if (seconds := _number(value)) is not None:
-        return seconds
-    until_s = _http_date_s(value)
-    if until_s is None:
-        return None
-    now_s = _http_date_s(headers.get("date"))
-    return max(0.0, until_s - (time.time() if now_s is None else now_s))
+def served_in_words(names: Sequence[str], wanted: str) -> str:
+    """The names of the models that a server has, the most alike to the wanted one first; a few of many."""
+    near = difflib.get_close_matches(wanted, names, n=SHOWN_NAMES, cutoff=0.3)
+    ordered = list(dict.fromkeys([*near, *names]))
+    rest = len(ordered) - SHOWN_NAMES
+    shown = ", ".join(name[:80] for name in ordered[:SHOWN_NAMES])
+    return f"served there: {shown}{f' and {rest} more' if rest > 0 else ''}"
 
 
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
-def _http_date_s(value: str | None) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(value or "").timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _duration_s(value: object) -> float | None:
-    """Google's ``Duration`` in JSON: "38s", "1.5s"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)s", value) if isinstance(value, str) else None
-    return float(match[1]) if match else None
+def _is_plain_http(error: BaseException) -> bool:
+    """A handshake that was answered with something that is no TLS; the second name is OpenSSL's since 3.2."""
+    return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")

@@ -187,7 +187,7 @@ class LevelActor:
             try:
                 await self._client.check()
             except ClientError as error:
-                if error.verdict is Verdict.STOP_RUN or left == 0:
+                if error.verdict.ends_run or left == 0:
                     self._stop(Fatal(trouble_in_words(error, self._spec.vlm, self._spec.pipeline), 2))
                     raise Stopped from error
                 await asyncio.sleep(1.0)
@@ -195,7 +195,7 @@ class LevelActor:
                 return
 
     def _give_up(self, error: ClientError) -> None:
-        self._stop(Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1))
+        self._stop(fatal_for(error))
 
     def _fail(self, error: StoreError) -> None:
         self._stop(Fatal(str(error), 1))
@@ -254,6 +254,14 @@ class LevelActor:
         unwritten += sum(journal.unwritten for _, journal in self._rows.values())
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
         return Report(self._name, node, steps, unwritten, self._fatal)
+
+
+def fatal_for(error: ClientError) -> Fatal:
+    """Why a run ends for an error that no other request would fare better with."""
+    if error.verdict is Verdict.QUOTA:
+        # What is done is delivered. It goes on by itself later, or the user must do something first.
+        return Fatal(error.message, 2 if error.retry_after_s is None else 3, deliver=True)
+    return Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1)
 
 
 def _future(ref: Any) -> Future[Any]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
+from raylabel.clients.finish import NO_WORD, ONLY_REASONING, plain, word_of
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.engine.journal import Journal
 from raylabel.engine.window import Stopped, Window
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
-from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Skip, Step
+from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Result, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
-from raylabel.validation import CUT_OFF, UNREADABLE
+from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
 
 RAW_LIMIT = 4000
 """Characters of an unreadable reply that are kept for ``failures.jsonl``; the store has it whole."""
@@ -82,6 +82,7 @@ class AskSetup:
         structured_output: ``auto``, ``always`` or ``never``.
         schema_form: how the endpoint is told a schema.
         endpoint: host, for the record of attempts.
+        finish_words: plain words by which this server says that an answer is whole, beyond those that are known.
     """
 
     listeners: tuple[Listener, ...]
@@ -91,6 +92,7 @@ class AskSetup:
     structured_output: str
     schema_form: SchemaForm
     endpoint: str
+    finish_words: frozenset[str] = frozenset()
 
     @property
     def sampling(self) -> Sampling:
@@ -106,6 +108,7 @@ class _Landed:
         replies: how many there are.
         text: the last one, if it was unreadable.
         broken: the rules for which replies were not accepted; the same whenever the stored replies are read.
+        word: the one that the reply behind the answer ended with, where it does not say that the reply is whole.
     """
 
     answered: Answered
@@ -113,6 +116,111 @@ class _Landed:
     replies: int
     text: str
     broken: Counter[str]
+    word: str = ""
+
+
+class _Hearing:
+    """The replies to one question in the order they came: the first that settles it stands, whatever came later.
+
+    A reply whose end the server does not vouch for (``raylabel.clients.finish``) settles what it says is there. What it
+    says is not there counts where the server said no word at all, and once another such reply has said the same.
+
+    Args:
+        known: plain words that mean a whole answer to this server.
+    """
+
+    def __init__(self, step: Step, question: Question, record: Record, known: frozenset[str]) -> None:
+        self.rows: list[Row] = []
+        self._step = step
+        self._question = question
+        self._record = record
+        self._known = known
+        self._broken: Counter[str] = Counter()
+        self._problem: AnswerError | None = None
+        self._cut: _Landed | None = None
+        self._denied: list[frozenset[int]] = []
+
+    def add(self, row: Row) -> _Landed | None:
+        """Take the next reply; what becomes of the question if it settles it."""
+        reply = reply_of(row)
+        word = word_of(reply.finish_detail) if reply.finish is Finish.OTHER else ""
+        if plain(word) in self._known:
+            word = ""
+        self.rows.append(row)
+        try:
+            answered = self._held_against(word, _read(self._step, self._question, reply, self._record))
+        except AnswerError as error:
+            answered = Answered(self._question, problem=error)
+        if answered.is_whole:
+            return self._landed(answered, row, word)
+        self._broken.update(_rules_broken(answered, row, word))
+        self._problem = answered.problem
+        if answered.problem is None:  # the last one that can be read in part had the most room
+            self._cut = self._landed(answered, row, word)
+        return None
+
+    def in_part(self, fewest: int) -> _Landed | None:
+        """The answer that was cut off every time, after at least so many replies."""
+        if self._cut is None or len(self.rows) < max(fewest, FEWEST_CUT):
+            return None
+        return replace(self._cut, replies=len(self.rows))
+
+    def open(self) -> _Landed:
+        """What is left where nothing settles it."""
+        problem = self._problem or AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off")
+        text = self.rows[-1]["text"] if self.rows else ""
+        return _Landed(Answered(self._question, problem=problem), (), len(self.rows), text, self._broken)
+
+    def _landed(self, answered: Answered, row: Row, word: str) -> _Landed:
+        return _Landed(answered, (row["uid"],), len(self.rows), "", self._broken, word)
+
+    def _held_against(self, word: str, answered: Answered) -> Answered:
+        """A reply that ended with such a word, as far as it can be believed.
+
+        Raises:
+            AnswerError: it says that something is not there, and nobody vouches for that.
+        """
+        denied = self._step.denied(answered) if word and answered.problem is None else frozenset()
+        if not denied:
+            return answered
+        if word == NO_WORD:
+            if any(denied <= before for before in self._denied):
+                return answered
+            self._denied.append(denied)
+            why = "the server does not say whether the reply is whole; a second one would have to say the same"
+        else:
+            why = (
+                f'the reply ended with "{word}", which does not say that it is whole; if this server means that, add '
+                "the word to vlm.finish_words"
+            )
+        raise AnswerError(
+            AnswerProblem.UNREADABLE,
+            f"that something is not there is not believed: {why}",
+            violations=(f"{UNKNOWN_FINISH}:{word}",),
+        )
+
+
+def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answered:
+    """What a reply says. Pure, so a stored reply is read again whenever the reader gets better.
+
+    Raises:
+        AnswerError: it cannot be read, or is a refusal.
+    """
+    if reply.finish is Finish.REFUSED:
+        raise AnswerError(AnswerProblem.REFUSED, f"the model declines ({reply.finish_detail or 'refused'})")
+    if reply.finish is Finish.BROKEN:  # stored when its word was not known yet
+        raise AnswerError(AnswerProblem.UNREADABLE, f"the server broke off ({reply.finish_detail})")
+    if not reply.text.strip():
+        advice = ""
+        if reply.finish_detail.endswith(ONLY_REASONING):
+            advice = (
+                "; raise max_tokens, or turn thinking off (thinking_budget: 0 for Gemini; for others a field of the "
+                "server in extra_body, such as chat_template_kwargs: {enable_thinking: false})"
+            )
+        reason = f"the reply is empty ({reply.finish_detail or 'stop'}){advice}"
+        raise AnswerError(AnswerProblem.UNREADABLE, reason)
+    heard = Heard(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
+    return step.read(question, heard, record)
 
 
 class Asker:
@@ -178,7 +286,7 @@ class Asker:
             for key, question, one in zip(keys, pending, settled, strict=True):
                 if not isinstance(one, BaseException):
                     landed[key] = one  # the same words may be asked twice: the same replies are counted once
-                    answers.append(dataclasses.replace(one.answered, question=question))
+                    answers.append(replace(one.answered, question=question))
                     used.extend(one.uids)
                     raw = one.text or raw
             attempts = sum(one.replies for one in landed.values())
@@ -194,6 +302,7 @@ class Asker:
             if not isinstance(result, More):
                 break
             pending = list(result.questions)
+        result = _with_words(result, Counter(one.word for one in landed.values() if one.word))
         violations = dict(broken + Counter(result.violations))
         if result.outcome.is_open:
             outcome = StepOutcome(result.outcome, result.reason, attempts, raw[:RAW_LIMIT], violations)
@@ -211,24 +320,18 @@ class Asker:
         return await asyncio.shield(flight)
 
     async def _fly(self, key: str, question: Question, record: Record) -> _Landed:
-        rows = self._answers.rows(key)
-        problem: AnswerError | None = None
-        cut: tuple[Answered, str] | None = None
-        broken: Counter[str] = Counter()
-        for row in rows:  # oldest first: the first settled answer stands, whatever came later
-            answered = self._read(question, reply_of(row), record)
-            if answered.is_whole:
+        heard = _Hearing(self.step, question, record, self._setup.finish_words)
+        for row in self._answers.rows(key):
+            if (landed := heard.add(row)) is not None:
                 self.tally.replayed += 1
-                return _Landed(answered, (row["uid"],), len(rows), "", broken)
-            broken.update(_rules_broken(answered, row))
-            problem, cut = answered.problem, _later_cut(cut, answered, row["uid"])
-        if cut is not None and len(rows) >= max(self._setup.readings, FEWEST_CUT):
+                return replace(landed, replies=len(self._answers.rows(key)))
+        if (landed := heard.in_part(self._setup.readings)) is not None:
             self.tally.replayed += 1
-            return _Landed(cut[0], (cut[1],), len(rows), "", broken)
+            return landed
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
-            request, reply, tries = await self._ask(question, record, rows)
+            request, reply, tries = await self._ask(question, record, heard.rows)
             row = answer_row(
                 key,
                 reply,
@@ -241,33 +344,12 @@ class Asker:
                 asked_at=time.time() - reply.latency_s,
             )
             uid = await self.journal.add(row)
-            rows = [*rows, {**row, "uid": uid}]
-            answered = self._read(question, reply, record)
-            if answered.is_whole:
-                return _Landed(answered, (uid,), len(rows), "", broken)
-            broken.update(_rules_broken(answered, row))
-            problem, cut = answered.problem, _later_cut(cut, answered, uid)
+            if (landed := heard.add({**row, "uid": uid})) is not None:
+                return landed
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
-        if cut is not None and len(rows) >= FEWEST_CUT:
-            return _Landed(cut[0], (cut[1],), len(rows), "", broken)
-        if problem is None:
-            problem = AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off")
-        text = rows[-1]["text"] if rows else ""
-        return _Landed(Answered(question, problem=problem), (), len(rows), text, broken)
-
-    def _read(self, question: Question, reply: Reply, record: Record) -> Answered:
-        """What a reply says. Pure, so a stored reply is read again whenever the reader gets better."""
-        try:
-            if reply.finish is Finish.REFUSED:
-                raise AnswerError(AnswerProblem.REFUSED, f"the model declines ({reply.finish_detail or 'refused'})")
-            if not reply.text.strip():
-                raise AnswerError(AnswerProblem.UNREADABLE, f"the reply is empty ({reply.finish_detail or 'stop'})")
-            heard = Heard(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
-            return self.step.read(question, heard, record)
-        except AnswerError as error:
-            return Answered(question, problem=error)
+        return heard.in_part(FEWEST_CUT) or heard.open()
 
     async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
         listener = self._setup.listeners[question.voice]
@@ -281,13 +363,13 @@ class Asker:
         )
         async with self.window:
             await self._before_first()
-            request = dataclasses.replace(request, picture=await self._picture(record, listener.resize))
+            request = replace(request, picture=await self._picture(record, listener.resize))
             try:
                 reply, tries = await self._patiently(request)
             except ClientError as error:
                 if not error.schema_rejected or self._setup.structured_output != "auto":
                     raise
-                reply, tries = await self._patiently(dataclasses.replace(request, schema=None))
+                reply, tries = await self._patiently(replace(request, schema=None))
                 self._schema_refused = True  # it works without: this endpoint takes no schemas
         self._count(reply)
         return request, reply, tries
@@ -308,7 +390,7 @@ class Asker:
             if self.window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
                 raise Stopped from error  # given up early, which says nothing of the server
             self._unanswered = self._unanswered + 1 if error.verdict is Verdict.RETRY and error.status is None else 0
-            if error.verdict is Verdict.STOP_RUN or self._unanswered >= DEAD_AFTER:
+            if error.verdict.ends_run or self._unanswered >= DEAD_AFTER:
                 self._on_fatal(error)
                 raise Stopped from error
             raise
@@ -354,16 +436,34 @@ class Asker:
             self.tally.tokens[kind] += getattr(reply.usage, kind) or 0
 
 
-def _rules_broken(answered: Answered, row: Row) -> tuple[str, ...]:
+def _rules_broken(answered: Answered, row: Row, word: str) -> tuple[str, ...]:
     """Why a reply was not accepted, by name."""
+    named = (f"{UNKNOWN_FINISH}:{word}",) if word else ()
     if row["finish"] == Finish.LENGTH.value or answered.problem is None:
-        return (CUT_OFF,)
-    return answered.problem.violations or (UNREADABLE,)
+        return (CUT_OFF, *named)
+    return tuple(dict.fromkeys((*(answered.problem.violations or (UNREADABLE,)), *named)))
 
 
-def _later_cut(known: tuple[Answered, str] | None, answered: Answered, uid: str) -> tuple[Answered, str] | None:
-    """The last of the answers that could be read in part: it had the most room."""
-    return known if answered.problem is not None else (answered, uid)
+def _with_words(result: Result, words: Counter[str]) -> Result:
+    """A step's result, made from replies that ended with these words: what came out of it says so, or the count does
+    where nothing came out that could."""
+    if not words:
+        return result
+    names = Counter({f"{UNKNOWN_FINISH}:{word}": count for word, count in words.items()})
+
+    changes = result.changes
+    if result.outcome.is_open or not (changes.regions or changes.expressions):
+        return replace(result, violations=Counter(result.violations) + names)
+
+    def also(flags: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*flags, *names)))
+
+    regions, expressions = changes.regions, changes.expressions
+    if regions is not None:
+        regions = tuple(replace(region, flags=also(region.flags)) for region in regions)
+    if expressions is not None:
+        expressions = tuple(replace(expression, flags=also(expression.flags)) for expression in expressions)
+    return replace(result, changes=replace(changes, regions=regions, expressions=expressions))
 
 
 def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:
@@ -372,4 +472,4 @@ def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:
     if not rows:
         return sampling
     warmer = max(sampling.temperature, min(1.0, sampling.temperature + TEMPERATURE_STEP * len(rows)))
-    return dataclasses.replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))
+    return replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))

@@ -22,7 +22,7 @@ class Fatal:
 
     Args:
         message: one sentence.
-        exit_code: 2 the user must fix something, 1 the run broke.
+        exit_code: 3 later it goes on by itself, 2 the user must fix something, 1 the run broke.
         deliver: write the result files all the same, for the reasons in them.
     """
 

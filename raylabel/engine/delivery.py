@@ -20,7 +20,7 @@ from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Re
 from raylabel.sources import Shard, read_shard, settle_units
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
-from raylabel.validation import RULES
+from raylabel.validation import follows
 
 
 @dataclass
@@ -116,7 +116,7 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
             counts.stale += bool(item.stale)
             flags = _flags_in(record)
             counts.flags.update(flags)
-            counts.violations.update(flag for flag in flags if flag in RULES)
+            counts.violations.update(flag for flag in flags if follows(flag))
             for ended in record.outcomes.values():
                 counts.violations.update(ended.violations)
             line = to_line(record, labels)

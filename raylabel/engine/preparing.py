@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
+from raylabel.clients.finish import plain
 from raylabel.engine.asking import AskSetup, Listener
 from raylabel.engine.spec import Driver, RunSpec, StepPlan
 from raylabel.engine.surveying import Survey, models_of, prompt_of
@@ -85,6 +86,7 @@ def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan
             structured_output=settings.pipeline.vlm.structured_output,
             schema_form=survey.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),
+            finish_words=frozenset(plain(word) for word in settings.pipeline.vlm.finish_words),
         ),
         max_workers=own.workers or workflow.max_workers,
     )

@@ -32,7 +32,7 @@ from raylabel.engine.spec import RunSpec
 from raylabel.engine.stream import Stream
 from raylabel.engine.summary import print_summary, summary_json
 from raylabel.engine.surveying import Survey, is_complete, recall, remember, survey, survey_on_a_node, warnings
-from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
+from raylabel.errors import ClientError, InputError, ServerError, StoreError, printable
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject
 from raylabel.settings import ReferringPipeline, Settings, redacted
@@ -57,8 +57,8 @@ def run(settings: Settings, limit: int | None = None, console: Console | None = 
         console: where progress and summary go; standard output by default.
 
     Returns:
-        The exit code: 0 all settled; 3 finished with open records; 1 broke, or too many open records; 2 the endpoint
-        turned the run away; 130 interrupted.
+        The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
+        open records; 2 the endpoint turned the run away; 130 interrupted.
 
     Raises:
         ConfigError, InputError: the user can mend it; nothing was asked.
@@ -156,7 +156,7 @@ class _Run:
         try:
             found = survey(self._settings, vlm, known)
         except ClientError as error:
-            if error.verdict is Verdict.STOP_RUN or not cluster_address(self._settings.ray):
+            if error.verdict.ends_run or not cluster_address(self._settings.ray):
                 raise
             found = survey_on_a_node(self._settings, known)  # the endpoint may be one that only the cluster's nodes see
         remember(self._settings, self._results, found)
@@ -220,7 +220,7 @@ class _Run:
             )
             stream = Stream(spec, todo, coordinator, nodes, settings.ray.actors, on_shard)
             stream.start()
-            stopped = False
+            stopped = told = False
             while True:
                 ended = stream.is_done()
                 try:
@@ -231,6 +231,9 @@ class _Run:
                 self._note_settled(table, whole, came, digests)
                 if self._lost.is_set():
                     raise StoreError(f"another run took over {self._results.root.location}; this one ends")
+                if status.fatal is not None and status.fatal.deliver and not told:
+                    self._say(f"stopping: {status.fatal.message}; finishing and storing what is in flight")
+                    told = True
                 if ended:
                     break
                 if signals.asked and not status.stopping:
@@ -240,6 +243,7 @@ class _Run:
                 # One more round after the first quiet one: a report may be a beat old.
                 stopped = status.stopping and status.in_flight == 0 and status.unwritten == 0
                 signals.wait(POLL_S)
+            stream.stop()
             stopped = status.stopping
         self._note_settled(table, whole, came, digests)
         return status, status.fatal, stopped
@@ -279,7 +283,8 @@ class _Run:
 
     def _exit_code(self, counts: Counts, fatal: Fatal | None) -> int:
         if fatal is not None:
-            return fatal.exit_code
+            # With nothing settled there is nothing that went well: the user is asked to come back.
+            return USER_CAN_FIX if fatal.exit_code == OPEN and counts.open == counts.lines else fatal.exit_code
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
         return OPEN if counts.open else SETTLED
@@ -312,7 +317,7 @@ class _Run:
         self._results.write_json(self._results.root, "run.json", manifest)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
-        Console(stderr=True).print(f"raylabel: {text}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"raylabel: {printable(text)}", markup=False, highlight=False, soft_wrap=True)

@@ -24,6 +24,10 @@ the run would wait for ever; with nothing at all Ray does not spread actors over
 actors on one node of two; with this none)."""
 
 
+WIND_UP_S = 20.0
+"""A plan that has not wound up by then is left; Ray's own shutdown ends it, if roughly."""
+
+
 class Stream:
     """The plan at work in a thread of its own; the main thread stays free for signals and the display.
 
@@ -45,6 +49,7 @@ class Stream:
     ) -> None:
         self._on_shard = on_shard
         self._error: BaseException | None = None
+        self._stopping = False
         self._dataset = _dataset(spec, shards, coordinator, nodes, actors)
         self._thread = threading.Thread(target=self._consume, name="stream", daemon=True)
 
@@ -67,9 +72,19 @@ class Stream:
             raise self._error
         return True
 
+    def stop(self) -> None:
+        """Take no more blocks, and wait for the plan to wind up: Ray must not be shut down under it.
+
+        What is in flight when a run stops has ended by then, so that blocks come back at once, unsettled.
+        """
+        self._stopping = True
+        self._thread.join(WIND_UP_S)
+
     def _consume(self) -> None:
         try:
             for block in self._dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if self._stopping:
+                    break
                 counts: dict[int, list[int]] = {}
                 for shard, settled in zip(*(block.column(c).to_pylist() for c in ("shard", "settled")), strict=True):
                     count = counts.setdefault(shard, [0, 0])

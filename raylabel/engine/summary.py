@@ -12,7 +12,7 @@ from raylabel.engine.coordinator import Status, StepReport
 from raylabel.engine.delivery import Counts
 from raylabel.records import JsonObject, Outcome
 from raylabel.steps.base import Step
-from raylabel.validation import RULES
+from raylabel.validation import follows
 
 
 def print_summary(
@@ -25,9 +25,9 @@ def print_summary(
     parts += [f"{counts.unfinished} unfinished"] if counts.unfinished else []
     lines = [f"{counts.lines} input lines = {' + '.join(parts) or '0'}"]
     if counts.violations:
-        found = (f"{n} {name} ({RULES[name].follows})" for name, n in sorted(counts.violations.items()))
+        found = (f"{n} {name} ({follows(name)})" for name, n in sorted(counts.violations.items()))
         lines.append("checked: " + ", ".join(found))
-    if notes := sorted((flag, n) for flag, n in counts.flags.items() if flag not in RULES):
+    if notes := sorted((flag, n) for flag, n in counts.flags.items() if not follows(flag)):
         lines.append("flags: " + ", ".join(f"{n} {flag}" for flag, n in notes))
     if counts.stale:
         lines.append(

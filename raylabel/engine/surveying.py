@@ -35,7 +35,6 @@ from raylabel.clients.endpoints import (
 from raylabel.clients.schema_probe import forms_for, probe_schema_form
 from raylabel.engine.session import ray_session
 from raylabel.errors import ClientError, ConfigError, InputError
-from raylabel.errors import Verdict as Judgement
 from raylabel.pipelines import steps_of
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.prompts import Prompt
@@ -275,7 +274,7 @@ async def _reach(client: Client) -> None:
         try:
             await client.check()
         except ClientError as error:
-            if error.verdict is Judgement.STOP_RUN or left == 0:
+            if error.verdict.ends_run or left == 0:
                 raise
             await asyncio.sleep(1.0)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, RULES, SEEDS_SKIPPED
+from raylabel.validation import DROPPED, SEEDS_SKIPPED, follows
 
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
@@ -56,7 +56,7 @@ def _dropped(record: Record) -> dict[str, int]:
         if name == SEEDS_SKIPPED and number.isdecimal():
             counts[name] += int(number)
     for ended in record.outcomes.values():
-        counts.update({name: n for name, n in ended.violations.items() if RULES[name].follows == DROPPED})
+        counts.update({name: n for name, n in ended.violations.items() if follows(name) == DROPPED})
     return dict(sorted(counts.items()))
 
 

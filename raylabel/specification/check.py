@@ -181,6 +181,7 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
         "max_in_flight": _from(0),
         "items_per_request": _from(1),
         "readings": _from(1),
+        "longest_wait": _from(0),
         "max_failure_rate": _from(0, 1),
     },
     RetrySettings: {"attempts": _from(1), "backoff": _from(0), "max_backoff": _from(0)},

@@ -213,6 +213,10 @@ class Step(ABC):
             AnswerError: it cannot be read, or is a refusal.
         """
 
+    def denied(self, answered: Answered) -> frozenset[int]:
+        """What a readable reply says is not there: numbers of items, or 0 for all that was asked for."""
+        return frozenset()
+
     @abstractmethod
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         """The result from all answers so far, or further questions. Called again with their answers appended."""

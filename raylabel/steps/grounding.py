@@ -126,6 +126,10 @@ class Grounding(Step):
         left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
         return Answered(question, found, partial=partial, left_out=left_out)
 
+    def denied(self, answered: Answered) -> frozenset[int]:
+        found: dict[int, Found | Amiss] = answered.value
+        return frozenset(number for number, said in found.items() if isinstance(said, Found) and not said.boxes)
+
     def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
         phrases = _phrases(record)
         ballots: list[dict[int, Found]] = []

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.finish import read_finish, word_of
 from raylabel.records import JsonObject
 from raylabel.store.folders import Folder
 from raylabel.store.tables import Row, Table
@@ -114,10 +115,11 @@ def answer_row(key: str, reply: Reply, **columns: Any) -> Row:
 
 
 def reply_of(row: Row) -> Reply:
-    """The reply of a row: the inverse of ``answer_row``."""
+    """The reply of a row: the inverse of ``answer_row``. A word that was not known then may be now."""
+    finish = Finish(row["finish"])
     return Reply(
         text=row["text"] or "",
-        finish=Finish(row["finish"]),
+        finish=read_finish(word_of(row["finish_detail"] or ""))[0] if finish is Finish.OTHER else finish,
         finish_detail=row["finish_detail"] or "",
         usage=Usage(row["tokens_input"], row["tokens_cached"], row["tokens_thought"], row["tokens_output"]),
         model=row["model"] or "",

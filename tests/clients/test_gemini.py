@@ -158,7 +158,6 @@ def test_an_empty_preamble_is_no_part_of_the_message(server, client, ask, answer
         ("RECITATION", Finish.REFUSED),
         ("IMAGE_SAFETY", Finish.REFUSED),
         ("OTHER", Finish.OTHER),
-        ("MALFORMED_RESPONSE", Finish.OTHER),
         ("A_WORD_OF_TOMORROW", Finish.OTHER),
     ],
 )
@@ -188,8 +187,9 @@ def test_a_disabled_account_stops_the_run_and_refuses_no_record(server, client, 
 @pytest.mark.parametrize(
     ("body", "finish", "detail"),
     [
-        pytest.param({"usageMetadata": {"promptTokenCount": 9}}, Finish.OTHER, "no candidates", id="no-candidates"),
-        pytest.param(generated(finish="MAX_TOKENS"), Finish.LENGTH, "MAX_TOKENS", id="all-thought"),
+        pytest.param(
+            generated(finish="MAX_TOKENS"), Finish.LENGTH, "MAX_TOKENS, nothing but reasoning", id="all-thought"
+        ),
         pytest.param({"candidates": [{"finishReason": "STOP"}]}, Finish.STOP, "STOP", id="no-content"),
         pytest.param({"candidates": [{"content": {"parts": None}}]}, Finish.OTHER, "", id="null-parts"),
     ],
@@ -259,7 +259,7 @@ def test_a_rejected_schema_is_marked(server, client, failure, answer, make_reque
 
 @pytest.mark.parametrize(
     ("headers", "delay", "seconds"),
-    [({}, "38s", 38.0), ({}, "1.5s", 1.5), ({"retry-after": "5"}, "38s", 5.0), ({}, "soon", None), ({}, None, None)],
+    [({}, "38s", 38.0), ({}, "1.5s", 1.5), ({"retry-after": "5"}, "38s", 38.0), ({}, "soon", None), ({}, None, None)],
 )
 def test_the_wait_google_asks_for_is_read(server, client, failure, answer, make_request, headers, delay, seconds):
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
@@ -384,7 +384,9 @@ def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(server, client, 
         with pytest.raises(ClientError) as caught:
             check(client)
         assert caught.value.verdict is verdict
-    assert [(s.method, s.path) for s in server.seen] == [("GET", f"/v1beta/models/{MODEL}")]
+    asked = [(s.method, s.path) for s in server.seen]
+    assert asked[0] == ("GET", f"/v1beta/models/{MODEL}")
+    assert len(asked) == (2 if verdict is Verdict.STOP_RUN and status == 404 else 1), "the list of models is a GET too"
 
 
 def test_the_check_says_that_nobody_listens(unused_url, check):

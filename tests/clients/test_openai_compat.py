@@ -174,7 +174,7 @@ def test_openai_itself_gets_max_completion_tokens(make_request):
             {"content": "", "finish_reason": "content_filter"}, "", Finish.REFUSED, "content_filter", id="filter"
         ),
         pytest.param({"content": "a", "finish_reason": "eos_token"}, "a", Finish.STOP, "eos_token", id="tgi-stop"),
-        pytest.param({"content": "a", "finish_reason": "abort"}, "a", Finish.OTHER, "abort", id="other"),
+        pytest.param({"content": "a", "finish_reason": "wibble"}, "a", Finish.OTHER, "wibble", id="other"),
         pytest.param({"content": "a", "finish_reason": None}, "a", Finish.OTHER, "", id="no-finish"),
     ],
 )
@@ -182,13 +182,6 @@ def test_what_a_message_says_is_told_apart(server, client, ask, answer, make_req
     server.says(answer(body=completion(**message)))
     reply = ask(client, make_request())
     assert (reply.text, reply.finish, reply.finish_detail) == (text, finish, detail)
-
-
-def test_an_empty_list_of_choices_is_a_reply_without_text(server, client, ask, answer, make_request):
-    server.says(answer(body={**completion(), "choices": []}))
-    reply = ask(client, make_request())
-    assert (reply.text, reply.finish, reply.finish_detail) == ("", Finish.OTHER, "no choices")
-    assert reply.usage.input == 99
 
 
 @pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": None, "prompt_tokens_details": None}])
@@ -260,7 +253,7 @@ def test_missing_usage_stays_unknown(server, client, ask, answer, make_request, 
         pytest.param(
             429,
             {"error": {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}},
-            Verdict.STOP_RUN,
+            Verdict.QUOTA,
             "no money",
             id="quota-gone",
         ),
@@ -281,7 +274,7 @@ def test_error_answers_are_verdicts(server, client, failure, answer, make_reques
     assert part in error.message
     assert KEY not in "".join(traceback.format_exception(error))
     assert "\n" not in error.message
-    assert len(server.seen) == 1, "the SDK must not retry by itself"
+    assert [seen.method for seen in server.seen].count("POST") == 1, "the SDK must not retry by itself"
 
 
 @pytest.mark.parametrize(
@@ -340,6 +333,8 @@ def test_retry_after_is_read_as_seconds_or_date(server, client, failure, answer,
         pytest.param(b"", "application/json", id="empty"),
         pytest.param(b"[1]", "application/json", id="list"),
         pytest.param(b'{"choices": null}', "application/json", id="null-choices"),
+        pytest.param(b'{"choices": []}', "application/json", id="no-choices"),
+        pytest.param(b'{"choices": [null]}', "application/json", id="null-choice"),
         pytest.param(b'{"status": "ok"}', "application/json", id="another-object"),
         pytest.param(b"\xff\xfe", "application/json", id="not-utf8"),
     ],

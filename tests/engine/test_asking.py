@@ -237,7 +237,7 @@ def test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as
     [
         (cut(CAPTION), "cut off"),
         (Reply("  ", Finish.STOP, Usage(), "m", 0.1, "stop"), "empty (stop)"),
-        (Reply("", Finish.OTHER, Usage(), "m", 0.1, "RECITATION"), "empty (RECITATION)"),
+        (Reply("", Finish.OTHER, Usage(), "m", 0.1, "LANGUAGE"), "empty (LANGUAGE)"),
     ],
 )
 def test_why_a_reply_says_nothing_is_told(bench, reply, reason):

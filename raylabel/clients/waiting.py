@@ -1,0 +1,112 @@
+"""How long a server wants to be left alone: every way in which they say it, and how it is told to people."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12
+"""Numbers from here on are moments, not spans: seconds and milliseconds since 1970."""
+
+
+def read_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from what the headers of an error say; None where they say nothing that can be used.
+
+    ``Retry-After`` (seconds or a date) or ``retry-after-ms``; without them the time at which a rate limit that has
+    nothing left is reset. A date is measured against the server's own ``Date`` where there is one: clocks differ.
+
+    Args:
+        headers: with lower-case names, or case-insensitive.
+
+    >>> read_wait({"retry-after": "7"}), read_wait({"retry-after": "soon"})
+    (7.0, None)
+    >>> read_wait({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h2m3s"})
+    3723.0
+    """
+    if (ms := _number(headers.get("retry-after-ms"))) is not None:
+        return ms / 1000
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None:
+        return seconds
+    until_s = _http_date_s(value)
+    if until_s is None:
+        return _until_reset_s(headers)
+    now_s = _http_date_s(headers.get("date"))
+    return max(0.0, until_s - (time.time() if now_s is None else now_s))
+
+
+def _until_reset_s(headers: Mapping[str, str]) -> float | None:
+    waits = []
+    for kind in ("", "-requests", "-tokens"):
+        if _number(headers.get(f"x-ratelimit-remaining{kind}")) == 0:
+            value = headers.get(f"x-ratelimit-reset{kind}")
+            number = _number(value)
+            if number is None:
+                waits.append(read_duration(value))
+            elif number >= _EPOCH_S:
+                waits.append(max(0.0, number / (1000 if number >= _EPOCH_MS else 1) - time.time()))
+            else:
+                waits.append(number)
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def read_duration(value: object) -> float | None:
+    """Seconds of a duration as Go and Google's JSON write it.
+
+    >>> read_duration("38s"), read_duration("2m59.56s"), read_duration("20ms"), read_duration("soon")
+    (38.0, 179.56, 0.02, None)
+    """
+    match = _GO_DURATION.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 60 else None
+    if match is None or not any(match.groups()):
+        return None
+    days, hours, minutes, seconds, ms = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds + ms / 1000
+
+
+def until_midnight_pacific_s() -> float:
+    """Seconds until Google's quotas of a day are given anew."""
+    try:
+        there = datetime.now(ZoneInfo("America/Los_Angeles"))
+    except ZoneInfoNotFoundError:  # a machine without time zones: right in winter, an hour late in summer
+        there = datetime.now(timezone(timedelta(hours=-8)))
+    midnight = (there + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - there).total_seconds()
+
+
+def come_back_in_words(seconds: float) -> str:
+    """When to come back: how long it takes, and what the clock here says then.
+
+    >>> come_back_in_words(59_886).split(" (")[0], come_back_in_words(1e15)
+    ('in 16 h 39 min', 'in more than a year')
+    """
+    if seconds > 366 * 86_400:
+        return "in more than a year"
+    minutes = math.ceil(seconds / 60)
+    days, rest = divmod(minutes, 24 * 60)
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (rest // 60, "h"), (rest % 60, "min")) if n]
+    then = datetime.now().astimezone() + timedelta(seconds=seconds)
+    return f"in {' '.join(parts) or '0 min'} ({then:%Y-%m-%d %H:%M %Z})"
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    if number == math.inf and (value or "").strip().isdigit():
+        number = sys.float_info.max  # more digits than a number holds are a long time all the same
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _http_date_s(value: str | None) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(value or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
