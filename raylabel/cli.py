@@ -94,7 +94,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from raylabel.engine.surveying import calibrate
 
     try:
-        return calibrate(settings, options.out, print)
+        return calibrate(settings, options.out, lambda text: print(printable(text)))
     except ClientError as error:
         from raylabel.clients.endpoints import trouble_in_words
 

@@ -122,7 +122,7 @@ def _parsed(raw: Any) -> JsonObject | None:
 def _codes(level: JsonObject) -> Iterator[str]:
     yield from (code for k in ("code", "type", "status") if isinstance(code := level.get(k), str))
     yield from (reason for detail in list_at(level, "details") if (reason := text_at(detail, "reason")))
-    if "flagged_input" in level or (list_at(level, "reasons") and "provider_name" in level):
+    if "flagged_input" in level:
         yield FLAGGED
 
 
@@ -195,7 +195,8 @@ def shortened(text: str, limit: int) -> str:
     'No quota. Limit: 0, model: x. yyyyyyyyyyyyyyyyyyyyyyyyyyyyyy'
     """
     if len(text) > limit:
-        text = " ".join(part for part in re.split(r"(?<=[.!?]) +", text[: 100 * limit]) if not _leads_elsewhere(part))
+        text = text if len(text) <= 100 * limit else f"{text[: 50 * limit]} … {text[-50 * limit :]}"
+        text = " ".join(part for part in re.split(r"(?<=[.!?]) +", text) if not _leads_elsewhere(part))
     if len(text) > limit:
         head = limit * 2 // 5
         text = f"{text[:head].rstrip()} … {text[len(text) - (limit - head - 3) :].lstrip()}"

@@ -92,7 +92,7 @@ def read_finish(value: Any) -> tuple[Finish, str]:
     word = "" if value is None else printable(str(value)).replace(",", " ")[:_LONGEST].strip()
     if word.casefold() in _MISSING:
         return Finish.OTHER, ""
-    return _TABLE.get(plain(word), Finish.OTHER), word
+    return _TABLE.get(plain(word), Finish.OTHER) if isinstance(value, str) else Finish.OTHER, word
 
 
 def worse(one: tuple[Finish, str], other: tuple[Finish, str]) -> tuple[Finish, str]:

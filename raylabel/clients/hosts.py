@@ -56,7 +56,8 @@ class Proxy:
     found_in: str
 
     def __str__(self) -> str:
-        return f"{self.found_in} ({shown_host(self.url) or 'no address'})"
+        # By hand: what stands there need not be a URL.
+        return f"{self.found_in} ({self.url.partition('://')[2].rpartition('@')[2].partition('/')[0] or 'no address'})"
 
 
 def proxy_for(base_url: str, env: Mapping[str, str]) -> Proxy | None:

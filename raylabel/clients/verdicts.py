@@ -72,7 +72,7 @@ def verdict_of(status: int, codes: frozenset[str] = frozenset()) -> Verdict:
     >>> verdict_of(400).value, verdict_of(400, frozenset({"content_filter"})).value
     ('fail_record', 'refused')
     """
-    words = {plain(code) for code in codes}
+    words = {plain(part) for code in codes for part in (code, *code.split("."))}
     if 400 <= status < 500:
         if status == 402 or words & _QUOTA_CODES:
             return Verdict.QUOTA

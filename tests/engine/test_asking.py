@@ -9,8 +9,10 @@ import json
 import pytest
 
 from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, Usage
+from raylabel.clients.finish import read_finish
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
+from raylabel.engine.actors import fatal_for
 from raylabel.engine.asking import DEAD_AFTER, Asker, AskSetup, Listener
 from raylabel.engine.window import Stopped, Window
 from raylabel.errors import ClientError, ImageError, StoreError, Verdict
@@ -734,3 +736,122 @@ def test_what_was_cut_off_once_is_never_kept_in_part_before_it_was_bought_with_m
     end, asked = bench.settle(lambda r: part, phrases("a"), Grounding, readings=1)
     assert [r.sampling.max_tokens for r in asked] == [2000], end
     assert (end.outcome.outcome.value, end.changes.expressions[0].flags) == ("labeled", ("partial",))
+
+
+# --- replies whose end nobody vouches for ---------------------------------------------------------------------------
+
+
+def ended(text, word):
+    finish, shown = read_finish(word)
+    return Reply(text, finish, Usage(), "tiny-vlm", 0.1, shown)
+
+
+def boxes(**found):
+    return json.dumps([{"id": int(number[1:]), "bbox_2d": box} for number, box in found.items()])
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome", "asked", "flags"),
+    [
+        pytest.param([(boxes(i1=BOX), "wibble")], "labeled", 1, ["unknown_finish:wibble"], id="what-is-there-counts"),
+        pytest.param([(boxes(i1=BOX), None)], "labeled", 1, ["unknown_finish:none"], id="without-a-word-too"),
+        pytest.param([(boxes(i1=None), "wibble")], "unreadable", 3, None, id="an-absence-does-not"),
+        pytest.param(
+            [(boxes(i1=None), "wibble"), (boxes(i1=None), "stop")], "nothing", 2, [], id="until-it-is-vouched-for"
+        ),
+        pytest.param([(boxes(i1=None), "wibble"), (boxes(i1=BOX), "stop")], "labeled", 2, [], id="or-denied"),
+        pytest.param([(boxes(i1=None), None)], "nothing", 2, ["unknown_finish:none"], id="no-word-and-said-twice"),
+        pytest.param(
+            [(boxes(i1=None), None), (boxes(i1=BOX), None)],
+            "labeled",
+            2,
+            ["unknown_finish:none"],
+            id="no-word-and-denied",
+        ),
+        pytest.param(
+            [(boxes(i1=None), "wibble"), (boxes(i1=None), None), (boxes(i1=None), "wibble")],
+            "unreadable",
+            3,
+            None,
+            id="a-word-between-does-not-vouch-for-it",
+        ),
+        pytest.param(
+            [(boxes(i1=None), "length"), (boxes(i1=BOX), "eos2")], "labeled", 2, ["unknown_finish:eos2"], id="cut"
+        ),
+    ],
+)
+def test_what_a_reply_of_unknown_end_is_worth(bench, replies, outcome, asked, flags):
+    said = in_turn(*(ended(text, word) for text, word in replies))
+    end, requests = bench.settle(said, phrases("a"), Grounding)
+    assert (end.outcome.outcome.value, len(requests)) == (outcome, asked)
+    assert (end.changes.expressions and list(end.changes.expressions[0].flags)) == flags
+
+    again, requests = bench.settle(lambda r: ended(boxes(i1=None), "wibble"), phrases("a"), Grounding, readings=1)
+    assert (again.changes, len(requests)) == (end.changes, 1 if flags is None else 0)
+
+
+def test_two_absences_must_be_of_the_same_items(bench):
+    first, second = boxes(i1=None, i2=BOX), boxes(i1=BOX, i2=None)
+    end, asked = bench.settle(
+        in_turn(ended(first, None), ended(second, None), ended(first, None)), phrases("a", "b"), Grounding
+    )
+    assert (end.outcome.outcome.value, len(asked)) == ("labeled", 3)
+    assert [len(e.instances) for e in end.changes.expressions] == [0, 1]
+
+
+def test_a_word_that_led_to_no_label_is_counted_by_name(bench):
+    end, _ = bench.settle(lambda r: ended(CAPTION, "wibble"), make_record())
+    assert (end.outcome.outcome.value, violations(end)) == ("labeled", {"unknown_finish:wibble": 1})
+    end, _ = bench.settle(lambda r: ended("no", "wibble"), make_record(digest="e" * 32))
+    assert violations(end) == {UNREADABLE: 3, "unknown_finish:wibble": 3}
+
+
+def test_a_word_the_user_knows_vouches_for_the_reply(bench):
+    end, asked = bench.settle(
+        lambda r: ended(boxes(i1=None), "Wib-ble"), phrases("a"), Grounding, finish_words=frozenset({"wibble"})
+    )
+    assert (end.outcome.outcome.value, len(asked), violations(end)) == ("nothing", 1, {})
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome"), [("SAFETY", "refused"), ("abort", "unreadable"), ("eos", "labeled"), ("length", "unreadable")]
+)
+def test_a_stored_reply_is_read_by_the_table_of_today(bench, word, outcome):
+    reply = Reply(CAPTION, Finish.OTHER, Usage(), "tiny-vlm", 0.1, word)
+    end, _ = bench.settle(lambda r: reply, make_record(), readings=1)
+    assert end.outcome.outcome.value == outcome
+    assert "unknown_finish" not in str(violations(end))
+
+
+def test_a_reply_of_nothing_but_reasoning_says_what_to_set(bench):
+    reply = Reply("", Finish.STOP, Usage(), "tiny-vlm", 0.1, "stop, nothing but reasoning")
+    end, _ = bench.settle(lambda r: reply, make_record())
+    assert "max_tokens" in end.outcome.reason
+    assert "thinking" in end.outcome.reason
+
+
+# --- quota ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_quota_that_is_used_up_stops_the_run_and_fails_no_record(bench):
+    error = trouble(Verdict.SLOW_DOWN, "daily limit", status=429, retry_after_s=59_886.0)
+    asker, client = bench.asker(lambda r: error)
+    with pytest.raises(Stopped):
+        asyncio.run(asker.settle(make_record()))
+    (fatal,) = bench.fatal
+    assert fatal.verdict is Verdict.QUOTA
+    assert "16 h 39 min" in fatal.message
+    assert len(client.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "deliver"),
+    [
+        (trouble(Verdict.QUOTA, "tomorrow", retry_after_s=9e4), 3, True),
+        (trouble(Verdict.QUOTA, "no credit"), 2, True),
+        (trouble(Verdict.STOP_RUN, "wrong key"), 2, False),
+        (trouble(Verdict.RETRY, "nobody there"), 1, False),
+    ],
+)
+def test_why_a_run_ends_decides_its_exit_code(error, code, deliver):
+    assert (fatal_for(error).exit_code, fatal_for(error).deliver) == (code, deliver)

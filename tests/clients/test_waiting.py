@@ -1,0 +1,160 @@
+"""How long servers want to be left alone, and what becomes of a wait that is too long."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+
+import pytest
+
+from raylabel.clients.openai_compat import OpenAIClient
+from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.scripted import ScriptedClient
+from raylabel.clients.waiting import come_back_in_words, read_duration, read_wait, until_midnight_pacific_s
+from raylabel.errors import ClientError, Verdict
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+
+def in_a_day():
+    return email.utils.formatdate(time.time() + DAY_S, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param({"retry-after": "59886"}, 59_886, id="hours"),
+        pytest.param({"retry-after": "1e15"}, 1e15, id="for-ever"),
+        pytest.param({"retry-after": in_a_day()}, DAY_S, id="tomorrow"),
+        pytest.param({"retry-after": "-5"}, None, id="negative"),
+        pytest.param({"retry-after": "nan"}, None, id="no-number"),
+        pytest.param({"retry-after": "soon"}, None, id="words"),
+        pytest.param({"retry-after": ""}, None, id="empty"),
+        pytest.param({"retry-after": "Wed, 99 Foo 2026 99:99:99 GMT"}, None, id="no-date"),
+        pytest.param({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None, id="the-last-day"),
+        pytest.param({"retry-after-ms": "x", "retry-after": "7"}, 7, id="garbage-beside"),
+        pytest.param(
+            {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2h59m59.56s"}, 10_799.56, id="go"
+        ),
+        pytest.param(
+            {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 0.02, id="milliseconds"
+        ),
+        pytest.param(
+            {"x-ratelimit-remaining-requests": "7", "x-ratelimit-reset-requests": "2h"}, None, id="something-left"
+        ),
+        pytest.param(
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(time.time() + DAY_S)}, DAY_S, id="epoch-s"
+        ),
+        pytest.param(
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(1000 * (time.time() + DAY_S))}, DAY_S, id="epoch-ms"
+        ),
+        pytest.param({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "90"}, 90, id="a-span"),
+        pytest.param({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "[]"}, None, id="odd-reset"),
+        pytest.param({"x-ratelimit-remaining": "0"}, None, id="no-reset"),
+    ],
+)
+def test_every_way_to_say_it_is_read(headers, seconds):
+    found = read_wait(headers)
+    if seconds is None or "Dec 9999" in str(headers):
+        assert found is None or "Dec 9999" in str(headers)
+    else:
+        assert found == pytest.approx(seconds, abs=120 if seconds == DAY_S else 1e-6)
+
+
+def test_more_digits_than_a_number_holds_are_a_long_time():
+    assert read_wait({"retry-after": "9" * 400}) > 366 * DAY_S
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("38s", 38), ("1.5s", 1.5), ("1h", 3600), ("1d2h", 93_600), ("6m0s", 360), ("20ms", 0.02), ("2m", 120)],
+)
+def test_durations_are_read(text, seconds):
+    assert read_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "soon", "-5s", "5", None, 5, "9" * 100 + "s", "1s2m", "５s" * 40])
+def test_what_is_no_duration_is_none(text):
+    assert read_duration(text) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(601, "in 11 min ("), (59_886, "in 16 h 39 min ("), (DAY_S, "in 1 d ("), (3 * DAY_S + 60, "in 3 d 1 min (")],
+)
+def test_when_to_come_back_is_a_span_and_a_time(seconds, words):
+    said = come_back_in_words(seconds)
+    assert said.startswith(words)
+    assert time.strftime("%Y-") in said or time.strftime("%m") == "12"
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e15, 1e300])
+def test_ages_are_not_counted_out(seconds):
+    assert come_back_in_words(seconds) == "in more than a year"
+
+
+def test_googles_day_ends_within_a_day():
+    assert 0 < until_midnight_pacific_s() <= 25 * HOUR_S
+
+
+# --- what follows ---------------------------------------------------------------------------------------------------
+
+
+def asked(client, request, policy):
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    async def once():
+        try:
+            return await ask_patiently(client, request, policy, stopping=lambda: False, sleep=sleep, jitter=lambda: 0.0)
+        finally:
+            await client.close()
+
+    return asyncio.run(once()), sum(waits)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SLOW_DOWN, Verdict.RETRY])
+@pytest.mark.parametrize("wait_s", [600.5, 59_886.0, 1e15])
+def test_a_wait_that_is_too_long_is_a_quota_at_the_first_try(make_request, verdict, wait_s):
+    client = ScriptedClient(
+        lambda _: ClientError(verdict, "host: HTTP 429: daily limit", retry_after_s=wait_s, status=429)
+    )
+    with pytest.raises(ClientError) as caught:
+        asked(client, make_request(), RetryPolicy(6, 1.0, 60.0))
+    error = caught.value
+    assert (error.verdict, error.status, error.retry_after_s) == (Verdict.QUOTA, 429, wait_s)
+    assert error.message.startswith("host: HTTP 429: daily limit; ")
+    assert "limits.longest_wait" in error.message
+    assert len(client.requests) == 1
+
+
+@pytest.mark.parametrize(("longest_s", "wait_s"), [(600.0, 600.0), (1e6, 59_886.0), (0.0, 0.0)])
+def test_a_wait_that_is_borne_is_waited(make_request, longest_s, wait_s):
+    left = iter([ClientError(Verdict.SLOW_DOWN, "busy", retry_after_s=wait_s), "a car"])
+    (reply, tries), waited = asked(
+        ScriptedClient(lambda _: next(left)), make_request(), RetryPolicy(6, 1.0, 60.0, longest_s)
+    )
+    assert (reply.text, tries) == ("a car", 2)
+    assert waited == pytest.approx(wait_s, abs=0.3)
+
+
+def test_a_wait_asked_for_with_an_error_of_one_record_is_no_quota(make_request):
+    error = ClientError(Verdict.FAIL_RECORD, "bad picture", retry_after_s=59_886.0)
+    with pytest.raises(ClientError) as caught:
+        asked(ScriptedClient(lambda _: error), make_request(), RetryPolicy())
+    assert caught.value.verdict is Verdict.FAIL_RECORD
+
+
+def test_what_openrouter_repeats_of_its_headers_counts(server, answer, make_request):
+    headers = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0"}
+    headers["X-RateLimit-Reset"] = str(int(1000 * (time.time() + DAY_S)))
+    message = "Rate limit exceeded: free-models-per-day"
+    server.says(answer(status=429, body={"error": {"message": message, "code": 429, "metadata": {"headers": headers}}}))
+    with pytest.raises(ClientError) as caught:
+        asked(OpenAIClient("k", server.url + "/v1"), make_request(), RetryPolicy())
+    assert caught.value.verdict is Verdict.QUOTA
+    assert "free-models-per-day" in caught.value.message
+    assert len(server.seen) == 1
