@@ -7,6 +7,7 @@ when it is used (google-genai takes about a second).
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -142,9 +143,18 @@ def endpoint_of(vlm: VlmSettings) -> str:
 def trouble_in_words(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
     """Why an endpoint cannot be used, with the setting to look at where nobody answers."""
     if error.verdict.ends_run or error.status is not None:
-        return error.message
+        return with_owner(error.message, pipeline)
     key = f"{pipeline}.vlm.{vlm.backend}.base_url"
     return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"
+
+
+def with_owner(message: str, pipeline: str) -> str:
+    """A message of a client, which knows a vlm block but not whose it is, with the settings it names in full.
+
+    >>> with_owner("vlm.example: write http:// in vlm.openai.base_url", "image_grounding")
+    'vlm.example: write http:// in image_grounding.vlm.openai.base_url'
+    """
+    return re.sub(r"(?<![\w.])(?=vlm\.(?:openai|gemini)\.)", f"{pipeline}.", message)
 
 
 PIXELS = ("pixels", "px")

@@ -227,9 +227,8 @@ class OpenAIClient:
             self._clue = asyncio.ensure_future(self._looked_around())
         clue = await asyncio.shield(self._clue)
         if clue.better_url:
-            message = (
-                f"{error.message}; {self._endpoint.url_setting}: write {clue.better_url}, which has a list of models"
-            )
+            said = error.message.removesuffix(f"; {self._endpoint.unknown_advice}")
+            message = f"{said}; {self._endpoint.url_setting}: write {clue.better_url}, where models are listed"
             return ClientError(Verdict.STOP_RUN, message, status=error.status)
         if unknown and clue.names and model not in clue.names:
             message = f"{error.message}; {served_in_words(clue.names, model)}"

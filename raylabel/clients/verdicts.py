@@ -162,7 +162,7 @@ class Endpoint:
             what = "what the API key is allowed to do" if status == 403 else "the API key"
             return f"check {what} ({self.key_settings})"
         if status == 404 or plain("model_not_found") in words:
-            return f"check the model's name and {self.url_setting}"
+            return self.unknown_advice
         return _ADVICE.get(status, "")
 
     def timed_out(self, timeout_s: float) -> ClientError:
@@ -200,6 +200,11 @@ class Endpoint:
         """The answer that an error of verdict REFUSED is."""
         detail = error.message.removeprefix(f"{self._who}: ")
         return Reply("", Finish.REFUSED, Usage(), model, latency_s, detail)
+
+    @property
+    def unknown_advice(self) -> str:
+        """What to do about a path or a model that the server does not know, while nothing more certain is known."""
+        return f"check the model's name and {self.url_setting}"
 
     @property
     def _who(self) -> str:

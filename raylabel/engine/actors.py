@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from raylabel.clients.endpoints import build_client, trouble_in_words
+from raylabel.clients.endpoints import build_client, trouble_in_words, with_owner
 from raylabel.engine.asking import Asker, StepEnd
 from raylabel.engine.coordinator import Directive, Fatal, Report, StepReport
 from raylabel.engine.gallery import Gallery
@@ -195,7 +196,8 @@ class LevelActor:
                 return
 
     def _give_up(self, error: ClientError) -> None:
-        self._stop(fatal_for(error))
+        fatal = fatal_for(error)
+        self._stop(dataclasses.replace(fatal, message=with_owner(fatal.message, self._spec.pipeline)))
 
     def _fail(self, error: StoreError) -> None:
         self._stop(Fatal(str(error), 1))

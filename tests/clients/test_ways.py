@@ -217,7 +217,7 @@ def test_an_address_without_v1_is_told_the_one_that_has_models(make_request, oth
         errors = asked_many_times(OpenAIClient(None, server.url + path), make_request())
         listed = [where for method, where in server.seen if method == "GET"]
     assert {error.verdict for error in errors} == {Verdict.STOP_RUN}
-    assert all(f"vlm.openai.base_url: write {server.url}/v1, " in error.message for error in errors)
+    assert all(f"vlm.openai.base_url: write {server.url}/v1, where" in error.message for error in errors)
     assert len(listed) <= 3, "looked up once for all requests"
 
 
