@@ -67,6 +67,7 @@ class OpenAIClient:
             proxy=str(proxy or ""),
         )
         self._clue: asyncio.Task[_Clue] | None = None
+        self._has_answered = False
         key = api_key or "EMPTY"
         self._http = build_http_client(
             {"Authorization": f"Bearer {key}"},
@@ -104,6 +105,7 @@ class OpenAIClient:
             if explained is error:
                 raise
             raise explained from error
+        self._has_answered = True
         latency_s = time.monotonic() - started_s
         message = object_at(choice, "message")
         finish, word = _read_end(choice)
@@ -226,7 +228,7 @@ class OpenAIClient:
         if self._clue is None:
             self._clue = asyncio.ensure_future(self._looked_around())
         clue = await asyncio.shield(self._clue)
-        if clue.better_url:
+        if clue.better_url and not self._has_answered:
             said = error.message.removesuffix(f"; {self._endpoint.unknown_advice}")
             message = f"{said}; {self._endpoint.url_setting}: write {clue.better_url}, where models are listed"
             return ClientError(Verdict.STOP_RUN, message, status=error.status)

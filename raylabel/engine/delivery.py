@@ -204,6 +204,6 @@ def _flags_in(record: Record) -> list[str]:
         flagged.append(expression.flags)
         flagged += [instance.flags for instance in expression.instances or ()]
     for name, _, number in (flag.partition(":") for flag in record.flags):
-        if name in RULES:
+        if follows(name):
             flagged.append((name,) * (int(number) if number.isdecimal() else 1))
     return [flag for flags in flagged for flag in flags]

@@ -34,7 +34,7 @@ from raylabel.engine.summary import print_summary, summary_json
 from raylabel.engine.surveying import Survey, is_complete, recall, remember, survey, survey_on_a_node, warnings
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, printable
 from raylabel.pipelines import steps_of
-from raylabel.records import JsonObject
+from raylabel.records import JsonObject, Outcome
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, count_records, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -283,8 +283,10 @@ class _Run:
 
     def _exit_code(self, counts: Counts, fatal: Fatal | None) -> int:
         if fatal is not None:
-            # With nothing settled there is nothing that went well: the user is asked to come back.
-            return USER_CAN_FIX if fatal.exit_code == OPEN and counts.open == counts.lines else fatal.exit_code
+            # Where nothing at all was settled there is nothing to go on with later: the user is turned away.
+            ended = (outcome for step in counts.steps.values() for outcome, count in step.items() if count)
+            some = any(not Outcome(outcome).is_open for outcome in ended)
+            return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
         return OPEN if counts.open else SETTLED

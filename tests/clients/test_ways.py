@@ -235,6 +235,27 @@ def test_an_address_that_works_without_v1_is_not_looked_at(make_request):
         assert server.seen == [("POST", "/chat/completions")]
 
 
+def test_an_address_that_answered_once_is_not_doubted(server, answer, make_request):
+    server.says(
+        answer(body=WHOLE), answer(body={"error": "overloaded"}), answer(body=MODELS, status=404), answer(body=MODELS)
+    )
+    client = OpenAIClient(None, server.url)
+
+    async def twice():
+        try:
+            return [
+                await client.ask(make_request()),
+                *await asyncio.gather(client.ask(make_request()), return_exceptions=True),
+            ]
+        finally:
+            await client.close()
+
+    reply, error = asyncio.run(twice())
+    assert reply.text == "a car"
+    assert error.verdict is Verdict.RETRY
+    assert "write" not in error.message
+
+
 def test_a_server_without_any_list_of_models_is_not_guessed_about(make_request):
     with Paths({}, (404, UNKNOWN_PATH)) as server:
         (error,) = asked_many_times(OpenAIClient(None, server.url), make_request(), 1)

@@ -325,14 +325,22 @@ def test_a_quota_that_is_used_up_ends_the_run_and_says_when_to_come_back(
         assert f"stopping: {sentence.split(';')[0].removeprefix('raylabel: ')}" in nothing.printed
         assert nothing.counts["unfinished"] == records
 
-        wire.misbehave = lambda seen: fault if seen.number >= records + 2 else None
+        wire.misbehave = lambda seen: fault if seen.number >= 1 else None
+        one = label(settings)
+
+        assert one.code == 3, "one question was answered: the next run goes on from there"
+        assert one.counts["records"] == {}
+        wire.asked()
+        capsys.readouterr()
+
+        wire.misbehave = lambda seen: fault if seen.number >= records + 1 else None
         some = label(settings)
 
         assert some.code == 3
         assert parts[0] in capsys.readouterr().err
         assert some.counts["records"] == {"labeled": 2}
         assert some.counts["unfinished"] == records - 2
-        assert wire.asked().total() <= records + 2 + 8
+        assert wire.asked().total() <= records + 1 + 8
 
         wire.misbehave = lambda seen: None
         rest = label(settings)
