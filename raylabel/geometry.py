@@ -182,7 +182,7 @@ def corners(numbers: Sequence[float], order: str) -> tuple[Corners, bool]:
     >>> corners([10, 20, 30, 40], "xywh"), corners([20, 40, 10, 30], "yxyx")
     (((10, 20, 40, 60), False), ((30, 10, 40, 20), True))
     """
-    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise GeometryError(f"expected four finite numbers, found {list(numbers)[:8]!r}")
     a, b, c, d = numbers
     if order == "yxyx":
@@ -191,8 +191,9 @@ def corners(numbers: Sequence[float], order: str) -> tuple[Corners, bool]:
         c, d = a + c, b + d
     elif order == "cxcywh":
         a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
-    swapped = c < a or d < b
-    return (min(a, c), min(b, d), max(a, c), max(b, d)), swapped
+    if a <= c and b <= d:
+        return (a, b, c, d), False
+    return (min(a, c), min(b, d), max(a, c), max(b, d)), True
 
 
 def place(found: Corners, convention: Convention, view: View) -> Box:

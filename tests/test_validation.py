@@ -54,6 +54,11 @@ def test_flags_that_geometry_gives_are_rules() -> None:
     assert {geometry.CLIPPED, geometry.SWAPPED, geometry.OUTSIDE_IMAGE, geometry.NO_AREA} <= set(RULES)
 
 
+def test_no_rule_stands_in_the_table_twice() -> None:
+    names = [rule.name for rule in validation._TABLE]
+    assert len(names) == len(set(names))
+
+
 def test_the_readme_shows_the_table_as_it_is() -> None:
     section = README.read_text(encoding="utf-8").split("### What is checked\n")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raylabel.errors import GeometryError
@@ -50,8 +51,8 @@ class AnswerBox:
     phrase: str | None = None
     flags: tuple[str, ...] = ()
 
-    def placed(self, order: str, sides: tuple[float, float] | None) -> AnswerBox | str:
-        """The box with its corners in order, or the rule that makes it none.
+    def placed(self, order: str, sides: tuple[float, float] | None, entry: Entry | None = None) -> AnswerBox | str:
+        """The box with its corners in order, and with what its entry says; or the rule that makes it none.
 
         Args:
             order: one of ``geometry.ORDERS``: that of numbers without names.
@@ -68,17 +69,15 @@ class AnswerBox:
             found, swapped = corners(self.corners, self._meant(order))
         except GeometryError:
             return NOT_FINITE
-        if not all(map(math.isfinite, found)):
-            return NOT_FINITE
+        if not math.isfinite(sum(found)):
+            return NOT_FINITE  # sums of finite numbers
         if cause := _cause(found, sides):
             return cause
         flags = (*self.flags, SWAPPED) if swapped else self.flags
-        return AnswerBox(found, "xyxy", self.label, self.score, self.number, self.phrase, flags)
-
-    def given_to(self, entry: Entry) -> AnswerBox:
-        """The same box with what its entry says."""
-        flags = (*self.flags, "unclear_id") if entry.unclear_id else self.flags
-        return AnswerBox(self.corners, self.order, entry.label, self.score, entry.number, entry.phrase, flags)
+        if entry is None:
+            return AnswerBox(found, "xyxy", self.label, self.score, self.number, self.phrase, flags)
+        flags = (*flags, "unclear_id") if entry.unclear_id else flags
+        return AnswerBox(found, "xyxy", entry.label, self.score, entry.number, entry.phrase, flags)
 
     def _meant(self, order: str) -> str:
         if self.order == GIVEN or (self.order == "xywh" and order == "cxcywh"):
@@ -92,7 +91,8 @@ def _cause(box: Numbers, sides: tuple[float, float] | None) -> str:
     """The rule that four sorted, finite numbers break, or nothing."""
     x1, y1, x2, y2 = box
     width, height = sides or (WITHOUT_SCALE, WITHOUT_SCALE)
-    if min(x1 / width, y1 / height) < -OUTSIDE or max(x2 / width, y2 / height) > 1 + OUTSIDE:
+    low, high = -OUTSIDE, 1 + OUTSIDE
+    if x1 < low * width or y1 < low * height or x2 > high * width or y2 > high * height:
         return OUT_OF_SCALE
     if x1 == x2 or y1 == y2:
         return NO_AREA
@@ -108,7 +108,7 @@ def _is_below(box: Numbers, side: float) -> bool:
         return False
     x1, y1, x2, y2 = box
     unit = 1.0 if side > 100 else side / 1000
-    return (x2 - x1 < unit and y2 - y1 < unit) or (min(x1, y1) >= 0 and max(x2, y2) <= 1)
+    return (x2 - x1 < unit and y2 - y1 < unit) or (x2 <= 1 and y2 <= 1 and x1 >= 0 and y1 >= 0)
 
 
 _NO_CAUSES: Counter[str] = Counter()
@@ -123,7 +123,8 @@ class Entry:
         number: the ``id`` it carries; ``unclear_id`` where that is no number.
         denied: it says that there is no box.
         causes: rules that keep it from being read whole.
-        phrase: the one asked for that it is about, where that is told.
+        places: of the phrases asked for that its label stands for.
+        phrase: the one that it is about, where that is told.
     """
 
     label: str | None = None
@@ -132,6 +133,7 @@ class Entry:
     boxes: list[AnswerBox] = field(default_factory=list)
     denied: bool = False
     causes: Counter[str] = field(default_factory=lambda: _NO_CAUSES)
+    places: Sequence[int] = ()
     phrase: str | None = None
 
     def break_rule(self, rule: str) -> None:

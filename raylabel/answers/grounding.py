@@ -14,7 +14,7 @@ from raylabel.answers.json_text import demand_known, unreadable
 from raylabel.answers.labels import Asked, label_form
 from raylabel.answers.reading import Reading, Said, read_boxes
 from raylabel.errors import AnswerError, AnswerProblem
-from raylabel.validation import OTHER_LABEL, UNKNOWN_ID
+from raylabel.validation import OTHER_LABEL, REPEATED, UNKNOWN_ID
 
 COMPLETE_WITHOUT_SILENT = frozenset({LOC_1024, LOC, PATCH, DET})
 """Ways of writing whose models name what they find and are silent about the rest."""
@@ -73,7 +73,8 @@ def read_grounding(
     settled = _settled(reading, _Match(list(asked), phrases, numbered))
     if not settled:
         if reading.said is Said.UNREADABLE:
-            raise unreadable(reading.reason, unmatched=bool(reading.entries))
+            broken = tuple(rule for rule in reading.left_out if rule != REPEATED)
+            raise unreadable(reading.reason, unmatched=bool(reading.entries), violations=broken)
         if reading.said is Said.BOXES or reading.entries:
             raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
         settled = dict.fromkeys(asked, ())
@@ -96,9 +97,13 @@ def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]
         boxes = entry.boxes if not flags else [replace(box, flags=(*box.flags, *flags)) for box in entry.boxes]
         found.setdefault(numbers.pop(), []).extend(boxes)
     unsettled.update(filter(found.get, denied))  # "nothing" and a box for one phrase: a contradiction
-    settled = {number: tuple(dict.fromkeys(boxes)) for number, boxes in found.items() if number not in unsettled}
+    settled = {number: _once(boxes) for number, boxes in found.items() if number not in unsettled}
     complete = reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or unsettled or reading.partial)
     return {**dict.fromkeys(match.numbers, ()), **settled} if settled and complete else settled
+
+
+def _once(boxes: list[AnswerBox]) -> tuple[AnswerBox, ...]:
+    return tuple(boxes if len(boxes) < 2 else dict.fromkeys(boxes))
 
 
 def _whole_entries(reading: Reading) -> tuple[Entry, ...]:
@@ -118,7 +123,7 @@ class _Match:
     def phrases_of(self, entry: Entry) -> tuple[set[int], tuple[str, ...]]:
         """The numbers of the phrases an entry may be about, with flags; it is about one only if there is one."""
         number = entry.number if self.numbered else None
-        by_label = {self.numbers[n] for n in self.phrases.meant_by(entry.label)}
+        by_label = {self.numbers[n] for n in entry.places}
         if entry.unclear_id or (number is not None and number not in self.numbers):
             found = set[int]()
         elif number is not None:

@@ -97,11 +97,6 @@ class Asked:
             return []
         return self._forms.get(form) or sorted(self._without_article.get(_ARTICLE.sub("", form, count=1), []))
 
-    def one_meant_by(self, label: str | None) -> str | None:
-        """The one phrase a label stands for."""
-        found = self.meant_by(label)
-        return self.phrases[found[0]] if len(found) == 1 else None
-
     def one_in(self, words: str) -> str | None:
         """The one phrase that words end with, else, among several phrases, the only one that they hold."""
         form = f" {label_form(words)}"

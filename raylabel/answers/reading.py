@@ -152,10 +152,11 @@ class _Judge:
             partial: it was cut off.
             words: all of it, for what it says in words.
         """
-        self.left_out += found.causes
+        if found.causes:
+            self.left_out += found.causes
         for entry in found.entries:
             self.place(entry)
-        looped = any(times >= LOOP for times in self.seen.values())
+        looped = max(self.seen.values(), default=0) >= LOOP
         partial = partial or looped or TOO_MANY in self.left_out
         said, reason, partial = self.said(found, partial, words)
         entries = tuple(e for e in self.entries if e.boxes or e.denied or e.broken)
@@ -166,12 +167,14 @@ class _Judge:
         """Take an entry with its boxes placed; one that only repeats others is dropped."""
         boxes: list[AnswerBox] = []
         repeated = 0
-        if entry.label is None and entry.number is None and len(self.asked.phrases) == 1:
-            entry.phrase = self.asked.phrases[0]
-        else:
-            entry.phrase = self.asked.one_meant_by(entry.label)
+        phrases = self.asked.phrases
+        if entry.label is not None:
+            entry.places = self.asked.meant_by(entry.label)
+            entry.phrase = phrases[entry.places[0]] if len(entry.places) == 1 else None
+        elif entry.number is None and len(phrases) == 1:
+            entry.phrase = phrases[0]
         for raw in entry.boxes:
-            placed = raw.placed(self.order, self.sides)
+            placed = raw.placed(self.order, self.sides, entry)
             if isinstance(placed, str):
                 entry.break_rule(placed)
                 continue
@@ -180,7 +183,7 @@ class _Judge:
             if self.seen[key] > 1:
                 repeated += 1
             else:
-                boxes.append(placed.given_to(entry))
+                boxes.append(placed)
         if entry.causes:
             self.left_out += entry.causes
         if repeated:
@@ -192,9 +195,9 @@ class _Judge:
 
     def said(self, found: Found, partial: bool, words: str) -> tuple[Said, str, bool]:
         """The verdict, its reason, and whether there may be more."""
-        faults = {rule: n for rule, n in self.left_out.items() if rule != REPEATED}
         if any(entry.boxes for entry in self.entries):
             return Said.BOXES, _left_out(self.left_out), partial
+        faults = {rule: n for rule, n in self.left_out.items() if rule != REPEATED}
         if faults:
             return Said.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
         if found.error:

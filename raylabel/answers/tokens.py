@@ -7,6 +7,7 @@ Every search is bounded or remembered, so time and memory grow with the length o
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -84,6 +85,7 @@ def number_of(text: str) -> float | None:
     return float(found.group().replace("\u2212", "-"))
 
 
+@functools.lru_cache(maxsize=4096)
 def tag_name(inside: str) -> str:
     """The bare name of a tag, of whichever bar and slash.
 
@@ -93,6 +95,7 @@ def tag_name(inside: str) -> str:
     return re.split(r"[\s/>|\uff5c]", inside.lstrip(_BARS), maxsplit=1)[0].casefold()
 
 
+@functools.lru_cache(maxsize=4096)
 def is_closing(inside: str) -> bool:
     """Whether a tag ends something: ``</box>``, ``<|/det|>``, ``<|box_end|>``, ``<|im_end|>``."""
     if inside[:2].strip("|\uff5c").startswith("/"):

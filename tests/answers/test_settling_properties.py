@@ -166,7 +166,16 @@ def long_way(text: str, order: str, asked: tuple[str, ...]) -> Reading:
 
 
 def test_the_short_way_reads_what_the_long_way_reads():
-    forms = ("%s", "```json\n%s\n```", '{"boxes": %s}', '{"objects": %s}', " %s\n", '{"found": %s}')
+    forms = (
+        "%s",
+        "Here they are:\n```json\n%s\n```\nI hope that helps.",
+        "No red car:\n```\n%s\n```",
+        "```json\n%s\n```",
+        '{"boxes": %s}',
+        '{"objects": %s}',
+        " %s\n",
+        '{"found": %s}',
+    )
     short_ones = 0
     for seed in range(20 * len(SEEDS)):
         dice = random.Random(seed)
