@@ -60,6 +60,7 @@ class Counts:
     open_reasons: Reasons = field(default_factory=Reasons)
     refused_reasons: Reasons = field(default_factory=Reasons)
     unusable_reasons: Reasons = field(default_factory=Reasons)
+    unused_reasons: Reasons = field(default_factory=Reasons)
 
     @property
     def unusable(self) -> int:
@@ -122,6 +123,7 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
         open_reasons=Reasons(mask),
         refused_reasons=Reasons(mask),
         unusable_reasons=Reasons(mask),
+        unused_reasons=Reasons(mask),
     )
     root = spec.results.root
     with ExitStack() as files:
@@ -155,6 +157,7 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
                 failures.write_line(unfinished_line(record, [s.label for s in selected]))
             if not record.unusable:
                 for row in record.unused:
+                    counts.unused_reasons.add(row.reason)
                     failures.write_line(unused_line(record, row))
             counts.stale += bool(item.stale)
             for ended in record.outcomes.values():

@@ -149,8 +149,9 @@ def _checked(counts: Counts, width: int) -> list[str]:
 
 
 def _open(counts: Counts, width: int, failures: str) -> list[str]:
-    """What is open, refused, unfinished or unusable, with the most frequent reasons."""
-    opened, refused, unusable = counts.open_reasons, counts.refused_reasons, counts.unusable_reasons
+    """What is open, refused, unfinished or not used, with the most frequent reasons."""
+    opened, refused = counts.open_reasons, counts.refused_reasons
+    unusable, unused = counts.unusable_reasons, counts.unused_reasons
     lines = []
     if opened.total:
         again = "it" if opened.total == 1 else "them"
@@ -164,6 +165,11 @@ def _open(counts: Counts, width: int, failures: str) -> list[str]:
     if unusable.total:
         lines.append(f"{_number(unusable.total, 'input line')} not usable: see {failures}; mend and run again")
         lines += _reasons(unusable, width)
+    if unused.total:
+        every = counts.figures.things["seed_rows_not_used"]
+        listed = "" if unused.total == every else f", {unused.total} of them listed"
+        lines.append(f"{_number(every, 'seed row')} not used{listed}: see {failures}")
+        lines += _reasons(unused, width)
     return lines
 
 

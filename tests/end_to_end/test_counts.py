@@ -296,6 +296,8 @@ def test_label_files_without_a_usable_row_are_told(world: World, tmp_path: Path)
     assert ran.counts["flags"] == {**ran.counts["flags"], "seeds_skipped": 3, "no_label_file": 2}
     assert re.search(r"^checked: .*2 no_label_file \(", ran.printed, re.MULTILINE)
     assert re.search(r"^checked: .*3 seeds_skipped \(", ran.printed, re.MULTILINE)
+    assert re.search(r"^3 seed rows not used: see .*\n  3 x ", ran.printed, re.MULTILINE)
+    assert ran.counts["violations"] == {**ran.counts["violations"], "seeds_skipped": 3, "no_label_file": 2}
     assert ran.counts["records"] == {"labeled": 4, "skipped": 2}
 
 

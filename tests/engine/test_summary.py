@@ -246,6 +246,20 @@ def test_unusable_lines_are_named_with_their_reasons() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("every", "head"),
+    [
+        pytest.param(2, "2 seed rows not used: see results/failures.jsonl", id="all-listed"),
+        pytest.param(9, "9 seed rows not used, 2 of them listed: see results/failures.jsonl", id="some-listed"),
+    ],
+)
+def test_seed_rows_that_are_no_boxes_stand_with_their_reasons(every: int, head: str) -> None:
+    counts = Counts(figures({"with_boxes": 1}, seeds=True, seed_rows_not_used=every))
+    for row in ("Car 0 0", "Van 1"):
+        counts.unused_reasons.add(f'"{row}" is no KITTI row')
+    assert after_table(counts)[:2] == [head, '  2 x "Car 0 0" is no KITTI row (and the like)']
+
+
 def test_refused_and_unfinished_records_are_told_apart_from_open_ones() -> None:
     counts = Counts(unfinished=2)
     counts.refused_reasons.add("the model declines (SAFETY)")
