@@ -81,7 +81,7 @@ WORLD = {
 }
 WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers", "prompts", "steps", "pipelines"}
 """Rooms without files, network, processes, clock or chance."""
-PURE_LIBRARIES = {"pydantic", "json_repair"}
+PURE_LIBRARIES = {"pydantic"}
 
 SPEAKERS = ("cli.py", "__main__.py", "engine/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""

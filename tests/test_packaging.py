@@ -27,7 +27,7 @@ RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 EVERY = RUNTIME + [requirement for requirements in EXTRAS.values() for requirement in requirements]
 
-IMPORT_NAMES = {"PIL": "pillow", "google": "google-genai", "json_repair": "json-repair", "yaml": "pyyaml"}
+IMPORT_NAMES = {"PIL": "pillow", "google": "google-genai", "yaml": "pyyaml"}
 COMES_WITH = {"pyyaml": "omegaconf"}
 """Libraries whose release is the business of the dependency that is built on them."""
 

@@ -36,10 +36,11 @@ def parts_of(pairs: Pairs) -> Iterator[Pairs]:
     part: Pairs = []
     seen: set[str] = set()
     for key, value in pairs:
-        if key in seen:
+        name = bare(key) or key
+        if name in seen:
             yield part
             part, seen = [], set()
-        seen.add(key)
+        seen.add(name)
         part.append((key, value))
     yield part
 

@@ -16,6 +16,7 @@ class Language:
         everything: nouns for all that was asked for.
         others: what else such a clause is made of.
         leads: words of clauses that may come before it.
+        numbers: they count all that was asked for ("none of the three objects"), or say something else.
         joiners: what stands before the last of several things that are denied together.
         conjunctions: those behind which something else may be said; they end what a negation denies.
         before_head: words that may stand between article and head noun where the head noun comes first.
@@ -27,6 +28,7 @@ class Language:
     everything: frozenset[str]
     others: frozenset[str]
     leads: frozenset[str]
+    numbers: frozenset[str] = frozenset()
     joiners: frozenset[str] = frozenset()
     conjunctions: frozenset[str] = frozenset()
     seconds: frozenset[str] = frozenset()
@@ -47,11 +49,12 @@ def _set(words: str) -> frozenset[str]:
 
 
 _ENGLISH = Language(
+    numbers=_set("one two three four five six several"),
     joiners=_set("or nor"),
     conjunctions=_set("and"),
     negations=_set("no not none nothing neither nor zero 0 unable failed absent missing nowhere"),
     everything=_set(
-        """object objects item items thing things target targets match matches none nothing detection detections
+        """object objects item items thing things target targets matches none nothing detection detections
         them they it box boxes"""
     ),
     others=_set(
@@ -60,15 +63,16 @@ _ENGLISH = Language(
         detect spot observe identify identified located depicted appear appears exist exists contain contains show
         shows include includes depict depicts has have i we can could do does did am able to anywhere matching match
         matches such requested described specified mentioned given provided asked corresponding fitting fit fits for
-        you your looking which instance instances entire whole description bounding looked single both three
-        listed listing queried descriptions phrases phrase queries query criteria criterion kind type
-        sort picturing"""
+        you your looking which instance instances entire whole description bounding looked single both listed
+        listing queried descriptions phrases phrase queries query criteria criterion kind type sort picturing
+        wearing with supplied uploaded shared"""
     ),
     leads=_set(
         """no sorry unfortunately i m am afraid we apologize looked looking searched checked reviewed examined
         carefully at the whole entire image picture photo through after upon inspection twice answer and have has
         careful close closer further examining examination inspecting scanning reviewing checking searching
-        analyzing analysis again for any"""
+        analyzing analysis again for any based confirm confirmed confirms conclude concluded determine determined
+        believe appears seems according as per given thoroughly visual content contents analysed analyzed"""
     ),
     after_head=_set(
         """in on of with at near behind under above beside by to from for who that which wearing holding standing
@@ -76,39 +80,44 @@ _ENGLISH = Language(
     ),
 )
 _GERMAN = Language(
+    numbers=_set("zwei drei vier fünf beiden"),
     joiners=_set("oder"),
     conjunctions=_set("und"),
-    negations=_set("kein keine keinen keiner keines keinem nicht nichts weder noch"),
+    negations=_set("kein keine keinen keiner keines keinem nicht nichts weder noch keinerlei"),
     everything=_set("objekt objekte objekten nichts gegenstand gegenstände ziel ziele"),
     others=_set(
         """es auf in im am dem der das die den des diesem dieser dieses bild foto aufnahme szene ist sind war wurde
         wurden zu sehen finden erkennen erkannt gefunden entdeckt sichtbar vorhanden enthalten abgebildet ich sehe
         finde erkenne kann konnte gibt hier ein eine einen passenden passendes passende entsprechenden gesuchten
-        gesuchte solche solches solcher gesucht zeigt enthält oder werden weit breit und genannten genannte aufgeführten
-        aufgelisteten erwähnten beschriebenen entdecken davon beiden einer eines irgendwo nirgends kommt vor man
-        konnten"""
+        gesuchte solche solches solcher gesucht zeigt enthält oder werden weit breit und genannten genannte
+        aufgeführten aufgelisteten erwähnten beschriebenen entdecken davon beiden einer eines irgendwo nirgends
+        kommt vor man konnten mit von"""
     ),
     leads=_set(
         """nein leider tut mir leid entschuldigung ich habe das bild genau untersucht geprüft angesehen nach genauer
-        prüfung"""
+        prüfung basierend laut zufolge bereitgestellten bereitgestellte gegebenen vorliegenden"""
     ),
     after_head=_set("in im auf mit an am vor hinter neben unter über der die das aus von bei"),
 )
 _FRENCH = Language(
+    numbers=_set("deux trois quatre cinq"),
     joiners=_set("ou ni"),
     conjunctions=_set("et"),
     negations=_set("pas aucun aucune rien ni"),
     seconds=_set("ne n ni"),
-    everything=_set("objet objets rien élément éléments cible"),
+    everything=_set("objet objets rien élément éléments cible cela"),
     others=_set(
         """il y a ces de d du la le les l un une sur dans cette cet ce image photo scène est sont été visible
         visibles présent présente présents présentes trouvé trouvée trouvés trouvées détecté détectée détectés vu
         vue je vois trouve peux voir trouver ou correspondant correspondants correspondante demandé demandés
         demandée tel tels contient montre on ai voit voient apparaît apparaissent figure figurent recherché
         recherchés recherchée recherchées des mentionné mentionnés listés éléments distingue aperçois pouvons avons
-        nulle part parmi se"""
+        nulle part parmi se en à avec tout cela tous toutes"""
     ),
-    leads=_set("non désolé désolée malheureusement je suis après examen de l image"),
+    leads=_set(
+        """non désolé désolée malheureusement je suis après examen de l image d selon fournie fourni donnée avoir
+        examiné attentivement"""
+    ),
     before_head=_set(
         """grand grande petit petite gros grosse vieux vieille jeune beau belle nouveau nouvelle bon bonne"""
     ),
@@ -116,6 +125,7 @@ _FRENCH = Language(
     head_first=True,
 )
 _SPANISH = Language(
+    numbers=_set("dos tres cuatro cinco"),
     joiners=_set("o u ni"),
     conjunctions=_set("y e"),
     negations=_set("no nada ningún ninguna ninguno ni"),
@@ -128,9 +138,12 @@ _SPANISH = Language(
         ha han sido encontrado encontrada encontrados que coincida coincidan con descripción o solicitado
         solicitados contiene muestra he tal tales encontré hemos encontramos indicados indicado detectado detectados
         mencionados mencionado listados listado corresponda correspondan buscado buscados logro pude puede pueden
-        haya parte alguna ninguna"""
+        haya parte alguna ninguna al estos estas"""
     ),
-    leads=_set("no lo siento lamentablemente desafortunadamente he revisado la imagen tras examinar"),
+    leads=_set(
+        """no lo siento lamentablemente desafortunadamente he revisado la imagen tras examinar según proporcionada
+        proporcionado dada después de revisar cuidadosamente"""
+    ),
     before_head=_set("gran grande pequeño pequeña viejo vieja nuevo nueva buen buena"),
     after_head=_set("de del con en sobre bajo junto que al"),
     head_first=True,
@@ -144,9 +157,9 @@ _CHINESE = Language(
         """这些 那些 图片 图像 图 照片 画面 场景 圖片 圖像 圖 中 里 裡 内 上 这 這 张 張 幅 该 此 的 在 有 到 任何
         可见 我 并 能 检测到 检测 發現 发现 找到 看到 看见 识别到 定位到 出现 包含 见到 显示 符合 匹配 相关 描述
         要求 所 您 你 指定 提到 一 个 辆 只 把 条 台 座 位 名 艘 架 匹 头 件 棵 被 或 也 都 既 列 列出 列举 与 和 及
-        以及 、 任意 该图像 本 其 可 见 幅画 里面 任一 均 能够 所列"""
+        以及 、 任意 该图像 本 其 可 见 幅画 里面 任一 均 能够 所列 提供 给定 画 种"""
     ),
-    leads=_set("很抱歉 抱歉 对不起 不好意思 经过 仔细 查看 检查 后"),
+    leads=_set("很抱歉 抱歉 对不起 不好意思 经过 仔细 查看 检查 后 根据 提供 提供的 给出 依据 看"),
     spaced=False,
     head=r"([^的]{1,2})\Z",
 )
@@ -157,13 +170,13 @@ _JAPANESE = Language(
         映っていません 存在しません 検出されませんでした 検出されません 検出できませんでした 検出できません
         確認できませんでした 確認できません ない なし 見つからない 見当たらない 写っていない 存在しない 見られません
         見られませんでした 含まれていません 見受けられません 見つけることができません 見つけることができませんでした
-        確認できない 写っておりません"""
+        確認できない 写っておりません 含まれていない 見つかりませんです 写っていないです ないです"""
     ),
     everything=_set("物体 対象物 対象 オブジェクト もの 該当"),
     others=_set(
         """画像 写真 この その 図 シーン 内 中 上 には では に は が を も の で 一つ どこ 該当する 指定された
         一致する ような 対応する と 条件 説明 合う 姿 いずれ どれ や 、 という 何 ご指定 お探し 挙げられた 全体
-        どちら すべて それら これら"""
+        どちら すべて それら これら 提供された 与えられた です ます 内に"""
     ),
     leads=_set(
         """申し訳ありません 申し訳ございません 残念ながら いいえ すみません 確認しましたが 探しましたが 見ましたが"""

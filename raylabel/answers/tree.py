@@ -62,6 +62,21 @@ class Group:
     def holds_objects(self) -> bool:
         return any(group.is_object for group in self.groups)
 
+    def end_at(self, token: Token) -> None:
+        """A closing bracket ends it."""
+        self.torn = self.torn or self.holds_stray_text
+        # Neither "(]" nor "[,]" says that there is nothing.
+        if self.values or (OPENERS[self.bracket] == token.value and "," not in token.gap):
+            self.end = token.end
+        if self.bracket == "{" and self.values and not self.pairs and all(isinstance(v, float) for v in self.values):
+            self.bracket = "("  # {1, 2, 3, 4} is a list
+
+    @property
+    def holds_stray_text(self) -> bool:
+        """Whether a text in quotes stands among its fields without a key: that is lost, and perhaps more."""
+        stray = [v for key, v in zip(self.keys, self.values, strict=True) if key is None and type(v) is str]
+        return self.bracket == "{" and bool(stray) and len(stray) < len(self.values)
+
     @property
     def is_plain(self) -> bool:
         """Whether it holds nothing but numbers and lists of numbers."""
@@ -194,16 +209,11 @@ class _Builder:
             return
         # A closing bracket without its opener closes the innermost group: models mix the kinds.
         depth = depth if depth >= 0 else len(self.stack) - 1
+        if 0 < depth < len(self.stack) - 1 and self.stack[depth - 1].bracket == "{":
+            self.stack[depth - 1].torn = True  # brackets are missing: what follows may be of one of those given up
+        self.stack[-1].torn = self.stack[-1].torn or self.key is not None  # {"x_min": }
         for group in self.stack[depth:]:
-            if group.values or OPENERS[group.bracket] == token.value:  # "(]" does not say that there is nothing
-                group.end = token.end
-            if (
-                group.bracket == "{"
-                and group.values
-                and not group.pairs
-                and all(isinstance(v, float) for v in group.values)
-            ):
-                group.bracket = "("  # {1, 2, 3, 4} is a list
+            group.end_at(token)
         if depth == 0:
             self.hang()
         del self.stack[depth:]
@@ -226,6 +236,7 @@ class _Builder:
         """A colon: the scalar before it is a key."""
         group = self.stack[-1]
         if not group.values or isinstance(group.values[-1], Group):
+            group.torn = group.torn or not group.values  # "[:]" does not say that there is nothing
             return
         value = group.values[-1]
         if group.keys[-1] is not None:

@@ -130,7 +130,7 @@ def _in_group(group: Group, points: str) -> Boxes:
     if group.is_object and group.bracket != "{":
         return left_out(WRONG_COUNT)  # fields in a list are those of other things
     if not group.values:
-        return Boxes(empty=group.end is not None)
+        return left_out(WRONG_COUNT) if group.torn else Boxes(empty=group.end is not None)
     if group.groups:
         return _of_groups(group, points)
     if group.end is None:

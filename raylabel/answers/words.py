@@ -119,7 +119,7 @@ _MOST_UNKNOWN = 4
 """Words of a thing that nobody asked for by name."""
 
 _CLAUSE = re.compile(
-    r"[.!;:,\n*#`\"。！；：，]+|\bbut\b|\baber\b|\bmais\b|\bpero\b|\b(?=(?:nor|noch)\b)"
+    r"[.!;:,\n*#。！；：，]+|\bbut\b|\baber\b|\bmais\b|\bpero\b|\b(?=(?:nor|noch)\b)"
     r"|\band\b(?=\s+(?:no|not|there|i|it|none|nothing|can|could|did)\b)|\b(?:und|oder)\b(?=\s+kein)"
     r"|\b(?:et|ou)\b(?=\s+(?:aucun|pas))|\b[yo]\b(?=\s+(?:no|ning)\w*)|(?=也没有)"
 )
@@ -136,8 +136,8 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     listed: list[str] = []
     for clause in _CLAUSE.split(re.sub(r"\bcan(?:'t|not)\b", "can not", text).replace("n't", " not")):
         words = _words_of(clause, own, language)
-        if all(word in language.leads for word in words):
-            continue
+        if not any(_names(word, language) for word in words):
+            continue  # "based on the image provided", "no"
         if denied and own and _is_list(words, own, language):
             listed += words  # "no cats, dogs or birds": whether it belongs to what was denied shows at its end
             continue
@@ -151,6 +151,11 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     return denied and not (left - _named_by(listed, own))
 
 
+def _names(word: str, language: Language) -> bool:
+    """Whether a word names a thing, or all that was asked for."""
+    return word in language.everything or not (word in language.known or word in language.numbers)
+
+
 def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -> bool:
     """Whether a clause does nothing but name things that were asked for."""
     return language.negations.isdisjoint(set(words) - language.joiners) and all(
@@ -161,16 +166,29 @@ def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -
 def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> set[int] | None:
     """Which phrases a clause denies; None where it is none of absence."""
     at = _negation_in(words, language)
-    named = [n for n, word in enumerate(words) if word in language.everything or word not in language.known]
+    named = [n for n, word in enumerate(words) if _names(word, language)]
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
-    if at is None or not named or named[0] < at < named[-1]:
+    if at is None or named[0] < at < named[-1]:
         return None
     things = [words[n] for n in named if words[n] not in language.everything]
+    if len(things) == len(named) and not language.numbers.isdisjoint(words):
+        return None  # "no two red cars match"
     if not own:
         return set() if len(things) <= _MOST_UNKNOWN else None
     if not all(_is_of(word, own) for word in things):
         return None
-    return set(range(len(own))) if len(things) < len(named) else _named_by(things, own) or None
+    return set(range(len(own))) if len(things) < len(named) else _named_by(_denied_things(words, language), own) or None
+
+
+def _denied_things(words: Sequence[str], language: Language) -> list[str]:
+    """The things of a clause without those that only say where another one would be: "no flowers in the pot"."""
+    things: list[str] = []
+    for n, word in enumerate(words):
+        if things and word in language.after_head and any(_names(later, language) for later in words[n:]):
+            break
+        if _names(word, language):
+            things.append(word)
+    return things
 
 
 def _negation_in(words: list[str], language: Language) -> int | None:
@@ -252,4 +270,5 @@ _IRREGULAR = {
 def _plain(word: str) -> str:
     """A word of a European language without accents; any other as it is."""
     plain = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+    plain = plain[:-3] + "al" if plain.endswith("aux") else plain
     return plain if plain.isascii() else word

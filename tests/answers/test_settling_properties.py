@@ -21,7 +21,10 @@ from raylabel.answers.formats.clean import read_clean
 from raylabel.answers.grounding import read_grounding
 from raylabel.answers.reading import Reading, read_boxes
 from raylabel.errors import AnswerError
-from raylabel.profiles import PROFILES
+from raylabel.geometry import View, iou, place
+from raylabel.profiles import PROFILES, Profile
+from raylabel.prompts.boxes import spelled
+from raylabel.records import Box, Size
 
 SEEDS = range(int(os.environ.get("ANSWERS", "150")))
 LABELS = ("heron", "red boat", "old lamp", "tall wagon", "stone kerb", "Fähre", "灯塔")
@@ -92,7 +95,7 @@ def test_no_phrase_is_settled_without_a_statement_about_it(dialect: Dialect):
             found = read_grounding(text, asked, dialect.order, dialect.sides)
         except AnswerError:
             continue
-        silence_counts = found.shape in ("loc1024", "loc", "patch", "det")
+        silence_counts = found.shape in SILENT
         for number, boxes in found.settled.items():
             is_named = letters_of(asked[number]) in letters_of(text) or re.search(rf"(?<!\d){number}(?!\d)", text)
             assert is_named or (not boxes and (silence_counts or denies_all(text))), (seed, text, asked[number], boxes)
@@ -202,3 +205,71 @@ def test_the_shape_that_is_asked_for_takes_the_short_way():
         assert read_clean(text, ["cup"]) is not None, text
     for text in (f"[{entry}", f"[{entry}] or so", f'[{entry[:-1]}, "angle": 3}}]', f'[{entry[:-1]}, "id": 2}}]'):
         assert read_clean(text, ["cup"]) is None, text
+
+
+# --- every profile ----------------------------------------------------------------------------------------------------
+
+SIZE = Size(1242, 375)
+PIXELS = [Box(10 + 60 * n, 20 + 9 * n, 10 + 60 * n + 220, 20 + 9 * n + 170) for n in range(12)]
+NATIVE = {
+    "list": lambda t, b, p: json.dumps({p.key: b, "label": t}),
+    "object": lambda t, b, p: json.dumps({p.key: b, "label": t}),
+    "ref": lambda t, b, p: f"<ref>{t}</ref><box>[{b}]</box>",
+    "ref_box": lambda t, b, p: f"<ref>{t}</ref><box>{b}</box>",
+    "det": lambda t, b, p: f"<|ref|>{t}<|/ref|><|det|>[{b}]<|/det|>",
+    "detect": lambda t, b, p: f"{b} {t}" if isinstance(b, str) else json.dumps({"label": t, **b}),
+    "open_vocabulary": lambda t, b, p: f"{t}{b}",
+    "phrase": lambda t, b, p: f"<phrase>{t}</phrase><object>{b}</object>",
+    "point_out": lambda t, b, p: f"{t}: [{b}]",
+    "all_instances": lambda t, b, p: f"<ref>{t}</ref><box>{''.join(f'<{v:g}>' for v in b)}</box>",
+}
+JOINTS = {"list": ", ", "object": ", ", "detect": " ; ", "point_out": "\n"}
+
+
+def told_as(profile: Profile, entries: list[tuple[str, Box]]) -> str:
+    """Entries as a model of the family answers them."""
+    view = View(SIZE, SIZE)
+    told = [NATIVE[profile.wording](text, spelled(box, profile, view), profile) for text, box in entries]
+    text = JOINTS.get(profile.wording, "").join(told)
+    return (
+        f"[{text}]" if profile.wording == "list" else f'{{"boxes": [{text}]}}' if profile.wording == "object" else text
+    )
+
+
+@pytest.mark.parametrize("profile", [pytest.param(p, id=p.name) for p in PROFILES if p.localises])
+def test_no_family_settles_a_phrase_with_the_box_of_another(profile: Profile):
+    convention, view = profile.convention, View(SIZE, SIZE)
+    read_right = 0
+    for seed in SEEDS:
+        dice = random.Random(f"{profile.name} {seed}")
+        entries = list(zip(dice.sample(LABELS, dice.randint(1, 4)), dice.sample(PIXELS, 4), strict=False))
+        text = told_as(profile, entries)
+        whole = seed % 3 == 0
+        for _ in range(0 if whole else dice.randint(1, 3)):
+            text = damaged(text, dice)
+        asked = dict(enumerate([label for label, _ in entries] + ["grey seal"], 1))
+        try:
+            found = read_grounding(
+                text, asked, convention.order, convention.sides(view), numbered=False, known=profile.answers_in
+            )
+        except AnswerError:
+            assert not whole, (seed, text)
+            continue
+        own = dict(entries)
+        for number, boxes in found.settled.items():
+            label = asked[number]
+            for box in boxes:
+                placed = place(box.corners, convention, view)
+                near = [t for t, b in entries if iou(placed, b) > 0.85]
+                if near and label not in near:
+                    assert may_be_about(text, label, near[0]), (seed, text, label, near)
+                if whole:
+                    assert iou(placed, own[label]) > 0.7, (seed, text, label, placed)
+            if not boxes and number <= len(entries):
+                assert letters_of(label) in letters_of(text) or found.shape in SILENT or denies_all(text), (seed, text)
+        if whole:
+            read_right += {asked[n] for n in found.settled if found.settled[n]} == set(own)
+    assert read_right == len([seed for seed in SEEDS if seed % 3 == 0])
+
+
+SILENT = ("loc1024", "loc", "patch", "det")

@@ -33,6 +33,12 @@ BOTH = ["red car", "blue bus"]
         ("There is no red car in the left half", CAR),
         ("There are no more red cars.", CAR),
         ("There are no blue cars.", CAR),
+        ("There is no man with a hat.", ["man", "hat"]),
+        ("There are no flowers in the flower pot.", ["flower pot"]),
+        ("There is no hat on the man.", ["man"]),
+        ("Based on the image provided, the red car is visible.", CAR),
+        ("No. It is a red car.", CAR),
+        ("None of the two red cars is blue.", CAR),
         ("I can't see the image.", CAR),
         ("No image was provided.", CAR),
         ("There is no picture.", ["picture frame"]),
@@ -54,6 +60,10 @@ def test_what_is_not_about_all_that_was_asked_settles_nothing(text, asked):
     ("text", "asked"),
     [
         ("There is no car.", CAR),
+        ("Based on the image provided, there is no red car.", CAR),
+        ('There are no instances of "red car" in this image.', CAR),
+        ("I don't see any of those three objects in the picture.", ["cup", "jug", "pan"]),
+        ("There are no cups, jugs or pans.", ["cup", "jug", "pan"]),
         ("There is neither a red car nor a blue bus in this image.", BOTH),
         ("No red cars or blue buses are visible.", BOTH),
         ("Sorry, I couldn't find any of the requested objects.", BOTH),
@@ -71,11 +81,12 @@ def test_a_clear_absence_of_all_that_was_asked_is_believed(text, asked):
 
 def test_no_absence_is_invented_and_hardly_one_overlooked_in_six_languages():
     cases = [
-        c for c in load_cases("field.jsonl") if c["id"].startswith(("abs-", "ab2-", "no-", "yes-")) and c.get("asked")
+        c for c in load_cases("field.jsonl") if c["id"].startswith(("abs", "ab2-", "no-", "yes-")) and c.get("asked")
     ]
     read = [(case, read_case(case).said) for case in cases if case["kind"] and case.get("weight") != 0]
     assert [c["id"] for c, said in read if said is Said.NOTHING and c["outcome"] != "nothing"] == []
-    assert len([c["id"] for c, said in read if said is not Said.NOTHING and c["outcome"] == "nothing"]) <= 3
+    missed = [c["id"] for c, said in read if said is not Said.NOTHING and c["outcome"] == "nothing"]
+    assert len(missed) <= 3, missed
     assert len(read) > 350
 
 

@@ -23,10 +23,10 @@ from raylabel.answers.formats.keyed import is_no, take_fields
 from raylabel.answers.formats.tags import boxes_in_text
 from raylabel.answers.labels import Asked
 from raylabel.answers.tokens import number_of
-from raylabel.answers.tree import Group, Tree, Value, inside_text, is_json_text, is_labelled
+from raylabel.answers.tree import Group, Tree, Value, Word, inside_text, is_json_text, is_labelled
 from raylabel.answers.values import QUAD, Boxes, boxes_of, is_turned, left_out, named_box
 from raylabel.answers.vocabulary import bare, is_box_key, is_never_box_key, is_quad_key
-from raylabel.validation import BOX_3D, POINT, ROTATED, UNREADABLE
+from raylabel.validation import BOX_3D, NO_NUMBERS, POINT, ROTATED, UNREADABLE
 
 JSON = "json"
 
@@ -92,6 +92,8 @@ class Walk:
             self.take_plain(value, label)
 
     def take_empty(self, group: Group, label: str | None) -> None:
+        if group.torn:
+            return
         if group.end is not None and label is not None:
             self.found.add(Entry(label, denied=True))
         elif group.end is not None and not group.is_object:
@@ -134,12 +136,12 @@ class Walk:
     # --- objects ----------------------------------------------------------------------------------------------------
 
     def take_object(self, group: Group, label: str | None) -> None:
+        before = len(self.found.entries)
         if not group.values:
             self.take_empty(group, label)
         for key, value in zip(group.keys, group.values, strict=True):
             if key is None:
-                self.take(value, label)
-        before = len(self.found.entries)
+                self.take(value, known_label(group.pairs) or label)
         for pairs in parts_of(group.pairs):
             if pairs:
                 self.take_pairs(pairs, label)
@@ -249,6 +251,8 @@ def _no_box(key: str, value: Value) -> str:
 
 def boxes_of_field(value: Value, key: str = "") -> Boxes:
     """The boxes of a field: a list, an object, or a text of any of the ways to write boxes."""
+    if isinstance(value, Word) and not bare(value):
+        return left_out(NO_NUMBERS)  # a stray mark, where "-" in quotes says that there is nothing
     points = QUAD if is_quad_key(key) else ""
     return boxes_in_text(value, points) if isinstance(value, str) else boxes_of(value, points)
 

@@ -27,7 +27,8 @@ REF_BOX, DET, OBJECT_REF, POINT_TAGS = "ref_box", "det", "object_ref", "points"
 _SHAPES = {"det": DET, "box_start": OBJECT_REF, "quad": QUAD, "quad_start": QUAD}
 """The others are ``REF_BOX``."""
 
-_TAG = re.compile(r"<[^<>]{0,60}>")
+_TAG = re.compile(r"<[/|\uff5c]{0,2}[\w:.-]{1,40}[/|\uff5c]{0,2}>")
+_BARE = re.compile(r"[\s\[\](){}<>,;:.\d+-]*")
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?\Z")
 
 
@@ -118,13 +119,15 @@ class _Tags:
         name = self.tags[i].name
         self.leave_label(self.tags[i].start)
         content, last, closed = self.content(i)
+        leaves = elements.box_of_leaves(content)
+        closed = closed and (leaves is not None or "</" not in content)
         self.box_end = self.tags[i].end + len(content)
         if not closed:
             self.found.unfinished = self.found.unfinished or last == len(self.tags) - 1
             content = _whole_part(content)
         if self.skip:
             return last
-        read = elements.box_of_leaves(content) or boxes_in_span(content, QUAD if "quad" in name else PAIRS, closed)
+        read = leaves or boxes_in_span(content, QUAD if "quad" in name else PAIRS, closed)
         if not closed and not read.found:
             read = left_out(CUT_OFF)
         self.shapes[_SHAPES.get(name, REF_BOX)] += 1
@@ -194,6 +197,9 @@ def _has_words(text: str) -> bool:
 
 
 def _whole_part(content: str) -> str:
-    """The part of an unclosed box that certainly is whole: up to its last closing bracket."""
+    """The part of an unclosed box that certainly is whole and its own: up to its last closing bracket before a word."""
+    bare = _BARE.match(content)
+    if bare is not None and any(c.isdecimal() for c in bare.group()):
+        content = bare.group()
     end = max(content.rfind("]"), content.rfind(")"), content.rfind("}"), content.rfind(">"))
     return content[: end + 1]
