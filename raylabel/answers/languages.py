@@ -16,6 +16,7 @@ class Language:
         everything: nouns for all that was asked for.
         others: what else such a clause is made of.
         leads: words of clauses that may come before it.
+        endings: by which the forms of one noun differ.
         numbers: they count all that was asked for ("none of the three objects"), or say something else.
         joiners: what stands before the last of several things that are denied together.
         conjunctions: those behind which something else may be said; they end what a negation denies.
@@ -28,6 +29,7 @@ class Language:
     everything: frozenset[str]
     others: frozenset[str]
     leads: frozenset[str]
+    endings: frozenset[str] = frozenset({""})
     numbers: frozenset[str] = frozenset()
     joiners: frozenset[str] = frozenset()
     conjunctions: frozenset[str] = frozenset()
@@ -49,6 +51,7 @@ def _set(words: str) -> frozenset[str]:
 
 
 _ENGLISH = Language(
+    endings=_set("s es") | {""},
     numbers=_set("one two three four five six several"),
     joiners=_set("or nor"),
     conjunctions=_set("and"),
@@ -80,6 +83,7 @@ _ENGLISH = Language(
     ),
 )
 _GERMAN = Language(
+    endings=_set("e en er n s es") | {""},
     numbers=_set("zwei drei vier fünf beiden"),
     joiners=_set("oder"),
     conjunctions=_set("und"),
@@ -100,6 +104,7 @@ _GERMAN = Language(
     after_head=_set("in im auf mit an am vor hinter neben unter über der die das aus von bei"),
 )
 _FRENCH = Language(
+    endings=_set("s x e es") | {""},
     numbers=_set("deux trois quatre cinq"),
     joiners=_set("ou ni"),
     conjunctions=_set("et"),
@@ -125,6 +130,7 @@ _FRENCH = Language(
     head_first=True,
 )
 _SPANISH = Language(
+    endings=_set("s es") | {""},
     numbers=_set("dos tres cuatro cinco"),
     joiners=_set("o u ni"),
     conjunctions=_set("y e"),

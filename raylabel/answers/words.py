@@ -49,13 +49,15 @@ def said_in_words(text: str, phrases: Sequence[str] = ()) -> InWords:
     if _DECLINES.search(text):
         return InWords.REFUSED
     plain = text.casefold()
-    if any(_denies(plain, phrases, language) for language in LANGUAGES):
+    languages = [language for language in LANGUAGES if language.spaced or not plain.isascii()]
+    if not _ASKS.search(plain) and any(_denies(plain, phrases, language) for language in languages):
         return InWords.NOTHING
     if not phrases and _OTHER_NEGATIONS.search(plain) and not re.search(r"[.!?;:]\s+\S", plain):
         return InWords.NOTHING
     return InWords.UNCLEAR
 
 
+_ASKS = re.compile("[?\uff1f]")
 _APOSTROPHES = str.maketrans("\u2019\u2018\u00b4", "'''")
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -115,6 +117,8 @@ _OTHER_NEGATIONS = re.compile(
 )
 """Read only where nothing in particular was asked for."""
 
+_LONGEST = 40
+"""Letters of a phrase that are looked for in a sentence without blanks."""
 _MOST_UNKNOWN = 4
 """Words of a thing that nobody asked for by name."""
 
@@ -128,8 +132,6 @@ _WORD = re.compile(r"[^\W_]+")
 
 def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     """Whether each clause of a text is one of absence or leads up to one, and all phrases are denied."""
-    if "?" in text or "\uff1f" in text:
-        return False
     own = [_own_words(phrase.casefold(), language) for phrase in phrases]
     left = set(range(len(own)))
     denied = False
@@ -148,7 +150,7 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
         left -= about
     if listed and language.joiners.isdisjoint(listed):
         return False
-    return denied and not (left - _named_by(listed, own))
+    return denied and not (left - _named_by(listed, own, language))
 
 
 def _names(word: str, language: Language) -> bool:
@@ -159,7 +161,7 @@ def _names(word: str, language: Language) -> bool:
 def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -> bool:
     """Whether a clause does nothing but name things that were asked for."""
     return language.negations.isdisjoint(set(words) - language.joiners) and all(
-        word in language.others or word in language.joiners or _is_of(word, own) for word in words
+        word in language.others or word in language.joiners or _is_of(word, own, language) for word in words
     )
 
 
@@ -175,9 +177,11 @@ def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> 
         return None  # "no two red cars match"
     if not own:
         return set() if len(things) <= _MOST_UNKNOWN else None
-    if not all(_is_of(word, own) for word in things):
+    if not all(_is_of(word, own, language) for word in things):
         return None
-    return set(range(len(own))) if len(things) < len(named) else _named_by(_denied_things(words, language), own) or None
+    if len(things) < len(named):
+        return set(range(len(own)))
+    return _named_by(_denied_things(words, language), own, language) or None
 
 
 def _denied_things(words: Sequence[str], language: Language) -> list[str]:
@@ -207,13 +211,13 @@ class _Phrase(NamedTuple):
     words: tuple[str, ...]
 
 
-def _is_of(word: str, own: Iterable[_Phrase]) -> bool:
-    return any(_alike(word, known) for phrase in own for known in phrase.words)
+def _is_of(word: str, own: Iterable[_Phrase], language: Language) -> bool:
+    return any(_alike(word, known, language) for phrase in own for known in phrase.words)
 
 
-def _named_by(words: Sequence[str], own: Iterable[_Phrase]) -> set[int]:
+def _named_by(words: Sequence[str], own: Iterable[_Phrase], language: Language) -> set[int]:
     """The places of the phrases whose head noun is among words."""
-    return {n for n, phrase in enumerate(own) if any(_alike(word, phrase.head) for word in words)}
+    return {n for n, phrase in enumerate(own) if any(_alike(word, phrase.head, language) for word in words)}
 
 
 def _own_words(phrase: str, language: Language) -> _Phrase:
@@ -231,44 +235,48 @@ def _words_of(clause: str, own: Iterable[_Phrase], language: Language) -> list[s
     """The words of a clause; where nothing parts them, the longest known ones, and what is left in one piece each."""
     if language.spaced:
         return _WORD.findall(clause)
-    texts = [text for phrase in own for text in phrase.words]
-    pieces = {text[a:b] for text in texts for a in range(len(text)) for b in range(a + 1, len(text) + 1)}
+    texts = [text[:_LONGEST] for phrase in own for text in phrase.words]
+    pieces = {t[a:b] for t in texts for a in range(len(t)) for b in range(a + 1, len(t) + 1) if t[a:b] in clause}
     pattern = "|".join(map(re.escape, sorted(language.known | language.leads | pieces, key=len, reverse=True)))
     return [word for word in re.split(f"({pattern})", "".join(_WORD.findall(clause))) if word]
 
 
-def _alike(word: str, other: str) -> bool:
+def _alike(word: str, other: str, language: Language) -> bool:
     """Whether two words are one, in the singular or the plural, in this case or that."""
-    a, b = (_IRREGULAR.get(w, _plain(w)) for w in (word, other))
-    short, long = sorted((a, b), key=len)
-    if not short.isascii() or len(short) < 3:
-        return bool(short) and (a == b or (not short.isascii() and short in long))
-    return long.startswith(short[: len(short) - 1] if short[-1] in "ey" else short) and len(long) - len(short) <= 2
+    if not language.spaced:
+        return bool(word) and (word in other or other in word)
+    short, long = sorted((_singular(word), _singular(other)), key=len)
+    if long.startswith(short) and long[len(short) :] in language.endings:
+        return True
+    return short[-1:] == "y" and long == f"{short[:-1]}ies"
 
 
-_IRREGULAR = {
-    "men": "man",
-    "women": "woman",
-    "people": "person",
-    "persons": "person",
-    "children": "child",
-    "geese": "goose",
-    "knives": "knife",
-    "wolves": "wolf",
-    "leaves": "leaf",
-    "shelves": "shelf",
-    "mice": "mouse",
-    "feet": "foot",
-    "loaves": "loaf",
-    "scarves": "scarf",
-    "calves": "calf",
-    "teeth": "tooth",
-    "oxen": "ox",
-}
+_IRREGULAR = dict(
+    pair.split(":")
+    for pair in [
+        "men:man",
+        "women:woman",
+        "people:person",
+        "persons:person",
+        "children:child",
+        "geese:goose",
+        "knives:knife",
+        "wolves:wolf",
+        "leaves:leaf",
+        "shelves:shelf",
+        "mice:mouse",
+        "feet:foot",
+        "loaves:loaf",
+        "scarves:scarf",
+        "calves:calf",
+        "teeth:tooth",
+        "oxen:ox",
+    ]
+)
 
 
-def _plain(word: str) -> str:
-    """A word of a European language without accents; any other as it is."""
+def _singular(word: str) -> str:
+    """A word without accents, in the singular where its plural is irregular."""
     plain = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
-    plain = plain[:-3] + "al" if plain.endswith("aux") else plain
-    return plain if plain.isascii() else word
+    plain = _IRREGULAR.get(plain, plain)
+    return plain[:-3] + "al" if plain.endswith("aux") else plain

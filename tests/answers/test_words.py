@@ -33,6 +33,9 @@ BOTH = ["red car", "blue bus"]
         ("There is no red car in the left half", CAR),
         ("There are no more red cars.", CAR),
         ("There are no blue cars.", CAR),
+        ("There is no cart.", CAR),
+        ("There is no bush in the image.", ["bus"]),
+        ("There are no pandas.", ["pan"]),
         ("There is no man with a hat.", ["man", "hat"]),
         ("There are no flowers in the flower pot.", ["flower pot"]),
         ("There is no hat on the man.", ["man"]),
@@ -60,6 +63,7 @@ def test_what_is_not_about_all_that_was_asked_settles_nothing(text, asked):
     ("text", "asked"),
     [
         ("There is no car.", CAR),
+        ("There are no ponies or geese.", ["pony", "goose"]),
         ("Based on the image provided, there is no red car.", CAR),
         ('There are no instances of "red car" in this image.', CAR),
         ("I don't see any of those three objects in the picture.", ["cup", "jug", "pan"]),
