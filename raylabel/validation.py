@@ -66,7 +66,11 @@ _TABLE = (
     Rule(SWAPPED, FLAGGED, "the corners of a box came in reverse order and were sorted"),
     Rule(NO_AREA, ASKED_AGAIN, "a box has no area"),
     Rule(REPEATED, DROPPED, "an entry says the same as one before it"),
-    Rule(UNKNOWN_ID, DROPPED, "an entry carries the number of nothing that was asked about; from 0: asked again"),
+    Rule(
+        UNKNOWN_ID,
+        DROPPED,
+        "an entry carries the number of nothing that was asked about; from 0, or anew from 1: asked again",
+    ),
     Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box lies far outside the model's scale"),
     Rule(
         BELOW_SCALE, ASKED_AGAIN, "a box is smaller than one unit of the model's scale: its numbers are of another one"

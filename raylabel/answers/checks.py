@@ -11,7 +11,7 @@ from raylabel.answers.entry import AnswerBox
 from raylabel.answers.formats.objects import boxes_of_field
 from raylabel.answers.json_text import by_number, demand_known, id_of, list_under, read_json, text_of, unreadable
 from raylabel.answers.tree import Group, Value
-from raylabel.answers.values import Boxes, named_box
+from raylabel.answers.values import Boxes, is_turned, named_box
 from raylabel.answers.vocabulary import is_box_key
 from raylabel.validation import NOT_FINITE, UNKNOWN_ID
 
@@ -59,7 +59,7 @@ def read_checks(
         left_out: gets the entries that carry an unknown number, by the name of the rule.
 
     Raises:
-        AnswerError: a refusal, no list, no verdict on anything asked for, or a reply that counts from 0.
+        AnswerError: a refusal, no list, no verdict on anything asked for, or a reply that counts anew.
     """
 
     def box_check(item: Mapping[str, Any]) -> BoxCheck | None:
@@ -95,6 +95,8 @@ def _verdict(item: Mapping[str, Any]) -> str:
 
 def _adjusted(item: Mapping[str, Any], order: str, sides: tuple[float, float] | None) -> BoxCheck | None:
     """The one box an entry gives, under a box key or as named corners."""
+    if any(is_turned(key, _as_value(value)) for key, value in item.items()):
+        return BoxCheck(ADJUST)
     key = next((k for k in item if is_box_key(k)), None)
     if key is not None:
         read = boxes_of_field(_as_value(item[key]), key)

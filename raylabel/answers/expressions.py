@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.answers.json_text import demand_known, list_under, read_json, text_of, unreadable
+from raylabel.answers.json_text import demand_known, list_under, read_json, text_of, unreadable, whole_number
 from raylabel.answers.labels import normalised
 from raylabel.validation import MERGED, UNKNOWN_ID, UNKNOWN_REGION
 
@@ -106,7 +106,7 @@ def read_groups(text: str, known: Sequence[int], left_out: Counter[str] | None =
         left_out: gets the numbers of no region, by the name of the rule.
 
     Raises:
-        AnswerError: no list, not one usable group, or a reply that counts from 0.
+        AnswerError: no list, not one usable group, or a reply that counts anew.
     """
     merged: dict[str, Group] = {}
     for item in list_under(read_json(text), "expressions"):
@@ -132,10 +132,4 @@ def _group(item: Any, numbers: Sequence[int | None], known: Sequence[int]) -> Gr
 
 def _numbers_in(item: Any) -> list[int | None]:
     listed = item.get("regions") if isinstance(item, dict) else None
-    return [_number(v) for v in listed] if isinstance(listed, list) else []
-
-
-def _number(value: Any) -> int | None:
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
-    return value if type(value) is int else None
+    return [whole_number(v) for v in listed] if isinstance(listed, list) else []

@@ -32,11 +32,11 @@ def demand_known(numbers: Iterable[int | None], asked: Container[int]) -> int:
     """How many numbers of a reply are none that was asked about.
 
     Raises:
-        AnswerError: one of them is 0: who counts from 0 means another item with every number.
+        AnswerError: one of them is 0, or 1 where that was not asked about: who counts anew means other items.
     """
     unknown = [n for n in numbers if n is not None and n not in asked]
-    if 0 in unknown:
-        raise unreadable("the reply counts from 0, the question from 1", violations=(UNKNOWN_ID,))
+    if 0 in unknown or 1 in unknown:
+        raise unreadable("the reply counts anew, not as the question does", violations=(UNKNOWN_ID,))
     return len(unknown)
 
 
@@ -87,10 +87,10 @@ def read_json(text: str) -> Any:
     for candidate in (text, *(reversed(fences))):
         try:
             value = json.loads(candidate, strict=False, object_pairs_hook=_object)
+            if isinstance(value, (dict, list)):
+                return whole_text(_spread(value))
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, (dict, list)):
-            return whole_text(_spread(value))
     return _damaged(fences[-1] if fences else text, front)
 
 
@@ -100,7 +100,11 @@ class _Several(list[Any]):
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Several:
     value = dict(pairs)
-    return value if len(value) == len(pairs) else _Several(dict(part) for part in parts_of(pairs))
+    if len(value) == len(pairs):
+        return value
+    parts = [dict(part) for part in parts_of(pairs)]
+    # One that says a field of an item twice says nothing of it: neither the first nor the last is the right one.
+    return _Several(parts) if all("id" in part for part in parts) or "id" not in parts[0] else {"id": parts[0]["id"]}
 
 
 def _spread(value: Any) -> Any:
@@ -133,6 +137,8 @@ def _damaged(body: str, front: Front) -> Any:
 def _value(value: Value) -> Any:
     """What a value of the tree is in JSON."""
     if isinstance(value, Group):
+        if value.torn:
+            raise unreadable("the reply's JSON is damaged: nothing tells which of its fields belong together")
         if value.is_object:
             return _object([(key, _value(inner)) for key, inner in value.pairs])
         return [_value(inner) for inner in value.values]
@@ -163,7 +169,12 @@ def list_under(value: Any, *keys: str) -> list[Any]:
 def id_of(item: Any) -> int | None:
     """The integer ``id`` of an entry (also ``"3"``), or None."""
     value = item.get("id") if isinstance(item, dict) else None
-    if isinstance(value, str) and value.strip().isdecimal():
+    return whole_number(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """An integer, also as a text of few digits; None for anything else."""
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
         return int(value)
     return value if type(value) is int else None
 

@@ -16,6 +16,8 @@ class Language:
         everything: nouns for all that was asked for.
         others: what else such a clause is made of.
         leads: words of clauses that may come before it.
+        picture: words for the image itself.
+        given: with one of these at its end a clause says that nothing was asked for.
         endings: by which the forms of one noun differ.
         numbers: they count all that was asked for ("none of the three objects"), or say something else.
         joiners: what stands before the last of several things that are denied together.
@@ -29,6 +31,8 @@ class Language:
     everything: frozenset[str]
     others: frozenset[str]
     leads: frozenset[str]
+    picture: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
     endings: frozenset[str] = frozenset({""})
     numbers: frozenset[str] = frozenset()
     joiners: frozenset[str] = frozenset()
@@ -43,7 +47,7 @@ class Language:
     @functools.cached_property
     def known(self) -> frozenset[str]:
         """All words of absence."""
-        return self.negations | self.seconds | self.everything | self.others | self.leads
+        return self.negations | self.seconds | self.everything | self.others
 
 
 def _set(words: str) -> frozenset[str]:
@@ -51,24 +55,23 @@ def _set(words: str) -> frozenset[str]:
 
 
 _ENGLISH = Language(
+    picture=_set("image picture photo photograph scene frame"),
+    given=_set("specified provided given requested described supplied uploaded listed asked"),
     endings=_set("s es") | {""},
     numbers=_set("one two three four five six several"),
     joiners=_set("or nor"),
-    conjunctions=_set("and"),
-    negations=_set("no not none nothing neither nor zero 0 unable failed absent missing nowhere"),
-    everything=_set(
-        """object objects item items thing things target targets matches none nothing detection detections
-        them they it box boxes"""
-    ),
+    conjunctions=_set("and both"),
+    negations=_set("no not none nothing neither nor zero 0 unable absent missing nowhere"),
+    everything=_set("object objects item items thing things target targets matches none nothing them they"),
     others=_set(
-        """there is are was were be been being s any a an the of or in on within from at here this that these those
-        image picture photo photograph scene frame view visible seen found present detected shown see find locate
+        """do there is are was were be been being s any a an the of or in on within from at here this that these
+        those image picture photo photograph scene frame visible seen found present detected shown see find locate
         detect spot observe identify identified located depicted appear appears exist exists contain contains show
-        shows include includes depict depicts has have i we can could do does did am able to anywhere matching match
+        shows include includes depict depicts has have i we can could does did am able to anywhere matching match
         matches such requested described specified mentioned given provided asked corresponding fitting fit fits for
-        you your looking which instance instances entire whole description bounding looked single both listed
-        listing queried descriptions phrases phrase queries query criteria criterion kind type sort picturing
-        wearing with supplied uploaded shared"""
+        you your looking which instance instances description bounding single listed listing queried descriptions
+        phrases phrase queries query criteria criterion kind type sort picturing wearing with sorry unfortunately
+        confirm confirmed seems also both and"""
     ),
     leads=_set(
         """no sorry unfortunately i m am afraid we apologize looked looking searched checked reviewed examined
@@ -83,6 +86,8 @@ _ENGLISH = Language(
     ),
 )
 _GERMAN = Language(
+    picture=_set("bild foto aufnahme szene"),
+    given=_set("angegeben genannt gegeben"),
     endings=_set("e en er n s es") | {""},
     numbers=_set("zwei drei vier fünf beiden"),
     joiners=_set("oder"),
@@ -95,7 +100,7 @@ _GERMAN = Language(
         finde erkenne kann konnte gibt hier ein eine einen passenden passendes passende entsprechenden gesuchten
         gesuchte solche solches solcher gesucht zeigt enthält oder werden weit breit und genannten genannte
         aufgeführten aufgelisteten erwähnten beschriebenen entdecken davon beiden einer eines irgendwo nirgends
-        kommt vor man konnten mit von"""
+        kommt vor man konnten mit von leider bereitgestellten bereitgestellte gegebenen vorliegenden nein habe"""
     ),
     leads=_set(
         """nein leider tut mir leid entschuldigung ich habe das bild genau untersucht geprüft angesehen nach genauer
@@ -104,6 +109,8 @@ _GERMAN = Language(
     after_head=_set("in im auf mit an am vor hinter neben unter über der die das aus von bei"),
 )
 _FRENCH = Language(
+    picture=_set("image photo scène"),
+    given=_set("fourni fournie indiqué précisé"),
     endings=_set("s x e es") | {""},
     numbers=_set("deux trois quatre cinq"),
     joiners=_set("ou ni"),
@@ -117,7 +124,7 @@ _FRENCH = Language(
         vue je vois trouve peux voir trouver ou correspondant correspondants correspondante demandé demandés
         demandée tel tels contient montre on ai voit voient apparaît apparaissent figure figurent recherché
         recherchés recherchée recherchées des mentionné mentionnés listés éléments distingue aperçois pouvons avons
-        nulle part parmi se en à avec tout cela tous toutes"""
+        nulle part parmi se en à avec tout cela tous toutes désolé désolée malheureusement"""
     ),
     leads=_set(
         """non désolé désolée malheureusement je suis après examen de l image d selon fournie fourni donnée avoir
@@ -130,6 +137,8 @@ _FRENCH = Language(
     head_first=True,
 )
 _SPANISH = Language(
+    picture=_set("imagen foto fotografía escena"),
+    given=_set("proporcionado especificado indicado"),
     endings=_set("s es") | {""},
     numbers=_set("dos tres cuatro cinco"),
     joiners=_set("o u ni"),
@@ -144,7 +153,7 @@ _SPANISH = Language(
         ha han sido encontrado encontrada encontrados que coincida coincidan con descripción o solicitado
         solicitados contiene muestra he tal tales encontré hemos encontramos indicados indicado detectado detectados
         mencionados mencionado listados listado corresponda correspondan buscado buscados logro pude puede pueden
-        haya parte alguna ninguna al estos estas"""
+        haya parte alguna ninguna al estos estas lo siento lamentablemente proporcionada"""
     ),
     leads=_set(
         """no lo siento lamentablemente desafortunadamente he revisado la imagen tras examinar según proporcionada
@@ -155,6 +164,8 @@ _SPANISH = Language(
     head_first=True,
 )
 _CHINESE = Language(
+    joiners=_set("和 或 与 及 以及 、"),
+    picture=_set("图片 图像 照片 画面"),
     negations=_set(
         """没有 沒有 并未 未能 未 不存在 找不到 看不到 看不见 没 無法 无法 不在 无 無 不包含 不含 未见 并未见"""
     ),
@@ -163,13 +174,15 @@ _CHINESE = Language(
         """这些 那些 图片 图像 图 照片 画面 场景 圖片 圖像 圖 中 里 裡 内 上 这 這 张 張 幅 该 此 的 在 有 到 任何
         可见 我 并 能 检测到 检测 發現 发现 找到 看到 看见 识别到 定位到 出现 包含 见到 显示 符合 匹配 相关 描述
         要求 所 您 你 指定 提到 一 个 辆 只 把 条 台 座 位 名 艘 架 匹 头 件 棵 被 或 也 都 既 列 列出 列举 与 和 及
-        以及 、 任意 该图像 本 其 可 见 幅画 里面 任一 均 能够 所列 提供 给定 画 种"""
+        以及 、 任意 该图像 本 其 可 见 幅画 里面 任一 均 能够 所列 提供 给定 画 种 抱歉 很抱歉 对不起 根据"""
     ),
     leads=_set("很抱歉 抱歉 对不起 不好意思 经过 仔细 查看 检查 后 根据 提供 提供的 给出 依据 看"),
     spaced=False,
     head=r"([^的]{1,2})\Z",
 )
 _JAPANESE = Language(
+    joiners=_set("と も や 、"),
+    picture=_set("画像 写真"),
     negations=_set(
         """ありませんでした ありません いませんでした いません 見つかりませんでした 見つかりません
         見つけられませんでした 見つけられません 見当たりませんでした 見当たりません 見えません 写っていません
@@ -180,9 +193,10 @@ _JAPANESE = Language(
     ),
     everything=_set("物体 対象物 対象 オブジェクト もの 該当"),
     others=_set(
-        """画像 写真 この その 図 シーン 内 中 上 には では に は が を も の で 一つ どこ 該当する 指定された
-        一致する ような 対応する と 条件 説明 合う 姿 いずれ どれ や 、 という 何 ご指定 お探し 挙げられた 全体
-        どちら すべて それら これら 提供された 与えられた です ます 内に"""
+        """画像 写真 この その 図 シーン 内 中 上 には では に は が を も の で どこ 該当する 指定された 一致する
+        ような 対応する と 条件 説明 合う 姿 いずれ どれ や 、 という 何 ご指定 お探し 挙げられた 全体 どちら すべて
+        それら これら 提供された 与えられた です ます 内に いいえ 残念ながら 申し訳ありません 申し訳ございません
+        すみません 一つも"""
     ),
     leads=_set(
         """申し訳ありません 申し訳ございません 残念ながら いいえ すみません 確認しましたが 探しましたが 見ましたが"""

@@ -16,7 +16,7 @@ LONGEST_UNIT = 8192
 KEPT = 4096
 """Letters kept of a stretch of repeats, and at least 16 units."""
 
-_DATA = re.compile(r"[A-Za-z0-9+/_-]{2000,}={0,2}")
+_DATA = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{2000,}={0,2}")
 _ANSWER_MARKS = ("</think>", "</thinking>", "</thought>", "</reasoning>", "\u25c1/think\u25b7", "[/THINK]", "<answer>")
 
 

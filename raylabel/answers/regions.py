@@ -39,7 +39,7 @@ def read_descriptions(text: str, asked: Sequence[int], left_out: Counter[str] | 
         left_out: gets the entries that carry an unknown number, by the name of the rule.
 
     Raises:
-        AnswerError: no list, nothing for any region asked for, or a reply that counts from 0.
+        AnswerError: no list, nothing for any region asked for, or a reply that counts anew.
     """
     value = read_json(text)
     items = [value] if isinstance(value, dict) and "description" in value else list_under(value, "regions")

@@ -119,7 +119,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 def _speaks(text: str) -> bool:
     """Whether text before an empty last turn is an answer rather than a prompt."""
-    return re.search(r"(?:^|\n)\s*(?:user|system|human)\b|<\|im_start\|>|\[INST\]", text, re.IGNORECASE) is None
+    return re.search(r"(?:^|\n)[ \t]*(?:user|system|human)\b|<\|im_start\|>|\[INST\]", text, re.IGNORECASE) is None
 
 
 def _after_thinking(text: str) -> tuple[str, bool]:
@@ -141,16 +141,23 @@ def _answer_block(text: str) -> _Part:
     return _Part(text[start.end() : end.start()], True, False, text[end.end() :])
 
 
-_BLOCK = re.compile(
-    r"([^\n<>]{0,400})(?<![\"'])<\|begin_of_box\|>(.*?)(<\|end_of_box\|>|<\|begin_of_box\|>|\Z)", re.DOTALL
-)
+_BEGIN = re.compile(r"(?<![\"'])<\|begin_of_box\|>")
+_END = re.compile(r"<\|(?:end|begin)_of_box\|>")
 
 
 def _boxed(text: str) -> _Part:
     """GLM: what stands between ``<|begin_of_box|>`` and ``<|end_of_box|>``, with the words before it on its line."""
-    blocks = list(_BLOCK.finditer(text))
-    if not blocks:
+    lines: list[str] = []
+    floor = end = 0
+    closed = True
+    for begin in _BEGIN.finditer(text):
+        stop = _END.search(text, begin.end())
+        end = stop.start() if stop else len(text)
+        closed = stop is not None and "end" in stop.group()
+        words = text[max(text.rfind("\n", floor, begin.start()) + 1, floor, begin.start() - 400) : begin.start()]
+        lines.append(f"{words.rpartition('>')[2]}{text[begin.end() : end]}")
+        floor = stop.end() if stop else end
+    if not lines:
         return _Part(text)  # in quotes, a value like any other
-    lines = "\n".join(f"{block[1]}{block[2]}" for block in blocks)
-    cut = "end_of_box" not in blocks[-1][3] or "<" in text[blocks[-1].end() :]
-    return _Part(lines, not cut, cut)
+    cut = not closed or "<" in text[floor:]
+    return _Part("\n".join(lines), not cut, cut)

@@ -57,6 +57,7 @@ _CLOSE_QUOTE = {
 _LOST_QUOTE = re.compile(r"[\"']?\s*[}\]]{0,3}\s*,\s*\{?\s*[\"'][^\"']{1,40}\Z")
 _LOST_IN_KEY = re.compile(r"[\w -]{1,40}\s*:\s*[\[{\"']\s*[\w\"'\[{(-]")
 _ENTRY_ENDS = re.compile(r"[}\]]\s*,\s*[{\[\"']|[\"']\s*:\s*[\[(\d\"']")
+_BARE_QUOTE = {mark: re.compile(rf"(?<!\\){re.escape(mark)}") for mark in _QUOTES}
 _BARS = "/|\uff5c "
 _END_MARKS = frozenset({"im_end", "endoftext", "end_of_turn", "eot_id", "end\u2581of\u2581sentence"})
 
@@ -238,7 +239,9 @@ class Tokenizer:
             if self._last == COLON and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
                 # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
                 return self._emit(TEXT, unescape(raw[: lost.start()]), gap, at, start + lost.start())
-        torn = text[start - 1] in raw and _ENTRY_ENDS.search(raw) is not None
+        torn = (
+            not escaped and _ENTRY_ENDS.search(raw) is not None and _BARE_QUOTE[text[start - 1]].search(raw) is not None
+        )
         return self._emit(TORN if torn else TEXT, unescape(raw), gap, at, end[1])
 
     def _unclosed(self, start: int, gap: str) -> Token | None:

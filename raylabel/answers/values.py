@@ -160,7 +160,7 @@ def _mixed(plain: list[Value]) -> Boxes:
         return left_out(WRONG_COUNT)  # [10, 10, 5" 0, 50]: junk among the digits
     if texts and len(texts) == len(plain):
         return _of_texts(texts)
-    numbers = _numbers(v for v in plain if v not in texts)
+    numbers = _numbers(v for v in plain if not isinstance(v, str) or number_of(v) is not None)
     if numbers is None or len(numbers) != 4:
         return left_out(WRONG_COUNT)
     out = of_numbers(numbers)
@@ -194,7 +194,8 @@ def _of_groups(group: Group, points: str) -> Boxes:
     out.names += _texts(rest)
     corners = _points(group.groups)
     if corners is not None:
-        out.take(left_out(CUT_OFF) if group.end is None else of_points(corners))
+        named = all(g.bracket == "{" for g in group.groups)
+        out.take(left_out(CUT_OFF) if group.end is None else of_points(corners, named))
         return out
     read = [_in_group(child, points) for child in group.groups]
     for boxes in read:
@@ -210,10 +211,14 @@ def _points(groups: Iterable[Group]) -> list[Point] | None:
     return points if len(points) == len(found) else None
 
 
-def of_points(points: Sequence[Point]) -> Boxes:
-    """Two points are corners, four a quadrilateral; one is a point; other numbers of points are no box."""
+def of_points(points: Sequence[Point], named: bool = False) -> Boxes:
+    """Two points are corners, four a quadrilateral; one is a point; other numbers of points are no box.
+
+    Args:
+        named: their numbers are called x and y.
+    """
     if len(points) == 2:
-        return of_numbers((*points[0], *points[1]), order=POINTS)
+        return of_numbers((*points[0], *points[1]), order="xyxy" if named else POINTS)
     if len(points) == 4:
         return around(points)
     return left_out(POINT if len(points) == 1 else WRONG_COUNT)
@@ -264,6 +269,7 @@ def named_box(pairs: Iterable[tuple[str, Value]]) -> Boxes | None:
     roles: dict[str, Value] = {}
     points: dict[str, Point] = {}
     turned = False
+    named = True
     for key, value in pairs:
         turned = turned or is_turned(key, value)
         role = corner_role(key)
@@ -271,8 +277,9 @@ def named_box(pairs: Iterable[tuple[str, Value]]) -> Boxes | None:
             roles.setdefault(role, value)
         elif isinstance(value, Group) and (place := corner_point(key)) and (point := _point(value)):
             points.setdefault(place, point)
+            named = named and value.bracket == "{"
     # Corners with names are x first unless the order asked for is y first and they are bare lists.
-    read = of_points([points["first"], points["last"]]) if len(points) == 2 else box_of_roles(roles)
+    read = of_points([points["first"], points["last"]], named) if len(points) == 2 else box_of_roles(roles)
     return left_out(ROTATED) if turned and read is not None and read.found else read
 
 

@@ -125,6 +125,13 @@ def is_box_key(key: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
+def order_in(key: str) -> str:
+    """The order of numbers that a key names: "bbox_xywh"; empty where it names none."""
+    word = bare(key)
+    return next((order for order in ("cxcywh", "xywh", "xyxy", "yxyx") if order in word), "")
+
+
+@functools.lru_cache(maxsize=4096)
 def is_quad_key(key: str) -> bool:
     """True for a key whose eight numbers or four points are the corners of a quadrilateral."""
     return "quad" in bare(key) or bare(key).startswith("poly")

@@ -57,7 +57,7 @@ def said_in_words(text: str, phrases: Sequence[str] = ()) -> InWords:
     return InWords.UNCLEAR
 
 
-_ASKS = re.compile("[?\uff1f]")
+_ASKS = re.compile("[?\uff1f]|有没有|吗")
 _APOSTROPHES = str.maketrans("\u2019\u2018\u00b4", "'''")
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -128,6 +128,7 @@ _CLAUSE = re.compile(
     r"|\b(?:et|ou)\b(?=\s+(?:aucun|pas))|\b[yo]\b(?=\s+(?:no|ning)\w*)|(?=也没有)"
 )
 _WORD = re.compile(r"[^\W_]+")
+_LETTERS = re.compile(r"[^\W_、]+|、")
 
 
 def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
@@ -155,44 +156,66 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
 
 def _names(word: str, language: Language) -> bool:
     """Whether a word names a thing, or all that was asked for."""
-    return word in language.everything or not (word in language.known or word in language.numbers)
+    return word in language.everything or not any(
+        word in known for known in (language.known, language.numbers, language.leads)
+    )
 
 
 def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -> bool:
     """Whether a clause does nothing but name things that were asked for."""
     return language.negations.isdisjoint(set(words) - language.joiners) and all(
-        word in language.others or word in language.joiners or _is_of(word, own, language) for word in words
+        word in language.others or word in language.joiners or _is_of([word], own, language) for word in words
     )
 
 
 def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> set[int] | None:
     """Which phrases a clause denies; None where it is none of absence."""
     at = _negation_in(words, language)
-    named = [n for n, word in enumerate(words) if _names(word, language)]
+    named = [n for n, word in enumerate(words) if not (word in language.known or word in language.numbers)]
+    everything = [n for n, word in enumerate(words) if word in language.everything and n != at]
+    places = sorted({*named, *everything})
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
-    if at is None or named[0] < at < named[-1]:
+    if at is None or (places and places[0] < at < places[-1]) or _denies_the_picture(words, at, places, language):
         return None
-    things = [words[n] for n in named if words[n] not in language.everything]
-    if len(things) == len(named) and not language.numbers.isdisjoint(words):
+    all_of_it = bool(everything) or words[at] in language.everything
+    if not named:
+        return set(range(len(own))) if all_of_it else None
+    if not all_of_it and not language.numbers.isdisjoint(words):
         return None  # "no two red cars match"
     if not own:
-        return set() if len(things) <= _MOST_UNKNOWN else None
-    if not all(_is_of(word, own, language) for word in things):
+        return set() if len(named) <= _MOST_UNKNOWN else None
+    if not all(_is_of([words[n]], own, language) for n in named):
         return None
-    if len(things) < len(named):
-        return set(range(len(own)))
-    return _named_by(_denied_things(words, language), own, language) or None
+    return {n for n, phrase in enumerate(own) if _denies_phrase(words, phrase, language)} or None
 
 
-def _denied_things(words: Sequence[str], language: Language) -> list[str]:
-    """The things of a clause without those that only say where another one would be: "no flowers in the pot"."""
-    things: list[str] = []
-    for n, word in enumerate(words):
-        if things and word in language.after_head and any(_names(later, language) for later in words[n:]):
-            break
-        if _names(word, language):
-            things.append(word)
-    return things
+def _denies_the_picture(words: Sequence[str], at: int, places: Sequence[int], language: Language) -> bool:
+    """Whether it is the picture that is not there ("no image of the red car"), or nothing was asked for in it."""
+    end = places[0] if places and places[0] > at else at
+    picture = next((n for n in range(at + 1, end) if words[n] in language.picture), None)
+    is_there = picture is None or not language.after_head.isdisjoint(words[max(at, picture - 2) : picture])
+    return not is_there or words[-1] in language.given
+
+
+def _denies_phrase(words: Sequence[str], phrase: _Phrase, language: Language) -> bool:
+    """Whether what a clause names, up to where it says where another thing would be, is a phrase and not more of it."""
+    things: list[list[str]] = [[]]
+    said = [word for word in words if word not in language.everything]
+    for n, word in enumerate(said):
+        if word in language.joiners or word in language.conjunctions:
+            things.append([])
+        elif not (word in language.known or word in language.numbers):
+            things[-1].append(word)
+        elif word in language.after_head and things[-1] and any(_is_of([w], [phrase], language) for w in said[n:]):
+            things[-1] = [*things[-1], "" if _has_head(things[-1], phrase, language) else _ELSEWHERE]
+    return any(
+        _has_head(group, phrase, language) and _is_of([thing for thing in group if thing], [phrase], language)
+        for group in things
+    )
+
+
+_ELSEWHERE = "\0"
+"""Stands behind the things of another phrase: what follows says where they would be."""
 
 
 def _negation_in(words: list[str], language: Language) -> int | None:
@@ -211,13 +234,21 @@ class _Phrase(NamedTuple):
     words: tuple[str, ...]
 
 
-def _is_of(word: str, own: Iterable[_Phrase], language: Language) -> bool:
-    return any(_alike(word, known, language) for phrase in own for known in phrase.words)
+def _is_of(words: Iterable[str], own: Sequence[_Phrase], language: Language) -> bool:
+    """Whether all words are those of phrases."""
+    return all(any(_alike(word, known, language) for phrase in own for known in phrase.words) for word in words)
 
 
 def _named_by(words: Sequence[str], own: Iterable[_Phrase], language: Language) -> set[int]:
     """The places of the phrases whose head noun is among words."""
-    return {n for n, phrase in enumerate(own) if any(_alike(word, phrase.head, language) for word in words)}
+    return {n for n, phrase in enumerate(own) if _has_head(words, phrase, language)}
+
+
+def _has_head(words: Iterable[str], phrase: _Phrase, language: Language) -> bool:
+    """Whether the head noun of a phrase is among words."""
+    if language.spaced:
+        return any(_alike(word, phrase.head, language) for word in words if word)
+    return any(phrase.head in word or word in phrase.head for word in words if word)
 
 
 def _own_words(phrase: str, language: Language) -> _Phrase:
@@ -238,13 +269,13 @@ def _words_of(clause: str, own: Iterable[_Phrase], language: Language) -> list[s
     texts = [text[:_LONGEST] for phrase in own for text in phrase.words]
     pieces = {t[a:b] for t in texts for a in range(len(t)) for b in range(a + 1, len(t) + 1) if t[a:b] in clause}
     pattern = "|".join(map(re.escape, sorted(language.known | language.leads | pieces, key=len, reverse=True)))
-    return [word for word in re.split(f"({pattern})", "".join(_WORD.findall(clause))) if word]
+    return [word for word in re.split(f"({pattern})", "".join(_LETTERS.findall(clause))) if word]
 
 
 def _alike(word: str, other: str, language: Language) -> bool:
     """Whether two words are one, in the singular or the plural, in this case or that."""
     if not language.spaced:
-        return bool(word) and (word in other or other in word)
+        return bool(word) and word in other
     short, long = sorted((_singular(word), _singular(other)), key=len)
     if long.startswith(short) and long[len(short) :] in language.endings:
         return True

@@ -75,7 +75,7 @@ def test_a_declined_caption_is_a_refusal():
 @pytest.mark.parametrize("numbers", [[0, 1], [0, 1, 2], ["0", "1"]])
 def test_a_reply_that_counts_from_0_means_other_regions_and_is_not_believed(numbers):
     reply = json.dumps({"regions": [{"id": n, "description": "the red car"} for n in numbers]})
-    with pytest.raises(AnswerError, match="counts from 0") as error:
+    with pytest.raises(AnswerError, match="counts anew") as error:
         read_descriptions(reply, [1, 2])
     assert error.value.violations == ("unknown_id",)
 

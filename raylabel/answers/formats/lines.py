@@ -19,8 +19,8 @@ PHRASE_LINES, INLINE = "phrase_lines", "inline"
 _UPPER = re.compile(r"(?:top|upper)[ -]?left|left[ -]?(?:top|upper)|左上", re.IGNORECASE)
 _LOWER = re.compile(r"(?:bottom|lower)[ -]?right|right[ -]?(?:bottom|lower)|右下", re.IGNORECASE)
 FIELD = re.compile(
-    r"^[ \t]*(?:[-*\u2022][ \t]+)?[\"'*]*(?:label|name|phrase|object|class|category|text)[\"'*]*[ \t]*[:=][ \t]*"
-    r"(.{1,200}?)[ \t,]*$",
+    r"^[ \t]*(?:[-*\u2022][ \t]+)?[\"'*]*(?:label|name|phrase|object|class|category|text)[\"'*]{0,3}[ \t]{0,8}[:=]"
+    r"[ \t]{0,8}(.{1,200}?)[ \t,]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line of its own that names what the lines after it are about: ``- label: cup``."""
@@ -29,6 +29,8 @@ _HEADING = re.compile(
 )
 """A bold line or a heading."""
 _TAGS = re.compile(r"<[^<>]{0,60}(?:>|\Z)")
+_LONGEST = 1000
+"""Letters of a line before a box."""
 _MAX_LINES = 200_000
 """Letters of an answer whose lines are searched for words of absence."""
 
@@ -78,7 +80,7 @@ class _Lines:
         floor, label, named = 0, None, False
         for item, following in itertools.zip_longest(items, items[1:]):
             line = max(self.text.rfind("\n", floor, item.start) + 1, floor)
-            words = self.text[line : item.start]
+            words = self.text[max(line, item.start - _LONGEST) : item.start]
             if item.lone_number is not None:
                 # "(0.95)" behind a box on its line; else part of the words: "player [10]: ..", a footnote
                 floor = item.end if 0 < floor == line and self._score(item.lone_number) else floor

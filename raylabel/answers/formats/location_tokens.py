@@ -116,7 +116,7 @@ def _labels_behind(text: str, runs: list[_Run], found: Found) -> None:
             floor = run.end
         found.add(_boxes(run, is_last, text).entry(label))
         if is_last:
-            found.unfinished = len(run.bins) % 4 != 0 or (len(runs) > 1 and not after)
+            found.unfinished = len(run.bins) % 4 != 0 or (len(runs) > 1 and not after) or after.endswith(";")
 
 
 def _labels_before(text: str, runs: list[_Run], found: Found) -> None:

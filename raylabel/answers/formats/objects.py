@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from raylabel.answers.entry import Entry, Found
+from raylabel.answers.entry import GIVEN, Entry, Found
 from raylabel.answers.fields import (
     Pairs,
     error_in,
@@ -25,7 +25,7 @@ from raylabel.answers.labels import Asked
 from raylabel.answers.tokens import number_of
 from raylabel.answers.tree import Group, Tree, Value, Word, inside_text, is_json_text, is_labelled
 from raylabel.answers.values import QUAD, Boxes, boxes_of, is_turned, left_out, named_box
-from raylabel.answers.vocabulary import bare, is_box_key, is_never_box_key, is_quad_key
+from raylabel.answers.vocabulary import bare, is_box_key, is_never_box_key, is_quad_key, order_in
 from raylabel.validation import BOX_3D, NO_NUMBERS, POINT, ROTATED, UNREADABLE
 
 JSON = "json"
@@ -57,14 +57,19 @@ def _walked(groups: list[Group], asked: Asked) -> Found:
 
 def _last_word(tree: Tree, found: Found, asked: Asked) -> Found:
     """Where words between two blocks take the earlier one back, what the later ones say."""
+    tries = _MOST_CORRECTIONS
     for i in range(len(tree.groups) - 1, 0, -1):
         end = tree.groups[i - 1].end
         between = tree.text[end : tree.groups[i].start] if end is not None else ""
         if 3 < len(between) < 2000 and _CORRECTION.search(between):
             later = _walked(tree.groups[i:], asked)
-            if later.has_boxes:
-                return later
+            tries -= 1
+            if later.has_boxes or not tries:
+                return later if later.has_boxes else found
     return found
+
+
+_MOST_CORRECTIONS = 3
 
 
 class Walk:
@@ -119,7 +124,8 @@ class Walk:
         values = [v for v in group.values if isinstance(v, (str, Group))]
         points = [v for v in group.groups if boxes_of(v).causes == {POINT: 1}]
         if len(points) < len(group.groups):
-            values = [v for v in values if v not in points]  # Kosmos-2: ("a heron", (0, 7), [(0.1, 0.2, 0.5, 0.6)])
+            left = {id(point) for point in points}
+            values = [v for v in values if id(v) not in left]  # Kosmos-2: ("a heron", (0, 7), [(0.1, 0.2, 0.5, 0.6)])
         for value in _texts_first(values) if group.end is not None else values:
             if isinstance(value, Group):
                 self.add(label, boxes_of(value))
@@ -209,7 +215,8 @@ class Walk:
             if out is None:
                 out = read
             else:
-                out.found += [b for b in read.found if b not in out.found]
+                known = {box.corners for box in out.found}
+                out.found += [box for box in read.found if box.corners not in known]
                 out.causes += read.causes
                 out.empty = out.empty and read.empty
         return out
@@ -254,7 +261,10 @@ def boxes_of_field(value: Value, key: str = "") -> Boxes:
     if isinstance(value, Word) and not bare(value):
         return left_out(NO_NUMBERS)  # a stray mark, where "-" in quotes says that there is nothing
     points = QUAD if is_quad_key(key) else ""
-    return boxes_in_text(value, points) if isinstance(value, str) else boxes_of(value, points)
+    read = boxes_in_text(value, points) if isinstance(value, str) else boxes_of(value, points)
+    order = order_in(key)
+    read.found = [dataclasses.replace(b, order=order) if order and b.order == GIVEN else b for b in read.found]
+    return read
 
 
 def _texts_first(values: list[Value]) -> list[Value]:

@@ -139,10 +139,16 @@ def _read_lines(text: str, found: Found) -> None:
     lines = text.split("\n")
     for n, line in enumerate(lines):
         row = _row(line) if len(line) <= 400 else None
-        if row is not None and n == len(lines) - 1 and line.rstrip()[-1:].isdecimal():
+        if row is not None and n == len(lines) - 1 and _ends_in_number(line, row[1]):
             _cut(found)
         elif row is not None:
             found.add(of_numbers(row[1]).entry(row[0]))
+
+
+def _ends_in_number(line: str, numbers: list[float]) -> bool:
+    """Whether the last number of a text may lack digits."""
+    fractions = any(not number.is_integer() for number in numbers)
+    return line.rstrip()[-1:].isdecimal() or (fractions and line.rstrip().endswith("."))
 
 
 def _row(line: str) -> tuple[str | None, list[float]] | None:
