@@ -9,6 +9,7 @@ from typing import Any
 
 from raylabel.answers.json_text import demand_known, list_under, read_json, text_of, unreadable, whole_number
 from raylabel.answers.labels import normalised
+from raylabel.answers.words import is_no_description
 from raylabel.validation import MERGED, UNKNOWN_ID, UNKNOWN_REGION
 
 
@@ -34,8 +35,8 @@ def read_extraction(text: str) -> tuple[str, list[Extracted]]:
     if not isinstance(value, dict):
         raise unreadable("the reply is not an object")
     caption = text_of(value.get("cleaned_caption"))
-    if not caption:
-        raise unreadable('the reply has no "cleaned_caption"')
+    if not caption or is_no_description(caption):
+        raise unreadable(f'the reply has no "cleaned_caption"{f", but: {caption[:200]}" if caption else ""}')
     if "expressions" not in value or not isinstance(value["expressions"], list):
         raise unreadable('the reply has no list "expressions"')
     return caption, [_extracted(item) for item in value["expressions"]]

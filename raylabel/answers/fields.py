@@ -15,6 +15,7 @@ from raylabel.answers.vocabulary import (
     SCORE_KEYS,
     WORDS_KEYS,
     bare,
+    corner_point,
     corner_role,
     is_box_key,
     is_never_box_key,
@@ -36,13 +37,21 @@ def parts_of(pairs: Pairs) -> Iterator[Pairs]:
     part: Pairs = []
     seen: set[str] = set()
     for key, value in pairs:
-        name = bare(key) or key
+        name = _NUMBERED.sub("", bare(key)) if _is_numbered(key) else bare(key) or key
         if name in seen:
             yield part
             part, seen = [], set()
         seen.add(name)
         part.append((key, value))
     yield part
+
+
+_NUMBERED = re.compile(r"(?<=\D)[2-9]\Z")
+
+
+def _is_numbered(key: str) -> bool:
+    """Whether a key ends in the number of an entry: "label2", "bbox_3"; not that of a corner."""
+    return corner_role(key) is None and corner_point(key) is None and _NUMBERED.search(bare(key)) is not None
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -168,14 +177,16 @@ def _score(value: Value) -> float | None:
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 
-_ERROR_KEYS = frozenset({"error", "errors", "detail", "exception", "traceback", "errormessage", "errorcode"})
+_FAILURES = frozenset({"error", "failed", "failure", "timeout", "processing", "pending", "queued", "cancelled"})
+_ERROR_KEYS = frozenset({"refusal", "error", "errors", "detail", "exception", "traceback", "errormessage", "errorcode"})
 
 
 def error_in(pairs: Pairs) -> str:
     """The message of an object with which a server says that something went wrong; empty for any other."""
     by_key = {bare(key): value for key, value in pairs}
-    said = {by_key[key].casefold() for key in ("object", "type", "status") if isinstance(by_key.get(key), str)}
-    if not any(by_key.get(key) for key in _ERROR_KEYS) and said.isdisjoint(("error", "failed", "failure", "timeout")):
+    said = {bare(by_key[key]) for key in ("object", "type", "status") if isinstance(by_key.get(key), str)}
+    failed = not said.isdisjoint(_FAILURES) or any(by_key.get(key) is False for key in ("success", "ok"))
+    if not failed and not any(by_key.get(key) for key in _ERROR_KEYS):
         return ""
     texts = [text for key in (*_ERROR_KEYS, "message", "reason") if isinstance(text := by_key.get(key), str) and text]
     return texts[0] if texts else "error"

@@ -130,7 +130,7 @@ class _Match:
             found = {number} if number in by_label else {number, *by_label}
         else:
             found = set(self.numbers) if entry.label is None and len(self.numbers) == 1 else by_label
-        if not found and not self.numbered and self.is_only_one_in_other_words(entry.label):
+        if not found and not self.numbered and not entry.denied and self.is_only_one_in_other_words(entry.label):
             return set(self.numbers), (OTHER_LABEL,)
         return found, ()
 
@@ -139,6 +139,8 @@ class _Match:
 
 
 def _share_a_word(label: str | None, phrase: str) -> bool:
-    """Whether a label says part of a phrase in its words: "car" or "Red cars" of "the red car"."""
-    said, asked = (re.findall(r"\w{3,}", label_form(text or "")) for text in (label, phrase))
-    return any(a.startswith(s) or s.startswith(a) for s in said for a in asked if a != "the")
+    """Whether a label says nothing but part of a phrase in its words: "car" or "Red cars" of "the red car"."""
+    said, asked = (set(re.findall(r"\w{3,}", label_form(text or ""))) for text in (label, phrase))
+    asked |= {f"{word}{ending}" for word in asked for ending in ("s", "es")}
+    asked |= {word.removesuffix("s") for word in asked}
+    return bool(said - {"the"}) and said <= asked

@@ -111,7 +111,11 @@ def _read(
 ) -> Reading:
     tree = parse(front.flat, FAMILY, front.whole)
     found = read_formats(tree, asked, known)
-    if _PAGE.match(front.flat) or _is_error_text(front.flat, found, asked):
+    if (
+        _PAGE.match(front.flat)
+        or (_HTML.match(front.flat) and not found.has_boxes)
+        or _is_error_text(front.flat, found, asked)
+    ):
         found = Found("none", error=front.flat)
     cut = looped or ends_early(front, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
@@ -132,6 +136,7 @@ _PAGE = re.compile(
     r"\s{0,40}(?:<!doctype|<html><head><title>|<html>\s*<head>|<\?xml version|traceback \(most)", re.IGNORECASE
 )
 """The page of a proxy, or a crash."""
+_HTML = re.compile(r"\s{0,40}<html", re.IGNORECASE)
 
 
 class _Judge:
@@ -206,6 +211,8 @@ class _Judge:
             return Said.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
         if partial:
             return Said.UNREADABLE, "cut off before the first box", True
+        if found.empty and not self.entries and (doubt := _words_beside(words)):
+            return (*doubt, False)
         if found.empty or any(entry.denied for entry in self.entries):
             return Said.NOTHING, "the answer names no box", False
         return (*self.in_words(words), False)
@@ -213,7 +220,7 @@ class _Judge:
     def in_words(self, words: str) -> tuple[Said, str]:
         """What an answer without entries says."""
         words = _END_TOKENS.sub(" ", _LABELS.sub(" ", words[:5000])).strip(" \t\r\n`.!*")
-        if bare(words) and means_nothing(words):
+        if bare(words) and means_nothing(words) and not (self.asked.phrases and bare(words) in _NO_ANSWERS):
             return Said.NOTHING, "the answer says so"
         said = said_in_words(words, self.asked.phrases)
         if said is InWords.REFUSED:
@@ -225,6 +232,17 @@ class _Judge:
         return Said.UNREADABLE, "no coordinates in it"
 
 
+def _words_beside(text: str) -> tuple[Said, str] | None:
+    """What the words around an empty list say against it: that the model declines, or that something failed."""
+    words = " ".join(_LISTS.sub(" ", text[:5000]).split())
+    if not any(map(str.isalpha, words)) or said_in_words(words) is not InWords.REFUSED:
+        return (Said.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
+    return Said.REFUSED, f"the model declines: {words[:200]}"
+
+
+_LISTS = re.compile(r"```\w{0,10}|[\[\]{}()]")
+_NO_ANSWERS = frozenset({"notfound", "notavailable", "false", "null", "empty", "missing", "no"})
+"""Words that stand for nothing in a field; alone they may be a server's."""
 _LABELS = re.compile(r"<\|?(?:ref|phrase|object_ref_start)\|?>[^<>]*")
 """What is named between tags says nothing about the answer: a sign may say sorry."""
 _END_TOKENS = re.compile(r"</?[|\uff5c]?[^<>\s]{1,40}[|\uff5c]?>")

@@ -17,7 +17,7 @@ from raylabel.answers.json_text import (
     text_of,
     unreadable,
 )
-from raylabel.answers.words import is_error
+from raylabel.answers.words import is_no_description
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
@@ -55,7 +55,9 @@ def read_descriptions(text: str, asked: Sequence[int], left_out: Counter[str] | 
 
 def _description(item: Mapping[str, Any]) -> Description | None:
     description = text_of(item.get("description"))
-    return Description(text_of(item.get("type")), text_of(item.get("color")), description) if description else None
+    if not description or is_no_description(description):
+        return None
+    return Description(text_of(item.get("type")), text_of(item.get("color")), description)
 
 
 def read_caption(text: str) -> str:
@@ -70,10 +72,19 @@ def read_caption(text: str) -> str:
         prose = answer_part(text)
         if error.problem is not AnswerProblem.UNREADABLE or set(prose) & set("{}[]<>") or len(prose.split()) < 3:
             raise
-        if is_error(prose):
-            raise unreadable(f"an error instead of an answer: {prose[:200]}") from error
-        return prose
+        return _description_in(prose)
     caption = text_of(value.get("caption")) if isinstance(value, dict) else ""
     if not caption:
         raise unreadable('the reply has no "caption"')
-    return caption
+    return _description_in(caption)
+
+
+def _description_in(text: str) -> str:
+    """A text that describes something.
+
+    Raises:
+        AnswerError: it is that of an error, or says that there is none.
+    """
+    if is_no_description(text):
+        raise unreadable(f"no description, but: {text[:200]}")
+    return text

@@ -74,6 +74,27 @@ _ERROR = re.compile(
 )
 
 
+_NO_DESCRIPTION = re.compile(
+    r"^\W*(?:[\w.]+ ){0,3}[\w.]*(?:error|exception|traceback)\b|^\W*(?:upstream|internal server|bad gateway|gateway"
+    r"|too many requests|service unavailable|failed to|something went wrong|rate limit|insufficient|invalid \w+"
+    r"|access denied|unauthori[sz]ed|forbidden$|(?:http\S* )?[45]\d\d\b|none|n/?a|unknown|null|nothing|not \w+)\W*$"
+    r"|^\W*(?:upstream|failed to|something went wrong|rate limit|insufficient|your request|(?:http\S* )?[45]\d\d )"
+    r"|\b(?:please (?:upload|provide|attach|try again|send)|no (?:image|picture|photo)\b.{0,30}"
+    r"\b(?:attached|provided|message|uploaded|received)|(?:don't|do not|can't|cannot|unable to) see (?:any|the|an|your) "
+    r"(?:image|picture|photo))",
+    re.IGNORECASE,
+)
+
+
+def is_no_description(text: str) -> bool:
+    """Whether a text that should describe something is the message of a server, a refusal, or says that it is none.
+
+    >>> is_no_description("I don't see any image attached."), is_no_description("A forbidden city with red walls")
+    (True, False)
+    """
+    return _NO_DESCRIPTION.search(text) is not None or _DECLINES.search(text) is not None
+
+
 def is_error(text: str) -> bool:
     """Whether a short text may be the message of a server instead of an answer.
 

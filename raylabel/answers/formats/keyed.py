@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 KEYED = "keyed"
 
 _CALLS = frozenset({"arguments", "args", "parameters", "params", "input"})
+_TEXTS = frozenset({"content", "text", "message", "response", "output", "input", "prompt", "query", "data"})
+"""Keys of a text: that there is none says nothing of the picture."""
 _TASK = re.compile(r"<[A-Z_]{1,40}>")
 
 
@@ -43,7 +45,7 @@ def _take_container(walk: Walk, key: str, value: Value, label: str | None) -> No
     if isinstance(value, Group):
         walk.take(value, None if bare(key) in _CALLS else label)
     elif value is None or (isinstance(value, str) and means_nothing(value)):
-        walk.found.empty = True
+        walk.found.empty = walk.found.empty or bare(key) not in _TEXTS
     elif isinstance(value, str) and inside_text(value) is not None:
         walk.take(value, label)
     elif isinstance(value, str):
