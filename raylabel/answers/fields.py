@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from raylabel.answers.entry import MAX_LABEL
 from raylabel.answers.tokens import number_of
@@ -23,9 +24,10 @@ from raylabel.answers.vocabulary import (
 )
 
 Pairs = list[tuple[str, Value]]
+Key = TypeVar("Key", str, str | None)
 
 
-def parts_of(pairs: Pairs) -> Iterator[Pairs]:
+def parts_of(pairs: Iterable[tuple[Key, Value]]) -> Iterator[list[tuple[Key, Value]]]:
     """The entries of an object: one that says a key again holds several, each from where its keys begin anew.
 
     Models forget the braces between entries (QwenLM/Qwen3-VL#1720). Whoever keeps the first or the last value of a key
@@ -34,10 +36,10 @@ def parts_of(pairs: Pairs) -> Iterator[Pairs]:
     >>> [len(part) for part in parts_of([("label", "cup"), ("box", 1), ("label", "jug"), ("box", 2), ("score", 3)])]
     [2, 3]
     """
-    part: Pairs = []
+    part: list[tuple[Key, Value]] = []
     seen: set[str] = set()
     for key, value in pairs:
-        name = _NUMBERED.sub("", bare(key)) if _is_numbered(key) else bare(key) or key
+        name = _name_of(key)
         if name in seen:
             yield part
             part, seen = [], set()
@@ -49,9 +51,13 @@ def parts_of(pairs: Pairs) -> Iterator[Pairs]:
 _NUMBERED = re.compile(r"(?<=\D)[2-9]\Z")
 
 
-def _is_numbered(key: str) -> bool:
-    """Whether a key ends in the number of an entry: "label2", "bbox_3"; not that of a corner."""
-    return corner_role(key) is None and corner_point(key) is None and _NUMBERED.search(bare(key)) is not None
+def _name_of(key: str | None) -> str:
+    """A key without the number of an entry at its end ("label2", "bbox_3"); what has no key is of one name."""
+    if key is None:
+        return ""
+    word = bare(key)
+    is_corner = corner_role(key) is not None or corner_point(key) is not None
+    return (word if is_corner else _NUMBERED.sub("", word)) or key
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -148,14 +154,14 @@ def _listed(pairs: Pairs, names: Iterable[str]) -> list[Value]:
 
 def id_in(pairs: Pairs) -> tuple[int | None, bool]:
     """The number of an entry, and whether it has one that says nothing."""
-    for key, value in pairs:
-        if bare(key) in ID_KEYS:
-            if isinstance(value, float) and value.is_integer() and abs(value) < 1e9:
-                return int(value), False
-            if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
-                return int(value), False
-            return None, True
-    return None, False
+    numbers = {_whole(value) for key, value in pairs if bare(key) in ID_KEYS}
+    return (numbers.pop(), False) if len(numbers) == 1 and None not in numbers else (None, bool(numbers))
+
+
+def _whole(value: Value) -> int | None:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e9:
+        return int(value)
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10 else None
 
 
 def scores_in(pairs: Pairs, count: int) -> list[float | None]:

@@ -23,13 +23,15 @@ from raylabel.answers.ending import ends_early
 from raylabel.answers.entry import AnswerBox, Entry, Found
 from raylabel.answers.formats import BETWEEN_WORDS, read_formats
 from raylabel.answers.formats.clean import read_clean
+from raylabel.answers.formats.keyed import KEYED
+from raylabel.answers.formats.objects import JSON
 from raylabel.answers.formats.tags import FAMILY
 from raylabel.answers.labels import Asked
 from raylabel.answers.long_texts import bounded
 from raylabel.answers.strip import Front, answer_of
-from raylabel.answers.tree import parse
+from raylabel.answers.tree import Tree, parse
 from raylabel.answers.vocabulary import bare, means_nothing
-from raylabel.answers.words import InWords, is_error, said_in_words
+from raylabel.answers.words import InWords, is_error, is_example, said_in_words
 from raylabel.validation import REPEATED, TOO_MANY
 
 LOOP = 8
@@ -117,6 +119,8 @@ def _read(
         or _is_error_text(front.flat, found, asked)
     ):
         found = Found("none", error=front.flat)
+    elif found.has_boxes and found.shape in (JSON, KEYED) and is_example(_around(tree)):
+        found = Found("none", error=f"an example, not an answer: {front.flat}")
     cut = looped or ends_early(front, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
@@ -124,6 +128,18 @@ def _read(
         if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
             return reading
     return _Judge(order, sides, asked).reading(found, cut, front.text)
+
+
+def _around(tree: Tree) -> str:
+    """The words around the groups of an answer."""
+    parts, floor = [], 0
+    for group in tree.groups[:_MOST_GROUPS]:
+        parts.append(tree.text[floor : group.start][-_LONGEST_WORDS:])
+        floor = len(tree.text) if group.end is None else group.end
+    return " ".join([*parts, tree.text[floor:][:_LONGEST_WORDS]])
+
+
+_MOST_GROUPS, _LONGEST_WORDS = 20, 1000
 
 
 def _is_error_text(text: str, found: Found, asked: Asked) -> bool:

@@ -80,8 +80,8 @@ _NO_DESCRIPTION = re.compile(
     r"|access denied|unauthori[sz]ed|forbidden$|(?:http\S* )?[45]\d\d\b|none|n/?a|unknown|null|nothing|not \w+)\W*$"
     r"|^\W*(?:upstream|failed to|something went wrong|rate limit|insufficient|your request|(?:http\S* )?[45]\d\d )"
     r"|\b(?:please (?:upload|provide|attach|try again|send)|no (?:image|picture|photo)\b.{0,30}"
-    r"\b(?:attached|provided|message|uploaded|received)|(?:don't|do not|can't|cannot|unable to) see (?:any|the|an|your) "
-    r"(?:image|picture|photo))",
+    r"\b(?:attached|provided|message|uploaded|received)|(?:don't|do not|can't|cannot|unable to) see (?:any|the|an|your)"
+    r" (?:image|picture|photo))",
     re.IGNORECASE,
 )
 
@@ -93,6 +93,35 @@ def is_no_description(text: str) -> bool:
     (True, False)
     """
     return _NO_DESCRIPTION.search(text) is not None or _DECLINES.search(text) is not None
+
+
+_NEGATED = re.compile(
+    r"\b(?:no|not|none|cannot|without|neither|nor|absent|missing|instead|kein\w{0,2}|nicht|pas|aucune?|ning[uú]n\w?)\b|n't\b"
+    r"|没有|沒有|不是|ません|ない",
+    re.IGNORECASE,
+)
+
+
+def is_negated(text: str) -> bool:
+    """Whether words deny something: a box behind them may be of another thing."""
+    return _NEGATED.search(text) is not None
+
+
+_EXAMPLE = re.compile(
+    r"\b(?:format (?:would|is)|would (?:be|look|answer|reply|have)|if (?:there|it|one) (?:were|was)|for example"
+    r"|an example|placeholder|hypothetical\w*|template)\b",
+    re.IGNORECASE,
+)
+
+
+def is_example(text: str) -> bool:
+    """Whether words say that what they stand around is no answer: an example of the form, or a refusal."""
+    return _EXAMPLE.search(text) is not None or _DECLINES.search(text) is not None or _NO_IMAGE.search(text) is not None
+
+
+_NO_IMAGE = re.compile(
+    r"\b(?:don't|do not|can't|cannot|unable to) see (?:any|the|an|your) (?:image|picture|photo)", re.I
+)
 
 
 def is_error(text: str) -> bool:

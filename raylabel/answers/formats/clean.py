@@ -10,6 +10,7 @@ from typing import Any
 from raylabel.answers.entry import AnswerBox, Entry, Found
 from raylabel.answers.formats.objects import JSON
 from raylabel.answers.vocabulary import is_box_key
+from raylabel.answers.words import is_example
 
 MAX_LENGTH = 20_000
 """Letters of a reply that may go the short way; a longer one may be a loop."""
@@ -39,8 +40,9 @@ def read_clean(text: str, phrases: Sequence[str]) -> Found | None:
     text = text.strip()
     fenced = _FENCED.fullmatch(text) if text[:1] not in ("[", "{") else None
     value = _parsed(fenced[2] if fenced else text)
-    if value is None or (fenced and not value and (fenced[1] or fenced[3])):
-        return None  # what the words around an empty list say counts
+    around = f"{fenced[1]} {fenced[3]}" if fenced else ""
+    if value is None or (around.strip() and (not value or is_example(around))):
+        return None  # what the words around it say counts
     try:
         return Found(JSON, [_entry(**item) for item in value], empty=not value)
     except (ValueError, TypeError):

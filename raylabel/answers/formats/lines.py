@@ -12,7 +12,8 @@ from raylabel.answers.labels import Asked, read_prefix, strip_marks
 from raylabel.answers.tree import Group, Tree
 from raylabel.answers.values import QUAD, Boxes, boxes_of_run, of_points, runs_of
 from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key, means_nothing
-from raylabel.validation import POINT
+from raylabel.answers.words import is_negated
+from raylabel.validation import POINT, UNREADABLE
 
 PHRASE_LINES, INLINE = "phrase_lines", "inline"
 
@@ -70,6 +71,10 @@ class _Lines:
         self.found = Found(PHRASE_LINES)
         self.in_sentences = False
         self.quads = False
+        self.behind = False
+        """On this line labels stand behind their boxes."""
+        self.nameless = False
+        """The first box has no label: what stands between it and the next may be its own."""
         self.fields_below: bool | None = None
         """Whether names stand below their boxes, once that is known."""
 
@@ -85,7 +90,9 @@ class _Lines:
                 # "(0.95)" behind a box on its line; else part of the words: "player [10]: ..", a footnote
                 floor = item.end if 0 < floor == line and self._score(item.lone_number) else floor
                 continue
-            if floor == 0 or line > floor or words.strip(" \t,;&") not in ("", "and", "or", "|"):
+            self.behind = self.behind and line == floor
+            words = "" if self.behind else words  # behind a box they name that one
+            if floor == 0 or line > floor or self.behind or words.strip(" \t,;&") not in ("", "and", "or", "|"):
                 limit = len(self.text) if following is None else following.start
                 label, named = self._label(item, words, line, floor, limit)
             floor = item.end
@@ -100,12 +107,17 @@ class _Lines:
         asked, in_words = bool(self.asked.meant_by(label)), _has_words(words)
         if found.full or (not asked and _speaks_of_no_box(words)):
             return
+        if not named and self.asked.phrases and is_negated(words):
+            found.causes[UNREADABLE] += len(read.found)  # "there is no car, but a truck is at [..]"
+            return
+        self.nameless = self.nameless or (label is None and bool(read.found) and not found.entries)
+        label = label if named or not self.nameless else None
         if read.found or (read.causes and (named or asked)):
             self.in_sentences = self.in_sentences or (in_words and label is None)
             found.add(read.entry(label))
-        elif read.empty and label is not None and named:
+        elif read.empty and label is not None and named and (asked or bare(label.split()[-1]) not in CONTAINERS):
             found.add(Entry(label, denied=True))
-        elif read.empty and not in_words:
+        elif read.empty and (named or not in_words):
             found.empty = True
         else:
             found.causes += read.causes
@@ -138,12 +150,13 @@ class _Lines:
             return prefix.label, prefix.names
         if prefix.field or not words.strip():
             around = self._field_near(line, item.end, floor, limit) if prefix.field else None
-            around = around or self._label_above(line)
+            around = around or (None if self.nameless else self._label_above(line))
             if around is not None:
                 return around, True
         if _has_words(words):
             return None, False
         behind = self._label_behind(item, limit)
+        self.behind = self.behind or (behind is not None and len(item.run) != 4)
         self.quads = self.quads or (behind is not None and len(item.run) == 4)
         return behind, behind is not None
 

@@ -121,9 +121,11 @@ def _labels_behind(text: str, runs: list[_Run], found: Found) -> None:
 
 def _labels_before(text: str, runs: list[_Run], found: Found) -> None:
     """Florence-2: ``car<loc_53><loc_333><loc_933><loc_774>``; Docling: the tag around them is the label."""
+    # Without a label before the first box, each would be given that of the box before it.
+    behind = len(runs) > 1 and not runs[0].named and not text[runs[0].floor : runs[0].start].strip()
     for i, run in enumerate(runs):
         begin = max(run.floor, runs[i - 1].end if i else 0)
-        label = run.named or text[begin : run.start].strip().lstrip(",;").strip()
+        label = "" if behind else run.named or text[begin : run.start].strip().lstrip(",;").strip()
         found.add(_boxes(run, i + 1 == len(runs), text).entry(label))
     last = runs[-1]
     rest = text[last.end :].strip() if last.limit == len(text) and not last.named else ""

@@ -78,6 +78,8 @@ class Walk:
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.found = Found(JSON)
+        self.number: int | None = None
+        """The one of the entry around, whose boxes may be counted by numbers of their own."""
 
     def take(self, value: Value, label: str | None) -> None:
         """A value that may hold entries; ``label`` is what stands above it, where that names something."""
@@ -145,10 +147,10 @@ class Walk:
         before = len(self.found.entries)
         if not group.values:
             self.take_empty(group, label)
-        for key, value in zip(group.keys, group.values, strict=True):
-            if key is None:
-                self.take(value, known_label(group.pairs) or label)
-        for pairs in parts_of(group.pairs):
+        for part in parts_of(zip(group.keys, group.values, strict=True)):
+            pairs = [(key, value) for key, value in part if key is not None]
+            for value in [value for key, value in part if key is None]:
+                self.take(value, known_label(pairs) or label)
             if pairs:
                 self.take_pairs(pairs, label)
         for entry in self.found.entries[before:] if group.torn else ():
@@ -156,6 +158,12 @@ class Walk:
 
     def take_pairs(self, pairs: Pairs, label: str | None) -> None:
         """The fields of one entry, or of an object that holds entries."""
+        outer = self.number
+        self.number = outer if outer is not None or not any(is_box_key(key) for key, _ in pairs) else id_in(pairs)[0]
+        self.take_entry(pairs, label, outer)
+        self.number = outer
+
+    def take_entry(self, pairs: Pairs, label: str | None, outer: int | None) -> None:
         own = label_of(pairs)
         boxes = self.own_boxes(pairs, own, own is not None or label is not None)
         if (boxes is None or not boxes.found) and (error := error_in(pairs)):
@@ -163,17 +171,17 @@ class Walk:
         elif boxes is None:
             take_fields(self, pairs, known_label(pairs), label)
         else:
-            self.add_object(pairs, own, label, boxes)
+            self.add_object(pairs, own, label, boxes, outer)
             for key, value in pairs:
                 if holds_labelled(value) and (is_box_key(key) or not isinstance(value, str)):
                     self.take(value, None)
 
-    def add_object(self, pairs: Pairs, own: str | None, label: str | None, boxes: Boxes) -> None:
+    def add_object(self, pairs: Pairs, own: str | None, label: str | None, boxes: Boxes, outer: int | None) -> None:
         labels = [] if own is not None else listed_labels(pairs)
         if labels and (rows := _box_rows(pairs)):
             self.add_rows(rows, labels, scores_in(pairs, len(rows)), label)
             return
-        number, unclear = id_in(pairs)
+        number, unclear = id_in(pairs) if outer is None else (outer, False)
         entry = boxes.entry(own if own is not None else label, number, unclear)
         if entry.denied and entry.label is None and number is None and not unclear:
             self.found.empty = True

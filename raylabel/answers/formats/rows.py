@@ -79,6 +79,7 @@ def _read_names(text: str, found: Found) -> None:
     starts = [start for start, _ in fields]
     roles: dict[str, Value] = {}
     start = 0
+    below = False
     for match in _NAMED_NUMBER.finditer(text):
         role = corner_role(match.group(1)) or corner_role(re.split(r"[ -]", match.group(1))[-1])
         if role is None:
@@ -91,8 +92,10 @@ def _read_names(text: str, found: Found) -> None:
         roles[role] = float(match.group(2))
         read = box_of_roles(roles) if len(roles) >= 4 else None
         if read is not None and read.found:
-            before = bisect.bisect_right(starts, match.start())
-            found.add(read.entry(fields[before - 1][1] if before else _label_before(text, start)))
+            at = bisect.bisect_right(starts, match.start())
+            below = bool(starts) and (not at or below)  # names stand below their boxes if the first one does
+            own = fields[at : at + 1] if below else fields[at - 1 : at]
+            found.add(read.entry(own[0][1] if own else _label_before(text, start)))
             roles = {}
     if len(roles) > 1 and not found.entries:
         found.causes[WRONG_COUNT] += 1
@@ -117,6 +120,7 @@ def _as_label(label: str) -> str | None:
 def _read_columns(text: str, found: Found) -> None:
     """Numbers below each other, four in a row: YAML lists."""
     label: str | None = None
+    nameless = False
     run: list[float] = []
     lines = text.split("\n")
     for n, line in enumerate([*lines, ""]):
@@ -126,7 +130,8 @@ def _read_columns(text: str, found: Found) -> None:
             run.append(number)
             continue
         if len(run) == 4:
-            found.add(of_numbers(run).entry(label))
+            nameless = nameless or (label is None and not found.entries)
+            found.add(of_numbers(run).entry(None if nameless else label))
         elif len(run) > 1:
             found.causes[WRONG_COUNT if number is None else CUT_OFF] += 1
         run = []

@@ -12,6 +12,7 @@ from raylabel.answers.formats.patches import read_patches
 from raylabel.answers.labels import Asked, read_prefix
 from raylabel.answers.tree import Tag, Tree, Value, parse
 from raylabel.answers.values import PAIRS, QUAD, Boxes, boxes_in_span, left_out, of_numbers
+from raylabel.answers.words import is_negated
 from raylabel.validation import CUT_OFF, POINT
 
 _LABEL_TAGS = frozenset({"ref", "object_ref_start", "phrase", "p", "pred"})
@@ -65,6 +66,9 @@ class _Tags:
         self.label: str | None = None
         self.box_end = -1
         """Where the last box of the label ends."""
+        self.label_end = 0
+        self.nameless = False
+        """The first box has no label before it: later ones have that of the box before them."""
         self.skip = False
         self.shapes: Counter[str] = Counter()
         self.corners: dict[str, Value] = {}
@@ -111,6 +115,7 @@ class _Tags:
         if at_end and name in ("p", "phrase"):
             return i  # an HTML paragraph
         self.label, self.box_end = (None if self.skip else content.strip()[:500]), -1
+        self.label_end = self.tags[max(i, last)].end
         self.found.unfinished = self.found.unfinished or (name != "p" and at_end)
         return max(i, last)
 
@@ -133,7 +138,7 @@ class _Tags:
         self.shapes[_SHAPES.get(name, REF_BOX)] += 1
         label = self.label or (read.names[0].strip() if len(read.names) == 1 else None) or self.label_before(i)
         if read.says_something:
-            self.found.add(read.entry(label))
+            self.add(label, read)
         self.label = self.label if closed else None
         return last
 
@@ -145,7 +150,8 @@ class _Tags:
 
     def leave_label(self, at: int) -> None:
         """Words between a box and the next one are another label, or none; the one before the box is over."""
-        if self.box_end >= 0 and _has_words(self.text[self.box_end : at]):
+        between = self.text[self.box_end if self.box_end >= 0 else self.label_end : at]
+        if (self.box_end >= 0 and _has_words(between)) or is_negated(between):
             self.label = None
 
     def number(self, tag: Tag) -> None:
@@ -163,7 +169,7 @@ class _Tags:
         for i in range(0, len(row), 4):
             read.take(of_numbers(row[i : i + 4]))
         self.shapes[REF_BOX] += 1
-        self.found.add(read.entry(self.label))
+        self.add(self.label, read)
 
     def has_corners(self, tag: Tag) -> bool:
         """Whether a box tag is an element with its corners in attributes; an attribute that names it is its label."""
@@ -189,7 +195,11 @@ class _Tags:
 
     def add_element(self, label: str | None, read: Boxes) -> None:
         self.shapes[elements.HTML] += 1
-        self.found.add(read.entry(label))
+        self.add(label, read)
+
+    def add(self, label: str | None, read: Boxes) -> None:
+        self.nameless = self.nameless or (label is None and not self.found.entries)
+        self.found.add(read.entry(None if self.nameless else label))
 
 
 def _has_words(text: str) -> bool:
