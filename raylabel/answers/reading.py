@@ -112,15 +112,7 @@ def _read(
     front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool, known: str
 ) -> Reading:
     tree = parse(front.flat, FAMILY, front.whole)
-    found = read_formats(tree, asked, known)
-    if (
-        _PAGE.match(front.flat)
-        or (_HTML.match(front.flat) and not found.has_boxes)
-        or _is_error_text(front.flat, found, asked)
-    ):
-        found = Found("none", error=front.flat)
-    elif found.has_boxes and found.shape in (JSON, KEYED) and is_example(_around(tree)):
-        found = Found("none", error=f"an example, not an answer: {front.flat}")
+    found = _believed(read_formats(tree, asked, known), tree, asked)
     cut = looped or ends_early(front, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
@@ -128,6 +120,17 @@ def _read(
         if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
             return reading
     return _Judge(order, sides, asked).reading(found, cut, front.text)
+
+
+def _believed(found: Found, tree: Tree, asked: Asked) -> Found:
+    """What was found, unless what stands around it says that it is no answer."""
+    text = tree.text
+    page = _PAGE.match(text) or (_HTML.match(text) and not found.has_boxes)
+    if page or _is_error_text(text, found, asked):
+        return Found("none", error=text)
+    if found.has_boxes and found.shape in (JSON, KEYED) and is_example(_around(tree)):
+        return Found("none", error=f"an example, not an answer: {text}")
+    return found
 
 
 def _around(tree: Tree) -> str:

@@ -189,8 +189,8 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
     listed: list[str] = []
     for clause in _CLAUSE.split(re.sub(r"\bcan(?:'t|not)\b", "can not", text).replace("n't", " not")):
         words = _words_of(clause, own, language)
-        if not any(_names(word, language) for word in words):
-            continue  # "based on the image provided", "no"
+        if _leads_up(words, language):
+            continue
         if denied and own and _is_list(words, own, language):
             listed += words  # "no cats, dogs or birds": whether it belongs to what was denied shows at its end
             continue
@@ -206,9 +206,12 @@ def _denies(text: str, phrases: Sequence[str], language: Language) -> bool:
 
 def _names(word: str, language: Language) -> bool:
     """Whether a word names a thing, or all that was asked for."""
-    return word in language.everything or not any(
-        word in known for known in (language.known, language.numbers, language.leads)
-    )
+    return word in language.everything or not (word in language.known or word in language.numbers)
+
+
+def _leads_up(words: Sequence[str], language: Language) -> bool:
+    """Whether a clause names nothing: "based on the image provided", "no"."""
+    return not any(_names(word, language) and word not in language.leads for word in words)
 
 
 def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -> bool:
@@ -221,22 +224,26 @@ def _is_list(words: Sequence[str], own: Sequence[_Phrase], language: Language) -
 def _denied_in(words: list[str], own: Sequence[_Phrase], language: Language) -> set[int] | None:
     """Which phrases a clause denies; None where it is none of absence."""
     at = _negation_in(words, language)
-    named = [n for n, word in enumerate(words) if not (word in language.known or word in language.numbers)]
-    everything = [n for n, word in enumerate(words) if word in language.everything and n != at]
-    places = sorted({*named, *everything})
+    places = [n for n, word in enumerate(words) if n != at and _names(word, language)]
     # What is denied stands on one side of the negation: "the red car is not the only object" denies something else.
     if at is None or (places and places[0] < at < places[-1]) or _denies_the_picture(words, at, places, language):
         return None
-    all_of_it = bool(everything) or words[at] in language.everything
-    if not named:
+    things = [words[n] for n in places if words[n] not in language.everything]
+    return _denied_by(words, things, words[at] in language.everything or len(things) < len(places), own, language)
+
+
+def _denied_by(
+    words: Sequence[str], things: Sequence[str], all_of_it: bool, own: Sequence[_Phrase], language: Language
+) -> set[int] | None:
+    """Which phrases a clause of absence denies by the things it names, or as all that was asked for."""
+    if not things:
         return set(range(len(own))) if all_of_it else None
     if not all_of_it and not language.numbers.isdisjoint(words):
         return None  # "no two red cars match"
     if not own:
-        return set() if len(named) <= _MOST_UNKNOWN else None
-    if not all(_is_of([words[n]], own, language) for n in named):
-        return None
-    return {n for n, phrase in enumerate(own) if _denies_phrase(words, phrase, language)} or None
+        return set() if len(things) <= _MOST_UNKNOWN else None
+    denied = {n for n, phrase in enumerate(own) if _denies_phrase(words, phrase, language)}
+    return denied if denied and _is_of(things, own, language) else None
 
 
 def _denies_the_picture(words: Sequence[str], at: int, places: Sequence[int], language: Language) -> bool:
@@ -248,24 +255,21 @@ def _denies_the_picture(words: Sequence[str], at: int, places: Sequence[int], la
 
 
 def _denies_phrase(words: Sequence[str], phrase: _Phrase, language: Language) -> bool:
-    """Whether what a clause names, up to where it says where another thing would be, is a phrase and not more of it."""
-    things: list[list[str]] = [[]]
-    said = [word for word in words if word not in language.everything]
-    for n, word in enumerate(said):
-        if word in language.joiners or word in language.conjunctions:
-            things.append([])
-        elif not (word in language.known or word in language.numbers):
-            things[-1].append(word)
-        elif word in language.after_head and things[-1] and any(_is_of([w], [phrase], language) for w in said[n:]):
-            things[-1] = [*things[-1], "" if _has_head(things[-1], phrase, language) else _ELSEWHERE]
-    return any(
-        _has_head(group, phrase, language) and _is_of([thing for thing in group if thing], [phrase], language)
-        for group in things
-    )
-
-
-_ELSEWHERE = "\0"
-"""Stands behind the things of another phrase: what follows says where they would be."""
+    """Whether a clause names a phrase and no more than it; what stands behind "in" or "on" is not what is denied."""
+    front: list[str] = []
+    things: list[str] = []
+    behind = False
+    for word in (*words, ""):
+        if not word or word in language.joiners or word in language.conjunctions:
+            if _has_head(front, phrase, language) and _is_of(things, [phrase], language):
+                return True
+            front, things, behind = [], [], False
+        elif _names(word, language) and word not in language.everything:
+            things.append(word)
+            front += [] if behind else [word]
+        elif front and word in language.after_head:
+            behind = True
+    return False
 
 
 def _negation_in(words: list[str], language: Language) -> int | None:
@@ -297,8 +301,8 @@ def _named_by(words: Sequence[str], own: Iterable[_Phrase], language: Language) 
 def _has_head(words: Iterable[str], phrase: _Phrase, language: Language) -> bool:
     """Whether the head noun of a phrase is among words."""
     if language.spaced:
-        return any(_alike(word, phrase.head, language) for word in words if word)
-    return any(phrase.head in word or word in phrase.head for word in words if word)
+        return any(_alike(word, phrase.head, language) for word in words)
+    return any(phrase.head in word or word in phrase.head for word in words)
 
 
 def _own_words(phrase: str, language: Language) -> _Phrase:

@@ -92,7 +92,7 @@ class _Lines:
                 continue
             self.behind = self.behind and line == floor
             words = "" if self.behind else words  # behind a box they name that one
-            if floor == 0 or line > floor or self.behind or words.strip(" \t,;&") not in ("", "and", "or", "|"):
+            if self.behind or not 0 < floor == line or words.strip(" \t,;&") not in ("", "and", "or", "|"):
                 limit = len(self.text) if following is None else following.start
                 label, named = self._label(item, words, line, floor, limit)
             floor = item.end
@@ -104,23 +104,37 @@ class _Lines:
 
     def _add(self, item: _Item, label: str | None, named: bool, words: str) -> None:
         read, found = item.read, self.found
-        asked, in_words = bool(self.asked.meant_by(label)), _has_words(words)
+        asked = bool(self.asked.meant_by(label))
         if found.full or (not asked and _speaks_of_no_box(words)):
             return
-        if not named and self.asked.phrases and is_negated(words):
-            found.causes[UNREADABLE] += len(read.found)  # "there is no car, but a truck is at [..]"
+        if self._is_of_another(named, words):
+            found.causes[UNREADABLE] += len(read.found)
             return
-        self.nameless = self.nameless or (label is None and bool(read.found) and not found.entries)
-        label = label if named or not self.nameless else None
+        label = self._trusted(label, named, item)
         if read.found or (read.causes and (named or asked)):
-            self.in_sentences = self.in_sentences or (in_words and label is None)
+            self.in_sentences = self.in_sentences or (label is None and _has_words(words))
             found.add(read.entry(label))
-        elif read.empty and label is not None and named and (asked or bare(label.split()[-1]) not in CONTAINERS):
-            found.add(Entry(label, denied=True))
-        elif read.empty and (named or not in_words):
-            found.empty = True
+        elif read.empty:
+            self._add_empty(label if named else None, asked, words)
         else:
             found.causes += read.causes
+
+    def _trusted(self, label: str | None, named: bool, item: _Item) -> str | None:
+        """A label, unless the first box had none: then words before a box may be those of the one before it."""
+        if label is None and item.read.found and not self.found.entries:
+            self.nameless = True
+        return label if named or not self.nameless else None
+
+    def _is_of_another(self, named: bool, words: str) -> bool:
+        """Whether a box is not that of what was asked for: "there is no car, but a truck is at [..]"."""
+        return not named and bool(self.asked.phrases) and is_negated(words)
+
+    def _add_empty(self, label: str | None, asked: bool, words: str) -> None:
+        """An empty list: of what a label names, or of all ("Here is the list: []")."""
+        if label is not None and (asked or bare(label.split()[-1]) not in CONTAINERS):
+            self.found.add(Entry(label, denied=True))
+        elif label is not None or not _has_words(words):
+            self.found.empty = True
 
     def _score(self, value: float) -> bool:
         """Take a number behind a box for its score, if it can be one."""
@@ -156,8 +170,6 @@ class _Lines:
         if _has_words(words):
             return None, False
         behind = self._label_behind(item, limit)
-        self.behind = self.behind or (behind is not None and len(item.run) != 4)
-        self.quads = self.quads or (behind is not None and len(item.run) == 4)
         return behind, behind is not None
 
     def _field_near(self, line: int, end: int, floor: int, limit: int) -> str | None:
@@ -188,7 +200,13 @@ class _Lines:
         label = strip_marks(rest.strip(" \t:,;-|=>\u2192")).strip("\"'| ")
         if not item.read.found or not 0 < len(label) <= 200:
             return None
-        return label if any(c.isalnum() for c in label) and label.casefold() not in _JOINING else None
+        if not any(c.isalnum() for c in label) or label.casefold() in _JOINING:
+            return None
+        if len(item.run) == 4:
+            self.quads = True
+        else:
+            self.behind = True
+        return label
 
     def _denials(self) -> list[Entry]:
         """Lines such as ``hay bale: none``."""

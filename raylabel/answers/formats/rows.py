@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from collections.abc import Sequence
 
 from raylabel.answers.entry import Found
 from raylabel.answers.formats.lines import FIELD
@@ -79,26 +80,34 @@ def _read_names(text: str, found: Found) -> None:
     starts = [start for start, _ in fields]
     roles: dict[str, Value] = {}
     start = 0
-    below = False
+    below: bool | None = None
     for match in _NAMED_NUMBER.finditer(text):
-        role = corner_role(match.group(1)) or corner_role(re.split(r"[ -]", match.group(1))[-1])
+        role = _role_of(match.group(1))
         if role is None:
             continue
         if _may_go_on(text[match.end() : match.end() + 2], roles):
             _cut(found)
             break
-        if not roles or role in roles:
-            roles, start = {}, match.start()
+        if role in roles:
+            roles = {}
+        start = start if roles else match.start()
         roles[role] = float(match.group(2))
-        read = box_of_roles(roles) if len(roles) >= 4 else None
+        read = box_of_roles(roles)
         if read is not None and read.found:
             at = bisect.bisect_right(starts, match.start())
-            below = bool(starts) and (not at or below)  # names stand below their boxes if the first one does
-            own = fields[at : at + 1] if below else fields[at - 1 : at]
-            found.add(read.entry(own[0][1] if own else _label_before(text, start)))
+            below = not at if below is None else below  # names stand below their boxes if the first one does
+            found.add(read.entry(_field_at(fields, at if below else at - 1) or _label_before(text, start)))
             roles = {}
     if len(roles) > 1 and not found.entries:
         found.causes[WRONG_COUNT] += 1
+
+
+def _field_at(fields: Sequence[tuple[int, str]], at: int) -> str | None:
+    return fields[at][1] if 0 <= at < len(fields) else None
+
+
+def _role_of(name: str) -> str | None:
+    return corner_role(name) or corner_role(re.split(r"[ -]", name)[-1])
 
 
 def _may_go_on(rest: str, roles: dict[str, Value]) -> bool:
