@@ -147,6 +147,8 @@ class Tokenizer:
         self._last = ""
         self._no_close: dict[tuple[str, bool], int] = {}
         """Per quote mark: from here on no text is closed by it; keeps the search linear."""
+        self._closed: dict[tuple[str, bool], tuple[int, tuple[int, int]]] = {}
+        """Per quote mark: where the last text begins and is closed."""
         self._no_plain: dict[str, int] = {}
         """Per quote mark: from here on there is none but escaped ones."""
 
@@ -225,24 +227,22 @@ class Tokenizer:
         text = self.text
         escaped = text[at] == "\\"
         start = at + (2 if escaped else 1)
-        quote = _QUOTES[text[start - 1]]
-        end = self._closing(quote, start, escaped)
-        if end is None:
+        mark = text[start - 1]
+        closing = self._closing(_QUOTES[mark], start, escaped)
+        if closing is None:
             return self._unclosed(start, gap)
-        raw = text[start : end[0]]
-        if text[end[1] : end[1] + 8].lstrip()[:1] == ":":
-            if self._last != COLON and text[start - 1] in raw and _LOST_IN_KEY.match(raw):
-                self.at = (
-                    start  # {"bbox: [1, 2, 3, 4], "label": ..}: the quote that should have closed the key is missing
-                )
+        end, behind = closing
+        if text[behind : behind + 8].lstrip()[:1] == ":":
+            if self._last != COLON and _LOST_IN_KEY.match(text, start, end) and text.find(mark, start, end) >= 0:
+                self.at = start  # {"bbox: [1, 2], "label": ..}: the quote that should have closed the key is missing
                 return None
-            if self._last == COLON and (lost := _LOST_QUOTE.search(raw, max(0, len(raw) - 64))):
+            if self._last == COLON and (lost := _LOST_QUOTE.search(text[max(start, end - 64) : end])):
                 # {"label": "car, "bbox": [..]}: the quote that should have closed the text is missing.
-                return self._emit(TEXT, unescape(raw[: lost.start()]), gap, at, start + lost.start())
-        torn = (
-            not escaped and _ENTRY_ENDS.search(raw) is not None and _BARE_QUOTE[text[start - 1]].search(raw) is not None
-        )
-        return self._emit(TORN if torn else TEXT, unescape(raw), gap, at, end[1])
+                end = max(start, end - 64) + lost.start()
+                return self._emit(TEXT, unescape(text[start:end]), gap, at, end)
+        raw = text[start:end]
+        torn = not escaped and _ENTRY_ENDS.search(raw) is not None and _BARE_QUOTE[mark].search(raw) is not None
+        return self._emit(TORN if torn else TEXT, unescape(raw), gap, at, behind)
 
     def _unclosed(self, start: int, gap: str) -> Token | None:
         """A quote that nothing closes: a text that was cut off, or a lone mark such as that of 5"."""
@@ -261,6 +261,9 @@ class Tokenizer:
         text = self.text
         if start >= self._no_close.get((quote, escaped), len(text) + 1):
             return None
+        begun, closing = self._closed.get((quote, escaped), (0, (-1, -1)))
+        if begun <= start <= closing[0]:
+            return closing  # nothing closes it before what closes the text around it
         at = start
         while (found := _CLOSE_QUOTE[quote].search(text, at)) is not None:
             mark = found.end() - 1
@@ -268,7 +271,9 @@ class Tokenizer:
             while mark - slashes - 1 >= start and text[mark - slashes - 1] == "\\":
                 slashes += 1
             if slashes % 2 == (1 if escaped else 0):
-                return (mark - 1 if escaped else mark), found.end()
+                closing = (mark - 1 if escaped else mark, found.end())
+                self._closed[quote, escaped] = start, closing
+                return closing
             at = found.end()
         self._no_close[quote, escaped] = start
         return None

@@ -51,6 +51,11 @@ SHAPES = {
     "NDJSON": ("", ENTRY + "\n"),
     "inline boxes": ("", "a boat [112, 205, 371, 444] and @ "),
     "prose": ("", "so it is, @. "),
+    "lost key quotes": ("{", '"a@: [x '),
+    "corrections": (f"[{ENTRY}]", ' actually {"a@": "b"}'),
+    "keyless boxes": ('{"label": "oar", ', "[1, 2, 3, @], "),
+    "box marks": ("", "oar @ <|begin_of_box|>[1, 2, 3"),
+    "blanks before boxes": ("", "a" + " " * 300 + "b@ [1, 2, 3, 4]"),
 }
 
 
