@@ -27,6 +27,7 @@ _THEN_BOX = re.compile(rf"(.+?)(?:[\s*_`]*[-\u2013\u2014:,|]\s*|\s+\()(?:its |th
 _SCORE = re.compile(
     r"\s*[(\[](?:(?:confidence|score|conf|prob\w*)\W{0,3})?(?:0?\.\d+|\d{1,3}(?:\.\d+)?\s?%)\W{0,2}\Z", re.IGNORECASE
 )
+_BLANKS = re.compile(r"[ \t]{2,}")
 _TAGGED = re.compile(r"<(p|ref|phrase)>([^<>]{1,200})</\1>\s*\Z")
 _ON_A_LIST = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,3}[.)])\s+\S")
 _CLAUSE = re.compile(r"[;.!?]\s+")
@@ -123,6 +124,7 @@ def read_prefix(words: str, asked: Asked) -> Prefix:
     >>> read_prefix("- **ball girl**: ", Asked([])), read_prefix("I see a cup ", Asked([]))
     (Prefix(label='ball girl', names=True, field=False), Prefix(label=None, names=False, field=False))
     """
+    words = _BLANKS.sub(" ", words)
     if tagged := _TAGGED.search(words):
         return Prefix(tagged.group(2).strip(), True)
     label, colon = _named_by(words)
