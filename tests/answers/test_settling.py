@@ -67,6 +67,8 @@ def test_each_box_goes_to_the_phrase_it_stands_with(text):
             f'[{{"id": 1, "phrase_id": 2, "bbox": {CAR}}}, {{"id": 2, "phrase_id": 1, "bbox": {BUS}}}]', id="two-ids"
         ),
         pytest.param(f"<ref>red car</ref>: not visible. The dog: <box>[{CAR}]</box>", id="denied-then-another"),
+        pytest.param(f'{{"label": "red car", "bbox_px": {CAR}, "bbox_1000": {BUS}}}', id="two-boxes-under-two-keys"),
+        pytest.param(f'{{"phrase": "red car", "found": false, "bbox_2d": {CAR}}}', id="not-found-and-a-box"),
         pytest.param('{"success": false, "boxes": []}', id="no-success"),
         pytest.param('{"status": "processing", "objects": []}', id="not-ready"),
         pytest.param('{"message": "Not Found"}', id="message"),
@@ -95,6 +97,10 @@ def test_what_does_not_say_whose_a_box_is_settles_nothing(text):
 def test_a_box_behind_a_denial_or_in_an_example_is_not_the_phrases(text):
     with pytest.raises(AnswerError):
         settled(text, {1: "red car"})
+
+
+def test_a_key_that_was_asked_for_names_its_own_box():
+    assert settled(f'{{"label": "red car", "blue bus": {CAR}}}') == {2: [100.0]}
 
 
 def test_words_around_an_empty_list_count_only_against_it():

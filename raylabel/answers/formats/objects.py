@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 
 from raylabel.answers.entry import GIVEN, Entry, Found
 from raylabel.answers.fields import (
@@ -26,7 +27,7 @@ from raylabel.answers.tokens import number_of
 from raylabel.answers.tree import Group, Tree, Value, Word, inside_text, is_json_text, is_labelled
 from raylabel.answers.values import QUAD, Boxes, boxes_of, is_turned, left_out, named_box
 from raylabel.answers.vocabulary import bare, is_box_key, is_never_box_key, is_quad_key, order_in
-from raylabel.validation import BOX_3D, NO_NUMBERS, POINT, ROTATED, UNREADABLE
+from raylabel.validation import BOX_3D, NO_NUMBERS, POINT, ROTATED, UNREADABLE, WRONG_COUNT
 
 JSON = "json"
 
@@ -208,8 +209,12 @@ class Walk:
             if named is not None and (read is None or named.found):
                 read = named
         if read is None:
-            read = _unnamed_boxes(pairs, own, is_named)
-        return left_out(ROTATED) if read and read.found and any(is_turned(k, v) for k, v in pairs) else read
+            read = _unnamed_boxes([(k, v) for k, v in pairs if not self.asked.meant_by(k)], own, is_named)
+        if read is None or not read.found:
+            return read
+        if any(bare(key) in _PRESENCE - {"visible"} and is_no(value) for key, value in pairs):
+            return left_out(UNREADABLE)  # "found": false beside a box
+        return left_out(ROTATED) if any(is_turned(key, value) for key, value in pairs) else read
 
     def boxes_under_keys(self, pairs: Pairs) -> Boxes | None:
         """The boxes under keys such as "bbox_2d"; None where there is no such key."""
@@ -220,14 +225,16 @@ class Walk:
             if value is True or isinstance(value, float):
                 continue  # "area": 400
             read = boxes_of_field(value, key)
-            if out is None:
-                out = read
-            else:
-                known = {box.corners for box in out.found}
-                out.found += [box for box in read.found if box.corners not in known]
-                out.causes += read.causes
-                out.empty = out.empty and read.empty
+            out = read if out is None else _merged(out, read)
         return out
+
+
+def _merged(one: Boxes, other: Boxes) -> Boxes:
+    """What two fields of one entry say of its boxes; where both hold some, they must be the same."""
+    same = [box.corners for box in one.found] == [box.corners for box in other.found]
+    differ = bool(one.found and other.found) and not same
+    causes = one.causes + other.causes + Counter({WRONG_COUNT: 1} if differ else {})
+    return Boxes(one.found or other.found, one.empty and other.empty, causes)
 
 
 _PRESENCE = frozenset({"found", "visible", "present", "exists", "detected"})
