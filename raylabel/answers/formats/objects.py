@@ -210,11 +210,8 @@ class Walk:
                 read = named
         if read is None:
             read = _unnamed_boxes([(k, v) for k, v in pairs if not self.asked.meant_by(k)], own, is_named)
-        if read is None or not read.found:
-            return read
-        if any(bare(key) in _PRESENCE - {"visible"} and is_no(value) for key, value in pairs):
-            return left_out(UNREADABLE)  # "found": false beside a box
-        return left_out(ROTATED) if any(is_turned(key, value) for key, value in pairs) else read
+        cause = _spoiled_by(pairs) if read is not None and read.found else ""
+        return left_out(cause) if cause else read
 
     def boxes_under_keys(self, pairs: Pairs) -> Boxes | None:
         """The boxes under keys such as "bbox_2d"; None where there is no such key."""
@@ -227,6 +224,16 @@ class Walk:
             read = boxes_of_field(value, key)
             out = read if out is None else _merged(out, read)
         return out
+
+
+def _spoiled_by(pairs: Pairs) -> str:
+    """The rule that keeps the boxes of an entry from being used, by what its other fields say."""
+    for key, value in pairs:
+        if is_turned(key, value):
+            return ROTATED
+        if bare(key) in _PRESENCE - {"visible"} and is_no(value):
+            return UNREADABLE  # "found": false beside a box; what is hidden may have one
+    return ""
 
 
 def _merged(one: Boxes, other: Boxes) -> Boxes:
