@@ -71,14 +71,14 @@ _ENGLISH = Language(
         matches such requested described specified mentioned given provided asked corresponding fitting fit fits for
         you your looking which instance instances description bounding single listed listing queried descriptions
         phrases phrase queries query criteria criterion kind type sort picturing wearing with sorry unfortunately
-        confirm confirmed seems also both and"""
+        confirm confirmed seems also both and seem m"""
     ),
     leads=_set(
         """no sorry unfortunately i m am afraid we apologize looked looking searched checked reviewed examined
         carefully at the whole entire image picture photo through after upon inspection twice answer and have has
         careful close closer further examining examination inspecting scanning reviewing checking searching
         analyzing analysis again for any based confirm confirmed confirms conclude concluded determine determined
-        believe appears seems according as per given thoroughly visual content contents analysed analyzed"""
+        believe appears seems according as per given thoroughly visual content contents analysed analyzed it"""
     ),
     after_head=_set(
         """in on of with at near behind under above beside by to from for who that which wearing holding standing
@@ -88,7 +88,7 @@ _ENGLISH = Language(
 _GERMAN = Language(
     picture=_set("bild foto aufnahme szene"),
     given=_set("angegeben genannt gegeben"),
-    endings=_set("e en er n s es") | {""},
+    endings=_set("e en er n s es r m") | {""},
     numbers=_set("zwei drei vier fünf beiden"),
     joiners=_set("oder"),
     conjunctions=_set("und"),
@@ -100,7 +100,8 @@ _GERMAN = Language(
         finde erkenne kann konnte gibt hier ein eine einen passenden passendes passende entsprechenden gesuchten
         gesuchte solche solches solcher gesucht zeigt enthält oder werden weit breit und genannten genannte
         aufgeführten aufgelisteten erwähnten beschriebenen entdecken davon beiden einer eines irgendwo nirgends
-        kommt vor man konnten mit von leider bereitgestellten bereitgestellte gegebenen vorliegenden nein habe"""
+        kommt vor man konnten mit von leider bereitgestellten bereitgestellte gegebenen vorliegenden nein habe
+        befindet befinden sich"""
     ),
     leads=_set(
         """nein leider tut mir leid entschuldigung ich habe das bild genau untersucht geprüft angesehen nach genauer

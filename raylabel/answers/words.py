@@ -173,7 +173,7 @@ _MOST_UNKNOWN = 4
 """Words of a thing that nobody asked for by name."""
 
 _CLAUSE = re.compile(
-    r"[.!;:,\n*#。！；：，]+|\bbut\b|\baber\b|\bmais\b|\bpero\b|\b(?=(?:nor|noch)\b)"
+    r"[.!;:,\n*#。！；：，]+|\bbut\b|\baber\b|\bmais\b|\bpero\b|\bthat\b(?= there\b)|\b(?=(?:nor|noch)\b)"
     r"|\band\b(?=\s+(?:no|not|there|i|it|none|nothing|can|could|did)\b)|\b(?:und|oder)\b(?=\s+kein)"
     r"|\b(?:et|ou)\b(?=\s+(?:aucun|pas))|\b[yo]\b(?=\s+(?:no|ning)\w*)|(?=也没有)"
 )

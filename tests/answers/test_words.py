@@ -82,6 +82,11 @@ def test_what_is_not_about_all_that_was_asked_settles_nothing(text, asked):
     ("text", "asked"),
     [
         ("There is no car.", CAR),
+        ("It appears that there is no red car in the image.", CAR),
+        ("I'm unable to find a red car in this picture.", CAR),
+        ("There doesn't seem to be a red car.", CAR),
+        ("Der rote Bus ist auf dem Bild nicht zu sehen.", ["roter Bus"]),
+        ("Es befindet sich kein Hund im Bild.", ["Hund"]),
         ("There are no ponies or geese.", ["pony", "goose"]),
         ("Based on the image provided, there is no red car.", CAR),
         ('There are no instances of "red car" in this image.', CAR),
