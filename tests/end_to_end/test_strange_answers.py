@@ -103,7 +103,6 @@ def test_no_record_is_labeled_or_negative_without_a_statement(world: World, tmp_
         assert ended[name]["outcome"] == ("labeled" if boxes else "nothing")
         assert [len(e["instances"]) for e in ended[name]["expressions"]] == [boxes]
     assert ran.code == 3
-    assert {f["caption"][8:-1] if "caption" in f else f["record_id"] for f in ran.failures}
     assert len(ran.failures) == len(NEVER)
     assert all(failure["reason"] for failure in ran.failures)
     counted = ran.manifest["counts"]["violations"]
