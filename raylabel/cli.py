@@ -91,7 +91,7 @@ def _load(options: argparse.Namespace, command: str) -> Settings:
 def _calibrate(options: argparse.Namespace) -> int:
     settings = _load(options, "calibrate")
     _check_endpoint(settings)
-    from raylabel.engine.surveying import calibrate
+    from raylabel.runtime.surveying import calibrate
 
     try:
         return calibrate(settings, options.out, lambda text: print(printable(text)))
@@ -109,9 +109,10 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _run_settings(settings: Settings, limit: int | None) -> int:
     _check_endpoint(settings)
-    from raylabel.engine.run import run
+    from raylabel.engine.executor import RayExecutor
+    from raylabel.runtime.run import run
 
-    return run(settings, limit)
+    return run(settings, RayExecutor(settings.ray), limit)
 
 
 def _check_endpoint(settings: Settings) -> None:

@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def engine(monkeypatch):
     """Stands where the engine is imported from and notes how it was called; what it does can be replaced."""
-    module = ModuleType("raylabel.engine.run")
+    module = ModuleType("raylabel.runtime.run")
     calls = []
 
     def run(settings, limit):
@@ -47,7 +47,7 @@ def engine(monkeypatch):
 
     module.run = run
     module.calls = calls
-    monkeypatch.setitem(sys.modules, "raylabel.engine.run", module)
+    monkeypatch.setitem(sys.modules, "raylabel.runtime.run", module)
     return module
 
 

@@ -17,6 +17,14 @@ class Picture:
     data: bytes
     media_type: str
 
+    @staticmethod
+    def of(data: bytes, media_type: str) -> Picture:
+        return Picture(data, media_type)
+
+    @property
+    def encoded(self) -> bytes:
+        return self.data
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

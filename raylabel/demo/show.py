@@ -16,9 +16,9 @@ from rich.table import Table
 from raylabel.demo.launch import demo_server
 from raylabel.demo.score import DEMO_TARGETS, missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.run import SETTLED, run
-from raylabel.engine.session import ray_session
+from raylabel.engine.executor import RayExecutor
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.runtime.run import SETTLED, run
 from raylabel.settings import (
     DoubleCheckSettings,
     GeminiSettings,
@@ -62,11 +62,11 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints warnings of its own there
         server = stack.enter_context(demo_server())
-        stack.enter_context(ray_session(demo_settings(world, out, pipelines[0], backend, server.url).ray))
+        executor = stack.enter_context(RayExecutor(Settings().ray))  # one Ray for all runs
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)
-            settled &= run(settings, console=console) == SETTLED
+            settled &= run(settings, executor, console=console) == SETTLED
             scores[pipeline] = _score(pipeline, world, Path(settings.results_dir))
     missed = {name: missed_targets(score) for name, score in scores.items()}
     if as_json:

@@ -1,4 +1,4 @@
-"""All of Ray: plan, actors, coordinator, progress, shutdown."""
+"""All of Ray, and nothing else: sessions, the streaming plan, and actors around the workers of ``raylabel.runtime``."""
 
 import os
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.data
 from ray._private import ray_constants, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
+from raylabel.engine.lean_ray import without_helpers
 from raylabel.errors import ConfigError, ServerError
 from raylabel.settings import RaySettings
 
@@ -35,11 +35,8 @@ _NO_SUCH_METHOD = 12
 
 
 @contextmanager
-def ray_session(settings: RaySettings) -> Iterator[int]:
+def ray_session(settings: RaySettings) -> Iterator[None]:
     """Ray for the length of a ``with`` block; one that is there already is used and left running.
-
-    Yields:
-        The number of nodes.
 
     Raises:
         ConfigError: no cluster at the configured address, or it cannot be joined.
@@ -48,14 +45,8 @@ def ray_session(settings: RaySettings) -> Iterator[int]:
     started = not ray.is_initialized()
     if started:
         _start(settings)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # Ray Data gives a plan up after 30 min without a block; a long backoff or a slow model is no reason to.
-    context.execution_no_progress_timeout_s = -1
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
     try:
-        yield sum(1 for node in ray.nodes() if node["Alive"])
+        yield
     finally:
         if started:
             ray.shutdown()
@@ -148,7 +139,7 @@ def _start(settings: RaySettings) -> None:
                 told = str(error.__cause__ or error).strip().splitlines()[-1]  # Ray puts a whole traceback into it
                 raise ConfigError(f"{named_by}: the Ray cluster at {address} cannot be joined: {told[:400]}") from error
         return
-    with _hushed_stderr() as said, _without_uv():
+    with _hushed_stderr() as said, _without_uv(), without_helpers():
         try:
             ray.init(
                 address="local",

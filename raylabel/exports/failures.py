@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
 from raylabel.validation import DROPPED, SEEDS_SKIPPED
@@ -139,6 +139,20 @@ class Reasons:
         """The kinds with most reasons, the earliest first among equals; and how many reasons the other kinds hold."""
         first = sorted(self._kinds.values(), key=lambda kind: -kind.count)[:number]
         return first, self.total - sum(kind.count for kind in first)
+
+    def to_state(self) -> JsonObject:
+        """All that is said of them, for ``from_state``; without secrets."""
+        kinds = {self._mask(name): asdict(kind) | {"first": ""} for name, kind in self._kinds.items()}
+        return {"rare": self._rare, "kinds": kinds}
+
+    @staticmethod
+    def from_state(state: JsonObject, mask: Callable[[str], str] = str) -> Reasons:
+        """The inverse of ``to_state``; to be shown, not added to."""
+        reasons = Reasons(mask)
+        reasons._rare = state["rare"]
+        for name, kind in state["kinds"].items():
+            reasons._kinds[name] = Reason(**{**kind, "line_numbers": tuple(kind["line_numbers"])})
+        return reasons
 
     def _forget_rare(self) -> None:
         by_count = sorted(self._kinds, key=lambda name: self._kinds[name].count)

@@ -31,6 +31,8 @@ _THINGS = (
     "boxes_of_open_or_refused",
 )
 
+_COUNTERS = ("records", "things", "notes")
+
 
 class Figures:
     """Counts the lines of an ``annotations.jsonl``, as they are written or read back: from nothing but the lines, so
@@ -124,3 +126,16 @@ class Figures:
     def to_json(self) -> JsonObject:
         """For ``run.json``; what a run looked for is named also where there is none of it."""
         return {"records": {"total": self.lines, **dict(sorted(self.records.items()))}, **self.things}
+
+    def to_state(self) -> JsonObject:
+        """All of it, for ``from_state``."""
+        return {name: dict(getattr(self, name)) for name in _COUNTERS} | {"with_seeds": self.with_seeds}
+
+    @staticmethod
+    def from_state(state: JsonObject) -> Figures:
+        """The inverse of ``to_state``."""
+        figures = Figures()
+        for name in _COUNTERS:
+            getattr(figures, name).update(state[name])
+        figures.with_seeds = state["with_seeds"]
+        return figures

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pyarrow import fs
 
 _COPY_BYTES = 8 << 20
+_UNFINISHED = ".unfinished-"
 
 
 def to_json_line(value: Mapping[str, Any]) -> bytes:
@@ -63,7 +64,7 @@ class WholeFile:
         folder = Path(tempfile.gettempdir()) if self._uri else self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
         # Not the final name with something added: a long one would not fit.
-        self._made = folder / f".unfinished-{uuid.uuid4().hex}"
+        self._made = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         self._stream: IO[bytes] = self._made.open("xb")
         return self
 
@@ -120,3 +121,10 @@ def write_whole(path: Path | str, data: bytes, *, durable: bool = True) -> None:
     """Write a small file as a whole; see ``WholeFile``."""
     with WholeFile(path, durable=durable) as out:
         out.write(data)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what a process that was killed left of files in the making; nobody may be writing there."""
+    if "://" not in folder:
+        for path in Path(folder).glob(f"{_UNFINISHED}*"):
+            path.unlink(missing_ok=True)

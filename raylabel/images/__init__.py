@@ -34,3 +34,8 @@ __all__ = [
     "stamp",
     "view_of",
 ]
+
+
+def read_image(path, limits):
+    data = read_bytes(path)
+    return inspect(data, limits), data

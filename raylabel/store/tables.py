@@ -107,17 +107,17 @@ class Table:
 
     def rows(self, key: str) -> list[Row]:
         """All rows of a key that are known since the last ``refresh``, oldest first."""
-        for _ in range(5):
-            with self._lock:
-                places = self._index.places(key)
-            try:
-                found = [self._row(name, at) for name, at in places]
-            except FileNotFoundError:
-                self.refresh()  # the fragment was merged away under our feet
-                continue
-            by_uid = {row["uid"]: row for row in found if row["key"] == key}
-            return sorted(by_uid.values(), key=lambda row: (row["seq"], row["uid"]))
-        raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
+        found = {row["uid"]: row for row in self._found([key])}
+        return sorted(found.values(), key=_age)
+
+    def newest(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The newest row of each key that has any; in bulk, which costs a tenth of asking for one after the other."""
+        newest: dict[str, Row] = {}
+        for row in self._found(keys):
+            known = newest.get(row["key"])
+            if known is None or _age(row) > _age(known):
+                newest[row["key"]] = row
+        return newest
 
     def has(self, key: str) -> bool:
         """Whether the key has rows (or, once in 2**64, another key of the same digest)."""
@@ -126,8 +126,7 @@ class Table:
 
     def last(self, key: str) -> Row | None:
         """The newest row of a key."""
-        rows = self.rows(key)
-        return rows[-1] if rows else None
+        return self.newest([key]).get(key)
 
     def merge(self, *, at_least: int = 64, newest_only: bool = False) -> int:
         """Merge small fragments into one when there are many. One owner at a time calls this.
@@ -170,18 +169,35 @@ class Table:
             self._folder.delete(name)
         return len(merged)
 
-    def _row(self, name: str, at: int) -> Row:
-        group, offset = divmod(at, _ROW_GROUP)
-        with self._lock:
-            table = self._groups.get((name, group))
-            if table is not None:
-                self._groups.move_to_end((name, group))
-        if table is None:
-            table = self._read_group(name, group)
+    def _found(self, keys: Iterable[str]) -> list[Row]:
+        """The rows of some keys, in no order; one that was merged while it was read may be there twice."""
+        wanted = set(keys)
+        for _ in range(5):
+            offsets: dict[tuple[str, int], list[int]] = {}
             with self._lock:
-                self._keep((name, group), table)
-        row: Row = table.slice(offset, 1).to_pylist()[0]
-        return row
+                for key in wanted:
+                    for name, at in self._index.places(key):
+                        group, offset = divmod(at, _ROW_GROUP)
+                        offsets.setdefault((name, group), []).append(offset)
+            try:
+                found = [row for place, rows in offsets.items() for row in self._group(place).take(rows).to_pylist()]
+            except FileNotFoundError:
+                self.refresh()  # the fragment was merged away under our feet
+                continue
+            return [row for row in found if row["key"] in wanted]
+        raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
+
+    def _group(self, place: tuple[str, int]) -> pa.Table:
+        """The rows of a fragment's row group."""
+        with self._lock:
+            table = self._groups.get(place)
+            if table is not None:
+                self._groups.move_to_end(place)
+                return table
+        table = self._read_group(*place)
+        with self._lock:
+            self._keep(place, table)
+        return table
 
     def _keep(self, key: tuple[str, int], table: pa.Table) -> None:
         self._groups[key] = table
@@ -246,6 +262,9 @@ class _Index:
 
     def places(self, key: str) -> list[tuple[str, int]]:
         wanted = _key64(key)
+        if not len(self._sorted):
+            recent = self._recent.get(int(wanted), ())
+            return [(self._names[f], at) for f, at in recent if f in self._names]
         low = int(np.searchsorted(self._sorted["key"], wanted, "left"))
         high = int(np.searchsorted(self._sorted["key"], wanted, "right"))
         found = [(int(r["fragment"]), int(r["row"])) for r in self._sorted[low:high]]
@@ -267,6 +286,10 @@ class _Index:
 
 def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:
     return np.zeros(rows, dtype=[("key", np.uint64), ("fragment", np.int32), ("row", np.int32)])
+
+
+def _age(row: Row) -> tuple[int, str]:
+    return row["seq"], row["uid"]
 
 
 def _key64(key: str) -> Any:

@@ -26,7 +26,8 @@ from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
 from raylabel.demo.server.questions import read_question
 from raylabel.demo.world import World
-from raylabel.engine.run import run
+from raylabel.runtime.in_process import InProcess
+from raylabel.runtime.run import run
 from raylabel.settings import Settings
 from raylabel.specification import load_settings
 
@@ -120,9 +121,9 @@ class Ran:
 
 
 def label(settings: Settings, limit: int | None = None) -> Ran:
-    """Run in this process, on the Ray that is there."""
+    """Run in this process, without Ray: what Ray adds has tests of its own."""
     said = io.StringIO()
-    code = run(settings, limit, Console(file=said, width=200))
+    code = run(settings, InProcess(), limit, Console(file=said, width=200))
     results = Path(settings.results_dir)
     manifest = results / "run.json"
     return Ran(

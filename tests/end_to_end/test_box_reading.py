@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,25 +27,14 @@ from test_dialects import unknown
 from raylabel.calibration.color_probe import SIZE, colors_seen
 from raylabel.demo.score import missed_targets, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
 from raylabel.errors import CalibrationError
 from raylabel.geometry import XYXY_1000, YXYX_1000, View
-from raylabel.settings import RaySettings, Settings
+from raylabel.settings import Settings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 READING = "box_reading"
 HANDING = {REGIONS, GROUPING, CHECK}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

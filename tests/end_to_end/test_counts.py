@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,24 +30,13 @@ from running import (
 
 from raylabel.demo.launch import demo_server
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
-from raylabel.settings import RaySettings
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 STEPS = "image_grounding.workflow.steps"
 REFERRING_STEPS = "image_referring_expression.workflow.steps"
 KEEP = "double_check.keep_rejected=true"
 LENIENT = "limits.max_failure_rate=0.9"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

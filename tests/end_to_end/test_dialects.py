@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,10 @@ from raylabel.demo.labels import box_iou
 from raylabel.demo.scenes import Style
 from raylabel.demo.score import score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
 from raylabel.errors import CalibrationError
-from raylabel.settings import RaySettings, Settings
+from raylabel.settings import Settings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 DIALECTS = (
     "gemini",
@@ -57,12 +51,6 @@ STYLES = {
     "panorama": Style(sizes_wh=((4000, 300),), jitter=0.0),
     "tiny": Style(sizes_wh=((40, 30),), jitter=0.0, shares=(0.0, 0.0, 1.0)),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

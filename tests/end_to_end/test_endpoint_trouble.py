@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,23 +28,11 @@ from running import (
 )
 
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
-from raylabel.settings import RaySettings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 KEY = "sk-secret-of-the-user-0123456789"
 FIRST = "image_grounding.workflow.steps=[0]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from running import EXTRACTION, GROUNDING, WireServer, grounding, label, read_lines, referring
 
 from raylabel.demo.world import build_world
-from raylabel.engine.session import ray_session
-from raylabel.settings import RaySettings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=2, object_store_mb=100)):
-        yield
+pytestmark = pytest.mark.slow
 
 
 def test_a_record_is_grounded_while_its_neighbours_are_still_extracted(tmp_path: Path) -> None:

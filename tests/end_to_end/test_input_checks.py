@@ -12,16 +12,11 @@ import ray
 from PIL import Image, ImageDraw
 from running import Ran, WireServer, command, endpoint, label, read_lines
 
-from raylabel.engine.session import ray_session
 from raylabel.errors import InputError
-from raylabel.settings import RaySettings, Settings
+from raylabel.settings import Settings
 from raylabel.specification import load_settings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 REFERRING, GROUNDING = "image_referring_expression", "image_grounding"
 BEHIND = "0 0 -1.57 100 120 220 210"
@@ -140,13 +135,7 @@ USELESS = {"wide.txt": CAR.encode("utf-16"), "sequence.txt": f"0 1 {CAR}1 1 {CAR
 
 
 @pytest.fixture(scope="module")
-def a_ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
-
-
-@pytest.fixture(scope="module")
-def ran(a_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     place = tmp_path_factory.mktemp("labels")
     words = folders(place, {**USED, **PARTLY, **USELESS, "empty.txt": ""})
     draw(place / "images" / "unlabeled.webp")
@@ -196,7 +185,7 @@ def test_all_of_it_is_counted_and_the_run_says_so(ran: Ran) -> None:
 
 
 def test_names_as_another_system_writes_them_are_labeled_and_other_cases_are_named(
-    a_ray: None, tmp_path: Path, server: WireServer
+    tmp_path: Path, server: WireServer
 ) -> None:
     there = [unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "ö/ü.png"), "sub/win.png", "IMG.PNG"]
     written = [

@@ -30,25 +30,13 @@ from running import (
 
 from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
 from raylabel.errors import InputError
-from raylabel.settings import RaySettings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 EXTRACTED = Path("step_0_expression_extraction") / "annotations.jsonl"
 STEPS = "image_grounding.workflow.steps"
 REFERRING_STEPS = "image_referring_expression.workflow.steps"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

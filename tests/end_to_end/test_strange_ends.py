@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,22 +31,10 @@ from running import (
 from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
-from raylabel.settings import RaySettings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 FIRST = "image_grounding.workflow.steps=[0]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

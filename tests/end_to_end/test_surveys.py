@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,22 +24,11 @@ from test_dialects import unknown
 
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
-from raylabel.engine.session import ray_session
-from raylabel.engine.surveying import Survey, survey_on_a_node
 from raylabel.errors import CalibrationError, ClientError, ConfigError, Verdict
-from raylabel.settings import RaySettings, Settings
+from raylabel.runtime.surveying import Survey, survey_on_a_node
+from raylabel.settings import Settings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with ray_session(RaySettings(num_cpus=4, object_store_mb=100)):
-        yield
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,6 @@ import dataclasses
 
 import pytest
 
-from raylabel.engine.asking import StepEnd
-from raylabel.engine.rows import (
-    blocked_by,
-    build_row,
-    fresh,
-    inputs_digest,
-    is_brought,
-    is_same,
-    restore,
-    with_stored_image,
-)
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_GROUNDING,
@@ -32,6 +21,17 @@ from raylabel.records import (
     Seed,
     Size,
     StepOutcome,
+)
+from raylabel.runtime.asking import StepEnd
+from raylabel.runtime.rows import (
+    blocked_by,
+    build_row,
+    fresh,
+    inputs_digest,
+    is_brought,
+    is_same,
+    restore,
+    with_stored_image,
 )
 from raylabel.store.folders import Folder
 from raylabel.store.results import ROW_COLUMNS, Results
@@ -72,7 +72,13 @@ class Store:
 
     def restore(self, record, **generations):
         by_directory = {s.directory: generations.get(s.name, 0) for s in self.steps}
-        return restore(record, self.steps, self.tables, by_directory)
+        return restore(record, self.steps, self.stored(record), by_directory)
+
+    def with_image(self, record):
+        return with_stored_image(record, self.steps, self.stored(record))
+
+    def stored(self, record):
+        return {directory: table.newest([record.record_id]) for directory, table in self.tables.items()}
 
 
 @pytest.fixture
@@ -126,8 +132,8 @@ def test_a_row_from_before_violations_were_counted_is_read_and_is_the_same_row_s
     row = build_row(EXTRACTION, grounding_record(), StepEnd(LABELED, EXTRACTED), 0, "prompt 1, reader 1")
     before.append([{k: v for k, v in row.items() if k != "violations"}])
     now.refresh()
-    tables = {step.directory: now for step in PIPELINES[IMAGE_GROUNDING]}
-    record, stale = restore(grounding_record(), [EXTRACTION], tables, {EXTRACTION.directory: 0})
+    stored = {EXTRACTION.directory: now.newest(["1" * 32])}
+    record, stale = restore(grounding_record(), [EXTRACTION], stored, {EXTRACTION.directory: 0})
     assert (record.outcomes, stale) == ({EXTRACTION.label: LABELED}, [])
     assert is_same(row, now.last("1" * 32)), "it is not written anew"
 
@@ -191,12 +197,12 @@ def without_image(record):
 
 def test_the_facts_of_the_image_come_from_its_rows(store):
     store.put(EXTRACTION, grounding_record(), EXTRACTED)
-    assert with_stored_image(without_image(grounding_record()), store.steps, store.tables) == grounding_record()
+    assert store.with_image(without_image(grounding_record())) == grounding_record()
 
 
 def test_without_rows_nothing_is_known_of_the_image(store):
     bare = without_image(grounding_record())
-    assert with_stored_image(bare, store.steps, store.tables) == bare
+    assert store.with_image(bare) == bare
 
 
 def test_the_first_step_that_has_a_row_is_believed_however_long_the_others_tables_are(store):
@@ -207,7 +213,7 @@ def test_the_first_step_that_has_a_row_is_believed_however_long_the_others_table
         store.put(GROUNDING, grounding_record())
     other = dataclasses.replace(grounding_record(), image=dataclasses.replace(FACTS, digest="new"))
     store.put(EXTRACTION, other, EXTRACTED)
-    found = with_stored_image(without_image(other), store.steps, store.tables)
+    found = store.with_image(without_image(other))
     assert found.image.digest == "new"
     assert store.restore(found)[0].expressions == (EXPRESSION,)
 
@@ -217,7 +223,7 @@ def test_an_image_that_is_gone_is_a_failed_record_whatever_was_known_of_it(store
     gone = without_image(grounding_record())
     failed = StepOutcome(Outcome.FAILED, "i.jpg: no such file")
     store.put(EXTRACTION, gone, outcome=failed)
-    found, stale = store.restore(with_stored_image(gone, store.steps, store.tables))
+    found, stale = store.restore(store.with_image(gone))
     assert found.outcomes == {EXTRACTION.label: failed}
     assert stale == [GROUNDING.label]
 

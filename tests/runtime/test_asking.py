@@ -12,15 +12,15 @@ from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, 
 from raylabel.clients.finish import read_finish
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
-from raylabel.engine.actors import fatal_for
-from raylabel.engine.asking import DEAD_AFTER, Asker, AskSetup, Listener
-from raylabel.engine.window import Stopped, Window
 from raylabel.errors import ClientError, ImageError, StoreError, Verdict
 from raylabel.geometry import Resize
 from raylabel.profiles import UNKNOWN
 from raylabel.prompts.grounding import WORDINGS
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Outcome, Record, Seed, Size
 from raylabel.records import Box as PixelBox
+from raylabel.runtime.asking import DEAD_AFTER, Asker, AskSetup, Listener
+from raylabel.runtime.coordinator import fatal_for
+from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import StepSetup, Voice
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption

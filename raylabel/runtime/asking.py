@@ -12,11 +12,11 @@ from typing import Any
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, plain, word_of
 from raylabel.clients.retry import RetryPolicy, ask_patiently
-from raylabel.engine.journal import Journal
-from raylabel.engine.window import Stopped, Window
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
+from raylabel.runtime.journal import Journal
+from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Result, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
@@ -249,7 +249,7 @@ class Asker:
         self.journal = Journal(answers)
         self._setup = setup
         self._client = client
-        self._answers = answers
+        self.answers = answers
         self._picture = picture
         self._before_first = before_first
         self._on_fatal = on_fatal
@@ -321,10 +321,10 @@ class Asker:
 
     async def _fly(self, key: str, question: Question, record: Record) -> _Landed:
         heard = _Hearing(self.step, question, record, self._setup.finish_words)
-        for row in self._answers.rows(key):
+        for row in self.answers.rows(key):
             if (landed := heard.add(row)) is not None:
                 self.tally.replayed += 1
-                return replace(landed, replies=len(self._answers.rows(key)))
+                return replace(landed, replies=len(self.answers.rows(key)))
         if (landed := heard.in_part(self._setup.readings)) is not None:
             self.tally.replayed += 1
             return landed

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import ray
-
 from raylabel.calibration.asking import IN_FLIGHT
 from raylabel.calibration.calibrating import settle, settle_reading
 from raylabel.calibration.measured import Measured
@@ -33,7 +31,6 @@ from raylabel.clients.endpoints import (
     with_key,
 )
 from raylabel.clients.schema_probe import forms_for, probe_schema_form
-from raylabel.engine.session import ray_session
 from raylabel.errors import ClientError, ConfigError, InputError
 from raylabel.pipelines import steps_of
 from raylabel.profiles import UNKNOWN, Profile, profile_for
@@ -156,22 +153,6 @@ def survey(
         ClientError: the endpoint turns us away, or nobody answers.
     """
     return asyncio.run(_survey(settings, vlm, known, on_measured))
-
-
-def survey_on_a_node(settings: Settings, known: Survey) -> Survey:
-    """As ``survey``, on some node of the cluster: the endpoint may be one that the driver does not see.
-
-    Raises:
-        CalibrationError, ClientError: as ``survey``.
-    """
-    vlm = with_key(settings.pipeline.vlm, os.environ)
-    with ray_session(settings.ray):
-        task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
-        try:
-            found: Survey = ray.get(task.remote(settings, vlm, known))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-    return found
 
 
 def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:

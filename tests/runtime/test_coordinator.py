@@ -1,23 +1,29 @@
-"""Slots over all actors, dead actors, dead drivers and the error budget; without Ray and without a clock."""
+"""Slots over all workers, dead workers, dead drivers and the error budget; without Ray and without a clock."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
+import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.engine.coordinator import (
+from raylabel.runtime.coordinator import (
+    BEAT_S,
     BUDGET_MIN,
-    SILENT_ACTOR_S,
     SILENT_DRIVER_S,
+    SILENT_WORKER_S,
+    Budget,
     Coordinator,
     Fatal,
     Report,
+    ShardEnd,
     StepReport,
 )
+from raylabel.runtime.spec import Driver
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 
@@ -38,29 +44,30 @@ def clock():
 @pytest.fixture
 def make(clock):
     def coordinator(limits=None, total=0, max_failure_rate=0.5, settled_before=0):
-        return Coordinator(limits or {"step": 8}, total, max_failure_rate, settled_before, clock)
+        budget = Budget(limits or {"step": 8}, total, max_failure_rate, settled_before)
+        return Coordinator(budget, Driver.here(), clock)
 
     return coordinator
 
 
-def report(actor="a", steps=None, node="here/1", **more):
-    """A report of one actor; ``steps`` gives (in flight, waiting) by step."""
+def report(worker="a", steps=None, node="here/1", **more):
+    """A report of one worker; ``steps`` gives (in flight, waiting) by step."""
     found = {name: StepReport(in_flight=f, slots=f, waiting=w) for name, (f, w) in (steps or {"step": (0, 0)}).items()}
-    return Report(actor, node, found, **more)
+    return Report(worker, node, found, **more)
 
 
-def outcomes(actor="a", step="step", **counts):
-    return Report(actor, "here/1", {step: StepReport(outcomes=counts)})
+def outcomes(worker="a", step="step", **counts):
+    return Report(worker, "here/1", {step: StepReport(outcomes=counts)})
 
 
 # --- slots ----------------------------------------------------------------------------------------------------------
 
 
-def test_one_actor_gets_all_slots(make):
+def test_one_worker_gets_all_slots(make):
     assert make().beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
 
 
-def test_an_idle_actor_does_not_sit_on_slots_that_another_needs(make):
+def test_an_idle_worker_does_not_sit_on_slots_that_another_needs(make):
     coordinator = make()
     coordinator.beat(report("idle", {"step": (0, 0)}))
     coordinator.beat(report("busy", {"step": (0, 50)}))
@@ -78,7 +85,7 @@ def test_slots_are_raised_only_by_what_others_have_given_back(make):
     assert coordinator.beat(report("b", {"step": (0, 50)})).slots == {"step": 3}
 
 
-def test_slots_that_were_cut_count_as_held_until_the_actor_has_heard_of_it(make):
+def test_slots_that_were_cut_count_as_held_until_the_worker_has_heard_of_it(make):
     coordinator = make()
     coordinator.beat(report("a", {"step": (0, 50)}))
     coordinator.beat(report("b", {"step": (0, 50)}))
@@ -94,10 +101,10 @@ def test_later_steps_come_first_under_a_common_limit(make):
     assert directive.slots == {"grounding_expr": 2, "double_check": 4}
 
 
-def test_what_a_dead_actor_wanted_starves_nobody(make, clock):
+def test_what_a_dead_worker_wanted_starves_nobody(make, clock):
     coordinator = make(LIMITS, total=5)
     coordinator.beat(report("dead", {"double_check": (0, 50)}))
-    clock.now_s += SILENT_ACTOR_S + 1
+    clock.now_s += SILENT_WORKER_S + 1
     coordinator.driver_beat()
     assert coordinator.beat(report("a", {"grounding_expr": (0, 50)})).slots == {"grounding_expr": 5}
 
@@ -107,7 +114,7 @@ class World:
 
     def __init__(self, total):
         self.clock = Clock()
-        self.coordinator = Coordinator(LIMITS, total, 0.5, 0, self.clock)
+        self.coordinator = Coordinator(Budget(LIMITS, total), Driver.here(), self.clock)
         self.slots = {(who, step): 0 for who in "abc" for step in LIMITS}
         self.flying = dict.fromkeys(self.slots, 0)
         self.waiting = dict.fromkeys(self.slots, 0)
@@ -181,7 +188,7 @@ def test_whatever_happened_all_slots_are_in_use_again_once_the_living_are_heard(
     world = World(total)
     for action in actions(seed, 100):
         world.do(*action)
-    world.clock.now_s += SILENT_ACTOR_S + 1
+    world.clock.now_s += SILENT_WORKER_S + 1
     for _ in range(10):
         world.coordinator.driver_beat()
         for who in sorted(world.alive):
@@ -196,29 +203,29 @@ def test_whatever_happened_all_slots_are_in_use_again_once_the_living_are_heard(
 # --- the dead -------------------------------------------------------------------------------------------------------
 
 
-def test_the_slots_of_a_dead_actor_go_to_the_others(make, clock):
+def test_the_slots_of_a_dead_worker_go_to_the_others(make, clock):
     coordinator = make()
     coordinator.beat(report("dead", {"step": (0, 50)}))
     assert coordinator.beat(report("a", {"step": (0, 50)})).slots == {"step": 0}
-    clock.now_s += SILENT_ACTOR_S + 0.1
+    clock.now_s += SILENT_WORKER_S + 0.1
     coordinator.driver_beat()
     assert coordinator.beat(report("a", {"step": (0, 50)})).slots == {"step": 8}
 
 
-def test_what_a_dead_actor_counted_stays_and_what_it_had_in_flight_does_not(make, clock):
+def test_what_a_dead_worker_counted_stays_and_what_it_had_in_flight_does_not(make, clock):
     coordinator = make()
     dead = StepReport(in_flight=3, waiting=2, requests=10, outcomes={"labeled": 7}, tokens={"input": 100})
     coordinator.beat(Report("dead", "here/1", {"step": dead}, unwritten=2))
     assert (coordinator.driver_beat().in_flight, coordinator.driver_beat().unwritten) == (3, 2)
-    clock.now_s += SILENT_ACTOR_S + 0.1
+    clock.now_s += SILENT_WORKER_S + 0.1
     status = coordinator.driver_beat()
     assert (status.in_flight, status.unwritten) == (0, 0), "a stopping run does not wait for the dead"
     step = status.steps["step"]
     assert (step.requests, step.outcomes, step.tokens, step.in_flight) == (10, {"labeled": 7}, {"input": 100}, 0)
 
 
-def test_actors_of_a_silent_driver_get_no_slots_and_get_them_back_when_it_is_heard(make, clock):
-    coordinator = make()
+def test_workers_of_a_silent_driver_get_no_slots_and_get_them_back_when_it_is_heard(clock):
+    coordinator = Coordinator(Budget({"step": 8}), Driver("another machine", 1, "/"), clock)
     coordinator.driver_beat()
     assert coordinator.beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
     clock.now_s += SILENT_DRIVER_S + 0.1
@@ -227,10 +234,37 @@ def test_actors_of_a_silent_driver_get_no_slots_and_get_them_back_when_it_is_hea
     assert coordinator.beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
 
 
+def test_a_driver_that_is_seen_to_live_may_be_slow_and_one_that_is_seen_to_be_dead_gets_nothing(clock):
+    slow = Coordinator(Budget({"step": 8}), Driver.here(), clock)
+    clock.now_s += 10 * SILENT_DRIVER_S
+    assert slow.beat(report(steps={"step": (0, 50)})).slots == {"step": 8}
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    orphaned = Coordinator(Budget({"step": 8}), dataclasses.replace(Driver.here(), pid=gone.pid), clock)
+    assert orphaned.beat(report(steps={"step": (0, 50)})).slots == {"step": 0}
+
+
+def test_the_driver_is_told_once_of_each_shard_that_ended(make):
+    coordinator = make()
+    coordinator.beat(report("a", ended=(ShardEnd(3, 32), ShardEnd(1, 30))))
+    coordinator.beat(report("b", ended=(ShardEnd(2, 32),)))
+    assert coordinator.driver_beat().ended == (ShardEnd(3, 32), ShardEnd(1, 30), ShardEnd(2, 32))
+    assert coordinator.driver_beat().ended == ()
+
+
+def test_many_workers_report_more_rarely(make):
+    coordinator = make({"step": 4000})
+    few = coordinator.beat(report("w0")).beat_s
+    for n in range(1, 800):
+        many = coordinator.beat(report(f"w{n}")).beat_s
+    assert few == BEAT_S
+    assert many == pytest.approx(0.8)
+
+
 # --- stopping -------------------------------------------------------------------------------------------------------
 
 
-def test_stop_reaches_every_actor(make):
+def test_stop_reaches_every_worker(make):
     coordinator = make()
     assert not coordinator.beat(report()).stop
     coordinator.stop()

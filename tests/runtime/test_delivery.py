@@ -11,16 +11,16 @@ from rich.console import Console
 
 from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.retry import RetryPolicy
-from raylabel.engine.asking import AskSetup, Listener, StepEnd
-from raylabel.engine.delivery import Counts, deliver
-from raylabel.engine.rows import build_row
-from raylabel.engine.spec import Driver, RunSpec, StepPlan
-from raylabel.engine.summary import print_summary
 from raylabel.exports.failures import Reasons
 from raylabel.exports.figures import Figures
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, ImageFacts, Instance, Outcome, Size, StepOutcome
+from raylabel.runtime.asking import AskSetup, Listener, StepEnd
+from raylabel.runtime.delivery import Counts, deliver
+from raylabel.runtime.rows import build_row
+from raylabel.runtime.spec import Driver, RunSpec, StepPlan
+from raylabel.runtime.summary import print_summary
 from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_of
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS

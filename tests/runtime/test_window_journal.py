@@ -7,9 +7,9 @@ import asyncio
 import pyarrow as pa
 import pytest
 
-from raylabel.engine.journal import Journal
-from raylabel.engine.window import Stopped, Window
 from raylabel.errors import StoreError
+from raylabel.runtime.journal import Journal
+from raylabel.runtime.window import Stopped, Window
 from raylabel.store.folders import Folder
 from raylabel.store.tables import Table
 

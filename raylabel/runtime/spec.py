@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from raylabel.engine.asking import AskSetup
+from raylabel.runtime.asking import AskSetup
 from raylabel.settings import ImageSettings, VlmSettings
 from raylabel.sources import SourceSpec
 from raylabel.steps.base import Step, StepSetup
 from raylabel.store.results import Results
-
-BLOCK_SCHEMA = pa.schema(
-    [
-        pa.field("record", pa.string()),  # JSON of records.record_to_json
-        pa.field("image_error", pa.string()),  # why the image cannot be used, or null
-        pa.field("pending", pa.bool_()),  # the run stopped before the record went through
-    ]
-)
-"""A block between the stages: one row a record, nested values as JSON (native nesting changes types on the way)."""
-
-END_SCHEMA = pa.schema([pa.field("shard", pa.int64()), pa.field("settled", pa.bool_())])
-"""What the last stage hands to the driver: it holds shard states, never records."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +37,14 @@ class Driver:
         if Path(self.folder).is_dir():
             os.chdir(self.folder)
 
+    @property
+    def is_visible(self) -> bool:
+        """Whether its death can be seen from here."""
+        return _pids_seen_here() == self.pids
+
     def is_dead(self) -> bool:
         """True if it can be seen from here that the process is gone."""
-        if _pids_seen_here() != self.pids:
+        if not self.is_visible:
             return False
         try:
             os.kill(self.pid, 0)
@@ -63,6 +55,7 @@ class Driver:
         return False
 
 
+@functools.cache
 def _pids_seen_here() -> str:
     """Names the set of processes that a pid is looked up in. Host names do not: cloned machines share theirs, and
     containers share a machine but not its pids."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from raylabel.engine.coordinator import Status, StepReport
-from raylabel.engine.delivery import STALE, Counts
 from raylabel.exports.failures import Reason, Reasons, in_short
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
+from raylabel.runtime.coordinator import Status, StepReport
+from raylabel.runtime.delivery import STALE, Counts
 from raylabel.steps.base import Step
 from raylabel.validation import follows
 

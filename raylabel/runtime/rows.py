@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from raylabel.engine.asking import StepEnd
 from raylabel.pipelines import PIPELINES, upstream_of
 from raylabel.records import (
     Changes,
@@ -21,8 +20,12 @@ from raylabel.records import (
     image_facts_from_json,
     image_facts_to_json,
 )
+from raylabel.runtime.asking import StepEnd
 from raylabel.steps.base import Step
-from raylabel.store.tables import Row, Table
+from raylabel.store.tables import Row
+
+StoredRows = Mapping[str, Mapping[str, Row]]
+"""What the store has of some records: by step directory, then by record id, the newest row."""
 
 _FIELDS = ("caption", "cleaned_caption", "seeds", "regions", "expressions")
 
@@ -92,20 +95,20 @@ def is_brought(step: type[Step], record: Record) -> bool:
     return step.label in record.outcomes or all(getattr(record, f) is not None for f in step.gives)
 
 
-def with_stored_image(record: Record, steps: Sequence[type[Step]], tables: Mapping[str, Table]) -> Record:
+def with_stored_image(record: Record, steps: Sequence[type[Step]], stored: StoredRows) -> Record:
     """The record with the facts of its image as the first of these steps that has a row for it knew them.
 
     That step may not have been able to open the image, whatever older rows of other steps know.
     """
     for step in steps:
-        row = tables[step.directory].last(record.record_id)
+        row = stored[step.directory].get(record.record_id)
         if row is not None:
             return replace(record, image=image_facts_from_json(json.loads(row["image"]))) if row["image"] else record
     return record
 
 
 def restore(
-    record: Record, steps: Sequence[type[Step]], tables: Mapping[str, Table], generations: Mapping[str, int]
+    record: Record, steps: Sequence[type[Step]], stored: StoredRows, generations: Mapping[str, int]
 ) -> tuple[Record, list[str]]:
     """The record with what the store holds of these steps, applied in pipeline order.
 
@@ -115,7 +118,7 @@ def restore(
     """
     stale = []
     for step in steps:
-        row = tables[step.directory].last(record.record_id)
+        row = stored[step.directory].get(record.record_id)
         if row is None or row["generation"] != generations.get(step.directory, 0):
             continue
         if row["built_on"] != inputs_digest(step, record):

@@ -11,13 +11,20 @@ from raylabel.store.tables import Table
 
 GATHER_S = 0.03
 """How long a row waits for company; what comes during a write (10-30 ms) shares the next one."""
+UNHURRIED_S = 0.25
+"""The same for rows that nothing waits for but the end of a shard: fewer, larger fragments."""
 
 
 class Journal:
-    """Appends rows to a table from one event loop."""
+    """Appends rows to a table from one event loop.
 
-    def __init__(self, table: Table) -> None:
+    Args:
+        gather_s: how long a row waits for others.
+    """
+
+    def __init__(self, table: Table, gather_s: float = GATHER_S) -> None:
         self._table = table
+        self._gather_s = gather_s
         self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[str]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -27,22 +34,27 @@ class Journal:
         """Rows that are not durable yet."""
         return len(self._waiting) + (0 if self._writer is None or self._writer.done() else 1)
 
-    async def add(self, row: Mapping[str, Any]) -> str:
-        """Store a row; returns its ``uid`` once it is durable.
+    def add(self, row: Mapping[str, Any]) -> asyncio.Future[str]:
+        """Store a row.
 
-        Raises:
-            StoreError: it could not be stored.
+        Returns:
+            Its ``uid`` once it is durable; a ``StoreError`` if it cannot be stored. Who is cancelled while waiting for
+            it takes nothing back.
         """
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
-        return await asyncio.shield(done)
+        return asyncio.shield(done)
+
+    def close(self) -> None:
+        """End the writing thread; nothing may be added after that."""
+        self._thread.shutdown()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(self._gather_s)
             batch, self._waiting = self._waiting, []
             try:
                 uids = await loop.run_in_executor(self._thread, self._table.append, [row for row, _ in batch])

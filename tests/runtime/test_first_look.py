@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from raylabel.engine.first_look import look_at_input
 from raylabel.errors import InputError
 from raylabel.images import files
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Record
+from raylabel.runtime.first_look import look_at_input
 from raylabel.settings import Settings, resolve_steps
 from raylabel.sources import SourceSpec, scan
 from raylabel.sources.sampling import sample

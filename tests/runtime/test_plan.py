@@ -1,12 +1,19 @@
-"""Sizes, pools and shares, decided before anything runs."""
+"""Workers, blocks and shares, decided by numbers alone."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.engine.plan import Demand, fair_share, merge_counts, pool_shape, shard_size, total_limits
+from raylabel.runtime.plan import (
+    SHARD_RECORDS,
+    Demand,
+    blocks_of,
+    fair_shares,
+    merge_counts,
+    total_limits,
+    worker_count,
+)
 
 demands = st.dictionaries(
     st.sampled_from("abcdef"), st.builds(Demand, st.integers(0, 40), st.integers(0, 40)), min_size=1
@@ -16,7 +23,7 @@ demands = st.dictionaries(
 @settings(deadline=None)
 @given(st.integers(0, 64), demands)
 def test_fair_shares_add_up_to_the_limit_and_leave_no_slot_unused(limit, demands):
-    shares = {who: fair_share(limit, demands, who) for who in demands}
+    shares = fair_shares(limit, demands)
     assert sum(shares.values()) == limit
     wants = {who: d.in_flight + d.waiting for who, d in demands.items()}
     if sum(wants.values()) >= limit:
@@ -47,24 +54,32 @@ def test_a_common_limit_is_kept_and_later_steps_come_first(limits, wants, total)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 512), st.integers(2, 64), st.integers(1, 16), st.integers(0, 8))
-def test_a_pool_can_keep_the_requests_going(in_flight, size, nodes, wanted):
-    shape = pool_shape(in_flight, size, nodes, wanted)
-    assert 1 <= shape.actors <= max(1, min(wanted or nodes, in_flight))
-    assert 4 <= shape.calls <= 256
-    if shape.calls < 256:
-        assert shape.actors * shape.calls * size >= 8 * in_flight
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 16), st.integers(0, 80))
+def test_there_are_as_many_workers_as_the_requests_take_or_the_user_wants(in_flight, cores, nodes, wanted):
+    cores = max(cores, nodes)
+    workers = worker_count(in_flight, nodes, cores, wanted)
+    assert 1 <= workers <= in_flight, "a worker without a slot has nothing to do"
+    if wanted:
+        assert workers == min(wanted, in_flight)
+    elif in_flight >= nodes:
+        assert nodes <= workers <= cores
 
 
-@pytest.mark.parametrize(("records", "workers"), [(1, 1), (10, 64), (500, 4), (20_000, 512), (10**6, 64)])
-def test_shards_are_small_enough_to_stream_and_large_enough_for_one_driver(records, workers):
-    size = shard_size(records, workers)
-    assert 2 <= size <= 64
-    assert records / size <= max(records / 2, 10**6 / 64)
+@settings(deadline=None)
+@given(st.integers(1, 40_000), st.integers(1, 800), st.integers(1, 4096))
+def test_blocks_hold_every_shard_once_and_get_smaller(shards, workers, in_flight):
+    blocks = blocks_of(shards, workers, in_flight)
+    assert [shard for block in blocks for shard in block] == list(range(shards))
+    sizes = [len(block) for block in blocks]
+    assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
+    assert len(blocks) <= 5000, "Ray Data moves 10 to 14 a second"
+    if shards >= 100 * workers:
+        assert sizes[0] <= shards / workers / 3 + 1, "no worker has so much that the others end long before it"
 
 
-def test_small_inputs_are_cut_into_enough_shards_to_keep_all_workers_busy():
-    assert 500 / shard_size(500, 64) >= 64
+def test_towards_the_end_each_worker_still_has_enough_records_to_keep_its_requests_going():
+    blocks = blocks_of(125, workers=2, in_flight=512)
+    assert all(len(block) * SHARD_RECORDS >= 512 / 2 for block in blocks[:-1])
 
 
 def test_counts_are_added_key_by_key():

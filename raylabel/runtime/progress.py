@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raylabel.engine.coordinator import Status, StepReport
 from raylabel.records import Outcome
+from raylabel.runtime.coordinator import Status, StepReport
 
 PLAIN_EVERY_S = 10.0
 

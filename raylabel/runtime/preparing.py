@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
-from raylabel.engine.asking import AskSetup, Listener
-from raylabel.engine.spec import Driver, RunSpec, StepPlan
-from raylabel.engine.surveying import Survey, models_of, prompt_of
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
 from raylabel.records import digest_of
+from raylabel.runtime.asking import AskSetup, Listener
+from raylabel.runtime.spec import Driver, RunSpec, StepPlan
+from raylabel.runtime.surveying import Survey, models_of, prompt_of
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
 from raylabel.steps.base import Step, StepSetup, Voice

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raylabel.engine.delivery import Counts
-from raylabel.engine.summary import in_words, print_summary, warning_about
 from raylabel.exports.figures import Figures
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING
+from raylabel.runtime.delivery import Counts
+from raylabel.runtime.summary import in_words, print_summary, warning_about
 from raylabel.validation import RULES
 
 STEPS = PIPELINES[IMAGE_GROUNDING]

@@ -1,0 +1,273 @@
+"""The one place that knows the whole run: who may have how many requests in flight, what was done, whether to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from raylabel.errors import ClientError, Verdict
+from raylabel.runtime.plan import Demand, fair_shares, merge_counts, total_limits
+from raylabel.runtime.spec import Driver
+
+SILENT_WORKER_S = 10.0
+"""A worker that has not reported for so long is dead; its slots go to the others."""
+SILENT_DRIVER_S = 5.0
+"""A driver whose process cannot be seen and that has not been heard of for so long may be dead: workers get no slots
+until it is heard again."""
+FEW_WORKERS = 16
+SHARES_HOLD_S = 0.05
+"""Among more workers, a division of the slots holds for so long."""
+BEAT_S = 0.25
+BEATS_A_SECOND = 1000
+"""What the coordinator can take; where there are many workers, each reports more rarely than every ``BEAT_S``."""
+BUDGET_MIN = 50
+"""Records that must have ended before the error budget can stop a run."""
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """Why the run must stop.
+
+    Args:
+        message: one sentence.
+        exit_code: 3 later it goes on by itself, 2 the user must fix something, 1 the run broke.
+        deliver: write the result files all the same, for the reasons in them.
+    """
+
+    message: str
+    exit_code: int
+    deliver: bool = False
+
+
+def fatal_for(error: ClientError) -> Fatal:
+    """Why a run ends for an error that no other request would fare better with."""
+    if error.verdict is Verdict.QUOTA:
+        # What is done is delivered. It goes on by itself later, or the user must do something first.
+        return Fatal(error.message, 2 if error.retry_after_s is None else 3, deliver=True)
+    return Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step in one worker, counted since the worker started.
+
+    Args:
+        slots: requests the worker may have in flight now, as it was last told.
+    """
+
+    in_flight: int = 0
+    slots: int = 0
+    waiting: int = 0
+    requests: int = 0
+    retries: int = 0
+    replayed: int = 0
+    latency_s: float = 0.0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardEnd:
+    """A shard that went through all steps of the run, and how many of its records are settled."""
+
+    number: int
+    settled: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says of itself, a few times a second.
+
+    Args:
+        ended: shards since the report before.
+    """
+
+    worker: str
+    node: str
+    steps: Mapping[str, StepReport]
+    unwritten: int = 0
+    fatal: Fatal | None = None
+    ended: tuple[ShardEnd, ...] = ()
+
+
+@dataclass(frozen=True)
+class Directive:
+    """What a worker is told: its slots by step, whether to stop asking, and when to report again (seconds)."""
+
+    slots: Mapping[str, int]
+    stop: bool
+    beat_s: float = BEAT_S
+
+
+@dataclass(frozen=True)
+class Status:
+    """The run at a glance.
+
+    Args:
+        nodes: requests by node (``host/start of the node's id``).
+        ended: shards that came through since the driver was told last.
+    """
+
+    steps: Mapping[str, StepReport]
+    in_flight: int
+    unwritten: int
+    nodes: Mapping[str, int]
+    fatal: Fatal | None
+    stopping: bool
+    ended: tuple[ShardEnd, ...] = ()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may do.
+
+    Args:
+        limits: requests in flight by step, in pipeline order.
+        total: over all steps, or 0.
+        max_failure_rate: share of open records at which a run has gone bad.
+        settled_before: records that earlier runs settled and this one skips.
+    """
+
+    limits: Mapping[str, int]
+    total: int = 0
+    max_failure_rate: float = 1.0
+    settled_before: int = 0
+
+
+class Coordinator:
+    """Slots, counts and the stop signal. Plain Python; the engine runs it as an actor of one thread, beside the driver.
+
+    Args:
+        driver: whose death ends the run.
+    """
+
+    def __init__(self, budget: Budget, driver: Driver, clock: Callable[[], float] = time.monotonic) -> None:
+        self._budget = budget
+        self._driver = driver
+        self._clock = clock
+        self._reports: dict[str, Report] = {}
+        self._heard: dict[str, float] = {}
+        self._granted: dict[str, dict[str, int]] = {step: {} for step in budget.limits}
+        self._held = dict.fromkeys(budget.limits, 0)
+        self._limits = dict(budget.limits)
+        self._shares: dict[str, dict[str, int]] = {step: {} for step in budget.limits}
+        self._share_again_at = -math.inf
+        self._driver_heard = clock()
+        self._ended: list[ShardEnd] = []
+        self._stopping = False
+        self._fatal: Fatal | None = None
+
+    def beat(self, report: Report) -> Directive:
+        """A worker reports and hears its slots.
+
+        The slots that all workers hold never exceed a step's limit: one worker's are raised only by what the others
+        have given back. A worker whose slots are cut may fill the old ones until it hears of it, so they count as held
+        until it reports the new number.
+        """
+        now = self._clock()
+        if report.worker not in self._heard:
+            self._share_again_at = now  # it has no share yet
+        self._reports[report.worker] = report
+        self._heard[report.worker] = now
+        self._ended.extend(report.ended)
+        if report.fatal is not None:
+            self._stop_for(report.fatal)
+        if now >= self._share_again_at:
+            self._share_again_at = now + (SHARES_HOLD_S if len(self._heard) > FEW_WORKERS else 0.0)
+            self._forget_silent(now)
+            self._check_failures()
+            self._share()
+        orphaned = self._driver.is_dead() or (
+            not self._driver.is_visible and now - self._driver_heard > SILENT_DRIVER_S
+        )
+        slots = {step: self._grant(report, step, none=orphaned) for step in report.steps}
+        return Directive(slots, self._stopping, max(BEAT_S, len(self._heard) / BEATS_A_SECOND))
+
+    def driver_beat(self) -> Status:
+        """The driver is alive, and wants to know how things are."""
+        self._driver_heard = self._clock()
+        self._forget_silent(self._driver_heard)
+        live = [r for w, r in self._reports.items() if w in self._heard]
+        ended, self._ended = tuple(self._ended), []
+        return Status(
+            steps={step: self._sum(step) for step in self._budget.limits},
+            in_flight=sum(s.in_flight for r in live for s in r.steps.values()),
+            unwritten=sum(r.unwritten for r in live),
+            nodes=merge_counts([{r.node: sum(s.requests for s in r.steps.values())} for r in self._reports.values()]),
+            fatal=self._fatal,
+            stopping=self._stopping,
+            ended=ended,
+        )
+
+    def stop(self) -> None:
+        """No new requests from now on."""
+        self._stopping = True
+
+    def _stop_for(self, fatal: Fatal) -> None:
+        self._stopping = True
+        self._fatal = self._fatal or fatal
+
+    def _check_failures(self) -> None:
+        allowed = self._budget.max_failure_rate
+        for step in self._budget.limits:
+            outcomes = self._sum(step).outcomes
+            ended = sum(outcomes.values()) + self._budget.settled_before
+            bad = outcomes.get("failed", 0) + outcomes.get("unreadable", 0)
+            if ended >= BUDGET_MIN and bad > allowed * ended:
+                self._stop_for(
+                    Fatal(
+                        f"limits.max_failure_rate: {bad} of {ended} records of step {step} failed or could not be "
+                        f"read, more than {allowed:.0%}; see failures.jsonl for the reasons",
+                        1,
+                        deliver=True,
+                    )
+                )
+
+    def _share(self) -> None:
+        """Divide the slots anew, by what the workers want."""
+        demands: dict[str, dict[str, Demand]] = {step: {} for step in self._budget.limits}
+        for worker in self._heard:
+            for step, told in self._reports[worker].steps.items():
+                demands[step][worker] = Demand(told.in_flight, told.waiting)
+        wants = {step: sum(d.in_flight + d.waiting for d in by.values()) for step, by in demands.items()}
+        self._limits = total_limits(self._budget.limits, wants, self._budget.total)
+        self._shares = {step: fair_shares(self._limits[step], by) for step, by in demands.items()}
+
+    def _grant(self, report: Report, step: str, *, none: bool) -> int:
+        told, granted = report.steps[step], self._granted[step]
+        in_use = max(told.in_flight, told.slots)
+        size = 0
+        if not none:
+            mine = granted.get(report.worker, 0)
+            share = self._shares[step].get(report.worker, 0)
+            free = self._limits[step] - (self._held[step] - mine)
+            if self._budget.total > 0:
+                free = min(free, self._budget.total - (sum(self._held.values()) - mine))
+            size = max(0, min(share, free))
+        held = max(size, in_use)
+        self._held[step] += held - granted.get(report.worker, 0)
+        granted[report.worker] = held
+        return size
+
+    def _forget_silent(self, now: float) -> None:
+        for worker in [w for w, heard in self._heard.items() if now - heard > SILENT_WORKER_S]:
+            del self._heard[worker]  # its counts stay, its slots do not
+            for step, granted in self._granted.items():
+                self._held[step] -= granted.pop(worker, 0)
+
+    def _sum(self, step: str) -> StepReport:
+        parts = [(w in self._heard, r.steps[step]) for w, r in self._reports.items() if step in r.steps]
+        return StepReport(
+            in_flight=sum(p.in_flight for alive, p in parts if alive),
+            waiting=sum(p.waiting for alive, p in parts if alive),
+            requests=sum(p.requests for _, p in parts),
+            retries=sum(p.retries for _, p in parts),
+            replayed=sum(p.replayed for _, p in parts),
+            latency_s=sum(p.latency_s for _, p in parts),
+            outcomes=merge_counts([p.outcomes for _, p in parts]),
+            tokens=merge_counts([p.tokens for _, p in parts]),
+            models=tuple(sorted({m for _, p in parts for m in p.models})),
+        )

@@ -1,0 +1,316 @@
+"""From the store to the files people read: every record of the input in order, and the counts of the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from raylabel.errors import GeometryError
+from raylabel.exports.annotations import seed_line, to_line
+from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
+from raylabel.exports.figures import Figures
+from raylabel.exports.files import LinesFile, remove_unfinished, write_whole
+from raylabel.exports.legacy import legacy_file
+from raylabel.pipelines import PIPELINES
+from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
+from raylabel.runtime.rows import StoredRows, fresh, is_brought, restore, with_stored_image
+from raylabel.runtime.spec import RunSpec
+from raylabel.settings import mask_of
+from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.sources.spec import KITTI
+from raylabel.sources.units import FOREIGN_REGIONS
+from raylabel.steps.base import Step
+from raylabel.validation import follows
+
+STALE = "stale"
+"""Flag of a record, followed by ``:`` and the step whose stored result is left out."""
+
+
+@dataclass
+class Counts:
+    """What stands in the files that were written. Every input line that was taken up is counted once, in ``records``,
+    ``unfinished`` or ``unusable``.
+
+    Args:
+        figures: of ``annotations.jsonl``, counted from the lines that were written.
+        records: by outcome of the record.
+        unfinished: records that a stopped run left before all steps went through.
+        steps: by step name, then outcome.
+        unusable: input lines no record could be made of.
+        not_reached: records beyond ``--limit`` that are still to be done; those that a run of other steps began have
+            their line all the same.
+        earlier: records beyond ``--limit`` that earlier runs finished; they stand as those left them.
+        stale: records where a stored step is left out because what it was built on changed.
+        broken: by rule (``raylabel.validation``), what the steps asked again for, left out or only counted; what is
+            kept with a flag is among the figures. A property of what is stored: every run that delivers it counts the
+            same.
+    """
+
+    figures: Figures = field(default_factory=Figures)
+    records: Counter[str] = field(default_factory=Counter)
+    steps: dict[str, Counter[str]] = field(default_factory=dict)
+    unfinished: int = 0
+    not_reached: int = 0
+    earlier: int = 0
+    stale: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    open_reasons: Reasons = field(default_factory=Reasons)
+    refused_reasons: Reasons = field(default_factory=Reasons)
+    unusable_reasons: Reasons = field(default_factory=Reasons)
+    unused_reasons: Reasons = field(default_factory=Reasons)
+
+    @property
+    def unusable(self) -> int:
+        return self.unusable_reasons.total
+
+    @property
+    def lines(self) -> int:
+        """Input lines taken up."""
+        return sum(self.records.values()) + self.unfinished + self.unusable
+
+    @property
+    def open(self) -> int:
+        """Of these, how many are not settled."""
+        return sum(n for o, n in self.records.items() if Outcome(o).is_open) + self.unfinished + self.unusable
+
+    @property
+    def violations(self) -> Counter[str]:
+        """By rule: the flags that name one, and ``broken``."""
+        return self.broken + Counter({name: n for name, n in self.figures.notes.items() if follows(name)})
+
+    def add_finished(self, record: Record) -> None:
+        """Count a record that every selected step ended for, or that an open one holds up."""
+        outcome = record.outcome
+        self.records[outcome.value] += 1
+        if outcome.is_open or outcome is Outcome.REFUSED:
+            why = next(o.reason for o in record.outcomes.values() if o.outcome is outcome)
+            (self.open_reasons if outcome.is_open else self.refused_reasons).add(why, record.image_path)
+
+    def to_state(self) -> JsonObject:
+        """All of it, for ``from_state``."""
+        return {
+            **{name: dict(getattr(self, name)) for name in _COUNTED},
+            **{name: getattr(self, name) for name in _NUMBERS},
+            **{name: getattr(self, name).to_state() for name in _REASONS},
+            "steps": {name: dict(counts) for name, counts in self.steps.items()},
+            "figures": self.figures.to_state(),
+        }
+
+    @staticmethod
+    def from_state(state: JsonObject, mask: Callable[[str], str]) -> Counts:
+        """The inverse of ``to_state``."""
+        values: dict[str, Any] = {name: Counter(state[name]) for name in _COUNTED}
+        values |= {name: state[name] for name in _NUMBERS}
+        values |= {name: Reasons.from_state(state[name], mask) for name in _REASONS}
+        steps = {name: Counter(counts) for name, counts in state["steps"].items()}
+        return Counts(figures=Figures.from_state(state["figures"]), steps=steps, **values)
+
+    def to_json(self) -> JsonObject:
+        return {
+            "input_lines": self.lines,
+            "records": dict(self.records),
+            "unusable_lines": self.unusable,
+            "unfinished": self.unfinished,
+            "not_reached": self.not_reached,
+            "left_as_they_were": self.earlier,
+            "stale": self.stale,
+            "annotations": self.figures.to_json(),
+            "steps": {name: dict(c) for name, c in self.steps.items()},
+            "flags": dict(sorted(self.figures.notes.items())),
+            "violations": dict(sorted(self.violations.items())),
+        }
+
+
+_COUNTED = ("records", "broken")
+_NUMBERS = ("unfinished", "not_reached", "earlier", "stale")
+_REASONS = ("open_reasons", "refused_reasons", "unusable_reasons", "unused_reasons")
+
+
+class Delivery:
+    """The result files in the making: ``annotations.jsonl``, those of the selected steps, ``failures.jsonl`` and what
+    else is asked for. Use as a context manager; each file appears under its name when the block ends well.
+
+    Records come in input order, each with what the store holds of all steps, so that a run of some steps, or with a
+    limit, drops nothing that earlier runs found.
+
+    Args:
+        output_format: ``jsonl``, ``legacy`` or ``both``.
+    """
+
+    def __init__(self, spec: RunSpec, output_format: str) -> None:
+        self._spec = spec
+        self._legacy = output_format in ("legacy", "both")
+        self._pipeline = PIPELINES[spec.pipeline]
+        self._selected = [plan.step for plan in spec.selected]
+        self._labels = [step.label for step in self._pipeline]
+        self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
+        self.paths: list[str] = []
+        mask = mask_of(spec.vlm)
+        self.counts = Counts(
+            steps={step.name: Counter() for step in self._selected},
+            open_reasons=Reasons(mask),
+            refused_reasons=Reasons(mask),
+            unusable_reasons=Reasons(mask),
+            unused_reasons=Reasons(mask),
+        )
+
+    def __enter__(self) -> Delivery:
+        root = self._spec.results.root
+        for folder in (root, *(root / step.directory for step in self._selected)):
+            remove_unfinished(folder.location)  # of a run that was killed; the lease says that no other one writes here
+        with ExitStack() as files:
+            self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
+            self._seeds = None
+            if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
+                self._seeds = self._file(files, "seed_annotations")
+            self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
+            self._files = files.pop_all()
+        return self
+
+    def _file(self, files: ExitStack, name: str, directory: str = "") -> LinesFile:
+        root = self._spec.results.root
+        folder = root / directory if directory else root
+        self.paths.append(f"{folder.location}/{name}.jsonl")
+        return files.enter_context(LinesFile(self.paths[-1]))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+
+    def abandon(self) -> None:
+        """Leave the files that stand under the names as they are."""
+        self._files.__exit__(InterruptedError, InterruptedError(), None)
+        self._files = ExitStack()
+
+    def add_all(self, shards: Sequence[Shard]) -> None:
+        """Write the lines of all shards, as the store has them now."""
+        self.refresh()
+        for shard in shards:
+            self.add(shard)
+
+    def refresh(self) -> None:
+        """Take notice of what was stored since the last time."""
+        for table in self._tables.values():
+            table.refresh()
+
+    def add(self, shard: Shard) -> None:
+        """Write the lines of the next shard."""
+        lines = list(read_shard(self._spec.source, shard))
+        ids = [line.record_id for line in lines if isinstance(line, Record)]
+        stored = {directory: table.newest(ids) for directory, table in self._tables.items()}
+        for line in lines:
+            if isinstance(line, Record):
+                self._add_record(self._assembled(line, stored))
+            else:
+                # What is numbered in an image folder is raylabel's own list of its files.
+                number = line.line_number if self._spec.source.kind != KITTI else None
+                self.counts.unusable_reasons.add(line.reason, line_number=number)
+                self._failures.write_line(unusable_line(line))
+
+    def _add_record(self, item: _Assembled) -> None:
+        spec, counts, record = self._spec, self.counts, item.record
+        if spec.limit is not None and record.position >= spec.limit:
+            if not item.finished:
+                counts.not_reached += 1
+                if not record.outcomes:
+                    return
+            else:
+                counts.earlier += 1
+                counts.add_finished(record)
+        elif item.finished:
+            counts.add_finished(record)
+        else:
+            counts.unfinished += 1
+            self._failures.write_line(unfinished_line(record, [s.label for s in self._selected]))
+        if not record.unusable:
+            for row in record.unused:
+                counts.unused_reasons.add(row.reason)
+                self._failures.write_line(unused_line(record, row))
+        counts.stale += bool(item.stale)
+        for ended in record.outcomes.values():
+            if ended.violations:
+                counts.broken.update(ended.violations)
+        line = to_line(record, self._labels)
+        if not item.finished:
+            del line["outcome"]
+        counts.figures.add(line)
+        self._annotations.write_line(line)
+        if self._seeds is not None:
+            self._seeds.write_line(seed_line(record))
+        for step, outcome in record.outcomes.items():
+            if outcome.outcome.is_open or outcome.outcome is Outcome.REFUSED:
+                self._failures.write_line(failure_line(record, step, outcome))
+        for step_class, state in item.states:
+            if step_class in self._by_step:
+                counts.steps[step_class.name][state.outcomes[step_class.label].outcome.value] += 1
+                self._by_step[step_class].write_line(to_line(state, self._labels))
+                if self._legacy and self._seeds is not None:
+                    _write_legacy(state, step_class, Path(spec.results.root.location))
+
+    def _assembled(self, line: Record, stored: StoredRows) -> _Assembled:
+        """A record of the input with everything that is known of it."""
+        selected = self._selected
+        believed = [*selected, *(step for step in self._pipeline if step not in selected)]
+        record = fresh(_in_pixels(with_stored_image(line, believed, stored)), selected)
+        brought = [step for step in self._pipeline if step not in selected and is_brought(step, record)]
+        states, stale = [], []
+        for step in self._pipeline:
+            if step not in brought:
+                record, old = restore(record, [step], stored, self._spec.generations)
+                stale += old
+            if step.label in record.outcomes:
+                states.append((step, record))
+        if stale:
+            record = replace(record, flags=(*record.flags, *(f"{STALE}:{label}" for label in stale)))
+        return _Assembled(record, tuple(states), tuple(stale), _is_finished(record, selected))
+
+
+def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Counts:
+    """Write the result files in one go; see ``Delivery``."""
+    with Delivery(spec, output_format) as delivery:
+        delivery.add_all(shards)
+    return delivery.counts
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """A record with everything known of it.
+
+    Args:
+        states: after each step that ended.
+        stale: labels of the steps that are left out.
+    """
+
+    record: Record
+    states: tuple[tuple[type[Step], Record], ...]
+    stale: tuple[str, ...]
+    finished: bool
+
+
+def _in_pixels(record: Record) -> Record:
+    """The record with the units of foreign regions settled as the run settled them; boxes of unknown units left out."""
+    try:
+        record = settle_units(record)
+    except GeometryError:
+        return replace(record, regions=None, expressions=None)  # its steps failed for this reason
+    if FOREIGN_REGIONS in record.flags:  # the image could not be opened
+        return replace(record, regions=None, expressions=None)
+    return record
+
+
+def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
+    """Every selected step ended, or an open one bars the way."""
+    missing = any(step.label not in record.outcomes for step in selected)
+    return not missing or any(o.outcome.is_open for o in record.outcomes.values())
+
+
+def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
+    made = legacy_file(state, step.label, root / step.directory / "labels")
+    if made is not None:
+        write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)

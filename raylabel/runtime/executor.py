@@ -1,0 +1,74 @@
+"""Where the workers of a run run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from raylabel.runtime.coordinator import Budget, Status
+from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.surveying import Survey
+from raylabel.settings import Settings
+from raylabel.sources import Shard
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done.
+
+    Args:
+        shards: those that are not settled yet, in input order.
+    """
+
+    spec: RunSpec
+    shards: Sequence[Shard]
+    budget: Budget
+
+
+class Executor(Protocol):
+    """Runs workers, and the coordinator between them. Entered for the length of the work."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether workers run on machines that may see other endpoints than this one does."""
+
+    def check(self) -> None:
+        """See quickly whether it can be entered, before anything is paid for.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def survey(self, settings: Settings, known: Survey) -> Survey:
+        """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
+
+    def begin(self, work: Work) -> None:
+        """Begin with the work; it goes on by itself."""
+
+    def status(self) -> Status:
+        """How things are. To be called a few times a second: workers stop asking when nobody does.
+
+        Raises:
+            ServerError: the coordinator is gone.
+        """
+
+    def stop(self) -> None:
+        """Ask nothing new; what is in flight is stored."""
+
+    def has_ended(self) -> bool:
+        """Whether everything went through.
+
+        Raises:
+            RaylabelError: what broke the work, in one sentence.
+        """
+
+    def wind_up(self) -> None:
+        """Wait for workers that were stopped to end, for a while."""

@@ -1,0 +1,124 @@
+"""The images of records: read once, looked at, and kept as the pictures that requests show while there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from raylabel.clients.base import Picture
+from raylabel.errors import ImageError
+from raylabel.geometry import Resize
+from raylabel.images import VERSION, PictureCache, digest_bytes, picture, read_bytes, read_image, recipe, sending, stamp
+from raylabel.records import ImageFacts, Record, digest_of, image_facts_from_json, image_facts_to_json
+from raylabel.settings import ImageSettings
+from raylabel.store.tables import Row, Table
+
+IN_MEMORY_BYTES = 128 << 20
+THREADS = 4
+"""Images opened at a time; decoding and digesting release the interpreter's lock."""
+
+
+class Gallery:
+    """Facts and pictures by record, for one worker. Memory is bounded by ``IN_MEMORY_BYTES`` plus what is in flight.
+
+    A picture that was let go is made again: from the file, which the system's page cache holds, or, where it had to be
+    encoded, from a bounded cache on this node's disk.
+
+    Args:
+        limits: how images are read.
+        known: facts of images that were opened before, by path and stamp.
+        resizes: the rules of the models that are asked; the picture for the first one is made when an image is opened.
+    """
+
+    def __init__(self, limits: ImageSettings, known: Table, resizes: Sequence[Resize]) -> None:
+        self._limits = limits
+        self._known = known
+        self._recipes = {resize: recipe(limits, resize) for resize in resizes}
+        folder = Path(tempfile.gettempdir()) / f"raylabel-pictures-{os.geteuid()}"
+        self._cache = PictureCache(folder, limits.cache_mb << 20)
+        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pictures")
+
+    async def open(self, record: Record) -> tuple[ImageFacts | str, Row | None]:
+        """What a record's image is, or why it cannot be used; and a row for the store where that is new."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._open, record.image_path)
+
+    async def picture(self, record: Record, resize: Resize) -> Picture:
+        """The record's picture, resized by a rule.
+
+        Raises:
+            ImageError: the file is gone, or is not the one that was opened.
+        """
+        assert record.image is not None
+        kept = self._recall(self._key(record.image, resize))
+        if kept is not None:
+            return kept
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._fetch, record.image_path, record.image, resize)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    def _open(self, path: str) -> tuple[ImageFacts | str, Row | None]:
+        mark = stamp(path)
+        key = digest_of("image", VERSION, path, mark)
+        if mark is not None and (known := self._known.last(key)) is not None:
+            return image_facts_from_json(json.loads(known["facts"])), None
+        try:
+            facts, data = read_image(path, self._limits)
+            for resize in list(self._recipes)[:1]:
+                self._make(data, facts, resize)
+        except ImageError as error:
+            return str(error), None
+        row = {"key": key, "facts": json.dumps(image_facts_to_json(facts))}
+        return facts, row if mark is not None else None
+
+    def _fetch(self, path: str, facts: ImageFacts, resize: Resize) -> Picture:
+        key = self._key(facts, resize)
+        sent = sending(facts, resize)
+        if not sent.passthrough and (cached := self._cache.get(key)) is not None:
+            return self._keep(key, Picture.of(cached, sent.media_type))
+        data = read_bytes(path)
+        if digest_bytes(data) != facts.digest:
+            raise ImageError(f"{path}: the file changed during the run; run again")
+        return self._make(data, facts, resize)
+
+    def _make(self, data: bytes, facts: ImageFacts, resize: Resize) -> Picture:
+        key = self._key(facts, resize)
+        made, media_type = picture(data, facts, self._limits, resize)
+        if not sending(facts, resize).passthrough:
+            self._cache.put(key, made)
+        return self._keep(key, Picture.of(made, media_type))
+
+    def _key(self, facts: ImageFacts, resize: Resize) -> str:
+        """Pictures that are the file's own bytes are the same under every rule."""
+        passes = sending(facts, resize).passthrough
+        return facts.digest if passes else f"{facts.digest}:{self._recipes[resize]}"
+
+    def _recall(self, key: str) -> Picture | None:
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+            return kept
+
+    def _keep(self, key: str, made: Picture) -> Picture:
+        with self._lock:
+            if key in self._kept:
+                return self._kept[key]
+            self._kept[key] = made
+            self._kept_bytes += len(made.encoded)
+            while self._kept_bytes > IN_MEMORY_BYTES:
+                _, dropped = self._kept.popitem(last=False)
+                self._kept_bytes -= len(dropped.encoded)
+            return made

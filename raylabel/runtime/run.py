@@ -1,0 +1,404 @@
+"""A run from settings to exit code: the driver's part."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from itertools import chain, islice
+from typing import TypeVar
+
+from rich.console import Console
+
+from raylabel import __version__
+from raylabel.calibration.verdict import verdict_to_json
+from raylabel.clients.endpoints import trouble_in_words, with_key
+from raylabel.errors import ClientError, InputError, StoreError, printable
+from raylabel.pipelines import steps_of
+from raylabel.records import JsonObject, Outcome, digest_of
+from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
+from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
+from raylabel.runtime.delivery import Counts, Delivery
+from raylabel.runtime.executor import Executor, Work
+from raylabel.runtime.exporting import Exporter
+from raylabel.runtime.first_look import look_at_input
+from raylabel.runtime.merging import Merger
+from raylabel.runtime.plan import SHARD_RECORDS
+from raylabel.runtime.preparing import build_spec, shard_digests
+from raylabel.runtime.progress import Progress
+from raylabel.runtime.shutdown import StopSignals
+from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.summary import print_summary, summary_json
+from raylabel.runtime.surveying import Survey, is_complete, recall, remember, survey, warnings
+from raylabel.settings import ReferringPipeline, Settings, redacted
+from raylabel.sources import Shard, SourceSpec, scan, source_for
+from raylabel.sources.spec import KITTI
+from raylabel.store.folders import Folder, absolute
+from raylabel.store.generations import finish_generations
+from raylabel.store.lease import Lease
+from raylabel.store.results import Results
+from raylabel.store.tables import Table
+
+T = TypeVar("T")
+
+POLL_S = 0.25
+
+SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def run(settings: Settings, executor: Executor, limit: int | None = None, console: Console | None = None) -> int:
+    """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
+
+    Args:
+        settings: checked.
+        executor: where workers run; entered while there is something to ask.
+        limit: work on the first records of the input only (a pilot).
+        console: where progress and summary go; standard output by default.
+
+    Returns:
+        The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
+        open records; 2 the endpoint turned the run away; 130 interrupted.
+
+    Raises:
+        ConfigError, InputError: the user can mend it; nothing was asked.
+        ServerError, StoreError: the run cannot go on.
+    """
+    return _Run(settings, executor, limit, console or Console()).go()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is left to do, given what is known of the endpoint."""
+
+    spec: RunSpec
+    shards: Sequence[Shard]
+    digests: list[str]
+    todo: list[Shard]
+    settled: set[int]
+    known: Survey
+
+
+@dataclass(frozen=True)
+class _Worked:
+    """How the work ended.
+
+    Args:
+        stopped: before it was done.
+    """
+
+    status: Status
+    stopped: bool
+
+    @property
+    def fatal(self) -> Fatal | None:
+        return self.status.fatal
+
+
+class _Run:
+    def __init__(self, settings: Settings, executor: Executor, limit: int | None, console: Console) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._limit = limit
+        self._console = console
+        self._started = time.time()
+        self._results = Results(Folder(absolute(settings.results_dir)))
+        self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
+        self._lost = threading.Event()
+
+    def go(self) -> int:
+        lease = Lease(self._results, on_lost=self._lost.set)
+        lease.acquire(self._say)
+        try:
+            with ExitStack() as stack:
+                return self._go(stack)
+        finally:
+            lease.release()
+
+    def _go(self, stack: ExitStack) -> int:
+        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        scanned = self._scan(source)
+        try:
+            if self._is_new and not self._executor.is_elsewhere:
+                # Something is to be asked, so the executor starts while the input is scanned and the endpoint surveyed.
+                scanned = chain(list(islice(scanned, 1)), scanned)
+                self._executor.check()
+                planning = _in_background(partial(self._prepare, source, scanned))
+                stack.enter_context(self._executor)
+                plan = planning.result()
+            else:
+                plan = self._prepare(source, scanned, stack)
+        except ClientError as error:
+            self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+            return USER_CAN_FIX
+        key = digest_of("delivery", plan.digests, self._limit, self._output_format())
+        if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
+            return self._finish(plan, counts, None)
+        with Delivery(plan.spec, self._output_format()) as delivery:
+            worked = self._work(plan, delivery) if plan.todo else None
+            stack.close()  # nothing more is asked
+            if worked is None:
+                delivery.add_all(plan.shards)
+            if worked is not None and worked.stopped and worked.fatal is None:
+                delivery.abandon()
+                self._say("stopped; what was answered is stored. The same command continues.")
+                return INTERRUPTED
+            if worked is not None and worked.fatal is not None and not worked.fatal.deliver:
+                delivery.abandon()
+                self._complain(worked.fatal.message)
+                return worked.fatal.exit_code
+        if self._output_format() == "jsonl":  # the others write a file an image
+            note_delivery(plan.spec, key, delivery.counts, delivery.paths)
+        return self._finish(plan, delivery.counts, worked)
+
+    # --- before ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether no shard of any run is settled."""
+        return not (self._results.checkpoints / "shards").names()
+
+    def _prepare(self, source: SourceSpec, scanned: Iterable[Shard], stack: ExitStack | None = None) -> _Plan:
+        """What is to be done.
+
+        Args:
+            stack: the executor is entered with it where something is to be asked; None: it is entered by somebody else.
+
+        Raises:
+            ClientError: the endpoint turns us away, or nobody answers.
+        """
+        shards = list(scanned)
+        known = recall(self._settings, self._results)
+        plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
+        if plan is not None and not plan.todo:
+            return plan
+        if stack is not None:
+            self._executor.check()  # before anything is paid for
+            if self._executor.is_elsewhere:
+                stack.enter_context(self._executor)
+        found = self._survey(known)
+        if plan is None or found != known:
+            plan = self._plan(source, shards, found)
+        if stack is not None and plan.todo and not self._executor.is_elsewhere:
+            stack.enter_context(self._executor)
+        return plan
+
+    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
+        spec = build_spec(self._settings, self._results, source, known, self._limit)
+        digests = shard_digests(spec, shards)
+        table = self._results.shards()
+        table.refresh()
+        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
+        return _Plan(spec, shards, digests, todo, settled, known)
+
+    def _survey(self, known: Survey) -> Survey:
+        """Find out what is not known of the endpoint, and show it."""
+        vlm = with_key(self._settings.pipeline.vlm, os.environ)
+        try:
+            found = survey(self._settings, vlm, known)
+        except ClientError as error:
+            if error.verdict.ends_run or not self._executor.is_elsewhere:
+                raise
+            # The endpoint may be one that only the cluster's nodes see.
+            found = self._executor.survey(self._settings, known)
+        remember(self._settings, self._results, found)
+        for verdict in found.verdicts.values():
+            self._say(verdict.in_words())
+        for sentence in warnings(self._settings, found):
+            self._say(sentence)
+        return found
+
+    def _scan(self, source: SourceSpec) -> Iterator[Shard]:
+        work_dir = self._results.checkpoints / "input"
+        if source.kind == KITTI and not work_dir.is_local:
+            raise InputError(
+                f"results_dir: the list of a KITTI folder's images needs a local or mounted results_dir, found "
+                f"{self._results.root.location}; or give input_annotations_jsonl instead of image_dir"
+            )
+        for shard in scan(source, SHARD_RECORDS, work_dir.location, note=self._say):
+            if shard.number == 0:  # before all the others are looked up
+                look_at_input(self._settings, self._results, source, shard.path, self._limit)
+            yield shard
+
+    def _in_limit(self, shard: Shard) -> bool:
+        return self._limit is None or shard.first_position < self._limit
+
+    # --- during ----------------------------------------------------------------------------------------------------
+
+    def _work(self, plan: _Plan, delivery: Delivery) -> _Worked:
+        """Have the work done and the result files written as far as it goes."""
+        settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
+        records = sum(self._taken(s) for s in plan.todo) + settled_before
+        forget_delivery(self._results)
+        limits = self._settings.limits
+        budget = Budget(
+            {step.step.name: step.max_workers for step in plan.spec.selected},
+            limits.max_in_flight,
+            limits.max_failure_rate,
+            settled_before,
+        )
+        self._executor.begin(Work(plan.spec, plan.todo, budget))
+        beyond = (s.number for s in plan.shards if not self._in_limit(s))
+        with ExitStack() as stack:
+            signals = stack.enter_context(StopSignals(self._console))
+            stack.enter_context(Merger(self._tables(plan.spec)))
+            exporter = Exporter(delivery, plan.shards, {*plan.settled, *beyond})
+            stack.callback(exporter.close)
+            progress = stack.enter_context(
+                Progress(self._console, [s.name for s in self._steps], records, settled_before)
+            )
+            whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
+            noted = _SettledShards(self._results.shards(), plan.digests, whole)
+            quiet = told = False
+            while True:
+                ended = self._executor.has_ended()
+                status = self._executor.status()
+                progress.show(status)
+                noted.add(status.ended)
+                exporter.note_ended(end.number for end in status.ended)
+                if self._lost.is_set():
+                    raise StoreError(f"another run took over {self._results.root.location}; this one ends")
+                if status.fatal is not None and status.fatal.deliver and not told:
+                    self._say(f"stopping: {status.fatal.message}; finishing and storing what is in flight")
+                    told = True
+                if ended:
+                    break
+                if signals.asked and not status.stopping:
+                    self._executor.stop()
+                idle = status.stopping and status.in_flight == 0 and status.unwritten == 0
+                if idle and quiet:  # one more round after the first quiet one: a report may be a beat old
+                    break
+                quiet = idle
+                signals.wait(POLL_S)
+            self._executor.wind_up()
+            if not status.stopping or (status.fatal is not None and status.fatal.deliver):
+                exporter.finish()
+        return _Worked(status, status.stopping)
+
+    def _taken(self, shard: Shard) -> int:
+        """Records of a shard that the limit lets through (unusable lines among them)."""
+        if self._limit is None:
+            return shard.count
+        return max(0, min(shard.count, self._limit - shard.first_position))
+
+    def _tables(self, spec: RunSpec) -> list[tuple[Table, bool]]:
+        directories = [plan.step.directory for plan in spec.selected]
+        return [
+            *((self._results.answers(d), False) for d in directories),
+            *((self._results.rows(d), True) for d in directories),
+            (self._results.images(), True),
+            (self._results.shards(), True),
+        ]
+
+    # --- after -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, plan: _Plan, counts: Counts, worked: _Worked | None) -> int:
+        """Say what the files hold and how the run went; returns the exit code."""
+        status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
+        self._check_sum(plan.shards, counts)
+        if fatal is None and self._limit is None:
+            finish_generations(self._results, [s.directory for s in self._steps])
+        code = self._exit_code(counts, fatal)
+        self._write_manifest(plan, counts, status, code)
+        print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
+        if fatal is not None:
+            self._complain(fatal.message)
+        elif code == BROKE:
+            rate = self._settings.limits.max_failure_rate
+            self._complain(
+                f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}"
+            )
+        return code
+
+    def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
+        lines = sum(s.count for s in shards)
+        if counts.lines + counts.not_reached != lines:
+            raise StoreError(
+                f"{lines} input lines, but {counts.lines + counts.not_reached} are accounted for: this is a defect of "
+                "raylabel; the stored answers are intact"
+            )
+
+    def _exit_code(self, counts: Counts, fatal: Fatal | None) -> int:
+        if fatal is not None:
+            # Where nothing at all was settled there is nothing to go on with later: the user is turned away.
+            ended = (outcome for step in counts.steps.values() for outcome, count in step.items() if count)
+            some = any(not Outcome(outcome).is_open for outcome in ended)
+            return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
+        if counts.open > self._settings.limits.max_failure_rate * counts.lines:
+            return BROKE
+        return OPEN if counts.open else SETTLED
+
+    def _output_format(self) -> str:
+        block = self._settings.pipeline
+        return block.workflow.output_format if isinstance(block, ReferringPipeline) else "jsonl"
+
+    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
+        spec, known = plan.spec, plan.known
+        manifest: JsonObject = {
+            "run": spec.run,
+            "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self._started, 1),
+            "exit_code": code,
+            "limit": self._limit,
+            "counts": counts.to_json(),
+            "requests": summary_json(status),
+            "nodes": dict(status.nodes) if status else {},
+            "generations": spec.generations,
+            "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
+            "models": {model: verdict_to_json(v) for model, v in known.verdicts.items()},
+            "schema_form": known.schema_form.value,
+            "versions": {
+                "raylabel": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("ray", "pyarrow", "pillow", "openai", "google-genai")},
+            },
+            "configuration": redacted(self._settings),
+        }
+        self._results.write_json(self._results.root, "run.json", manifest)
+
+    def _say(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def _complain(self, text: str) -> None:
+        Console(stderr=True).print(f"raylabel: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _SettledShards:
+    """Notes the shards whose records are all settled, so that later runs pass them over.
+
+    Args:
+        digests: of all shards, by their numbers.
+        counts: records of the shards that count, by their numbers.
+    """
+
+    def __init__(self, table: Table, digests: Sequence[str], counts: Mapping[int, int]) -> None:
+        self._table = table
+        self._digests = digests
+        self._counts = counts
+
+    def add(self, ends: Iterable[ShardEnd]) -> None:
+        """Take note of shards that came through."""
+        settled = (end for end in ends if self._counts.get(end.number) == end.settled)
+        self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])
+
+
+def _in_background(make: Callable[[], T]) -> Future[T]:
+    """What a function gives, made in a thread that does not keep the process alive."""
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # raised again where the result is asked for
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="planning", daemon=True).start()
+    return made

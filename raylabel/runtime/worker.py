@@ -1,0 +1,407 @@
+"""Takes shards of the input through all steps of a run, record by record, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from raylabel.clients.endpoints import build_client, trouble_in_words, with_owner
+from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
+from raylabel.geometry import Resize
+from raylabel.pipelines import PIPELINES, levels
+from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
+from raylabel.runtime.asking import Asker, StepEnd
+from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
+from raylabel.runtime.gallery import Gallery
+from raylabel.runtime.journal import UNHURRIED_S, Journal
+from raylabel.runtime.rows import StoredRows, blocked_by, build_row, fresh, is_brought, is_same, restore
+from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.window import Stopped, Window
+from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.steps.base import Step
+from raylabel.store.tables import Table
+
+HURRIED_BEAT_S = 0.1
+"""Between reports while slots are missing or lie idle: another worker may have, or want, some."""
+SILENT_COORDINATOR_S = 5.0
+"""A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
+FIRST_CHECKS = 3
+"""Tries of the endpoint check before the first request; one second apart."""
+_LEAST_AHEAD, _MOST_AHEAD = 16, 128
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[Report], Awaitable[Directive | None]]
+"""Reports to the coordinator and brings back what it says; None where it does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One selected step at work: the plan, who asks, and where its rows are stored."""
+
+    plan: StepPlan
+    asker: Asker
+    rows: Table
+    journal: Journal
+
+    @property
+    def step(self) -> type[Step]:
+        return self.plan.step
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Steps that run side by side.
+
+    Args:
+        stored: steps outside this run that stand before them, whose results are taken from the store.
+    """
+
+    parts: tuple[_Part, ...]
+    stored: tuple[type[Step], ...]
+
+
+class Worker:
+    """One worker of a run. All methods belong to one event loop; ``open`` it first.
+
+    A record is taken up when there is room: its image is opened while others are asked about, no more than a few dozen
+    records ahead, and it goes through its steps without waiting for its neighbours. What comes of it is durable before
+    its shard counts as ended.
+
+    Args:
+        tell: see ``Tell``; called a few times a second as long as the worker lives.
+        node: where this is, for the record.
+        workers: of the run, between which the requests in flight are divided.
+    """
+
+    def __init__(self, spec: RunSpec, tell: Tell, node: str, workers: int = 1) -> None:
+        self._spec = spec
+        self._tell = tell
+        self._node = node
+        self._name = uuid.uuid4().hex
+        self._fatal: Fatal | None = None
+        self._ended: list[ShardEnd] = []
+        self._selected = [plan.step for plan in spec.selected]
+        # What is in flight, and as much again between two requests: waiting for its replies to be stored, and read.
+        share = [max(1, -(-plan.max_workers // workers)) for plan in spec.selected]
+        self._room = asyncio.Semaphore(2 * sum(share) + _LEAST_AHEAD)
+        self._ahead = asyncio.Semaphore(min(_MOST_AHEAD, max(_LEAST_AHEAD, share[0] // 2)))
+        self._unasked: set[str] = set()
+        self._feeding = asyncio.Lock()
+        self._telling = asyncio.Lock()
+        self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
+
+    async def open(self) -> None:
+        """Get ready: client, tables, and the first directive.
+
+        Raises:
+            ConfigError: no client can be made of the settings.
+            StoreError: the tables cannot be read.
+        """
+        spec = self._spec
+        self._client = build_client(spec.vlm, os.environ)
+        self._checked: asyncio.Task[None] | None = None
+        results, pipeline = spec.results, PIPELINES[spec.pipeline]
+        facts = results.images()
+        self._images = Journal(facts, UNHURRIED_S)
+        resizes = dict.fromkeys(heard.resize for plan in spec.selected for heard in plan.ask.listeners)
+        self._gallery = Gallery(spec.image, facts, list(resizes))
+        parts = {plan.step: self._part(plan) for plan in spec.selected}
+        self._parts = list(parts.values())
+        self._levels = []
+        for level in levels(self._selected, spec.pipeline):
+            before = pipeline[: max(pipeline.index(step) for step in level)]
+            stored = tuple(step for step in before if step not in self._selected)
+            self._levels.append(_Level(tuple(parts[step] for step in level), stored))
+        # What comes after the last level is not looked at.
+        self._stored_rows = {s.directory: results.rows(s.directory) for level in self._levels for s in level.stored}
+        self._stored_rows |= {part.step.directory: part.rows for part in self._parts}
+        self._tables = [facts, *(part.asker.answers for part in self._parts), *self._stored_rows.values()]
+        self._beating = asyncio.create_task(self._beat())
+        # Without beats there are no slots: should they break off, whoever waits for one is sent away.
+        self._beating.add_done_callback(lambda _: self._stop(None))
+
+    def _part(self, plan: StepPlan) -> _Part:
+        rows = self._spec.results.rows(plan.step.directory)
+        asker = Asker(
+            plan.step(plan.setup),
+            plan.ask,
+            self._client,
+            self._spec.results.answers(plan.step.directory),
+            Window(),
+            self._picture,
+            self._check_endpoint,
+            self._give_up,
+        )
+        return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S))
+
+    async def close(self) -> None:
+        """Give back connections and threads. What is under way is given up."""
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        self._stop(None)
+        await self._client.close()
+        self._gallery.close()
+        for journal in self._journals():
+            journal.close()
+        self._reader.shutdown()
+
+    # --- shards ----------------------------------------------------------------------------------------------------
+
+    async def settle(self, shards: Sequence[Shard]) -> None:
+        """Take shards through all steps, in order; each is reported when it ended. May be called while it runs.
+
+        Raises:
+            RaylabelError: the run cannot go on.
+        """
+        loop = asyncio.get_running_loop()
+        ends: list[asyncio.Task[None]] = []
+        async with self._feeding:  # earlier blocks first
+            try:
+                await self._refresh()
+                for shard in shards:
+                    if self._is_stopping:
+                        break
+                    records, stored = await loop.run_in_executor(self._reader, self._read, shard)
+                    ends.append(await self._feed(shard, records, stored))
+            except StoreError as error:
+                self._fail(error)
+        await asyncio.gather(*ends)
+        if self._beating.done():
+            self._beating.result()  # raises what ended it, and with that ends the run
+        await self._report_once()  # the process may be ended with its last block: what it did is known before
+
+    async def _refresh(self) -> None:
+        """See what others stored: a block may come to us after the worker that had it died."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(None, table.refresh) for table in self._tables))
+
+    async def _feed(self, shard: Shard, records: Sequence[Record], stored: StoredRows) -> asyncio.Task[None]:
+        """Begin with the records of a shard as there is room for them; the task ends when all of them have."""
+        tasks = []
+        for record in records:
+            await self._room.acquire()
+            await self._ahead.acquire()
+            self._unasked.add(record.record_id)
+            tasks.append(asyncio.create_task(self._record(record, stored)))
+        return asyncio.create_task(self._end(shard, tasks))
+
+    def _read(self, shard: Shard) -> tuple[list[Record], StoredRows]:
+        """The records of a shard that are within the limit, and what the store has of them; unusable lines are left to
+        the export."""
+        limit = self._spec.limit
+        records = [
+            line
+            for line in read_shard(self._spec.source, shard)
+            if isinstance(line, Record) and (limit is None or line.position < limit)
+        ]
+        ids = [record.record_id for record in records]
+        return records, {directory: rows.newest(ids) for directory, rows in self._stored_rows.items()}
+
+    async def _end(self, shard: Shard, tasks: Sequence[asyncio.Task[bool | None]]) -> None:
+        ends = await asyncio.gather(*tasks)
+        if None not in ends:
+            self._ended.append(ShardEnd(shard.number, sum(map(bool, ends))))
+
+    # --- one record ------------------------------------------------------------------------------------------------
+
+    async def _record(self, record: Record, stored: StoredRows) -> bool | None:
+        """Whether the record is settled; None if the run stops before it went through."""
+        writing: list[Awaitable[str]] = []
+        try:
+            return await self._through(record, stored, writing)
+        except Stopped:
+            return None
+        finally:
+            written = await asyncio.gather(*writing, return_exceptions=True)
+            for error in written:
+                if isinstance(error, StoreError):
+                    self._fail(error)
+            self._is_asked(record.record_id)
+            self._room.release()
+
+    async def _through(self, record: Record, stored: StoredRows, writing: list[Awaitable[str]]) -> bool:
+        if self._is_stopping:
+            raise Stopped
+        record, problem = await self._opened(record, writing)
+        for level in self._levels:
+            absent = [step for step in level.stored if not is_brought(step, record)]
+            record, _ = restore(record, absent, stored, self._spec.generations)
+            if len(level.parts) == 1:
+                ends = [await self._step(level.parts[0], record, problem, stored, writing)]
+            else:
+                ends = await asyncio.gather(
+                    *(self._step(part, record, problem, stored, writing) for part in level.parts)
+                )
+            for part, end in zip(level.parts, ends, strict=True):
+                if end is not None:
+                    record = record.apply(part.step.label, end.outcome, end.changes)
+        if any(isinstance(error, StoreError) for error in await asyncio.gather(*writing, return_exceptions=True)):
+            raise Stopped
+        ended = [record.outcomes.get(step.label) for step in self._selected]
+        return all(o is not None and not o.outcome.is_open for o in ended) and not record.outcome.is_open
+
+    async def _opened(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
+        """The record with the facts of its image, ready for the selected steps; and why nothing can be asked, or
+        nothing."""
+        facts, row = await self._gallery.open(record)
+        if row is not None:
+            writing.append(self._images.add(row))
+        problem = record.unusable
+        if isinstance(facts, ImageFacts):
+            record = dataclasses.replace(record, image=facts)
+            try:
+                record = settle_units(record)
+            except GeometryError as error:
+                problem = problem or str(error)
+        else:
+            problem = problem or facts
+        return fresh(record, self._selected), problem
+
+    async def _step(
+        self, part: _Part, record: Record, problem: str, stored: StoredRows, writing: list[Awaitable[str]]
+    ) -> StepEnd | None:
+        """How a step ends for a record; None while an earlier step is open."""
+        blocked = blocked_by(part.step, record, self._selected)
+        if isinstance(blocked, str):
+            return None
+        if blocked is not None:
+            end = StepEnd(blocked)
+        elif problem:
+            end = StepEnd(StepOutcome(Outcome.FAILED, problem))
+        else:
+            end = await self._settled(part, record)
+        row = build_row(part.step, record, end, part.plan.ask.generation, _versions(part.plan))
+        if not is_same(row, stored[part.step.directory].get(record.record_id)):
+            writing.append(part.journal.add(row))
+        part.asker.tally.outcomes[end.outcome.outcome.value] += 1
+        return end
+
+    async def _settled(self, part: _Part, record: Record) -> StepEnd:
+        """The border of a record: whatever goes wrong inside becomes its outcome, or stops the run."""
+        try:
+            return await part.asker.settle(record)
+        except StoreError as error:
+            self._fail(error)
+            raise Stopped from error
+        except Stopped:
+            raise
+        except Exception as error:  # a defect of raylabel costs one record, with its traceback, not the run
+            logger.exception("step %s, record %s", part.step.name, record.record_id)
+            trace = "".join(traceback.format_exception(error)[-3:])
+            return StepEnd(StepOutcome(Outcome.FAILED, f"internal error: {error!r}", raw=trace))
+
+    async def _picture(self, record: Record, resize: Resize) -> Any:
+        self._is_asked(record.record_id)
+        return await self._gallery.picture(record, resize)
+
+    def _is_asked(self, record_id: str) -> None:
+        """A record's first request has its slot, or it needs none: the next image may be opened."""
+        if record_id in self._unasked:
+            self._unasked.remove(record_id)
+            self._ahead.release()
+
+    # --- the endpoint ----------------------------------------------------------------------------------------------
+
+    async def _check_endpoint(self) -> None:
+        """Once before the first request of this worker: does anybody answer, and is the key accepted?"""
+        if self._checked is None:
+            self._checked = asyncio.create_task(self._check())
+        if not self._checked.done():
+            await asyncio.shield(self._checked)
+        self._checked.result()
+
+    async def _check(self) -> None:
+        for left in reversed(range(FIRST_CHECKS)):
+            try:
+                await self._client.check()
+            except ClientError as error:
+                if error.verdict.ends_run or left == 0:
+                    self._stop(Fatal(trouble_in_words(error, self._spec.vlm, self._spec.pipeline), 2))
+                    raise Stopped from error
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._parts[0].asker.window.stopped
+
+    def _give_up(self, error: ClientError) -> None:
+        fatal = fatal_for(error)
+        self._stop(dataclasses.replace(fatal, message=with_owner(fatal.message, self._spec.pipeline)))
+
+    def _fail(self, error: RaylabelError) -> None:
+        self._stop(Fatal(str(error), 1))
+
+    def _stop(self, fatal: Fatal | None) -> None:
+        self._fatal = self._fatal or fatal
+        for part in self._parts:
+            part.asker.window.stop()
+
+    # --- the run ---------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Report and hear the slots, a few times a second, as long as the run lives."""
+        loop = asyncio.get_running_loop()
+        heard, wait_s = loop.time(), BEAT_S
+        while True:
+            if self._spec.driver.is_dead():
+                self._stop(None)
+            directive = await self._report_once()
+            if directive is not None:
+                heard, wait_s = loop.time(), directive.beat_s
+            elif loop.time() - heard > SILENT_COORDINATOR_S:
+                for part in self._parts:
+                    part.asker.window.resize(0)
+            windows = [part.asker.window for part in self._parts]
+            hurried = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
+            await asyncio.sleep(HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s)
+
+    async def _report_once(self) -> Directive | None:
+        """Report, and do as told."""
+        async with self._telling:  # a shard's end is reported once
+            ended = tuple(self._ended)
+            directive = await self._tell(self._report(ended))
+            if directive is None:
+                return None
+            del self._ended[: len(ended)]
+        for part in self._parts:
+            part.asker.window.resize(directive.slots[part.step.name])
+        if directive.stop:
+            self._stop(None)
+        return directive
+
+    def _report(self, ended: tuple[ShardEnd, ...]) -> Report:
+        steps = {}
+        for part in self._parts:
+            asker, tally = part.asker, part.asker.tally
+            steps[part.step.name] = StepReport(
+                in_flight=asker.window.in_flight,
+                slots=asker.window.size,
+                waiting=asker.window.waiting,
+                requests=tally.requests,
+                retries=tally.retries,
+                replayed=tally.replayed,
+                latency_s=tally.latency_s,
+                outcomes=dict(tally.outcomes),
+                tokens=dict(tally.tokens),
+                models=tuple(sorted(tally.models)),
+            )
+        unwritten = sum(journal.unwritten for journal in self._journals())
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended)
+
+    def _journals(self) -> list[Journal]:
+        return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]
+
+
+def _versions(plan: StepPlan) -> str:
+    return f"prompt {plan.setup.prompt.version}, reader {plan.step.version}"
