@@ -320,6 +320,23 @@ def digest_of(*parts: object) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def canonical_json(value: object) -> str:
+    """JSON without blanks, keys sorted: what ``digest_of`` digests, a part of it at least."""
+    return _CANONICAL_JSON.encode(value)
+
+
+_CANONICAL_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def digest_of_json(text: str) -> str:
+    """``digest_of`` the parts that a canonical JSON list holds.
+
+    >>> digest_of_json('["a",1]') == digest_of("a", 1)
+    True
+    """
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def record_id(image_id: str, image_path: str, caption: str | None, occurrence: int) -> str:
     """Identity of an input line: the same line gives the same id in every run, wherever it stands.
 
@@ -585,7 +602,15 @@ def record_from_json(value: JsonObject) -> Record:
 
 def image_facts_to_json(facts: ImageFacts) -> JsonObject:
     """Plain JSON of the facts."""
-    return dataclasses.asdict(facts)
+    return {
+        "digest": facts.digest,
+        "size": {"width": facts.size.width, "height": facts.size.height},
+        "orientation": facts.orientation,
+        "media_type": facts.media_type,
+        "plain": facts.plain,
+        "lossless": facts.lossless,
+        "flags": list(facts.flags),
+    }
 
 
 def image_facts_from_json(value: JsonObject) -> ImageFacts:

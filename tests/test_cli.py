@@ -41,7 +41,7 @@ def engine(monkeypatch):
     module = ModuleType("raylabel.runtime.run")
     calls = []
 
-    def run(settings, limit):
+    def run(settings, executor, limit):
         calls.append((settings, limit))
         return 3
 
@@ -235,7 +235,7 @@ def test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specifica
     ],
 )
 def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, error, code):
-    def run(settings, limit):
+    def run(settings, executor, limit):
         raise error
 
     engine.run = run
@@ -246,7 +246,7 @@ def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, err
 
 
 def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, capsys):
-    def run(settings, limit):
+    def run(settings, executor, limit):
         raise ServerError("the key was refused") from ClientError(Verdict.STOP_RUN, "401", status=401)
 
     engine.run = run
@@ -255,7 +255,7 @@ def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, ca
 
 
 def test_an_unexpected_error_keeps_its_traceback(folder, engine):
-    def run(settings, limit):
+    def run(settings, executor, limit):
         raise ZeroDivisionError
 
     engine.run = run

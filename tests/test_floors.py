@@ -31,7 +31,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("steps",),
     ("pipelines",),
     ("calibration",),
-    # the whole run, and what looks at its results
+    # the whole run, without Ray and on it, and what looks at its results
+    ("runtime",),
     ("engine",),
     ("review",),
     ("demo",),
@@ -83,7 +84,7 @@ WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers
 """Rooms without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic"}
 
-SPEAKERS = ("cli.py", "__main__.py", "engine/progress.py", "demo/*.py", "demo/server/__main__.py")
+SPEAKERS = ("cli.py", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""
 ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
 """Files that may end the process."""
@@ -195,12 +196,14 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
     [
         pytest.param("answers/boxes.py", "import ray", "imports ray", id="ray-on-the-ground"),
         pytest.param("review/sheets.py", "def f():\n    from ray import data", "imports ray", id="ray-in-a-function"),
-        pytest.param("engine/run.py", "import openai", "imports openai", id="vendor-outside-its-file"),
+        pytest.param("runtime/run.py", "import openai", "imports openai", id="vendor-outside-its-file"),
         pytest.param("clients/openai_compat.py", "from google import genai", "imports google", id="the-other-vendor"),
-        pytest.param("engine/plan.py", "from omegaconf import OmegaConf", "imports omegaconf", id="config-in-engine"),
+        pytest.param("runtime/plan.py", "from omegaconf import OmegaConf", "imports omegaconf", id="config-below"),
+        pytest.param("runtime/worker.py", "import ray", "imports ray", id="ray-in-the-runtime"),
+        pytest.param("runtime/worker.py", "from raylabel.engine import actors", "upstairs", id="runtime-knows-engine"),
         pytest.param("records.py", "from raylabel.geometry import iou", "upstairs", id="up-on-the-ground"),
         pytest.param("geometry.py", "from raylabel import records, cli", "upstairs", id="up-through-the-package"),
-        pytest.param("steps/grounding.py", "from ..engine import plan", "upstairs", id="up-relatively"),
+        pytest.param("steps/grounding.py", "from ..runtime import plan", "upstairs", id="up-relatively"),
         pytest.param("steps/base.py", "from raylabel.store import tables", "touches the world", id="step-opens-store"),
         pytest.param("steps/base.py", "from pathlib import Path", "touches the world", id="step-knows-paths"),
         pytest.param("prompts/__init__.py", "import numpy", "no small pure library", id="heavy-ground"),
@@ -210,8 +213,8 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
         pytest.param("store/tables.py", "print('x')", "prints", id="print-in-a-door"),
         pytest.param("demo/server/model.py", "print('x')", "prints", id="print-in-the-demo-server"),
-        pytest.param("engine/run.py", "import sys\nsys.exit(1)", "ends the process", id="exit-in-the-engine"),
-        pytest.param("engine/run.py", "raise SystemExit", "ends the process", id="exit-by-raising"),
+        pytest.param("runtime/run.py", "import sys\nsys.exit(1)", "ends the process", id="exit-in-the-runtime"),
+        pytest.param("runtime/run.py", "raise SystemExit", "ends the process", id="exit-by-raising"),
     ],
 )
 def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:

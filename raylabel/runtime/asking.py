@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from raylabel.clients.finish import NO_WORD, ONLY_REASONING, plain, word_of
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
 from raylabel.geometry import Resize
-from raylabel.records import Changes, Outcome, Record, StepOutcome, digest_of
+from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Result, Skip, Step
@@ -254,6 +254,7 @@ class Asker:
         self._before_first = before_first
         self._on_fatal = on_fatal
         self._flights: dict[str, asyncio.Future[_Landed]] = {}
+        self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
         self._unanswered = 0
@@ -279,14 +280,12 @@ class Asker:
         raw = ""
         while True:
             keys = [self._key(q, record) for q in pending]
-            # All of them end before any error counts: replies that were paid for are stored in any case.
-            settled = await asyncio.gather(
-                *(self._answer(key, q, record) for key, q in zip(keys, pending, strict=True)), return_exceptions=True
-            )
+            settled = await self._settled(keys, pending, record)
             for key, question, one in zip(keys, pending, settled, strict=True):
                 if not isinstance(one, BaseException):
                     landed[key] = one  # the same words may be asked twice: the same replies are counted once
-                    answers.append(replace(one.answered, question=question))
+                    same = one.answered.question is question
+                    answers.append(one.answered if same else replace(one.answered, question=question))
                     used.extend(one.uids)
                     raw = one.text or raw
             attempts = sum(one.replies for one in landed.values())
@@ -310,14 +309,38 @@ class Asker:
             outcome = StepOutcome(result.outcome, result.reason, violations=violations)
         return StepEnd(outcome, result.changes, tuple(used))
 
+    async def _settled(
+        self, keys: Sequence[str], questions: Sequence[Question], record: Record
+    ) -> list[_Landed | BaseException]:
+        """What became of questions, asked side by side. All of them end before any error counts: replies that were paid
+        for are stored in any case."""
+        if len(keys) == 1:
+            try:
+                return [await self._answer(keys[0], questions[0], record)]
+            except Exception as error:
+                return [error]
+        asked = (self._answer(key, question, record) for key, question in zip(keys, questions, strict=True))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
     async def _answer(self, key: str, question: Question, record: Record) -> _Landed:
         """What became of a question; equal questions that meet (duplicate lines) share one flight."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.ensure_future(self._fly(key, question, record))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+        if (flight := self._flights.get(key)) is not None:
+            return await asyncio.shield(flight)
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            landed = await self._fly(key, question, record)
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        except Exception as error:
+            flight.set_exception(error)
+            flight.exception()  # it is raised here, too, where somebody hears it
+            raise
+        else:
+            flight.set_result(landed)
+            return landed
+        finally:
+            del self._flights[key]
 
     async def _fly(self, key: str, question: Question, record: Record) -> _Landed:
         heard = _Hearing(self.step, question, record, self._setup.finish_words)
@@ -353,17 +376,16 @@ class Asker:
 
     async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
         listener = self._setup.listeners[question.voice]
-        request = Request(
-            preamble=question.preamble,
-            picture=Picture(b"", ""),
-            question=_worded(question, rows),
-            sampling=_varied(listener.sampling, rows),
-            schema=self._schema(question, rows),
-            schema_form=self._setup.schema_form,
-        )
         async with self.window:
             await self._before_first()
-            request = replace(request, picture=await self._picture(record, listener.resize))
+            request = Request(
+                preamble=question.preamble,
+                picture=await self._picture(record, listener.resize),
+                question=_worded(question, rows),
+                sampling=_varied(listener.sampling, rows),
+                schema=self._schema(question, rows),
+                schema_form=self._setup.schema_form,
+            )
             try:
                 reply, tries = await self._patiently(request)
             except ClientError as error:
@@ -407,26 +429,40 @@ class Asker:
         return wanted
 
     def _key(self, question: Question, record: Record) -> str:
-        """The digest of the question as wanted; what may vary between attempts is left out."""
+        """The digest of the question as wanted; what may vary between attempts is left out.
+
+        It is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
+        sample number where there is one. What all questions of a prompt have in common is written as JSON once.
+        """
         assert record.image is not None
+        place = (question.voice, question.preamble, id(question.schema))
+        common = self._common.get(place)
+        if common is None:
+            common = self._common[place] = self._written_once(question)
+        before, between, after, _ = common
+        sample = f",{question.sample}" if question.sample else ""
+        return digest_of_json(
+            f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
+        )
+
+    def _written_once(self, question: Question) -> tuple[str, str, str, Any]:
+        """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
         listener = self._setup.listeners[question.voice]
         sampling = listener.sampling
-        return digest_of(
-            "question",
-            self.step.name,
-            question.preamble,
-            question.text,
-            None if self._setup.structured_output == "never" else question.schema,
-            sampling.model,
-            sampling.temperature,
-            sampling.thinking_budget,
-            sampling.media_resolution,
-            dict(sampling.extra_body),
-            record.image.digest,
-            listener.recipe,
-            self._setup.generation,
-            *([question.sample] if question.sample else []),
+        around = (
+            ["question", self.step.name, question.preamble],
+            [
+                None if self._setup.structured_output == "never" else question.schema,
+                sampling.model,
+                sampling.temperature,
+                sampling.thinking_budget,
+                sampling.media_resolution,
+                dict(sampling.extra_body),
+            ],
+            [listener.recipe, self._setup.generation],
         )
+        before, between, after = (canonical_json(parts)[1:-1] for parts in around)
+        return f"[{before},", f",{between},", f",{after}", question.schema
 
     def _count(self, reply: Reply) -> None:
         self.tally.requests += 1

@@ -37,11 +37,11 @@ def inputs_digest(step: type[Step], record: Record) -> str:
     no reason to leave out labels that were right without it.
     """
     image = None if record.image is None else record.image.digest
-    unread: dict[str, Any] = {f: None for f in _FIELDS if f not in step.needs}
-    read = replace(record, **unread)
-    seeds = None if read.seeds is None else [[*exact_box(s.box), s.type] for s in read.seeds]
-    changes = Changes(read.caption, read.cleaned_caption, read.regions, read.expressions)
-    return digest_of(image, seeds, changes_to_json(changes))
+    read = {f: getattr(record, f) for f in _FIELDS if f in step.needs}
+    seeds = read.pop("seeds", None)
+    if seeds is not None:
+        seeds = [[*exact_box(s.box), s.type] for s in seeds]
+    return digest_of(image, seeds, changes_to_json(Changes(**read)))
 
 
 def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, versions: str) -> Row:

@@ -26,6 +26,7 @@ from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
 from raylabel.demo.server.questions import read_question
 from raylabel.demo.world import World
+from raylabel.runtime.executor import Executor
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.settings import Settings
@@ -120,10 +121,10 @@ class Ran:
         return counts
 
 
-def label(settings: Settings, limit: int | None = None) -> Ran:
-    """Run in this process, without Ray: what Ray adds has tests of its own."""
+def label(settings: Settings, limit: int | None = None, executor: Executor | None = None) -> Ran:
+    """Run in this process, without Ray unless an executor says so: what Ray adds has tests of its own."""
     said = io.StringIO()
-    code = run(settings, InProcess(), limit, Console(file=said, width=200))
+    code = run(settings, executor or InProcess(), limit, Console(file=said, width=200))
     results = Path(settings.results_dir)
     manifest = results / "run.json"
     return Ran(

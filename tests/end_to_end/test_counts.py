@@ -157,7 +157,8 @@ def test_a_run_with_every_kind_of_record_says_what_is_in_its_file(world: World, 
             "step_1_grounding/records",
             "checkpoints/shards",
         ):
-            shutil.rmtree(tmp_path / "results" / made_of_replies)
+            # A shard with a line that cannot be used is never settled as a whole.
+            shutil.rmtree(tmp_path / "results" / made_of_replies, ignore_errors="shards" in made_of_replies)
         replayed = label(settings)
         assert wire.asked() == {}
         assert replayed.annotations == better.annotations

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from PIL import Image, ImageDraw
 from running import Ran, WireServer, command, endpoint, label, read_lines
 
 from raylabel.errors import InputError
+from raylabel.runtime.in_process import InProcess
 from raylabel.settings import Settings
 from raylabel.specification import load_settings
 
@@ -29,6 +29,16 @@ RIGHT = [100, 120, 220, 210]
 def server() -> Iterator[WireServer]:
     with WireServer() as running:
         yield running
+
+
+class Watched(InProcess):
+    """Knows whether it was entered."""
+
+    entered = False
+
+    def __enter__(self) -> InProcess:
+        self.entered = True
+        return super().__enter__()
 
 
 def draw(path: Path) -> None:
@@ -107,12 +117,15 @@ def test_what_cannot_work_is_said_before_anything_starts(
         f"image_grounding.data.input_jsonl={tmp_path}/c.jsonl",
         f"image_grounding.data.image_root={tmp_path}/images",
     ]
+    executor = Watched()
+    words = (o.format(tmp_path) for o in overrides)
+    given = settings(tmp_path, server, GROUNDING, *data, *words)
     with pytest.raises(InputError) as caught:
-        label(settings(tmp_path, server, GROUNDING, *data, *(o.format(tmp_path) for o in overrides)))
+        label(given, executor=executor)
     for part in parts:
         assert part.format(tmp_path) in str(caught.value)
     assert not server.seen
-    assert not ray.is_initialized()
+    assert not executor.entered
     assert not (tmp_path / "res" / "annotations.jsonl").exists()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,9 @@ from running import CAPTION, EXTRACTION, GROUNDING, REGIONS, Ran, WireServer, ca
 
 from raylabel.demo.server.language import read_phrase
 from raylabel.demo.server.seeing import look_at
-from raylabel.engine.session import ray_session
-from raylabel.settings import RaySettings
 from raylabel.specification import load_settings
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray sets deprecated settings of its own when its data context is made.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 IMAGES = Path(skimage.__file__).parent / "data"
 """Photographs inside the installed package; others would be downloaded."""
@@ -174,13 +168,6 @@ class Watched:
 
     def lines(self, photo: Photo) -> list[dict[str, Any]]:
         return [line for line in self.ran.annotations if is_of(photo, line)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    # One CPU: what a small container has.
-    with ray_session(RaySettings(num_cpus=1, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_a_worker_killed_alone_costs_only_what_it_had_in_flight(large_world: Wor
         config = write_config(tmp_path / "a.yaml", tmp_path / "results", GROUNDING, large_world, server.url)
         run = CliRun(config, ("--limit", "200"))
         wait_until(lambda: len(read_journal(journal)) >= 120, run)
-        death = run.kill_one("LevelActor")
+        death = run.kill_one("WorkerActor")
         code, out = run.finish()
         assert code == 0, out
         entries = read_journal(journal)

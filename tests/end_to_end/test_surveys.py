@@ -24,8 +24,7 @@ from test_dialects import unknown
 
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError, ClientError, ConfigError, Verdict
-from raylabel.runtime.surveying import Survey, survey_on_a_node
+from raylabel.errors import CalibrationError, ConfigError
 from raylabel.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -267,15 +266,3 @@ def test_a_users_own_prompt_is_what_the_probes_ask_too(world: World, tmp_path: P
     assert len(asked) > 16
     assert all(text.startswith("Look closely:") for text in asked)
     assert score_image_grounding(world.truth, ran.annotations)["recall"] == 1.0
-
-
-def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(world: World, tmp_path: Path) -> None:
-    with journaled_server(tmp_path / "s", "--boxes", "gemini") as server:
-        settings = unknown(grounding(world, tmp_path / "r", server.url))
-        found = survey_on_a_node(settings, Survey())
-    (verdict,) = found.verdicts.values()
-    assert verdict.profile.convention.order == "yxyx"
-    gone = unknown(grounding(world, tmp_path / "r", server.url))
-    with pytest.raises(ClientError) as error:
-        survey_on_a_node(gone, Survey())
-    assert error.value.verdict is Verdict.RETRY

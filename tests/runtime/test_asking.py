@@ -16,7 +16,7 @@ from raylabel.errors import ClientError, ImageError, StoreError, Verdict
 from raylabel.geometry import Resize
 from raylabel.profiles import UNKNOWN
 from raylabel.prompts.grounding import WORDINGS
-from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Outcome, Record, Seed, Size
+from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Outcome, Record, Seed, Size, digest_of
 from raylabel.records import Box as PixelBox
 from raylabel.runtime.asking import DEAD_AFTER, Asker, AskSetup, Listener
 from raylabel.runtime.coordinator import fatal_for
@@ -692,6 +692,30 @@ def test_the_prompt_and_what_is_filled_in_are_part_of_the_question(bench):
         prompt = dataclasses.replace(ImageCaption.prompt, text="Describe it.")
 
     assert key(bench, step=Reworded) != key(bench)
+
+
+@pytest.mark.parametrize("sample", [0, 2])
+def test_the_key_is_the_digest_of_all_these_so_that_answers_of_earlier_releases_are_found(bench, sample):
+    asker, _ = bench.asker(lambda r: CAPTION, **sampling(extra_body={"top_k": 1, "a": [None]}))
+    record = make_record(caption='A "car", \u00fcber.')
+    (question,) = asker.step.questions(record)
+    question = dataclasses.replace(question, sample=sample, schema={"type": "object", "\u00e4": {"b": 1.5}})
+    assert asker._key(question, record) == digest_of(
+        "question",
+        ImageCaption.name,
+        question.preamble,
+        question.text,
+        question.schema,
+        SAMPLING.model,
+        SAMPLING.temperature,
+        SAMPLING.thinking_budget,
+        SAMPLING.media_resolution,
+        {"top_k": 1, "a": [None]},
+        record.image.digest,
+        "recipe",
+        0,
+        *([sample] if sample else []),
+    )
 
 
 def test_who_asks_is_no_part_of_the_question(bench):

@@ -1,0 +1,124 @@
+"""What Ray adds to a run: several workers, a coordinator of its own, processes that are there and some that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray._private.node import Node
+from running import WireServer, error, grounding, journaled_server, label, referring
+
+from raylabel.demo.world import World, build_world
+from raylabel.engine import lean_ray
+from raylabel.engine.executor import RayExecutor
+from raylabel.errors import ClientError, Verdict
+from raylabel.runtime.surveying import Survey
+from raylabel.settings import RaySettings
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray sets deprecated settings of its own when its data context is made.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+]
+
+TWO = RaySettings(num_cpus=1, object_store_mb=100, actors=2)
+"""One CPU is what a small container has; two workers find room on it all the same."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return build_world(tmp_path_factory.mktemp("world"), 150, seed=6)
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[RayExecutor]:
+    with RayExecutor(TWO) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("build", [grounding, referring])
+def test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_ray(
+    world: World, two_workers: RayExecutor, tmp_path: Path, build: object
+) -> None:
+    pipeline = f"image_{'grounding' if build is grounding else 'referring_expression'}"
+    few = f"{pipeline}.workflow.max_workers=5"
+    with WireServer(latency_s=0.01) as wire:
+        alone = label(build(world, tmp_path / "alone", wire.url, few), limit=100)  # type: ignore[operator]
+        once = wire.asked()
+        wire.most_in_flight.clear()
+        shared = label(build(world, tmp_path / "ray", wire.url, few), 100, two_workers)  # type: ignore[operator]
+        assert wire.asked() == once, "the same questions, each once"
+        most = {task: n for task, n in wire.most_in_flight.items() if task != "all"}
+    assert alone.code == shared.code == 0
+    assert max(most.values()) == 5, "full, and never more"
+    assert shared.annotations == alone.annotations
+    for file in (tmp_path / "alone").rglob("*.jsonl"):
+        if "checkpoints" not in file.parts:
+            assert (tmp_path / "ray" / file.relative_to(tmp_path / "alone")).read_bytes() == file.read_bytes()
+    assert {name: made["outcomes"] for name, made in shared.counts["steps"].items() if "outcomes" in made} == {
+        name: made["outcomes"] for name, made in alone.counts["steps"].items() if "outcomes" in made
+    }
+
+
+def test_a_rejected_key_in_the_middle_ends_a_run_on_ray_with_its_sentence(
+    world: World, two_workers: RayExecutor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def misbehave(seen: object) -> object:
+        return error(401, "no such key") if getattr(seen, "number") > 20 else None  # noqa: B009
+
+    with WireServer(misbehave, latency_s=0.01) as wire:  # type: ignore[arg-type]
+        ran = label(grounding(world, tmp_path / "r", wire.url), executor=two_workers)
+        assert len(wire.seen) < 60
+    assert ran.code == 2
+    assert "no such key" in capsys.readouterr().err
+    assert ran.annotations == []
+
+
+def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(
+    world: World, two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    with journaled_server(tmp_path / "s", "--boxes", "gemini") as server:
+        settings = grounding(world, tmp_path / "r", server.url, "image_grounding.vlm.calibrate=auto")
+        settings.pipeline.vlm.boxes.order = settings.pipeline.vlm.boxes.scale = "auto"
+        found = two_workers.survey(settings, Survey())
+    (verdict,) = found.verdicts.values()
+    assert verdict.profile.convention.order == "yxyx"
+    with pytest.raises(ClientError) as caught:
+        two_workers.survey(settings, Survey())
+    assert caught.value.verdict is Verdict.RETRY
+
+
+def test_a_private_ray_starts_none_of_the_helpers_that_a_run_has_no_use_for(
+    world: World, two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    with WireServer() as wire:
+        assert label(grounding(world, tmp_path / "r", wire.url), 3, two_workers).code == 0
+    lines = processes_of(Path(ray._private.worker._global_node.get_session_dir_path()).name)
+    assert any("WorkerActor" in line for line in lines), "its processes are found"
+    for helper in ("_private/monitor.py", "log_monitor.py", "dashboard/dashboard.py", "_StatsActor", "Autoscaling"):
+        assert not [line for line in lines if helper in line]
+
+
+def test_what_is_left_out_of_a_private_ray_still_has_the_names_that_ray_gave_it() -> None:
+    from ray.data._internal import stats
+    from ray.data._internal.execution import streaming_executor
+
+    assert all(hasattr(Node, name) for name in lean_ray._HELPERS)
+    assert hasattr(stats, "_StatsManager")
+    assert hasattr(streaming_executor, "create_cluster_autoscaler")
+
+
+def processes_of(session: str) -> list[str]:
+    """Command lines of the processes of a Ray, and of those that its raylet started."""
+    lines, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                lines[entry.name] = (entry / "cmdline").read_text().replace("\0", " ")
+                parents[entry.name] = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue  # gone by now
+    own = {pid for pid, line in lines.items() if session in line}
+    return [line for pid, line in lines.items() if pid in own or parents[pid] in own]
