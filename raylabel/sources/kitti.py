@@ -159,10 +159,11 @@ def _twins(images: list[str]) -> dict[str, str]:
 
 def _labels(folder: str, stems: list[str]) -> list[str | None]:
     """The names of label files; None where there is none."""
+    within = files.join(folder, "")
     found: list[str | None] = [None] * len(stems)
     for suffix in _LABEL_SUFFIXES:
         missing = [n for n, name in enumerate(found) if name is None]
-        stamps = stamps_of([files.join(folder, stems[n] + suffix) for n in missing])
+        stamps = stamps_of([f"{within}{stems[n]}{suffix}" for n in missing])
         for n, stamp in zip(missing, stamps, strict=True):
             if stamp is not None:
                 found[n] = stems[n] + suffix
