@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from raylabel.errors import InputError
 from raylabel.images import files
@@ -19,8 +16,7 @@ _RAYLABEL_ID = re.compile(r"[0-9a-f]{32}")
 _KEYS_SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A line's identity.
 
     Args:
@@ -45,11 +41,6 @@ class Head:
     label_path: str = ""
     twin: str = ""
 
-    @property
-    def files(self) -> list[str]:
-        """The files whose change makes another record."""
-        return [self.image_path, self.label_path] if self.label_path else [self.image_path]
-
     def record_id(self, occurrence: int) -> str:
         """The id of the record, unique over the input."""
         if not occurrence:
@@ -59,71 +50,104 @@ class Head:
         return record_id(self.image_id, self.written_path, self.caption, occurrence)
 
 
-def read_head(source: SourceSpec, line: Line) -> Head:
-    """Parse a line as far as all kinds of records have it in common.
+class HeadReader:
+    """Parses the lines of a source as far as all kinds of records have it in common."""
 
-    Raises:
-        InputError: no record can be made of the line; the message is the reason alone.
-    """
-    fields = parse_object(line)
-    if source.kind == KITTI:
-        return _kitti_head(source, fields)
-    path = fields.get("image_path")
-    if not isinstance(path, str) or not path.strip():
-        raise InputError(_expected("image_path", "a non-empty string", fields))
-    caption = fields.get("caption")
-    if caption is not None and not isinstance(caption, str):
-        raise InputError(_expected("caption", "a string", fields))
-    if not caption or not caption.strip():
-        if source.kind == CAPTIONS:
-            raise InputError(_expected("caption", "a non-empty string", fields))
-        caption = None
-    if source.pipeline == IMAGE_GROUNDING and caption is None and fields.get("expressions") is None:
-        raise InputError('neither "caption" nor "expressions" is there')
-    kept = fields.get("record_id")
-    kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
-    own = kept_id and fields.get("source") in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION)
-    image_id = _image_id(fields, path)
-    return Head(
-        identity=str(kept) if kept_id else record_id(image_id, path, caption, 0),
-        kept_id=kept_id,
-        own=own,
-        image_id=image_id,
-        written_path=path,
-        image_path=path if own or _is_resolved(source, path) else files.join(source.root, path),
-        caption=caption,
-        fields=fields,
-    )
+    def __init__(self, source: SourceSpec) -> None:
+        self._captions = source.kind == CAPTIONS
+        self._kitti = source.kind == KITTI
+        self._grounding = source.pipeline == IMAGE_GROUNDING
+        self._root = _Root(source.root)
+        self._label_root = _Root(source.label_dir)
+
+    def read(self, line: Line) -> Head:
+        """The head of a line.
+
+        Raises:
+            InputError: no record can be made of the line; the message is the reason alone.
+        """
+        fields = parse_object(line)
+        if self._kitti:
+            return self._kitti_head(fields)
+        path = fields.get("image_path")
+        if not isinstance(path, str) or not path.strip():
+            raise InputError(_expected("image_path", "a non-empty string", fields))
+        caption = fields.get("caption")
+        if caption is not None and not isinstance(caption, str):
+            raise InputError(_expected("caption", "a string", fields))
+        if not caption or not caption.strip():
+            if self._captions:
+                raise InputError(_expected("caption", "a non-empty string", fields))
+            caption = None
+        if self._grounding and caption is None and fields.get("expressions") is None:
+            raise InputError('neither "caption" nor "expressions" is there')
+        kept = fields.get("record_id")
+        kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
+        own = kept_id and fields.get("source") in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION)
+        image_id = _image_id(fields, path)
+        # An earlier annotations file may hold paths that begin with the root already, as TAO writes them.
+        resolved = own or (not self._captions and self._root.holds(path))
+        return Head(
+            str(kept) if kept_id else record_id(image_id, path, caption, 0),
+            kept_id,
+            own,
+            image_id,
+            path,
+            path if resolved else self._root.join(path),
+            caption,
+            fields,
+        )
+
+    def _kitti_head(self, fields: JsonObject) -> Head:
+        path, label = str(fields["image"]), fields["label"]
+        image_id = without_suffix(path)
+        return Head(
+            identity=record_id(image_id, path, None, 0),
+            kept_id=False,
+            own=False,
+            image_id=image_id,
+            written_path=path,
+            image_path=self._root.join(path),
+            caption=None,
+            fields={},
+            label_path="" if label is None else self._label_root.join(str(label)),
+            twin=str(fields.get("twin", "")),
+        )
 
 
-def _kitti_head(source: SourceSpec, fields: JsonObject) -> Head:
-    path, label = str(fields["image"]), fields["label"]
-    image_id = without_suffix(path)
-    return Head(
-        identity=record_id(image_id, path, None, 0),
-        kept_id=False,
-        own=False,
-        image_id=image_id,
-        written_path=path,
-        image_path=files.join(source.root, path),
-        caption=None,
-        fields={},
-        label_path="" if label is None else files.join(source.label_dir, str(label)),
-        twin=str(fields.get("twin", "")),
-    )
+class _Root:
+    """A folder that paths are relative to."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._prefix = root.rstrip("/") + "/"
+        self._is_folder = bool(root) and not files.is_uri(root)
+        self._names = _names(root)
+
+    def join(self, path: str) -> str:
+        """What ``files.join`` makes of them."""
+        if self._root and "://" not in path:
+            return path if path.startswith("/") else self._prefix + path
+        return files.join(self._root, path)
+
+    def holds(self, path: str) -> bool:
+        """Whether a path begins with the root; of an absolute path, whatever is said of it changes nothing."""
+        if not self._is_folder or self._root.startswith("/"):
+            return False
+        return path.startswith(self._prefix) or _names(path)[: len(self._names)] == self._names
 
 
-def _is_resolved(source: SourceSpec, path: str) -> bool:
-    """Whether a relative path of an earlier annotations file begins with the root already, as TAO writes it."""
-    if source.kind == CAPTIONS or not source.root or files.is_uri(source.root):
-        return False
-    return PurePath(path).is_relative_to(PurePath(source.root))
+def _names(path: str) -> list[str]:
+    # PurePath would intern every name of a million for good.
+    return [name for name in path.split("/") if name not in ("", ".")]
 
 
 def _image_id(fields: JsonObject, path: str) -> str:
     value = fields.get("image_id")
     if value is None or value == "":
-        return posixpath.splitext(posixpath.basename(path))[0] or path
+        name = path.rpartition("/")[2]
+        stem = name.rpartition(".")[0]
+        return (stem if stem.strip(".") else name) or path
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InputError(_expected("image_id", "a string or a number", fields))
     return str(value)

@@ -13,8 +13,9 @@ from pathlib import Path
 from raylabel.errors import InputError
 from raylabel.images import files
 from raylabel.sources.kitti_rows import read_labels
-from raylabel.sources.seen import SeenKeys, key_of
+from raylabel.sources.seen import SeenKeys, keys_of
 from raylabel.sources.spec import SourceSpec
+from raylabel.sources.stamping import stamps_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """In any case of letters."""
@@ -69,15 +70,16 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
                 if label is not None:
                     if shared_stems is None:
                         shared_stems = _shared_stems(Path(source.path))
-                    if _key(_stem(batch[n][0])) not in shared_stems:
+                    if hash(_plain(_stem(batch[n][0]))) not in shared_stems:
                         found[n] = label
             images += len(batch)
             example = example or batch[0][0]
+            there = [label for label in found if label is not None]
+            labels += len(there)
+            used.add(keys_of(map(_plain, there)))
             for (image, twin), label in zip(batch, found, strict=True):
                 line = {"image": image, "label": label}
                 if label is not None:
-                    labels += 1
-                    used.add(_key(label))
                     line |= {"twin": twin} if twin else {}
                 # ASCII, so that file names that are not valid UTF-8 survive until their record fails.
                 out.write(json.dumps(line) + "\n")
@@ -144,23 +146,24 @@ def _walk(folder: Path, under: str = "", above: tuple[str, ...] = ()) -> Iterato
 
 def _twins(images: list[str]) -> dict[str, str]:
     """By name, for the images of a folder that are not alone in having their stem."""
-    seen = SeenKeys()
-    shared = {key for key in (_key(without_suffix(name)) for name in images) if seen.add(key)}
+    keys = keys_of(_plain(without_suffix(name)) for name in images)
+    shared = {int(keys[place]) for place in SeenKeys().add(keys)}
     if not shared:
         return {}
     groups: dict[int, list[str]] = {}
-    for name in images:
-        if (key := _key(without_suffix(name))) in shared:
+    for name, key in zip(images, keys.tolist(), strict=True):
+        if key in shared:
             groups.setdefault(key, []).append(name)
     return {name: next(other for other in names if other != name) for names in groups.values() for name in names}
 
 
 def _labels(folder: str, stems: list[str]) -> list[str | None]:
     """The names of label files; None where there is none."""
+    within = files.join(folder, "")
     found: list[str | None] = [None] * len(stems)
     for suffix in _LABEL_SUFFIXES:
         missing = [n for n, name in enumerate(found) if name is None]
-        stamps = files.stamps(files.join(folder, stems[n] + suffix) for n in missing)
+        stamps = stamps_of([f"{within}{stems[n]}{suffix}" for n in missing])
         for n, stamp in zip(missing, stamps, strict=True):
             if stamp is not None:
                 found[n] = stems[n] + suffix
@@ -171,9 +174,11 @@ def _labels_alone(folder: Path, used: SeenKeys) -> _Others:
     """The label files that no image uses."""
     alone = _Others()
     try:
-        for path, _ in _walk(folder):
-            if _is_label(path) and not path.rpartition("/")[2].startswith(".") and _key(path) not in used:
-                alone.add(path)
+        labels = (path for path, _ in _walk(folder) if _is_label(path) and not path.rpartition("/")[2].startswith("."))
+        while batch := list(islice(labels, _BATCH)):
+            for path, is_used in zip(batch, used.has(keys_of(map(_plain, batch))), strict=True):
+                if not is_used:
+                    alone.add(path)
     except OSError:
         pass  # A sub-folder that may not be looked into holds no label of an image.
     return alone
@@ -193,20 +198,22 @@ def _held_instead(folder: Path) -> str:
 
 
 def _shared_stems(folder: Path) -> set[int]:
-    """Keys of the stems that more than one image has."""
-    seen = SeenKeys()
-    keys = (_key(_stem(image)) for image in images_in(folder))
-    return {key for key in keys if seen.add(key)}
+    """Hashes of the stems that more than one image has."""
+    seen, shared = SeenKeys(), set()
+    stems = (_plain(_stem(image)) for image in images_in(folder))
+    while batch := list(islice(stems, _BATCH)):
+        shared |= {hash(batch[place]) for place in seen.add(keys_of(batch))}
+    return shared
 
 
 def _is_label(path: str) -> bool:
     return path.lower().endswith(".txt")
 
 
-def _key(path: str) -> int:
-    """Of a path without regard to its Unicode normal form, or to the case of ``.txt``."""
+def _plain(path: str) -> str:
+    """A path without regard to its Unicode normal form, or to the case of ``.txt``."""
     path = path[: -len(".txt")] + ".txt" if _is_label(path) else path
-    return key_of(path if path.isascii() else unicodedata.normalize("NFC", path))
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
 def without_suffix(image: str) -> str:

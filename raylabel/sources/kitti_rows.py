@@ -30,10 +30,7 @@ _HIGHEST_M = 30.0
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
-_NUMERIC = re.compile(
-    rf"{_NUMBER.pattern}|{_DECIMAL_COMMA.pattern}|[+-]?(?:nan|inf(?:inity)?)", re.ASCII | re.IGNORECASE
-)
-"""What stands for a number, right or wrong."""
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _WHOLE = re.compile(r"\d+", re.ASCII)
 _TRACK = re.compile(r"-?\d+", re.ASCII)
 _QUOTED = re.compile(r"""(?P<before>[^"']*?)(?P<mark>["'])(?P<type>.*?)(?P=mark)(?:\s+(?P<behind>.*))?$""")
@@ -69,8 +66,11 @@ class _Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
+    """A row's type, what stands for numbers behind it, what ``_value_of`` makes of these, and its frame."""
+
     type: str
     numbers: list[str]
+    values: list[float]
     frame: int | None
 
 
@@ -125,11 +125,15 @@ def _rows(data: bytes) -> Iterator[tuple[int, str, str]]:
                 yield number, row, f"stands in a file of {UTF_16}, expected UTF-8"
         return
     for number, raw in enumerate(_LINE_END.split(data), 1):
-        row = raw.decode("utf-8", "replace").strip("\ufeff \t")
+        try:
+            row, flaw = raw.decode("utf-8"), ""
+        except UnicodeDecodeError:
+            row, flaw = raw.decode("utf-8", "replace"), "is not valid UTF-8"
+        row = row.strip("\ufeff \t")
         if b"\0" in raw:
             yield number, row.replace("\0", ""), "holds bytes of zero, expected text"
         else:
-            yield number, row.strip(), "" if _is_utf8(raw) else "is not valid UTF-8"
+            yield number, row.strip(), flaw
 
 
 def _wide_codec(data: bytes) -> str:
@@ -141,36 +145,29 @@ def _wide_codec(data: bytes) -> str:
     return "utf-16-le" if any(even) else "utf-16-be"
 
 
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _split(row: str) -> _Parts:
     """A row's type, the numbers behind it, and its frame.
 
     Raises:
         _Unfit: it has not these parts, or another number of columns.
     """
-    quoted = _QUOTED.match(row)
+    quoted = _QUOTED.match(row) if '"' in row or "'" in row else None
     quoted_type = quoted is not None and all(map(_TRACK.fullmatch, quoted["before"].split()))
     if quoted is not None and quoted_type:
         before, words = quoted["before"].split(), quoted["type"].split()
         numbers = (quoted["behind"] or "").split()
-        odd = next((token for token in numbers if not _is_numeric(token)), None)
-        if odd is not None:
-            raise _Unfit(f"found {odd} behind the type, expected numbers")
     else:
-        tokens = row.split()
-        behind = next((n for n, token in enumerate(reversed(tokens)) if not _is_numeric(token)), len(tokens))
-        words, numbers = tokens[: len(tokens) - behind], tokens[len(tokens) - behind :]
-        leading = next((n for n, token in enumerate(words) if not _is_numeric(token)), len(words))
-        before, words = words[:leading], words[leading:]
-        if odd_word := next(filter(_is_numeric, words), None):
+        before, words, numbers = [], [], row.split()
+    values = [_value_of(token) for token in numbers]
+    if None in values:
+        first, last = values.index(None), len(values) - 1 - values[::-1].index(None)
+        if quoted_type:
+            raise _Unfit(f"found {numbers[first]} behind the type, expected numbers")
+        if odd := next((n for n in range(first, last) if values[n] is not None), None):
+            odd_word = numbers[odd]
             raise _Unfit(f"found {odd_word} among the words of the type; a type that holds a number stands in quotes")
+        before, words = numbers[:first], numbers[first : last + 1]
+        numbers, values = numbers[last + 1 :], values[last + 1 :]
     if not words:
         raise _Unfit("found no type, expected it first")
     if not quoted_type and (words[0][0] in "\"'" or words[-1][-1] in ",;:|"):
@@ -181,11 +178,24 @@ def _split(row: str) -> _Parts:
     if len(numbers) not in _NUMBERS[tracked]:
         expected = "17 or 18 with frame and track id" if tracked else "8, 15 or 16"
         raise _Unfit(f"found {1 + len(before) + len(numbers)} columns, expected {expected}")
-    return _Parts(" ".join(words), numbers, int(before[0]) if tracked else None)
+    known = [value for value in values if value is not None]
+    return _Parts(" ".join(words), numbers, known, int(before[0]) if tracked else None)
 
 
 def _is_numeric(token: str) -> bool:
-    return _NUMERIC.fullmatch(token) is not None
+    return _value_of(token) is not None
+
+
+def _value_of(token: str) -> float | None:
+    """The number that a token is; nan where it stands for a number that is none of a KITTI file, None for a word."""
+    try:
+        value = float(token)
+    except ValueError:
+        return math.nan if _DECIMAL_COMMA.fullmatch(token) else None
+    # Python takes other forms as well, such as 1_000.
+    if (math.isfinite(value) and token.isascii() and "_" not in token) or _NUMBER.fullmatch(token):
+        return value
+    return math.nan if _NOT_FINITE.fullmatch(token) else None
 
 
 def _box(parts: _Parts) -> Box:
@@ -194,9 +204,9 @@ def _box(parts: _Parts) -> Box:
     Raises:
         _Unfit: they are not, or it is no box of pixels.
     """
-    if comma := next(filter(_DECIMAL_COMMA.fullmatch, parts.numbers), None):
+    numbers = parts.values
+    if any(map(math.isnan, numbers)) and (comma := next(filter(_DECIMAL_COMMA.fullmatch, parts.numbers), None)):
         raise _Unfit(f"found {comma}, expected a decimal point")
-    numbers = [float(n) if _NUMBER.fullmatch(n) else math.nan for n in parts.numbers]
     for name, value, text in zip(_NAMES, numbers, parts.numbers, strict=False):
         if not math.isfinite(value):
             raise _Unfit(f"found {text} for {name}, expected a number")

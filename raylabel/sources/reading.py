@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from raylabel.errors import ImageError, InputError
 from raylabel.images import files
@@ -19,6 +19,7 @@ from raylabel.records import (
     JsonObject,
     Outcome,
     Record,
+    Region,
     Seed,
     StepOutcome,
     UnusableLine,
@@ -28,7 +29,7 @@ from raylabel.records import (
     region_from_json,
     seed_from_json,
 )
-from raylabel.sources.heads import Head, read_head
+from raylabel.sources.heads import Head, HeadReader
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
@@ -43,6 +44,7 @@ _LEAST_SIDE_PX = 1.0
 _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
+_OUTCOMES = frozenset(o.value for o in Outcome)
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
 
 T = TypeVar("T")
@@ -57,116 +59,123 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
     Raises:
         InputError: the listing cannot be read, or changed since it was scanned.
     """
-    repeated = frozenset(shard.repeated)
+    reader, repeated = LineReader(source), frozenset(shard.repeated)
     place = -1
     with closing(open_listing(source, shard.path)) as stream:
         end = shard.byte_offset + shard.byte_length
         for place, line in enumerate(read_lines(stream, shard.first_line_number, shard.byte_offset, end)):
             at = (shard.number, shard.first_position + place)
-            yield read_line(source, line, at, shard.occurrences.get(place, 0), repeated=place in repeated)
+            yield reader.read(line, at, shard.occurrences.get(place, 0), repeated=place in repeated)
     if place + 1 != shard.count:
         raise InputError(f"{source.setting}: {shard.path} changed while it was being read; start again")
 
 
-def read_line(
-    source: SourceSpec, line: Line, at: tuple[int, int] = (0, 0), occurrence: int = 0, *, repeated: bool = False
-) -> Record | UnusableLine:
-    """The record of a line.
+class _Bare(NamedTuple):
+    """What a record is before anything is known of it."""
 
-    Args:
-        at: number of its shard, and its place in the whole input.
-        occurrence: how often its identity occurred earlier in the input.
-        repeated: its image_id occurred earlier.
-    """
-    try:
-        head = read_head(source, line)
-        reader = _Reader(source, line.number, head, head.record_id(occurrence))
-        return reader.record(*at, fresh_ids=occurrence > 0, repeated=repeated)
-    except InputError as error:
-        text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
-        return UnusableLine(source.path, line.number, str(error), text, *at)
+    ident: str
+    shard: int
+    position: int
+    flags: tuple[str, ...]
 
 
-class _Reader:
-    """Makes a record of one line."""
+class LineReader:
+    """Makes records of the lines of a source."""
 
-    def __init__(self, source: SourceSpec, line_number: int, head: Head, ident: str) -> None:
+    def __init__(self, source: SourceSpec) -> None:
         self._source = source
-        self._line_number = line_number
-        self._head = head
-        self._ident = ident
+        self._heads = HeadReader(source)
+        self._grounding = source.pipeline == IMAGE_GROUNDING
+        carried = _CARRIED_BY_GROUNDING if self._grounding else ()
+        self._read_fields = frozenset(KNOWN_FIELDS).difference(carried)
 
-    def record(self, shard: int, position: int, *, fresh_ids: bool, repeated: bool) -> Record:
-        head = self._head
-        bare = Record(
-            record_id=self._ident,
-            shard=shard,
-            position=position,
+    def read(
+        self, line: Line, at: tuple[int, int] = (0, 0), occurrence: int = 0, *, repeated: bool = False
+    ) -> Record | UnusableLine:
+        """The record of a line.
+
+        Args:
+            at: number of its shard, and its place in the whole input.
+            occurrence: how often its identity occurred earlier in the input.
+            repeated: its image_id occurred earlier.
+        """
+        try:
+            head = self._heads.read(line)
+            bare = _Bare(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
+            if self._source.kind == CAPTIONS:
+                return self._record(head, bare, flags=bare.flags)
+            if self._source.kind == KITTI:
+                return self._with_labels(head, bare)
+            return self._with_earlier(head, bare, line.number, fresh_ids=occurrence > 0)
+        except InputError as error:
+            text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
+            return UnusableLine(self._source.path, line.number, str(error), text, *at)
+
+    def _record(self, head: Head, bare: _Bare, **brought: Any) -> Record:
+        return Record(
+            record_id=bare.ident,
+            shard=bare.shard,
+            position=bare.position,
             image_id=head.image_id,
             image_path=head.image_path,
             source=self._source.pipeline,
             caption=head.caption,
-            flags=(REPEATED_IMAGE_ID,) if repeated else (),
-            extra=self._extra(),
+            extra=self._extra(head.fields),
+            **brought,
         )
-        if self._source.kind == CAPTIONS:
-            return bare
-        if self._source.kind == KITTI:
-            return self._with_labels(bare)
-        return self._with_earlier(bare, fresh_ids)
 
-    def _extra(self) -> JsonObject:
-        fields = self._head.fields
-        if self._source.kind == KITTI:
-            return {}
-        carried = _CARRIED_BY_GROUNDING if self._source.pipeline == IMAGE_GROUNDING else ()
-        extra = {k: v for k, v in fields.items() if k not in KNOWN_FIELDS or k in carried}
+    def _extra(self, fields: JsonObject) -> JsonObject:
+        extra = {k: v for k, v in fields.items() if k not in self._read_fields}
         if isinstance(fields.get("image_id"), (int, float)):
             extra["image_id"] = fields["image_id"]
         return extra
 
-    def _with_labels(self, bare: Record) -> Record:
-        head, path = self._head, self._head.label_path
+    def _with_labels(self, head: Head, bare: _Bare) -> Record:
+        path = head.label_path
         if not path:
-            return dataclasses.replace(bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
+            return self._record(head, bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
         if head.twin:
             name = head.written_path.rpartition("/")[2]
             why = f"{path}: may be of {name} or of {head.twin}, expected one image of that name; keep one of the two"
-            return dataclasses.replace(bare, unusable=why)
+            return self._record(head, bare, flags=bare.flags, unusable=why)
         try:
             data = files.read_bytes(path)
         except ImageError as error:
-            return dataclasses.replace(bare, unusable=f"label file: {error}")
+            return self._record(head, bare, flags=bare.flags, unusable=f"label file: {error}")
         seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
         lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]
-        return _with_seeds_of(bare, seeds, lines)
+        return self._record(head, bare, **_seeds_of(seeds, lines, bare.flags, alone=not seeds))
 
-    def _with_earlier(self, bare: Record, fresh_ids: bool) -> Record:
-        fields, own = self._head.fields, self._head.own
-        grounding = self._source.pipeline == IMAGE_GROUNDING
-        seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"))
+    def _with_earlier(self, head: Head, bare: _Bare, line_number: int, *, fresh_ids: bool) -> Record:
+        fields, own, grounding = head.fields, head.own, self._grounding
+        seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"), line_number)
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
-        expressions = self._expressions(fields.get("expressions"), fresh_ids)
+        expressions = _expressions(fields.get("expressions"), bare.ident, fresh_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
-        record = dataclasses.replace(
+        brought = _seeds_of(
+            seeds,
+            unused,
+            tuple(dict.fromkeys((*bare.flags, *_flags(fields)))) if own else bare.flags,
+            alone=not seeds and not regions,
+        )
+        foreign = not grounding and not own and (regions or any(e.instances for e in expressions or ()))
+        if foreign:
+            brought["flags"] = (*brought["flags"], FOREIGN_REGIONS)
+        record = self._record(
+            head,
             bare,
             cleaned_caption=cleaned,
             regions=regions,
             expressions=expressions,
-            flags=tuple(dict.fromkeys((*bare.flags, *(_flags(fields) if own else ())))),
+            outcomes=_outcomes(fields, head.caption, regions, expressions),
+            **brought,
         )
-        record = _with_seeds_of(record, seeds, unused)
-        record = dataclasses.replace(record, outcomes=_outcomes(fields, record))
-        if grounding:
-            return record
-        if not own and (regions or any(e.instances for e in expressions or ())):
-            return dataclasses.replace(record, flags=(*record.flags, FOREIGN_REGIONS))
-        return with_seeds(record)
+        return record if grounding or foreign else with_seeds(record)
 
-    def _seeds(self, value: Any) -> tuple[tuple[Seed, ...] | None, list[UnusableLine]]:
+    def _seeds(self, value: Any, line_number: int) -> tuple[tuple[Seed, ...] | None, list[UnusableLine]]:
         """The seeds of ``kitti_bboxes``, and the entries that are none."""
         if value is None:
             return None, []
@@ -185,41 +194,40 @@ class _Reader:
                     if len(text) <= _SHOWN
                     else f"kitti_bboxes: expected [x1, y1, x2, y2, type], found {text[:_SHOWN]}..."
                 )
-                unused.append(UnusableLine(self._source.path, self._line_number, why, text))
+                unused.append(UnusableLine(self._source.path, line_number, why, text))
                 continue
             if seed.type.lower() != "dontcare":
                 seeds.append(seed)
         return tuple(seeds), unused
 
-    def _expressions(self, value: Any, fresh_ids: bool) -> tuple[Expression, ...] | None:
-        """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            raise InputError(f'"expressions": expected a list, found {type(value).__name__}')
-        taken = {
-            ident
-            for item in value
-            if isinstance(item, dict)
-            and not fresh_ids
-            and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
-        }
-        used: set[str] = set()
-        entries = []
-        for item in value:
-            if not isinstance(item, dict):
-                raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
-            ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
-            number = 0
-            while not ident or ident in used:
-                ident = expression_id(self._ident, str(item.get("text")), number)
-                ident = "" if ident in taken else ident
-                number += 1
-            used.add(ident)
-            entries.append(
-                {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
-            )
-        return _each("expressions", entries, lambda item, where: expression_from_json(item, where, self._ident, 0))
+
+def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, ...] | None:
+    """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise InputError(f'"expressions": expected a list, found {type(value).__name__}')
+    taken = {
+        ident
+        for item in value
+        if isinstance(item, dict) and not fresh_ids and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
+    }
+    used: set[str] = set()
+    entries = []
+    for item in value:
+        if not isinstance(item, dict):
+            raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
+        ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
+        number = 0
+        while not ident or ident in used:
+            ident = expression_id(owner, str(item.get("text")), number)
+            ident = "" if ident in taken else ident
+            number += 1
+        used.add(ident)
+        entries.append(
+            {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
+        )
+    return _each("expressions", entries, lambda item, where: expression_from_json(item, where, owner, 0))
 
 
 def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
@@ -256,18 +264,25 @@ def _each(name: str, value: Any, read: Callable[[Any, str], T]) -> tuple[T, ...]
         raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
 
 
-def _with_seeds_of(record: Record, seeds: tuple[Seed, ...] | None, unused: list[UnusableLine]) -> Record:
-    """The record with its seeds, and what became of the other rows: it is of no use if there were no others."""
+def _seeds_of(
+    seeds: tuple[Seed, ...] | None, unused: list[UnusableLine], flags: tuple[str, ...], *, alone: bool
+) -> dict[str, Any]:
+    """Fields of a record: its seeds, and what becomes of the other rows.
+
+    Args:
+        alone: there are no others, and the record is of no use if there is such a row.
+    """
     if not unused:
-        return dataclasses.replace(record, seeds=seeds)
-    first, alone = unused[0], not seeds and not record.regions
-    return dataclasses.replace(
-        record,
-        seeds=None if alone else seeds,
-        flags=tuple(dict.fromkeys((*record.flags, f"{SEEDS_SKIPPED}:{len(unused)}"))),
-        unusable=f"{first.where}, line {first.line_number}: {first.reason}; no row of it can be used" if alone else "",
-        unused=tuple(dataclasses.replace(line, text=line.text[:_TEXT_LIMIT]) for line in unused[:_UNUSED_KEPT]),
-    )
+        return {"seeds": seeds, "flags": flags}
+    first = unused[0]
+    return {
+        "seeds": None if alone else seeds,
+        "flags": tuple(dict.fromkeys((*flags, f"{SEEDS_SKIPPED}:{len(unused)}"))),
+        "unusable": f"{first.where}, line {first.line_number}: {first.reason}; no row of it can be used"
+        if alone
+        else "",
+        "unused": tuple(dataclasses.replace(line, text=line.text[:_TEXT_LIMIT]) for line in unused[:_UNUSED_KEPT]),
+    }
 
 
 def _flags(fields: JsonObject) -> tuple[str, ...]:
@@ -276,21 +291,27 @@ def _flags(fields: JsonObject) -> tuple[str, ...]:
     return tuple(f for f in value if isinstance(f, str) and f not in IMAGE_RULES) if isinstance(value, list) else ()
 
 
-def _outcomes(fields: JsonObject, record: Record) -> dict[str, StepOutcome]:
+def _outcomes(
+    fields: JsonObject,
+    caption: str | None,
+    regions: tuple[Region, ...] | None,
+    expressions: tuple[Expression, ...] | None,
+) -> dict[str, StepOutcome]:
     stated = fields.get("outcomes")
     if isinstance(stated, dict):
-        known = {o.value for o in Outcome}
-        return {str(k): StepOutcome(Outcome(v)) for k, v in stated.items() if isinstance(v, str) and v in known}
+        return {str(k): StepOutcome(Outcome(v)) for k, v in stated.items() if isinstance(v, str) and v in _OUTCOMES}
     claimed = fields.get("pipeline_steps")
+    if not isinstance(claimed, list):
+        return {}
     there = {
-        "caption": record.caption,
-        "regions": record.regions,
-        "expressions": record.expressions,
-        "instances": any(e.instances for e in record.expressions or ()),
+        "caption": caption,
+        "regions": regions,
+        "expressions": expressions,
+        "instances": any(e.instances for e in expressions or ()),
     }
     return {
         step: StepOutcome(Outcome.LABELED)
-        for step in (claimed if isinstance(claimed, list) else ())
+        for step in claimed
         if isinstance(step, str) and step in GIVEN_BY and there[GIVEN_BY[step]]
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -10,7 +9,7 @@ from typing import IO
 
 from raylabel.records import Record, UnusableLine
 from raylabel.sources.lines import LINE_LIMIT_BYTES, Line, read_lines
-from raylabel.sources.reading import read_line
+from raylabel.sources.reading import LineReader
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import SourceSpec
 
@@ -36,7 +35,8 @@ def sample(source: SourceSpec, path: str, limit: int | None = None) -> list[Reco
         if len(lines) > FIRST + SPREAD:
             del lines[FIRST:]
             lines += _spread(stream, lines[-1].end)
-        return [read_line(source, line) for line in lines]
+        reader = LineReader(source)
+        return [reader.read(line) for line in lines]
 
 
 def _spread(stream: IO[bytes], start: int) -> Iterator[Line]:
@@ -52,4 +52,4 @@ def _spread(stream: IO[bytes], start: int) -> Iterator[Line]:
         if line is None:
             return
         at = line.end
-        yield dataclasses.replace(line, number=0)
+        yield line._replace(number=0)

@@ -7,6 +7,8 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -16,13 +18,16 @@ from raylabel.errors import InputError
 from raylabel.images import files
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
 from raylabel.sources import kitti
-from raylabel.sources.heads import read_head
+from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
-from raylabel.sources.seen import SeenKeys, key_of
+from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
 from raylabel.sources.spec import KITTI, Shard, SourceSpec
+from raylabel.sources.stamping import stamps_of
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
+_BATCH = 2048
+"""Lines whose identities and files are looked up together."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +41,7 @@ def scan(
     with_stamps: bool = True,
     note: Callable[[str], None] = logger.warning,
 ) -> Iterator[Shard]:
-    """Cut a source into shards of consecutive lines, in one pass that holds one shard's paths at a time.
+    """Cut a source into shards of consecutive lines, in one pass that holds the paths of some thousand lines at a time.
 
     Args:
         shard_size: records a shard.
@@ -85,79 +90,129 @@ def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
         raise InputError(f"{source.setting}: {path} cannot be read ({error})") from error
 
 
+@dataclass(slots=True)
+class _Draft:
+    """A shard whose lines were read; which of them occurred earlier, and what their files are, is found out in batches.
+
+    Args:
+        digest: of the lines.
+        places: those of the usable lines, from 0.
+        paths: how many files these lines name.
+    """
+
+    digest: hashlib.blake2b
+    places: list[int] = field(default_factory=list)
+    paths: int = 0
+    count: int = 0
+    end: int = 0
+    last_line: int = 0
+
+
 class _Scan:
     def __init__(self, source: SourceSpec, path: str, shard_size: int, with_stamps: bool) -> None:
         self._source = source
         self._path = path
         self._shard_size = shard_size
         self._with_stamps = with_stamps
+        self._heads = HeadReader(source)
         self._identities = SeenKeys()
         self._image_ids = SeenKeys() if source.pipeline == IMAGE_REFERRING_EXPRESSION else None
-        self._number = self._position = self._offset = 0
-        self._first_line, self._last_line = 1, 0
-        self._start()
+        self._number = self._position = self._offset = self._last_line = self._usable = 0
+        self._first_reason = ""
+        self._start_batch()
 
-    def _start(self) -> None:
-        self._lines_digest = hashlib.blake2b(digest_size=16)
-        self._count = 0
-        self._paths: list[str] = []
-        self._occurrences: dict[int, int] = {}
-        self._repeated: list[int] = []
+    def _start_batch(self) -> None:
+        self._drafts: list[_Draft] = []
+        self._batch_identities: list[str] = []
+        self._batch_image_ids: list[str] = []
+        self._batch_paths: list[str] = []
 
     def run(self, stream: IO[bytes], limit: int) -> Iterator[Shard]:
-        end, usable, first_reason = 0, 0, ""
-        for line in read_lines(stream):
-            reason = self._take(line)
-            usable += not reason
-            first_reason = first_reason or (f"line {line.number}: {reason}" if reason else "")
-            end = line.end
-            full = self._position + self._count == limit
-            if full or self._count == self._shard_size:
-                yield self._shard(end)
-            if full:
-                break
-        if self._count:
-            yield self._shard(end)
-        if not usable:
-            what = f"holds no usable line; {first_reason}" if first_reason else "is empty"
+        lines = islice(read_lines(stream), limit or None)
+        # The first shards come at once; batches grow until what they cost by themselves is small beside their lines.
+        shards, most = 1, max(1, _BATCH // self._shard_size)
+        while self._read_batch(lines, shards):
+            yield from self._finish_batch()
+            shards = min(2 * shards, most)
+        if not self._usable:
+            what = f"holds no usable line; {self._first_reason}" if self._first_reason else "is empty"
             raise InputError(f"{self._source.setting}: {self._source.path} {what}")
 
-    def _take(self, line: Line) -> str:
-        """Count a line in; why it is unusable, or nothing."""
-        place, self._last_line = self._count, line.number
-        self._count += 1
-        self._lines_digest.update(len(line.raw).to_bytes(8, "big") + line.raw)
-        try:
-            head = read_head(self._source, line)
-        except InputError as error:
-            return str(error)
-        if earlier := self._identities.add(int(head.identity[:16], 16)):
-            self._occurrences[place] = earlier
-        if self._image_ids is not None and self._image_ids.add(key_of(head.image_id)):
-            self._repeated.append(place)
-        self._paths += head.files
-        return ""
+    def _read_batch(self, lines: Iterator[Line], shards: int) -> bool:
+        self._start_batch()
+        for _ in range(shards):
+            draft = self._read_draft(islice(lines, self._shard_size))
+            if not draft.count:
+                break
+            self._drafts.append(draft)
+        return bool(self._drafts)
 
-    def _shard(self, end: int) -> Shard:
-        stamps = files.stamps(self._paths) if self._with_stamps else []
-        rest = [self._source.kind, self._paths, stamps, sorted(self._occurrences.items()), self._repeated]
+    def _read_draft(self, lines: Iterator[Line]) -> _Draft:
+        draft = _Draft(hashlib.blake2b(digest_size=16))
+        read, add_to_digest = self._heads.read, draft.digest.update
+        paths, before = self._batch_paths, len(self._batch_paths)
+        for line in lines:
+            place = draft.count
+            draft.count += 1
+            draft.end, draft.last_line = line.end, line.number
+            add_to_digest(line.raw + b"\n")
+            try:
+                head = read(line)
+            except InputError as error:
+                self._first_reason = self._first_reason or f"line {line.number}: {error}"
+                continue
+            draft.places.append(place)
+            self._batch_identities.append(head.identity)
+            self._batch_image_ids.append(head.image_id)
+            paths.append(head.image_path)
+            if head.label_path:
+                paths.append(head.label_path)
+        draft.paths = len(paths) - before
+        return draft
+
+    def _finish_batch(self) -> Iterator[Shard]:
+        self._usable += len(self._batch_identities)
+        earlier = self._identities.add(keys_of_digests(self._batch_identities))
+        repeated = {} if self._image_ids is None else self._image_ids.add(keys_of(self._batch_image_ids))
+        stamps = stamps_of(self._batch_paths) if self._with_stamps else []
+        line = path = 0
+        for draft in self._drafts:
+            places = list(enumerate(draft.places, line))
+            yield self._shard(
+                draft,
+                self._batch_paths[path : path + draft.paths],
+                stamps[path : path + draft.paths],
+                {place: earlier[n] for n, place in places if n in earlier},
+                tuple(place for n, place in places if n in repeated),
+            )
+            line += len(places)
+            path += draft.paths
+
+    def _shard(
+        self,
+        draft: _Draft,
+        paths: list[str],
+        stamps: list[str | None],
+        occurrences: dict[int, int],
+        repeated: tuple[int, ...],
+    ) -> Shard:
+        rest = [self._source.kind, paths, stamps, sorted(occurrences.items()), repeated]
         rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
-        self._lines_digest.update(json.dumps(rest).encode("ascii"))
+        draft.digest.update(json.dumps(rest).encode("ascii"))
         shard = Shard(
             number=self._number,
             path=self._path,
             byte_offset=self._offset,
-            byte_length=end - self._offset,
-            first_line_number=self._first_line,
+            byte_length=draft.end - self._offset,
+            first_line_number=self._last_line + 1,
             first_position=self._position,
-            count=self._count,
-            digest=self._lines_digest.hexdigest(),
-            occurrences=dict(self._occurrences),
-            repeated=tuple(self._repeated),
+            count=draft.count,
+            digest=draft.digest.hexdigest(),
+            occurrences=occurrences,
+            repeated=repeated,
         )
         self._number += 1
-        self._position += self._count
-        self._offset = end
-        self._first_line = self._last_line + 1
-        self._start()
+        self._position += draft.count
+        self._offset = draft.end
+        self._last_line = draft.last_line
         return shard

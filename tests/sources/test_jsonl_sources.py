@@ -128,6 +128,9 @@ def test_byte_order_mark_crlf_and_blank_lines_are_no_content(tmp_path: Path) -> 
         pytest.param(b'{"image_path": "a.jpg", "caption": "half \\ud83d"}', "surrogate", id="half-surrogate"),
         pytest.param(b'{"image_path": "a.jpg", "caption": "c\xff"}', "not valid UTF-8", id="latin-1"),
         pytest.param(b'{"image_path": "a.jpg", "caption": "c"} {}', "not JSON", id="two-objects"),
+        pytest.param(
+            b'{"image_path": "a.jpg", "caption": "c", "x": [{"y": -1e999}]}', "too large", id="infinite-inside"
+        ),
         pytest.param(b"[" * 200_000, "nested too deeply", id="deep"),
         pytest.param(b'{"image_path": "a.jpg", "caption": "c", "x": ' + b"9" * 5000 + b"}", "not JSON", id="digits"),
     ],
@@ -145,6 +148,23 @@ def test_a_line_no_record_can_be_made_of_keeps_its_number_and_reason(tmp_path: P
 def test_a_whole_surrogate_pair_is_text(tmp_path: Path) -> None:
     raw = b'{"image_path": "a.jpg", "caption": "a dog \\ud83d\\ude00"}'
     assert records(spec(write(tmp_path / "c.jsonl", [raw])))[0].caption == "a dog \U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        pytest.param("12345678901234567890123", 12345678901234567890123, id="a-number-of-23-digits-stays-whole"),
+        pytest.param("-0", 0, id="minus-zero"),
+        pytest.param("1e5", 100000.0, id="exponent"),
+        pytest.param("0.1234567890123456789", 0.1234567890123456789, id="more-digits-than-a-float-has"),
+        pytest.param("[" * 300 + "]" * 300, json.loads("[" * 300 + "]" * 300), id="300-levels"),
+        pytest.param('{"b": 1, "a": 2, "b": 3}', {"b": 3, "a": 2}, id="the-last-of-two-equal-keys"),
+    ],
+)
+def test_values_come_as_python_reads_them(tmp_path: Path, written: str, read_as: Any) -> None:
+    raw = f'{{"image_path": "a.jpg", "caption": "c", "x": {written}}}'.encode()
+    (record,) = records(spec(write(tmp_path / "c.jsonl", [raw])))
+    assert repr(record.extra["x"]) == repr(read_as)
 
 
 def test_a_line_longer_than_the_limit_is_passed_over_alone(tmp_path: Path) -> None:
@@ -205,6 +225,37 @@ def test_a_limit_reads_only_the_first_records(tmp_path: Path) -> None:
     assert [s.count for s in scan(source, 3, "unused", limit=6)] == [3, 3]
     assert [s.count for s in scan(source, 3, "unused", limit=99)] == [3, 3, 3, 1]
     assert list(scan(source, 3, "unused", limit=7))[:2] == list(scan(source, 3, "unused"))[:2]
+
+
+def test_shards_are_the_same_however_many_lines_are_looked_up_together(tmp_path: Path) -> None:
+    # Each of 3,000 lines stands there three times, the third time far behind the others, with broken ones between.
+    lines: list[Any] = [b"{oops" if n % 7 == 3 else line(n // 2) for n in range(6_000)] + [
+        line(n) for n in range(3_000)
+    ]
+    source = spec(write(tmp_path / "c.jsonl", lines))
+    seen: dict[str, int] = {}
+    expected = []
+    for at in range(0, len(lines), 32):
+        occurrences = {}
+        for place, given in enumerate(lines[at : at + 32]):
+            if isinstance(given, dict):
+                if earlier := seen.get(given["caption"], 0):
+                    occurrences[place] = earlier
+                seen[given["caption"]] = earlier + 1
+        expected.append(occurrences)
+    shards = list(scan(source, 32, "unused"))
+    assert [s.occurrences for s in shards] == expected
+    assert shards == list(scan(source, 32, "unused", limit=len(lines)))
+    assert shards[:100] == list(scan(source, 32, "unused", limit=3_200))
+
+
+def test_the_first_shards_come_before_the_rest_was_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", [line(n) for n in range(5_000)])
+    shards = scan(spec(path), 32, "unused")
+    first = next(shards)
+    with path.open("ab") as out:
+        out.write(json.dumps(line(9_999)).encode())
+    assert first.count + sum(s.count for s in shards) == 5_001
 
 
 def digests(source: SourceSpec) -> list[str]:
