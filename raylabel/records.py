@@ -317,10 +317,23 @@ def digest_of(*parts: object) -> str:
     >>> digest_of("a", 1) == digest_of("a", 1) != digest_of("a", "1")
     True
     """
-    text = ",".join([_TO_JSON.get(type(part), _CANONICAL.encode)(part) for part in parts])
+    return digest_of_json(f"[{','.join([canonical_json(part) for part in parts])}]")
+
+
+def digest_of_json(text: str) -> str:
+    """``digest_of`` the parts that a canonical JSON list holds.
+
+    >>> digest_of_json('["a",1]') == digest_of("a", 1)
+    True
+    """
     digest = _EMPTY.copy()
-    digest.update(f"[{text}]".encode("utf-8", "surrogatepass"))
+    digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """JSON without blanks, its keys sorted: what is digested."""
+    return _TO_JSON.get(type(value), _CANONICAL.encode)(value)
 
 
 _EMPTY = hashlib.blake2b(digest_size=16)
@@ -331,23 +344,6 @@ _TO_JSON: Mapping[type, Callable[[Any], str]] = {
     int: int.__repr__,
     type(None): lambda _: "null",
 }
-
-
-def canonical_json(value: object) -> str:
-    """JSON without blanks, keys sorted: what ``digest_of`` digests, a part of it at least."""
-    return _CANONICAL_JSON.encode(value)
-
-
-_CANONICAL_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def digest_of_json(text: str) -> str:
-    """``digest_of`` the parts that a canonical JSON list holds.
-
-    >>> digest_of_json('["a",1]') == digest_of("a", 1)
-    True
-    """
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def record_id(image_id: str, image_path: str, caption: str | None, occurrence: int) -> str:
