@@ -1,7 +1,7 @@
 """Images: read, verify, turn upright, resize, encode; each once a record.
 
-``read_bytes`` fetches a file, ``inspect`` says what it is, ``picture`` makes what requests carry, ``PictureCache``
-keeps the pictures that had to be made.
+``read_bytes`` fetches a file, ``inspect`` says what it is, ``read_image`` does both, ``picture`` makes what requests
+carry, ``PictureCache`` keeps the pictures that had to be made.
 """
 
 from raylabel.images.cache import PictureCache
@@ -14,6 +14,7 @@ from raylabel.images.pictures import (
     inspect,
     picture,
     prepare,
+    read_image,
     recipe,
     sending,
     view_of,
@@ -29,6 +30,7 @@ __all__ = [
     "picture",
     "prepare",
     "read_bytes",
+    "read_image",
     "recipe",
     "sending",
     "stamp",
