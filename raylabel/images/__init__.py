@@ -1,7 +1,7 @@
 """Images: read, verify, turn upright, resize, encode; each once a record.
 
-``read_bytes`` fetches a file, ``inspect`` says what it is, ``picture`` makes what requests carry, ``PictureCache``
-keeps the pictures that had to be made.
+``read_bytes`` fetches a file, ``inspect`` says what it is, ``picture`` makes what requests
+carry, ``PictureCache`` keeps the pictures that had to be made.
 """
 
 from raylabel.images.cache import PictureCache
@@ -34,8 +34,3 @@ __all__ = [
     "stamp",
     "view_of",
 ]
-
-
-def read_image(path, limits):
-    data = read_bytes(path)
-    return inspect(data, limits), data

@@ -58,20 +58,27 @@ class Parts:
     """An image file taken apart.
 
     Args:
-        stripped: the file without what its pixels do not need: what a decoder is given.
+        kept: the file without what its pixels do not need, in pieces: most files are not decoded.
         exif: the first EXIF block, or empty.
         xmp: the first XMP packet, or empty.
         several: the file holds further pictures behind the first.
         damaged: there was an EXIF block that cannot be trusted.
         metadata: of a PNG: another one with its metadata and no pixels.
+        sound: of a PNG: all chunks up to its end are there and have the right checksums.
     """
 
-    stripped: bytes
+    kept: tuple[bytes | memoryview, ...]
     exif: bytes = b""
     xmp: bytes = b""
     several: bool = False
     damaged: bool = False
     metadata: bytes = b""
+    sound: bool = False
+
+    @property
+    def stripped(self) -> bytes:
+        """What a decoder is given."""
+        return b"".join(self.kept)
 
 
 _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT, _SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA
@@ -82,13 +89,14 @@ def take_jpeg_apart(data: bytes) -> Parts:
 
     Source: ITU T.81 annex B (markers), CIPA DC-007 (MPO). APP14 tells the decoder how colours were changed.
     """
-    kept, exif, xmp, several = [data[:2]], b"", b"", False
+    view = memoryview(data)
+    kept, exif, xmp, several = [view[:2]], b"", b"", False
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD9:
             step = 1 if marker == 0xFF else 2
-            kept.append(data[at : at + step])
+            kept.append(view[at : at + step])
             at += step
             continue
         if marker == _SCAN:
@@ -103,10 +111,10 @@ def take_jpeg_apart(data: bytes) -> Parts:
         elif marker == _APP2:
             several = several or body.startswith(b"MPF\x00")
         elif marker in (_APP0, _APP14) or not (marker == _COMMENT or _APP0 < marker <= _APP15):
-            kept.append(data[at:end])
+            kept.append(view[at:end])
         at = end
-    kept.append(data[at:])
-    return Parts(b"".join(kept), exif, xmp, several)
+    kept.append(view[at:])
+    return Parts(tuple(kept), exif, xmp, several)
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -121,29 +129,34 @@ def take_png_apart(data: bytes) -> Parts:
 
     Source: PNG (third edition), sections 5 and 11.
     """
-    kept, metadata, exif, several, damaged = [_SIGNATURE], [_SIGNATURE], b"", False, False
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [_SIGNATURE]
+    metadata: list[bytes | memoryview] = [_SIGNATURE]
+    exif, several, damaged, all_sound, name = b"", False, False, True, b""
     at = len(_SIGNATURE)
     while at + 8 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        name, body, chunk = data[at + 4 : at + 8], data[at + 8 : end - 4], data[at:end]
+        end = at + 12 + int.from_bytes(view[at : at + 4], "big")
+        name, body, chunk = data[at + 4 : at + 8], view[at + 8 : end - 4], view[at:end]
+        sound = chunk[-4:] == zlib.crc32(chunk[4:-4]).to_bytes(4, "big")
+        all_sound = all_sound and sound
         if name == b"IEND":
             break
-        sound = chunk[-4:] == zlib.crc32(chunk[4:-4]).to_bytes(4, "big")
         if name[:1].isupper() or (name == b"tRNS" and sound):
             kept.append(chunk)
         if name == b"acTL":
             several = int.from_bytes(body[:4], "big") > 1
         elif name == b"eXIf" and sound:
-            exif = exif or body
+            exif = exif or bytes(body)
         elif name == b"eXIf":
             damaged = True
         if name not in (b"IDAT", b"acTL", b"fcTL", b"fdAT"):
             metadata.append(chunk)
         at = end
     return Parts(
-        stripped=b"".join([*kept, _END]),
+        kept=(*kept, _END),
         exif=exif,
         several=several,
         damaged=damaged,
         metadata=b"".join([*metadata, _NO_PIXELS, _END]),
+        sound=all_sound and name == b"IEND",
     )

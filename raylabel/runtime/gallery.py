@@ -15,7 +15,7 @@ from pathlib import Path
 from raylabel.clients.base import Picture
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
-from raylabel.images import VERSION, PictureCache, digest_bytes, picture, read_bytes, read_image, recipe, sending, stamp
+from raylabel.images import VERSION, PictureCache, digest_bytes, picture, prepare, read_bytes, recipe, sending, stamp
 from raylabel.records import ImageFacts, Record, digest_of, image_facts_from_json, image_facts_to_json
 from raylabel.settings import ImageSettings
 from raylabel.store.tables import Row, Table
@@ -40,6 +40,7 @@ class Gallery:
     def __init__(self, limits: ImageSettings, known: Table, resizes: Sequence[Resize]) -> None:
         self._limits = limits
         self._known = known
+        self._first = resizes[0]
         self._recipes = {resize: recipe(limits, resize) for resize in resizes}
         folder = Path(tempfile.gettempdir()) / f"raylabel-pictures-{os.geteuid()}"
         self._cache = PictureCache(folder, limits.cache_mb << 20)
@@ -75,11 +76,10 @@ class Gallery:
         if mark is not None and (known := self._known.last(key)) is not None:
             return image_facts_from_json(json.loads(known["facts"])), None
         try:
-            facts, data = read_image(path, self._limits)
-            for resize in list(self._recipes)[:1]:
-                self._make(data, facts, resize)
+            facts, made, media_type = prepare(read_bytes(path), self._limits, self._first)
         except ImageError as error:
             return str(error), None
+        self._take_in(facts, self._first, made, media_type)
         row = {"key": key, "facts": json.dumps(image_facts_to_json(facts))}
         return facts, row if mark is not None else None
 
@@ -91,11 +91,11 @@ class Gallery:
         data = read_bytes(path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{path}: the file changed during the run; run again")
-        return self._make(data, facts, resize)
-
-    def _make(self, data: bytes, facts: ImageFacts, resize: Resize) -> Picture:
-        key = self._key(facts, resize)
         made, media_type = picture(data, facts, self._limits, resize)
+        return self._take_in(facts, resize, made, media_type)
+
+    def _take_in(self, facts: ImageFacts, resize: Resize, made: bytes, media_type: str) -> Picture:
+        key = self._key(facts, resize)
         if not sending(facts, resize).passthrough:
             self._cache.put(key, made)
         return self._keep(key, Picture.of(made, media_type))
