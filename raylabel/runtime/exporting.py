@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from raylabel.runtime.delivery import Delivery
 from raylabel.sources import Shard
@@ -44,7 +44,7 @@ class Exporter:
         if self._error is not None:
             raise self._error
         self._delivery.refresh()
-        self._add_until(lambda: False)
+        self._add_up_to(len(self._shards))
 
     def close(self) -> None:
         """Write no more."""
@@ -54,16 +54,16 @@ class Exporter:
     def _follow(self) -> None:
         try:
             while not self._closing.wait(EVERY_S):
-                if self._is_next_ended():
-                    self._delivery.refresh()
-                    self._add_until(lambda: self._closing.is_set() or not self._is_next_ended())
+                end = self._next
+                while end < len(self._shards) and self._shards[end].number in self._ended:
+                    end += 1
+                if end > self._next:
+                    self._delivery.refresh()  # after the look at what has ended: those that end now are not in it
+                    self._add_up_to(end, until=self._closing)
         except Exception as error:  # handed to whoever finishes
             self._error = error
 
-    def _is_next_ended(self) -> bool:
-        return self._next < len(self._shards) and self._shards[self._next].number in self._ended
-
-    def _add_until(self, must_wait: Callable[[], bool]) -> None:
-        while self._next < len(self._shards) and not must_wait():
+    def _add_up_to(self, end: int, until: threading.Event | None = None) -> None:
+        while self._next < end and not (until is not None and until.is_set()):
             self._delivery.add(self._shards[self._next])
             self._next += 1
