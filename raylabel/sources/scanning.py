@@ -26,7 +26,7 @@ from raylabel.sources.stamping import stamps_of
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
-_BATCH = 2048
+_BATCH = 1024
 """Lines whose identities and files are looked up together."""
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def scan(
     with_stamps: bool = True,
     note: Callable[[str], None] = logger.warning,
 ) -> Iterator[Shard]:
-    """Cut a source into shards of consecutive lines, in one pass that holds the paths of some thousand lines at a time.
+    """Cut a source into shards of consecutive lines, in one pass that holds the paths of a thousand lines at a time.
 
     Args:
         shard_size: records a shard.
