@@ -5,8 +5,8 @@
 """
 
 from raylabel.sources.reading import read_shard
-from raylabel.sources.scanning import count_records, scan
+from raylabel.sources.scanning import scan
 from raylabel.sources.spec import Shard, SourceSpec, source_for
 from raylabel.sources.units import settle_units
 
-__all__ = ["Shard", "SourceSpec", "count_records", "read_shard", "scan", "settle_units", "source_for"]
+__all__ = ["Shard", "SourceSpec", "read_shard", "scan", "settle_units", "source_for"]

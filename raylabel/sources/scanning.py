@@ -61,21 +61,6 @@ def scan(
         yield from _Scan(source, path, shard_size, with_stamps).run(stream, limit)
 
 
-def count_records(source: SourceSpec) -> int:
-    """How many records a source has, unusable lines among them; far cheaper than a scan.
-
-    Raises:
-        InputError: the input cannot be opened.
-    """
-    try:
-        if source.kind == KITTI:
-            return sum(1 for _ in kitti.images_in(Path(source.path)))
-        with closing(open_listing(source, source.path)) as stream:
-            return sum(1 for _ in read_lines(stream))
-    except OSError as error:
-        raise InputError(f"{source.setting}: {source.path} cannot be read ({error})") from error
-
-
 def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
     """The stream of a source's JSON lines.
 

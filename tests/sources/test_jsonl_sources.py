@@ -12,7 +12,7 @@ import pytest
 
 from raylabel.errors import InputError
 from raylabel.records import Outcome, Record, UnusableLine, digest_of, expression_id, record_from_json, record_to_json
-from raylabel.sources import Shard, SourceSpec, count_records, read_shard, scan
+from raylabel.sources import Shard, SourceSpec, read_shard, scan
 from raylabel.sources.lines import LINE_LIMIT_BYTES
 
 CAPTIONS = "captions"
@@ -32,7 +32,7 @@ def read(source: SourceSpec, shard_size: int = 3) -> list[Record | UnusableLine]
     items = [item for shard in shards for item in read_shard(source, shard)]
     assert [s.number for s in shards] == list(range(len(shards)))
     assert [(i.position, i.shard) for i in items] == [(n, n // shard_size) for n in range(len(items))]
-    assert sum(s.count for s in shards) == len(items) == count_records(source)
+    assert sum(s.count for s in shards) == len(items)
     return items
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from raylabel.errors import InputError
 from raylabel.records import Box, Record, Seed, UnusableLine
-from raylabel.sources import SourceSpec, count_records, read_shard, scan
+from raylabel.sources import SourceSpec, read_shard, scan
 
 CAR = "Car 0.00 0 -1.57 100.25 120 220 210 1.5 1.6 3.7 1 2 3 0.1\n"
 
@@ -41,7 +41,6 @@ def folders(tmp_path: Path, images: list[str], labels: dict[str, str]) -> Source
 def read(source: SourceSpec, tmp_path: Path, shard_size: int = 2) -> list[Record]:
     found = [i for shard in scan(source, shard_size, tmp_path / "work") for i in read_shard(source, shard)]
     assert all(isinstance(r, Record) for r in found)
-    assert len(found) == count_records(source)
     return [r for r in found if isinstance(r, Record)]
 
 
