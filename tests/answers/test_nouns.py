@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from raylabel.answers.nouns import head_noun
+from raylabel.demo.captions import write_caption
+from raylabel.demo.scenes import draw_scene
+from raylabel.demo.server.answering import extract
 
 
 @pytest.mark.parametrize(
@@ -49,12 +53,6 @@ def test_the_caption_tells_the_language(phrase, caption, noun):
 
 
 def test_the_nouns_of_the_demo_world_are_those_its_model_says():
-    import numpy as np
-
-    from raylabel.demo.captions import write_caption
-    from raylabel.demo.scenes import draw_scene
-    from raylabel.demo.server.answering import extract
-
     told = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
