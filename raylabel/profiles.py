@@ -48,6 +48,8 @@ class Profile:
         resize: what the model's servers do to pictures; done before sending, so that theirs changes nothing.
         schema: grounding answers may be bound to a JSON schema.
         scores: a score a box is asked for.
+        labels: the phrase is asked for beside each box, as the family was trained to say it: left to itself, it names
+            boxes in words of its own, and no number. For the others the number of the phrase is enough.
         reasoning: marks around thoughts in the answer.
         localises: False for families that answer points, or nothing that is a place.
         stated: what a question calls for where that is not what is answered: some models answer in their own numbers as
@@ -67,6 +69,7 @@ class Profile:
     resize: Resize = AS_IS
     schema: bool = False
     scores: bool = True
+    labels: bool = False
     reasoning: tuple[str, str] | None = None
     localises: bool = True
     stated: Convention | None = None
@@ -137,6 +140,7 @@ PROFILES: tuple[Profile, ...] = (
         "cosmos-reason2",
         XYXY_1000,
         (r"cosmos-?reason-?2",),
+        labels=True,
         reasoning=THINK,
         source="U: Qwen3-VL base; P for asking: nvidia-cosmos/cosmos-reason2, prompts/2d_grounding.yaml",
     ),
@@ -145,6 +149,7 @@ PROFILES: tuple[Profile, ...] = (
         XYXY_PIXELS,
         (r"cosmos-?reason-?1",),
         resize=_SMART_28,
+        labels=True,
         reasoning=THINK,
         source="U: Qwen2.5-VL base",
     ),
@@ -153,6 +158,7 @@ PROFILES: tuple[Profile, ...] = (
         XYXY_PIXELS,
         (r"vlm-?r1", r"seg-?zero", r"visionreasoner"),
         resize=_SMART_28,
+        labels=True,
         reasoning=THINK,
         source="P: om-ai-lab/VLM-R1#198, #99",
     ),
@@ -160,6 +166,7 @@ PROFILES: tuple[Profile, ...] = (
         "visual-rft",
         XYXY_1000,
         (r"visual-?rft",),
+        labels=True,
         reasoning=THINK,
         source="P: Liuziyu77/Visual-RFT, demo/lisa_demo.ipynb",
     ),
@@ -174,6 +181,7 @@ PROFILES: tuple[Profile, ...] = (
         "qwen3-vl",
         XYXY_1000,
         (r"qwen-?3(\.\d+)?-?(vl|omni)", r"qwen-?3\.[5-9]"),
+        labels=True,
         reasoning=THINK,
         source="P: QwenLM/Qwen3-VL, cookbooks/omni_recognition.ipynb and README",
     ),
@@ -182,9 +190,16 @@ PROFILES: tuple[Profile, ...] = (
         XYXY_PIXELS,
         (r"qwen-?2\.5-?(vl|omni)",),
         resize=_SMART_28,
+        labels=True,
         source="P: QwenLM/Qwen3-VL, qwen-vl-finetune/tools/process_bbox.ipynb; qwen-vl-utils, vision_process.py",
     ),
-    Profile("qwen2-vl", XYXY_1000, (r"qwen-?2-?vl",), source="P: QwenLM/Qwen3-VL, process_bbox.ipynb and #9"),
+    Profile(
+        "qwen2-vl",
+        XYXY_1000,
+        (r"qwen-?2-?vl",),
+        labels=True,
+        source="P: QwenLM/Qwen3-VL, process_bbox.ipynb and #9",
+    ),
     Profile(
         "qwen-vl",
         XYXY_1000,

@@ -254,3 +254,11 @@ def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
     far_x, far_y = resolution_px(profile, view)
     for got, wanted, far in zip(back.as_tuple(), box_px.as_tuple(), (far_x, far_y) * 2, strict=True):
         assert abs(got - wanted) <= far, (text, back)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-vl", "gemini", "claude"])
+def test_a_label_is_asked_for_only_of_families_that_were_trained_to_say_one(name):
+    profile = profile_named(name)
+    values = box_values(profile, view_of(profile, PHOTO))
+    text = WORDINGS[profile.wording].render({"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values})
+    assert ('"label"' in text) is (name == "qwen2.5-vl")

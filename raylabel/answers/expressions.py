@@ -8,25 +8,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from raylabel.answers.json_text import demand_known, list_under, read_json, text_of, unreadable, whole_number
-from raylabel.answers.labels import normalised
+from raylabel.answers.labels import normalised, strip_marks
 from raylabel.answers.words import is_no_description
 from raylabel.validation import MERGED, UNKNOWN_ID, UNKNOWN_REGION
+
+Span = tuple[int, int]
+"""A half-open range of a text."""
+
+_PHRASE_KEYS = ("text", "phrase", "expression")
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A phrase as the model gave it; ``model_span`` is its claim, checked by ``locate``."""
+    """A phrase as the model gave it, with what it was not asked for: its noun, and a span, checked by ``locate``."""
 
     text: str
-    noun_chunk: str | None
-    model_span: tuple[int, int] | None
+    noun_chunk: str | None = None
+    model_span: tuple[int, int] | None = None
 
 
 def read_extraction(text: str) -> tuple[str, list[Extracted]]:
     """The cleaned caption and its phrases, in the order of the reply.
 
-    Expects ``{"cleaned_caption": "...", "expressions": [{"text", "char_span", "noun_chunk"}]}``; plain strings stand
-    for entries with a text only.
+    Expects ``{"cleaned_caption": "...", "expressions": ["...", ...]}``. A phrase may also be the ``text`` of an
+    object, which may tell ``char_span`` and ``noun_chunk`` too; the list may be an object with numbers for keys; and
+    phrases may carry numbers, marks or quotes that the caption does not have.
 
     Raises:
         AnswerError: no cleaned caption, no list of expressions, or an entry without a text.
@@ -37,45 +43,78 @@ def read_extraction(text: str) -> tuple[str, list[Extracted]]:
     caption = text_of(value.get("cleaned_caption"))
     if not caption or is_no_description(caption):
         raise unreadable(f'the reply has no "cleaned_caption"{f", but: {caption[:200]}" if caption else ""}')
-    if "expressions" not in value or not isinstance(value["expressions"], list):
+    listed = value.get("expressions")
+    if isinstance(listed, dict) and listed and all(key.isdecimal() for key in listed):
+        listed = [listed[key] for key in sorted(listed, key=int)]
+    if not isinstance(listed, list):
         raise unreadable('the reply has no list "expressions"')
-    return caption, [_extracted(item) for item in value["expressions"]]
+    return caption, [_extracted(item, caption) for item in listed]
 
 
-def _extracted(item: Any) -> Extracted:
+def _extracted(item: Any, caption: str) -> Extracted:
     if isinstance(item, str):
         item = {"text": item}
-    phrase = text_of(item.get("text")) if isinstance(item, dict) else ""
+    said = [text_of(item.get(key)) for key in _PHRASE_KEYS] if isinstance(item, dict) else []
+    phrase = next(filter(None, said), "")
     if not phrase:
         raise unreadable("an expression has no text")
+    if phrase not in caption and (bare := strip_marks(phrase).strip("\"'")) in caption:
+        phrase = bare or phrase
     span = item.get("char_span")
     usable = isinstance(span, list) and len(span) == 2 and all(type(v) is int for v in span)
     return Extracted(phrase, text_of(item.get("noun_chunk")) or None, (span[0], span[1]) if usable else None)
 
 
-def locate(caption: str, phrases: Sequence[Extracted]) -> list[tuple[int, int] | None]:
+def locate(caption: str, phrases: Sequence[Extracted]) -> list[Span | None]:
     """Where each phrase stands in the caption, by search: ``caption[a:b] == text``, or None where it does not occur.
 
-    Of several occurrences each phrase takes the unused one nearest to the model's span (the first one, if it gave no
-    span); when all are used, the nearest.
+    Of several occurrences a phrase takes the unused one nearest to the model's span. Where it gave none, longer phrases
+    choose first, and each takes the first unused one that is made of whole words, is no part of another phrase, and
+    stands behind the phrase before it, as far as one is all that. When all are used, they count as unused.
 
-    >>> locate("a cup and a cup", [Extracted("a cup", None, (9, 14)), Extracted("a cup", None, None)])
+    >>> locate("a cup and a cup", [Extracted("a cup", None, (9, 14)), Extracted("a cup")])
     [(10, 15), (0, 5)]
+    >>> locate("two red cars, cars and a carrot", [Extracted("two red cars"), Extracted("cars")])
+    [(0, 12), (14, 18)]
     """
-    used: set[tuple[int, int]] = set()
-    spans: list[tuple[int, int] | None] = []
-    for phrase in phrases:
-        found = _occurrences(caption, phrase.text)
+    spans: list[Span | None] = [None] * len(phrases)
+    used: set[Span] = set()
+    covered = bytearray(len(caption))
+    occurrences = {text: _occurrences(caption, text) for text in {phrase.text for phrase in phrases}}
+    told = [at for at, phrase in enumerate(phrases) if phrase.model_span is not None]
+    untold = [at for at, phrase in enumerate(phrases) if phrase.model_span is None]
+    for at in (*told, *sorted(untold, key=lambda n: -len(phrases[n].text))):
+        found = occurrences[phrases[at].text]
         free = [span for span in found if span not in used] or found
-        claimed = phrase.model_span[0] if phrase.model_span else 0
-        span = min(free, key=lambda s: (abs(s[0] - claimed), s[0])) if free else None
-        if span is not None:
-            used.add(span)
-        spans.append(span)
+        if not free:
+            continue
+        claim = phrases[at].model_span
+        before = next((span for span in reversed(spans[:at]) if span is not None), (0, 0))
+        ranks = [_distance(span, claim) if claim else _rank(span, caption, covered, before) for span in free]
+        start, end = spans[at] = free[ranks.index(min(ranks))]
+        used.add((start, end))
+        covered[start:end] = bytes([1]) * (end - start)
     return spans
 
 
-def _occurrences(caption: str, phrase: str) -> list[tuple[int, int]]:
+def _distance(span: Span, claim: Span) -> tuple[int, ...]:
+    return (abs(span[0] - claim[0]), span[0])
+
+
+def _rank(span: Span, caption: str, covered: bytearray, before: Span) -> tuple[int, ...]:
+    """How little speaks for an occurrence of a phrase whose place was not told.
+
+    Args:
+        covered: 1 for each letter of the caption that belongs to a phrase already.
+    """
+    start, end = span
+    edges = (edge for edge in span if 0 < edge < len(caption))
+    cuts_a_word = any(caption[edge - 1 : edge + 1].isalnum() for edge in edges)
+    is_part = covered.find(0, start, end) < 0
+    return (cuts_a_word, is_part, start < before[0], start)
+
+
+def _occurrences(caption: str, phrase: str) -> list[Span]:
     spans = []
     at = caption.find(phrase)
     while at >= 0:

@@ -54,7 +54,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_ENGLISH = Language(
+ENGLISH = Language(
     picture=_set("image picture photo photograph scene frame"),
     given=_set("specified provided given requested described supplied uploaded listed asked"),
     endings=_set("s es") | {""},
@@ -164,7 +164,7 @@ _SPANISH = Language(
     after_head=_set("de del con en sobre bajo junto que al"),
     head_first=True,
 )
-_CHINESE = Language(
+CHINESE = Language(
     joiners=_set("和 或 与 及 以及 、"),
     picture=_set("图片 图像 照片 画面"),
     negations=_set(
@@ -181,7 +181,7 @@ _CHINESE = Language(
     spaced=False,
     head=r"([^的]{1,2})\Z",
 )
-_JAPANESE = Language(
+JAPANESE = Language(
     joiners=_set("と も や 、"),
     picture=_set("画像 写真"),
     negations=_set(
@@ -206,5 +206,5 @@ _JAPANESE = Language(
     head=r"([\u4e00-\u9fff\u3005]+|[\u30a0-\u30ff]+)(?![\s\S]*[\u4e00-\u9fff\u3005\u30a0-\u30ff])",
 )
 
-LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _CHINESE, _JAPANESE)
+LANGUAGES = (ENGLISH, _GERMAN, _FRENCH, _SPANISH, CHINESE, JAPANESE)
 """Those in which absence is understood; in any other it is asked again."""

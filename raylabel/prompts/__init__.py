@@ -19,8 +19,7 @@ from raylabel.errors import ConfigError
 from raylabel.records import JsonObject
 
 PREAMBLE = (
-    "You label images for training vision models. Look at the image carefully and report only what is visible in it. "
-    "Follow the task below exactly and reply with JSON only, without comments."
+    "You label images for training vision models. Report only what is visible in the image. Reply with JSON only."
 )
 
 

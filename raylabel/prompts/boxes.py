@@ -44,12 +44,13 @@ def spelled(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str
 
 
 def box_values(profile: Profile, view: View) -> dict[str, str]:
-    """The placeholders that speak of boxes: ``box_key``, ``box_format``, ``score``."""
+    """The placeholders that speak of boxes: ``box_key``, ``box_format``, ``label``, ``score``."""
     if profile.stated is not None:
         profile = dataclasses.replace(profile, convention=profile.stated, spelling=LIST)
     return {
         "box_key": profile.key,
         "box_format": f"{_form(profile)} {_scale(profile, view)}",
+        "label": ', "label": "<the phrase>"' if profile.labels else "",
         "score": ', "score": <how sure you are, 0 to 1>' if profile.scores else "",
     }
 

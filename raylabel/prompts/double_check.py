@@ -1,4 +1,4 @@
-"""Expressions with boxes in, a verdict on each phrase and box out."""
+"""Expressions with boxes in; by their ids, which boxes are right, wrong or not tight, and better phrases, out."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from raylabel.prompts import Prompt
 
 PROMPT = Prompt(
     name="double_check",
-    version=1,
+    version=2,
     needs=("expressions",),
     text="""
-Task: check annotations of the image. The expressions with their boxes, one expression a line:
+Task: check annotations of the image, one expression with its boxes by id a line:
 
 $expressions
 
 A box is $box_format.
-For every expression decide: "keep" it if the phrase is right for its boxes, "rewrite" it (give the better phrase) if
-it can be mended, or "drop" it if it fits nothing in the image.
-For every box decide: "keep" it if it holds one object that the phrase fits and is tight, "adjust" it (give the better
-box) if the object is right but the box is not tight, or "drop" it if it holds no object that the phrase fits.
-Add no expressions and no boxes.
+Of every expression "keep" each box that tightly holds one object that the phrase fits, "adjust" (with the better box)
+one that holds it but is not tight, "drop" one that holds none. Where another phrase is right for the boxes, "rewrite"
+it and judge them by it. Add nothing.
 
-Reply with one JSON object; every id once:
-{"checks": [{"id": <id of the expression>, "verdict": "keep", "phrase": "...",
-"boxes": [{"id": <id of the box>, "verdict": "keep", "$box_key": <box>}]}]}
-"phrase" is needed only with "rewrite", "$box_key" only with "adjust".
+Reply with one JSON object, every id once, no empty fields:
+{"checks": [{"id": <id>, "keep": [<ids of boxes>], "drop": [...], "adjust": [{"id": <id>, "$box_key": <box>}],
+"rewrite": "..."}]}
 """,
 )

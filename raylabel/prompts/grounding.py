@@ -15,7 +15,6 @@ NAME = "grounding"
 class GroundedBox(BaseModel):
     id: int
     box: list[float] | None
-    label: str
     score: float
 
 
@@ -27,24 +26,24 @@ _AGAIN = "Reply with the boxes only, without sentences, and with [] if there is 
 """What a model is told that has answered in words: whether something is there is not guessed from a sentence."""
 
 _TASK = """
-Task: find phrases in the image. The phrases, one a line:
+Task: find phrases in the image, one a line:
 
 $phrases
 
 Give a tight box around every single object that a phrase refers to: one box an object, all objects that fit. A phrase
-in the plural usually has several boxes. A phrase that fits nothing in the image has no box.
+in the plural usually has several.
 """
 
 ONE = Prompt(
     name=NAME,
-    version=1,
+    version=2,
     needs=("phrase",),
     text="""
 Task: find a phrase in the image. Phrase: "$phrase"
 
 Give a tight box around every single object that the phrase refers to: one box an object, all objects that fit.
 
-Reply with one JSON list, one entry a box: [{"$box_key": <box>, "label": "<the phrase>"$score}]
+Reply with one JSON list, one entry a box: [{"$box_key": <box>$label$score}]
 A box is $box_format. If the phrase fits nothing in the image, reply [].
 """,
     again=_AGAIN,
@@ -53,14 +52,14 @@ A box is $box_format. If the phrase fits nothing in the image, reply [].
 
 PROMPT = Prompt(
     name=NAME,
-    version=2,
+    version=3,
     needs=("phrases",),
     singly=ONE,
     again=_AGAIN,
     text=_TASK
     + """
 Reply with one JSON list, one entry a box:
-[{"id": <id of the phrase>, "$box_key": <box>, "label": "<the phrase>"$score}]
+[{"id": <id of the phrase>, "$box_key": <box>$label$score}]
 A box is $box_format. A phrase that fits nothing gets one entry with "$box_key": null. Every id must occur.
 """,
 )
@@ -77,14 +76,14 @@ WORDINGS: Mapping[str, Prompt] = {
     "list": PROMPT,
     "object": Prompt(
         name=NAME,
-        version=2,
+        version=3,
         needs=("phrases",),
         reply=GroundingReply,
         again=_AGAIN,
         text=_TASK
         + """
 Reply with one JSON object, one entry a box:
-{"boxes": [{"id": <id of the phrase>, "$box_key": <box>, "label": "<the phrase>"$score}]}
+{"boxes": [{"id": <id of the phrase>, "$box_key": <box>$label$score}]}
 A box is $box_format. A phrase that fits nothing gets one entry with "$box_key": null. Every id must occur.
 """,
     ),

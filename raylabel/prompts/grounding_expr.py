@@ -18,19 +18,18 @@ class GroupingReply(BaseModel):
 
 PROMPT = Prompt(
     name="grounding_expr",
-    version=1,
+    version=2,
     needs=("regions",),
     reply=GroupingReply,
     text="""
-Task: write referring expressions for regions of the image. The regions, one a line:
+Task: write referring expressions for regions of the image, one a line:
 
 $regions
 
 A box is $box_format.
 $context
-Write short phrases (no sentences), each naming one region or a group of regions that belong together because the same
-phrase fits them all ("red cars", "people on the left", "the small blue sign"). A phrase must list every region that it
-fits, and no other. Every region must occur in at least one phrase and may occur in several. No phrase twice.
+Write short phrases (no sentences) for single regions and for groups ("the small blue sign", "people on the left"). A
+phrase lists every region that it fits, and no other. Every region occurs in at least one phrase. No phrase twice.
 $focus
 Reply with one JSON object:
 {"expressions": [{"text": "...", "regions": [<id>, ...]}]}

@@ -13,14 +13,13 @@ class CaptionReply(BaseModel):
 
 PROMPT = Prompt(
     name="image_caption",
-    version=1,
+    version=2,
     needs=(),
     reply=CaptionReply,
     text="""
-Task: describe the whole image in one to three plain sentences: the scene, the main objects, how many there are and
-where they are in relation to each other. Give no names of places, people or brands, and nothing that cannot be seen.
+Task: describe the whole image in one to three plain sentences: the scene, the main objects, their number and
+where they are in relation to each other. No names of places, people or brands, nothing that cannot be seen.
 
-Reply with one JSON object:
-{"caption": "..."}
+Reply with one JSON object: {"caption": "..."}
 """,
 )

@@ -20,18 +20,17 @@ class RegionReply(BaseModel):
 
 PROMPT = Prompt(
     name="region_expr",
-    version=1,
+    version=2,
     needs=("regions",),
     reply=RegionReply,
     text="""
-Task: describe regions of the image. The regions, one a line:
+Task: describe regions of the image, one a line:
 
 $regions
 
-A box is $box_format. "type" is what somebody noted for the region; it may be wrong: look at the image.
-Describe the object in each box: its type (one or two words), its main color (one or two words, "" if it has none) and
-one short phrase by which a stranger could find this very object in the image and no other (look, size, place,
-neighbours).
+A box is $box_format. "type" is what somebody noted and may be wrong: look at the image.
+Give of the object in each box its type (one or two words), its main color (one or two words, "" if it has none) and
+one short phrase by which a stranger could find it in the image and no other (look, size, place, neighbours).
 
 Reply with one JSON object, one entry a region, every id once:
 {"regions": [{"id": <id>, "type": "...", "color": "...", "description": "..."}]}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raylabel import prompts
-from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, BoxCheck, PhraseCheck, read_checks
+from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, UNSAID, BoxCheck, PhraseCheck, read_checks
 from raylabel.errors import GeometryError
 from raylabel.geometry import iou
 from raylabel.prompts import double_check
@@ -54,7 +54,7 @@ class DoubleCheck(Step):
     holds_boxes = True
     hands_boxes = True
     prompt = double_check.PROMPT
-    version = 3
+    version = 4
 
     def questions(self, record: Record) -> list[Question] | Skip:
         asked = [n for n in _numbered(record) if n.boxes]
@@ -90,10 +90,10 @@ class DoubleCheck(Step):
             {
                 "id": item.number,
                 "phrase": item.expression.text,
-                "boxes": [
-                    {"id": number, profile.key: spelled(instance.box, profile, view)}
+                profile.key: {
+                    str(number): spelled(instance.box, profile, view)
                     for number, instance in zip(item.boxes, item.expression.instances or (), strict=True)
-                ],
+                },
             }
             for item in part
         ]
@@ -119,7 +119,8 @@ class DoubleCheck(Step):
             return self._rejected(expression, violations)
         violations[NOT_VERIFIED] += sum(number not in check.boxes for number in item.boxes)
         violations[REJECTED_BOX] += len(item.boxes) - len(instances)
-        kept = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=True)
+        verified = expression.verified if check.verdict == UNSAID else True
+        kept = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=verified)
         return _rewritten(kept, check.phrase) if check.verdict == REWRITE else kept
 
     def _rejected(self, expression: Expression, violations: Counter[str]) -> Expression | None:

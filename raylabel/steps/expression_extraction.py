@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from raylabel.answers.expressions import Extracted, locate, read_extraction
 from raylabel.answers.json_text import unreadable
+from raylabel.answers.nouns import head_noun
 from raylabel.prompts import expression_extraction
 from raylabel.records import Changes, Expression, Outcome, Record, expression_ids
 from raylabel.steps.base import Answered, Question, Result, Skip, Step, problem_result
@@ -17,8 +18,9 @@ from raylabel.validation import NOT_IN_CAPTION, REPEATED_PHRASE, SPAN_CORRECTED,
 class ExpressionExtraction(Step):
     """Caption in; cleaned caption and expressions (not grounded yet) out.
 
-    Sentences and phrases that are listed more often than the caption holds them are dropped, and counted. A span is
-    where the phrase stands, whatever the model counted.
+    Sentences and phrases that are listed more often than the caption holds them are dropped, and counted. The model is
+    asked for phrases only: where one stands and what its noun is can be seen in the caption. A noun that it tells
+    stays, a span only where the phrase stands there.
     """
 
     name = "expression_extraction"
@@ -27,7 +29,7 @@ class ExpressionExtraction(Step):
     needs = ("caption",)
     gives = ("cleaned_caption", "expressions")
     prompt = expression_extraction.PROMPT
-    version = 2
+    version = 3
 
     def questions(self, record: Record) -> list[Question] | Skip:
         values = {"caption": json.dumps(record.caption, ensure_ascii=False)}
@@ -71,7 +73,7 @@ class ExpressionExtraction(Step):
                 expression_id=ident,
                 text=text,
                 char_span=span,
-                noun_chunk=phrase.noun_chunk,
+                noun_chunk=phrase.noun_chunk or head_noun(text, caption),
                 flags=() if span is not None else (NOT_IN_CAPTION,),
             )
             for ident, ((text, span), phrase) in zip(ids, kept.items(), strict=True)

@@ -169,7 +169,10 @@ class Grounding(Step):
     def _asker(self, phrases: Mapping[int, str], record: Record, sample: int) -> Ask:
         number = self._voice(sample)
         voice = self.setup.voices[number]
-        boxes = box_values(voice.profile, view_of(record, voice))
+        profile = voice.profile
+        if self.setup.votes > 1 and voice.prompt.reply is None:
+            profile = dataclasses.replace(profile, scores=False)  # the share of the votes is the score
+        boxes = box_values(profile, view_of(record, voice))
 
         def ask(ids: tuple[int, ...], asking_round: int) -> Question:
             lines = prompts.json_lines({"id": i, "phrase": phrases[i]} for i in ids)

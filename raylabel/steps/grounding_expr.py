@@ -13,7 +13,7 @@ from raylabel.answers.json_text import unreadable
 from raylabel.answers.labels import normalised
 from raylabel.prompts import grounding_expr
 from raylabel.prompts.boxes import box_values, spelled
-from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id, expression_ids
+from raylabel.records import Changes, Expression, Instance, Outcome, Record, Region, bbox_id, expression_ids
 from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result
 from raylabel.steps.items import LAST_ROUND
 from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken, with_repeats_flagged
@@ -73,13 +73,7 @@ class GroundingExpr(Step):
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
         profile, view = self.setup.profile.handed, self.view_of(record)
         lines = [
-            {
-                "id": number,
-                "type": region.type,
-                "color": region.color,
-                "description": region.description,
-                profile.key: spelled(region.box, profile, view),
-            }
+            {"id": number, **_told(region), profile.key: spelled(region.box, profile, view)}
             for number, region in enumerate(record.regions or (), 1)
         ]
         caption = f"The image as a whole: {json.dumps(record.caption, ensure_ascii=False)}" if record.caption else ""
@@ -87,6 +81,22 @@ class GroundingExpr(Step):
         values = {"regions": prompts.json_lines(lines), "context": caption, "focus": only}
         text = self.setup.prompt.render({**values, **box_values(profile, view)})
         return Question(text, self.setup.prompt.schema(), focus, asking_round)
+
+
+def _told(region: Region) -> dict[str, str]:
+    """What a question says of a region: its description, and its type and color where that leaves them out.
+
+    >>> from raylabel.records import Box
+    >>> _told(Region(Box(0, 0, 9, 9), "car", "red", "the red car on the left"))
+    {'description': 'the red car on the left'}
+    """
+    said = set(normalised(region.description).split())
+    unsaid = {
+        name: value
+        for name, value in (("type", region.type), ("color", region.color))
+        if not said.issuperset(normalised(value).split())
+    }
+    return {**unsaid, "description": region.description}
 
 
 def _phrases(groups: Sequence[Group]) -> list[Group]:

@@ -31,6 +31,10 @@ def phrase(text, span=None):
         pytest.param([phrase("mug", (0, 5))], [None], id="not-in-the-caption"),
         pytest.param([phrase("a cup of tea", None)], [(17, 29)], id="longer-phrase"),
         pytest.param([phrase("cup", (-5, -2))], [(2, 5)], id="negative-claim"),
+        pytest.param([phrase("cup of tea"), phrase("a cup")], [(19, 29), (0, 5)], id="part-of-a-longer-one-last"),
+        pytest.param([phrase("tea"), phrase("a cup")], [(26, 29), (0, 5)], id="out-of-order"),
+        pytest.param([phrase("and a cup"), phrase("a cup")], [(13, 22), (0, 5)], id="not-within-another-phrase"),
+        pytest.param([phrase("cup"), phrase("a cup", (7, 12))], [(2, 5), (7, 12)], id="with-and-without-a-claim"),
     ],
 )
 def test_spans_are_found_by_search(phrases, spans):
@@ -62,6 +66,47 @@ def test_an_extraction_is_caption_and_phrases_in_order():
     )
 
 
+@pytest.mark.parametrize(
+    ("caption", "phrases", "spans"),
+    [
+        pytest.param("a carpet and a car", ["car"], [(15, 18)], id="whole-words-first"),
+        pytest.param("a carpet", ["car"], [(2, 5)], id="a-part-of-a-word-where-there-is-no-other"),
+        pytest.param("two red cars and cars", ["two red cars", "cars"], [(0, 12), (17, 21)], id="not-in-a-longer-one"),
+        pytest.param("cars, two red cars", ["cars", "two red cars"], [(0, 4), (6, 18)], id="the-shorter-one-first"),
+        pytest.param("a man with a hat", ["a man with a hat", "a hat"], [(0, 16), (11, 16)], id="nested"),
+        pytest.param("a cup, a jug, a cup", ["a jug", "a cup"], [(7, 12), (14, 19)], id="in-the-order-of-the-list"),
+        pytest.param("a cup, a jug, a cup", ["a cup", "a jug", "a cup"], [(0, 5), (7, 12), (14, 19)], id="twice"),
+        pytest.param("红车和红车", ["红车", "红车"], [(0, 2), (3, 5)], id="without-blanks"),
+    ],
+)
+def test_phrases_without_a_claim_are_found_where_they_were_meant(caption, phrases, spans):
+    assert locate(caption, [phrase(text) for text in phrases]) == spans
+
+
+@pytest.mark.parametrize(
+    ("listed", "texts"),
+    [
+        pytest.param(["a dog", "a cat"], ["a dog", "a cat"], id="as-asked"),
+        pytest.param([{"text": "a dog"}, {"phrase": "a cat"}], ["a dog", "a cat"], id="objects"),
+        pytest.param([{"expression": "a dog", "noun_chunk": None}], ["a dog"], id="another-key"),
+        pytest.param({"1": "a dog", "2": "a cat"}, ["a dog", "a cat"], id="numbers-for-keys"),
+        pytest.param({"10": "a cat", "9": {"text": "a dog"}}, ["a dog", "a cat"], id="numbers-in-their-order"),
+        pytest.param(["1. a dog", "2) a cat"], ["a dog", "a cat"], id="numbered"),
+        pytest.param(["- a dog", "**a cat**", '"a cat"'], ["a dog", "a cat", "a cat"], id="marks-and-quotes"),
+        pytest.param(["1. a bird"], ["1. a bird"], id="a-number-before-what-the-caption-lacks"),
+        pytest.param(["a dog", "a dog"], ["a dog", "a dog"], id="twice"),
+    ],
+)
+def test_phrases_are_read_in_the_short_form_the_long_one_and_others_between(listed, texts):
+    _, found = read_extraction(json.dumps({"cleaned_caption": "a dog and a cat", "expressions": listed}))
+    assert [e.text for e in found] == texts
+
+
+def test_a_number_that_the_caption_has_too_is_part_of_the_phrase():
+    reply = {"cleaned_caption": "1. FC fans on the left", "expressions": ["1. FC fans"]}
+    assert read_extraction(json.dumps(reply))[1] == [Extracted("1. FC fans")]
+
+
 @pytest.mark.parametrize("span", [[0], [0, "5"], "0-5", None, [0.0, 5.0], [True, False]])
 def test_a_span_of_another_shape_is_no_claim_and_loses_nothing(span):
     reply = {"cleaned_caption": "a dog", "expressions": [{"text": "a dog", "char_span": span}]}
@@ -82,6 +127,9 @@ def test_a_caption_without_expressions_is_an_answer():
         pytest.param({"cleaned_caption": "fog", "expressions": "fog"}, id="expressions-in-words"),
         pytest.param({"cleaned_caption": "fog", "expressions": [{"char_span": [0, 3]}]}, id="expression-without-text"),
         pytest.param({"cleaned_caption": "fog", "expressions": [7]}, id="a-number-for-an-expression"),
+        pytest.param({"cleaned_caption": "fog", "expressions": ["a dog", " "]}, id="a-blank-expression"),
+        pytest.param({"cleaned_caption": "fog", "expressions": {}}, id="an-empty-object"),
+        pytest.param({"cleaned_caption": "fog", "expressions": {"fog": [0, 3]}}, id="phrases-for-keys"),
     ],
 )
 def test_half_an_extraction_is_unreadable(reply):

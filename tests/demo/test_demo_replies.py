@@ -37,6 +37,12 @@ ITEM = {
             {"checks": [{"id": 1}]}, {"type": "array", "items": {"type": "object"}}, [{"id": 1}], id="list-unwrapped"
         ),
         pytest.param(
+            [{"text": "a cup", "char_span": [0, 5]}, "a jug"],
+            {"type": "array", "items": {"type": "string"}},
+            ["a cup", "a jug"],
+            id="texts-of-objects",
+        ),
+        pytest.param(
             {"a": {"b": "x"}},
             {
                 "$ref": "#/$defs/A",

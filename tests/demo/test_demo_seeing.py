@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -218,3 +219,40 @@ def test_a_caption_line_asks_for_its_expressions_quoted_or_not():
         told = ask(f"Extract, please.\n\n{line}\n\nReply in JSON.")
         assert [e["noun_chunk"] for e in told["expressions"]] == ["star"]
         assert told["cleaned_caption"].startswith("a ")
+
+
+# --- short questions ------------------------------------------------------------------------------------------------
+
+
+def test_phrases_alone_are_told_where_the_question_shows_no_more():
+    told = ask('Caption: "a red star and a blue bar"\n{"cleaned_caption": "...", "expressions": ["...", ...]}')
+    assert told == {"cleaned_caption": "a red star and a blue bar", "expressions": ["red star", "blue bar"]}
+
+
+@pytest.mark.parametrize(
+    ("form", "label"),
+    [
+        pytest.param('[{"id": <id of the phrase>, "bbox_2d": <box>}]', {}, id="without"),
+        pytest.param('[{"id": <id>, "bbox_2d": <box>, "label": "<the phrase>"}]', {"label": "blue bar"}, id="with"),
+        pytest.param("Answer in JSON.", {"label": "blue bar"}, id="no-form-at-all"),
+    ],
+)
+def test_labels_are_told_where_the_question_does_not_show_a_form_without(form, label):
+    assert ask(f'{{"id": 1, "phrase": "blue bar"}}\n{form}') == [{"id": 1, "bbox_2d": BAR, **label}]
+
+
+def test_the_double_check_answers_by_ids_where_the_question_shows_lists_of_them():
+    lines = [
+        {"id": 1, "phrase": "red squares", "bbox_2d": {"1": [120, 100, 220, 250], "2": RIGHT, "3": BAR}},
+        {"id": 2, "phrase": "green star", "bbox_2d": {"4": BAR}},
+    ]
+    listed = "\n".join(json.dumps(line) for line in lines)
+    (first, second) = ask(f"Check them all, and give a verdict on each, please.\n{listed}")["checks"]
+    assert [box["verdict"] for box in first["boxes"]] == ["adjust", "keep", "drop"]
+    assert (second["verdict"], second["phrase"]) == ("rewrite", "blue bar")
+    assert ask(f'{listed}\n{{"checks": [{{"id": <id>, "keep": [<ids>], "drop": [...]}}]}}') == {
+        "checks": [
+            {"id": 1, "adjust": [{"id": 1, "bbox_2d": LEFT}], "keep": [2], "drop": [3]},
+            {"id": 2, "keep": [4], "rewrite": "blue bar"},
+        ]
+    }

@@ -67,6 +67,25 @@ def test_an_answer_without_verdicts_erases_no_label(make_step, record, go, text)
     assert course.changes.expressions is None, "what stood before stands"
 
 
+def test_ids_of_boxes_say_what_verdicts_one_by_one_say(make_step, record, go):
+    step = make_step(DoubleCheck, adjust="apply", keep_rejected=True)
+    moved = {"id": 1, "bbox_2d": [100, 100, 200, 220]}
+    short = check({"id": 1, "adjust": [moved], "drop": [2]}, {"id": 2, "rewrite": "white van", "keep": [3]})
+    long = check(
+        expression(1, boxes={1: {"verdict": "adjust", **moved}, 2: "drop"}),
+        expression(2, "rewrite", phrase="white van", boxes={3: "keep"}),
+    )
+    first, second = (go(step, record, lambda q, r=reply: r) for reply in (short, long))
+    assert first.changes == second.changes
+    assert list(state(first)) == ["red cars", "white van"]
+
+
+def test_a_phrase_none_of_whose_boxes_is_confirmed_is_not_confirmed_either(make_step, record, go):
+    course = go(make_step(DoubleCheck), record, lambda q: check({"id": 1, "drop": [2]}, {"id": 2, "drop": [3]}))
+    assert state(course) == {"red cars": (None, [(A, None)])}
+    assert course.result.violations == {NOT_VERIFIED: 1, REJECTED_BOX: 1, REJECTED_PHRASE: 1}
+
+
 def test_silence_deletes_nothing_and_confirms_nothing(make_step, record, go):
     course = go(make_step(DoubleCheck), record, lambda q: check(expression(1, boxes={1: "keep"})))
     assert state(course) == {"red cars": (True, [(A, True), (B, None)]), "van": (None, [(C, None)])}
@@ -207,7 +226,7 @@ def test_boxes_are_asked_and_read_in_the_models_convention(
     better = [250, 400, 500, 1000] if convention is XYXY_1000 else [400, 250, 1000, 500]
     step = make_step(DoubleCheck, convention, adjust="apply")
     course = go(step, record, lambda q: check(expression(1, boxes={1: {"verdict": "adjust", key: better}})))
-    assert listed(course.questions[0]) == [{"id": 1, "phrase": "car", "boxes": [{"id": 1, key: numbers}]}]
+    assert listed(course.questions[0]) == [{"id": 1, "phrase": "car", key: {"1": numbers}}]
     assert course.changes.expressions[0].instances[0].box == Box(310.5, 150, 621, 375)
 
 

@@ -107,3 +107,28 @@ def test_a_span_the_model_counted_wrong_is_found_by_search_and_counted_without_a
     course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: extracted(wrong, right))
     assert [(e.char_span, e.flags) for e in course.changes.expressions] == [((0, 9), ()), ((14, 23), ())]
     assert course.result.violations == {SPAN_CORRECTED: 1}
+
+
+def test_of_bare_phrases_span_and_noun_are_found_in_the_caption(make_step, make_record, go):
+    caption = "two red cars with a dog, cars on the left and a dog"
+    reply = {"cleaned_caption": caption, "expressions": ["two red cars with a dog", "dog", "cars on the left", "dog"]}
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: reply)
+    assert [(e.text, e.char_span, e.noun_chunk) for e in course.changes.expressions] == [
+        ("two red cars with a dog", (0, 23), "cars"),
+        ("dog", (48, 51), "dog"),
+        ("cars on the left", (25, 41), "cars"),
+        ("dog", (20, 23), "dog"),
+    ]
+    assert course.result.violations == {}
+
+
+def test_a_noun_that_the_model_tells_unasked_stays(make_step, make_record, go):
+    reply = extracted({"text": "a red car", "noun_chunk": "red car"}, "a blue bus")
+    course = go(make_step(ExpressionExtraction), make_record(caption="x"), lambda q: reply)
+    assert [e.noun_chunk for e in course.changes.expressions] == ["red car", "bus"]
+
+
+def test_only_what_the_caption_does_not_tell_is_asked_for(make_step, make_record):
+    (question,) = make_step(ExpressionExtraction).questions(make_record(caption="a red car"))
+    assert question.schema["properties"]["expressions"]["items"] == {"type": "string"}
+    assert not {"char_span", "noun_chunk"} & set(question.text.split('"'))

@@ -350,3 +350,11 @@ def test_what_is_outvoted_is_counted(make_step, make_record, expressions, go):
     course = go(make_step(Grounding, votes=3), record, lambda q: replies[q.sample])
     assert [len(e.instances) for e in course.changes.expressions] == [1]
     assert course.result.violations == {OUTVOTED: 1}
+
+
+def test_votes_are_asked_for_no_score_since_their_share_is_it(make_step, make_record, expressions):
+    record = make_record(expressions=expressions(car=None))
+    (alone,) = make_step(Grounding).questions(record)
+    votes = make_step(Grounding, votes=2).questions(record)
+    assert '"score"' in alone.text
+    assert not any('"score"' in question.text for question in votes)

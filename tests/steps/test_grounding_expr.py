@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -81,13 +82,20 @@ def test_the_caption_is_in_the_question_where_there_is_one(make_step, record, ma
 def test_regions_are_written_as_the_model_writes_boxes(make_step, record, listed):
     (question,) = make_step(GroundingExpr, YXYX_1000).questions(record)
     # 48/480, 64/640, 96/480, 128/640 of a thousand.
-    assert listed(question)[0] == {
-        "id": 1,
-        "type": "car",
-        "color": "red",
-        "description": "car 1",
-        "box_2d": [100, 100, 200, 200],
-    }
+    assert listed(question)[0] == {"id": 1, "color": "red", "description": "car 1", "box_2d": [100, 100, 200, 200]}
+
+
+def test_type_and_color_stand_in_the_question_only_where_the_description_leaves_them_out(
+    make_step, make_record, record, listed
+):
+    told = ("the Red car on the left", "redcar", "a dark red carriage")
+    regions = tuple(dataclasses.replace(r, description=d) for r, d in zip(record.regions, told, strict=True))
+    (question,) = make_step(GroundingExpr).questions(make_record(regions=regions))
+    assert [list(line)[1:-1] for line in listed(question)] == [
+        ["description"],
+        ["type", "color", "description"],
+        ["type", "description"],
+    ]
 
 
 def test_no_regions_is_an_empty_list_without_a_question(make_step, make_record):

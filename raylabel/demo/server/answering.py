@@ -38,16 +38,18 @@ def answer(task: Task, scene: Scene, dialect: Dialect, reader: Dialect | None = 
     """
     reader = dialect if reader is None else reader
     if task.name == questions.EXTRACTION:
-        return extract(task.caption)
+        told = extract(task.caption)
+        return {**told, "expressions": [e["text"] for e in told["expressions"]]} if task.briefly else told
     if task.name == questions.GROUNDING:
         findings = find(task.items, scene)
-        return dialect.entries(dialect.tell(findings, scene.width_px, scene.height_px))
+        return dialect.entries(dialect.tell(findings, scene.width_px, scene.height_px), named=not task.briefly)
     if task.name == questions.REGIONS:
         return describe_regions(task.items, scene, reader)
     if task.name == questions.GROUPING:
         return group_regions(task, scene, reader)
     if task.name == questions.CHECK:
-        return check(task.items, scene, dialect, reader)
+        verdicts = [_check_one(item, scene, dialect, reader) for item in task.items]
+        return {"checks": [_by_verdict(v) for v in verdicts] if task.briefly else verdicts}
     if task.name == questions.COLORS:
         return name_colors(task.items, scene, reader)
     return {"caption": describe_scene(scene)}
@@ -238,17 +240,10 @@ def _names_for(seen: Seen, all_seen: Sequence[Seen], scene: Scene) -> list[str]:
 # --- double check ---------------------------------------------------------------------------------------------------
 
 
-def check(items: Sequence[dict[str, Any]], scene: Scene, dialect: Dialect, reader: Dialect) -> dict[str, Any]:
-    """A verdict on every expression and box, by id, after looking again."""
-    return {"checks": [_check_one(item, scene, dialect, reader) for item in items]}
-
-
 def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect, reader: Dialect) -> dict[str, Any]:
+    """A verdict on an expression and each of its boxes, by id, after looking again."""
     wanted = read_phrase(str(item.get("phrase") or item.get("text") or ""))
-    boxes = [
-        {"id": number, **(box if isinstance(box, dict) else {"box": box})}
-        for number, box in enumerate(item.get("boxes") or [], 1)
-    ]
+    boxes = questions.boxes_of(item) or []
     held = [_object_in(_read_box(box, scene, reader), scene, reader) for box in boxes]
     shown = [seen for seen in held if seen is not None]
     verdict: dict[str, Any] = {"id": item["id"], "verdict": "keep"}
@@ -266,6 +261,15 @@ def _check_one(item: dict[str, Any], scene: Scene, dialect: Dialect, reader: Dia
         for box, seen in zip(boxes, held, strict=True)
     ]
     return verdict
+
+
+def _by_verdict(told: dict[str, Any]) -> dict[str, Any]:
+    """The same in short: the ids of the boxes by their verdict, and the phrase to rewrite."""
+    brief: dict[str, Any] = {"id": told["id"]}
+    for box in told["boxes"]:
+        verdict = box.pop("verdict")
+        brief.setdefault(verdict, []).append(box if verdict == "adjust" else box["id"])
+    return {**brief, "rewrite": told["phrase"]} if "phrase" in told else brief
 
 
 def _check_box(

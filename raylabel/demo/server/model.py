@@ -153,7 +153,8 @@ class Model:
                 # A grammar that wants a score gets one; without this it would be the emptiest number, zero.
                 findings = [replace(finding, score=CLAIMED_SCORE) for finding in findings]
             told = dialect.tell(findings, scene.width_px, scene.height_px)
-            value, free = dialect.entries(told), dialect.say(told, task.wants_json)
+            named = not task.briefly
+            value, free = dialect.entries(told, named=named), dialect.say(told, task.wants_json, named=named)
         if ask.schema is not None:
             obeying = obey(value, ask.schema)
             return json.dumps(emptied(obeying) if ask.empties_boxes else obeying, ensure_ascii=False)

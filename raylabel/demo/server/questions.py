@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.demo.server.dialects import box_in
+from raylabel.demo.server.dialects import BOX_KEYS, box_in
 
 EXTRACTION = "expression_extraction"
 GROUNDING = "grounding"
@@ -39,6 +39,11 @@ PHRASE_LISTS = (
 """Where phrases stand in the words of Florence-2 and PaliGemma, and what parts them."""
 ANSWERS_OF_COLOR = re.compile(r'"answers"[ \t]*:[ \t]*\[[ \t]*\{[^{}]*"color"')
 """The form of the reply to a question about the color in each box."""
+TEXTS_OF_PHRASES = re.compile(r'"expressions"[ \t]*:[ \t]*\[[ \t]*"')
+LISTS_OF_BOXES = re.compile(r'"keep"[ \t]*:[ \t]*\[')
+"""Short forms of the replies to an extraction and a double check."""
+ENTRY = re.compile(r'\{[^{}]*"[ \t]*:[ \t]*<[^{}]*\}')
+"""The form of an entry, with ``<..>`` for its values."""
 FOCUS_LINE = re.compile(r"^.*\bwrite only\b.*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -51,6 +56,8 @@ class Task:
         caption: for extraction.
         focus: ids that the answer is to be limited to; None: no limit.
         wants_json: the question speaks of JSON, or has several phrases that only JSON can tell apart.
+        briefly: the question shows a form of the reply that leaves out what it does not call for: an extraction its
+            spans and nouns, a grounding its labels, a double check its verdicts box by box.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Task:
     caption: str = ""
     focus: frozenset[str] | None = None
     wants_json: bool = True
+    briefly: bool = False
 
 
 def read_question(text: str) -> Task:
@@ -68,20 +76,45 @@ def read_question(text: str) -> Task:
     """
     items = tuple(_items(text))
     if items:
-        if any("boxes" in item for item in items):
-            return Task(CHECK, items)
+        if any(boxes_of(item) is not None for item in items):
+            return Task(CHECK, items, briefly=LISTS_OF_BOXES.search(text) is not None)
         if any("phrase" in item for item in items):
-            return Task(GROUNDING, items)
+            return Task(GROUNDING, items, briefly=_without_label(text))
         if any("description" in item for item in items):
             return Task(GROUPING, items, focus=_focus(text))
         if any(box_in(item) is not None for item in items):
             return Task(COLORS if ANSWERS_OF_COLOR.search(text) else REGIONS, items)
     if caption := CAPTION_LINE.search(text):
-        return Task(EXTRACTION, caption=_unquoted(caption[1]))
+        return Task(EXTRACTION, caption=_unquoted(caption[1]), briefly=TEXTS_OF_PHRASES.search(text) is not None)
     if phrases := list(native_phrases(text)):
         in_json = len(phrases) > 1 or re.search(r"\bjson\b", text, re.IGNORECASE) is not None
-        return Task(GROUNDING, tuple({"phrase": phrase} for phrase in phrases), wants_json=in_json)
+        items = tuple({"phrase": phrase} for phrase in phrases)
+        return Task(GROUNDING, items, wants_json=in_json, briefly=len(phrases) == 1 and _without_label(text))
     return Task(CAPTION)
+
+
+def boxes_of(item: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The boxes of an expression in a double check, each with its ``id``; None: the item is no such expression.
+
+    They stand in a list under ``boxes``, or by id under a box key.
+
+    >>> boxes_of({"id": 1, "phrase": "red circle", "bbox_2d": {"7": [1, 2, 3, 4]}})
+    [{'id': 7, 'box': [1, 2, 3, 4]}]
+    """
+    for key in ("boxes", *BOX_KEYS):
+        given = item.get(key)
+        if isinstance(given, dict) and given and all(name.isdecimal() for name in given):
+            given = [{"id": int(name), **(v if isinstance(v, dict) else {"box": v})} for name, v in given.items()]
+        elif key != "boxes" or not isinstance(given, list):
+            continue
+        return [{"id": n, **(v if isinstance(v, dict) else {"box": v})} for n, v in enumerate(given, 1)]
+    return [] if "boxes" in item else None
+
+
+def _without_label(text: str) -> bool:
+    """Whether a question shows the form of an entry, and no label in it."""
+    entry = ENTRY.search(text)
+    return entry is not None and '"label"' not in entry.group()
 
 
 def native_phrases(text: str) -> Iterator[str]:

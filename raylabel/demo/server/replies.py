@@ -49,12 +49,19 @@ def _obey(value: Any, schema: Any, root: Schema, depth: int) -> Any:
     if kind == "array":
         return _obey_array(value, schema, root, depth)
     if kind == "string":
-        return value if isinstance(value, str) else "" if value is None else str(value)
+        return _text(value)
     if kind in ("integer", "number"):
         return _number(value, kind)
     if kind == "boolean":
         return bool(value)
     return None if kind is None and "null" in kinds else value
+
+
+def _text(value: Any) -> str:
+    """A value as text; an object is its first one."""
+    if isinstance(value, dict):
+        return next((v for v in value.values() if isinstance(v, str)), "")
+    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _obey_object(value: Any, schema: Schema, root: Schema, depth: int) -> Any:

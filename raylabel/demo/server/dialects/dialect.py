@@ -109,22 +109,27 @@ class Dialect:
             for f in findings
         ]
 
-    def entries(self, told: Sequence[Told]) -> Any:
-        """A grounding answer as a JSON value: an entry a box, and one with null for an id that nothing fits."""
+    def entries(self, told: Sequence[Told], *, named: bool = True) -> Any:
+        """A grounding answer as a JSON value: an entry a box, and one with null for an id that nothing fits.
+
+        Args:
+            named: entries carry the phrase, beside the id.
+        """
         if not self.labels:
             return {"objects": [self.fields(box) for t in told for box in t.boxes]}
         listed = []
         for t in told:
             ident = {} if t.ident is None else {"id": t.ident}
+            label = {"label": t.phrase} if named else {}
             absent: tuple[None, ...] = () if t.ident is None else (None,)
             for box in t.boxes or absent:
                 score = {} if t.score is None or box is None else {"score": t.score}
-                listed.append({**ident, **self.fields(box), "label": t.phrase, **score})
+                listed.append({**ident, **self.fields(box), **label, **score})
         return listed
 
-    def say(self, told: Sequence[Told], wants_json: bool) -> str:
+    def say(self, told: Sequence[Told], wants_json: bool, *, named: bool = True) -> str:
         """A grounding answer in the family's words."""
-        return self.speech(Speaking(told, self.entries(told), wants_json))
+        return self.speech(Speaking(told, self.entries(told, named=named), wants_json))
 
     def _pad(self, box_px: PixelBox, width_px: int, height_px: int, sign: int) -> tuple[PixelBox, Size]:
         """A box moved into the padded square (sign 1) or back (-1), and the square's size; without padding as it is."""
