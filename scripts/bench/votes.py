@@ -18,8 +18,8 @@ from rich.console import Console
 from raylabel.demo.launch import demo_server
 from raylabel.demo.score import calibration_error, claims, score_image_grounding, separation
 from raylabel.demo.world import World, build_world
-from raylabel.runtime.run import run
 from raylabel.engine.session import ray_session
+from raylabel.runtime.run import run
 from raylabel.settings import RaySettings, Settings
 from raylabel.specification import load_settings
 
