@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 import time
 from collections.abc import Awaitable
@@ -163,7 +162,7 @@ class OpenAIClient:
 
     def _fields(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
-        picture = base64.b64encode(request.picture.data).decode("ascii")
+        picture = request.picture.encoded.decode("ascii")
         content: list[JsonObject] = [
             *([{"type": "text", "text": request.preamble}] if request.preamble else []),
             {"type": "image_url", "image_url": {"url": f"data:{request.picture.media_type};base64,{picture}"}},

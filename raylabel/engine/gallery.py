@@ -55,20 +55,20 @@ class Gallery:
         assert facts is not None
         sent = sending(facts, resize)
         if not sent.passthrough and (cached := self._cache.get(key)) is not None:
-            return Picture(cached, sent.media_type)
+            return Picture.of(cached, sent.media_type)
         data = read_bytes(record.image_path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{record.image_path}: the file changed during the run; run again")
         made, media_type = picture(data, facts, self._limits, resize)
         if not sent.passthrough:
             self._cache.put(key, made)
-        return Picture(made, media_type)
+        return Picture.of(made, media_type)
 
     def _keep(self, key: str, made: Picture) -> None:
         if key in self._kept:
             return
         self._kept[key] = made
-        self._kept_bytes += len(made.data)
+        self._kept_bytes += len(made.encoded)
         while self._kept_bytes > IN_MEMORY_BYTES:
             _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped.data)
+            self._kept_bytes -= len(dropped.encoded)
