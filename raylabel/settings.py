@@ -290,8 +290,8 @@ class RaySettings:
     """Empty: RAY_ADDRESS if set (a submitted job), else a private Ray on this machine; "auto" or host:port: attach;
     "local": a private one in any case."""
     actors: int = 0
-    """Worker processes over the whole cluster, each good for one core; 0: as many as the requests in flight take (one for
-    every 128), up to the cores, at least one a node."""
+    """Worker processes over the whole cluster, each good for one core; 0: as many as the requests in flight take (one
+    for every 128), up to the cores, at least one a node."""
     object_store_mb: int = 256
     """Of a private Ray."""
     num_cpus: int = 0

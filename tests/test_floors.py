@@ -59,6 +59,8 @@ VENDORS = {
     "openai": ("clients/openai_compat.py",),
     "google": ("clients/gemini.py",),
     "httpx2": ("clients/*",),
+    "aiohttp": ("clients/transport.py",),
+    "yarl": ("clients/transport.py",),
     "omegaconf": ("settings.py", "specification/*", "cli.py"),
 }
 """Third-party packages that few files may know."""

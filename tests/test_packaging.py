@@ -28,7 +28,7 @@ EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT
 EVERY = RUNTIME + [requirement for requirements in EXTRAS.values() for requirement in requirements]
 
 IMPORT_NAMES = {"PIL": "pillow", "google": "google-genai", "yaml": "pyyaml"}
-COMES_WITH = {"pyyaml": "omegaconf", "pydantic-core": "pydantic"}
+COMES_WITH = {"pyyaml": "omegaconf", "pydantic-core": "pydantic", "yarl": "aiohttp"}
 """Libraries whose release is the business of the dependency that is built on them."""
 
 

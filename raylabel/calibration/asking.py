@@ -104,7 +104,9 @@ def _asks(how: Asking, profile: Profile, probe: Probe, groups: Iterable[tuple[st
         assert isinstance(questions, list), "there are expressions"
         for question in questions:
             asked = tuple(colors[number - 1] for number in question.ids)
-            yield _Ask(probe, step.view_of(record), asked, _request(question, Picture(data, media_type), how.sampling))
+            yield _Ask(
+                probe, step.view_of(record), asked, _request(question, Picture.of(data, media_type), how.sampling)
+            )
 
 
 def _request(question: Question, picture: Picture, sampling: Sampling) -> Request:

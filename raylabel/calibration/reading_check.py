@@ -79,7 +79,7 @@ def question(profile: Profile, view: View) -> str:
 def _picture(how: Asking, profile: Profile) -> tuple[Picture, View]:
     resize = profile.resize.within(how.limits.max_pixels)
     _, data, media_type = prepare(color_probe().data, how.limits, resize)
-    return Picture(data, media_type), View(color_probe().size, resize.apply(color_probe().size))
+    return Picture.of(data, media_type), View(color_probe().size, resize.apply(color_probe().size))
 
 
 async def _told(how: Asking, request: Request, requests: int) -> tuple[tuple[str, ...], int, str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from raylabel.answers.tokens import whole_text
 from raylabel.records import JsonObject
+
+_MAY_HOLD_HALVES = re.compile(rb"\\u[dD]|\xed|\0")
+"""Where a body may hold half of a surrogate pair: as an escape, as bytes that are no UTF-8, or in UTF-16."""
 
 
 def parse_object(body: bytes) -> JsonObject | None:
@@ -19,7 +23,9 @@ def parse_object(body: bytes) -> JsonObject | None:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return whole_text(data) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        return None
+    return whole_text(data) if _MAY_HOLD_HALVES.search(body) else data
 
 
 def object_at(data: Any, name: str) -> JsonObject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -90,14 +89,7 @@ class GeminiClient:
         self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
-            contents=types.Content(
-                role="user",
-                parts=[
-                    *([types.Part(text=request.preamble)] if request.preamble else []),
-                    types.Part(inline_data=types.Blob(data=request.picture.data, mime_type=request.picture.media_type)),
-                    types.Part(text=request.question),
-                ],
-            ),
+            contents=_REPLACED,
             config=_config(request),
         )
         started_s = time.monotonic()
@@ -204,17 +196,17 @@ class GeminiClient:
     async def _got(self, path: str) -> httpx2.Response:
         call = self._http.get(f"{self._api_url}/{path}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S)
         try:
-            return await asyncio.wait_for(call, CHECK_TIMEOUT_S)
-        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            return await call
+        except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except httpx2.RequestError as error:
             raise self._endpoint.lost(error) from error
 
     async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
-        """The outcome of a call, its errors as ours. The SDK's time-out counts from byte to byte; this one is total."""
+        """The outcome of a call, its errors as ours."""
         try:
-            return await asyncio.wait_for(call, timeout_s)
-        except (httpx2.TimeoutException, asyncio.TimeoutError) as error:
+            return await call
+        except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except httpx2.RequestError as error:
             raise self._endpoint.lost(error) from error
@@ -230,6 +222,17 @@ class GeminiClient:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(seconds * 1000))
+
+
+# The SDK takes a picture as bytes alone, makes base64 of it for each request, and copies its contents from type to type
+# (half of the CPU of a request). What stands in extra_body it puts in their place as it is.
+_REPLACED = types.Content(role="user", parts=[types.Part(text="")])
+
+
+def _contents(request: Request) -> list[JsonObject]:
+    parts: list[JsonObject] = [{"text": request.preamble}] if request.preamble else []
+    picture = {"mime_type": request.picture.media_type, "data": request.picture.encoded.decode("ascii")}
+    return [{"role": "user", "parts": [*parts, {"inlineData": picture}, {"text": request.question}]}]
 
 
 def _config(request: Request) -> types.GenerateContentConfig:
@@ -252,7 +255,8 @@ def _config(request: Request) -> types.GenerateContentConfig:
         # The body as it came: the SDK's types refuse fields they do not know and warn of words they do not know.
         should_return_http_response=True,
         http_options=types.HttpOptions(
-            timeout=_milliseconds(sampling.timeout_s), extra_body=_extra_body(request) or None
+            timeout=_milliseconds(sampling.timeout_s),
+            extra_body={"contents": _contents(request), **_extra_body(request)},
         ),
     )
 

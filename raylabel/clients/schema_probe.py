@@ -122,4 +122,4 @@ def _is_whole(value: Any) -> bool:
 def _probe_picture() -> Picture:
     data = io.BytesIO()
     Image.new("RGB", PROBE_SIZE_WH, (0, 128, 0)).save(data, "PNG")
-    return Picture(data.getvalue(), "image/png")
+    return Picture.of(data.getvalue(), "image/png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,7 +21,10 @@ Script = Callable[[Request], Answer | Awaitable[Answer]] | Rules
 
 
 class ScriptedClient:
-    """Answers as scripted; ``requests`` holds what it was asked, in order.
+    """Answers as scripted; ``requests`` holds what it was asked, in order, unless it is not kept.
+
+    Args:
+        keep: whether requests are kept; each holds a picture, and a run may have millions.
 
     >>> import asyncio
     >>> from raylabel.clients.base import Picture, Sampling
@@ -30,13 +34,15 @@ class ScriptedClient:
     'a red car'
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, *, keep: bool = True) -> None:
         self._script = script
+        self._keep = keep
         self.requests: list[Request] = []
 
     @classmethod
     def from_file(cls, path: str) -> ScriptedClient:
-        """A script of JSON lines ``{"contains": "...", "text": "..."}``; the first line that fits answers.
+        """A script of JSON lines ``{"contains": "...", "text": "..."}``; the first line that fits answers. Requests
+        are not kept.
 
         Raises:
             ConfigError: no such file, or a line of another form.
@@ -59,7 +65,7 @@ class ScriptedClient:
                     f"found {line[:80]!r}"
                 )
             rules.setdefault(rule["contains"], rule["text"])
-        return cls(rules)
+        return cls(rules, keep=False)
 
     async def ask(self, request: Request) -> Reply:
         """The scripted answer.
@@ -67,7 +73,9 @@ class ScriptedClient:
         Raises:
             ClientError: as scripted; FAIL_RECORD where no rule fits.
         """
-        self.requests.append(request)
+        if self._keep:
+            self.requests.append(request)
+        await asyncio.sleep(0)  # as every client, it lets others run
         answer = await self._answer(request)
         if isinstance(answer, ClientError):
             raise answer

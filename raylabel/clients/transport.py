@@ -1,18 +1,25 @@
-"""The HTTP client under both SDKs: no redirects, no queue of its own, no header nobody asked for, no endless body."""
+"""The HTTP client under both SDKs: one time-out for all of a request, no redirects, no queue, no endless body."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+import aiohttp
 import httpx2
+import yarl
+from aiohttp.abc import AbstractStreamWriter
 
 from raylabel.clients.hosts import Proxy
 from raylabel.errors import ConfigError
 
 # uvicorn (vLLM, most gateways) closes an idle connection after 5 s; a request sent in that very moment is lost.
 KEEPALIVE_EXPIRY_S = 4.0
+
+_HEADERS_LIMIT_BYTES = 100 << 10
+"""Of one header line; aiohttp's own 8 KB are less than what some gateways say in one."""
 
 BODY_LIMIT_BYTES = 32 << 20
 """Of a body after decompression. Answers with all their thoughts take less than a hundredth of it."""
@@ -29,7 +36,9 @@ class BodyTooLong(httpx2.TransportError):
 @functools.cache
 def shared_ssl_context() -> ssl.SSLContext:
     """The trusted certificates, read once a process (0.05 to 0.1 s each time)."""
-    return httpx2.create_ssl_context()
+    context = httpx2.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])  # neither of the transports below speaks more
+    return context
 
 
 def build_http_client(
@@ -39,7 +48,8 @@ def build_http_client(
 
     Redirects are answers like any other (a key must not travel to another host), and connections are not limited here
     (what is in flight is the engine's business; waiting for a connection would count against the time-out). Variables
-    of the environment change nothing: the proxy is given.
+    of the environment change nothing: the proxy is given. A time-out is that of a request as a whole, from the search
+    for a connection to the last byte of the answer; cookies are not kept.
 
     Args:
         headers: if given, requests carry these, the headers HTTP and the OpenAI SDK need, and no others.
@@ -50,25 +60,19 @@ def build_http_client(
     """
     hooks: dict[str, list[Callable[..., object]]] = {}
     if headers is not None:
-        allowed = {*_PLAIN_HEADERS, *(name.lower() for name in also_let_pass)}
+        own = [(name.encode(), value.encode()) for name, value in headers.items()]
+        allowed = {name.lower().encode() for name in (*_PLAIN_HEADERS, *also_let_pass)} - {n.lower() for n, _ in own}
 
         async def strip(request: httpx2.Request) -> None:
             # openai reads OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and OPENAI_PROJECT_ID and sends them to any base_url.
-            for name in list(request.headers):
-                if name not in allowed and not name.startswith("x-stainless-"):
-                    del request.headers[name]
-            request.headers.update(headers)
+            # Built anew from bytes: each look at one of them by its name costs as much as all of this.
+            passed = [(n, v) for n, v in request.headers.raw if (low := n.lower()) in allowed or low.startswith(_SDKS)]
+            request.headers = httpx2.Headers([*passed, *own])
 
         hooks["request"] = [strip]
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY_S)
-    try:
-        wire = httpx2.AsyncHTTPTransport(
-            verify=shared_ssl_context(), limits=limits, proxy=None if proxy is None else proxy.url
-        )
-    except (ValueError, ImportError, httpx2.InvalidURL) as error:
-        raise ConfigError(f"{proxy}: this proxy cannot be used: {error}") from error
+    wire = _Direct() if proxy is None else _Proxied(proxy)
     return httpx2.AsyncClient(
-        transport=_Bounded(wire),
+        transport=wire,
         trust_env=False,
         follow_redirects=False,
         timeout=None,  # every request brings its own
@@ -76,35 +80,189 @@ def build_http_client(
     )
 
 
-class _Bounded(httpx2.AsyncBaseTransport):
-    """Reads each body to its end before anybody sees it, and no further than the limit."""
+class _Direct(httpx2.AsyncBaseTransport):
+    """Sends over aiohttp, and says what went wrong in the words of httpx2's own transport.
 
-    def __init__(self, wire: httpx2.AsyncBaseTransport) -> None:
-        self._wire = wire
+    That one looks at all its connections for each request (with 512 of them, 2.5 ms of CPU), and drives its sockets
+    through two more layers. Proxies are left to it all the same: it speaks every kind.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._wire.handle_async_request(request)
-        response.request = request
-        parts, length = [], 0
+        if self._session is None:  # it belongs to a loop, and clients are built where none runs
+            self._session = _open_session()
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         try:
-            async for part in response.aiter_bytes():
-                length += len(part)
-                if length > BODY_LIMIT_BYTES:
-                    raise BodyTooLong(response.status_code)
-                parts.append(part)
+            # aiohttp sends a request again if its kept connection was closed meanwhile: one that is idempotent, so
+            # never a question.
+            response = await self._session.request(
+                request.method,
+                _address(request.url),
+                headers=headers,
+                data=_Body(request.content) if request.content else None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=_total_s(request)),
+            )
+        except _ERRORS as error:
+            raise _in_words_of_httpx2(error) from error
+        try:
+            return await _read_whole(response.status, response.raw_headers, _parts(response))
+        finally:
+            _let_go(response)
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _open_session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        keepalive_timeout=KEEPALIVE_EXPIRY_S,
+        ssl=shared_ssl_context(),
+        # By default whatever is installed: c-ares, say, which does not read all that the system's resolver does.
+        resolver=aiohttp.ThreadedResolver(),
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+        auto_decompress=False,
+        max_line_size=_HEADERS_LIMIT_BYTES,
+        max_field_size=_HEADERS_LIMIT_BYTES,
+        max_headers=1000,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _address(url: httpx2.URL) -> yarl.URL:
+    # A user and password in it have become a header long since.
+    return yarl.URL(str(url.copy_with(userinfo=b"")), encoded=True)
+
+
+class _Body(aiohttp.Payload):
+    """A body in one piece: aiohttp warns of bytes beyond 1 MB, and copies what it is given as a file piece by piece."""
+
+    _value: bytes
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+
+    @property
+    def size(self) -> int:
+        return len(self._value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._value)
+
+
+def _let_go(response: aiohttp.ClientResponse) -> None:
+    """End the connection, unless it is back in the pool, as it is once question and answer are through."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()  # closed, it would wait for a server that reads no further
+    response.close()
+
+
+async def _parts(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    received = 0
+    try:
+        async for part in response.content.iter_any():
+            received += len(part)
+            yield part
+    except _ERRORS as error:
+        raise _in_words_of_httpx2(error, received, response.content_length) from error
+
+
+def _in_words_of_httpx2(error: Exception, received: int = 0, expected: int | None = None) -> httpx2.TransportError:
+    """What httpx2's own transport would have raised, in about its words."""
+    cause = error.__cause__
+    if isinstance(error, asyncio.TimeoutError):
+        return httpx2.ReadTimeout("")
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorDNSError):
+        return httpx2.ConnectError(str(cause or error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return httpx2.ConnectError("All connection attempts failed")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return httpx2.RemoteProtocolError("Server disconnected without sending a response.")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        how = "incomplete chunked read" if expected is None else f"received {received} bytes, expected {expected}"
+        return httpx2.RemoteProtocolError(f"peer closed connection without sending complete message body ({how})")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return httpx2.RemoteProtocolError(error.message)
+    return httpx2.ReadError("")
+
+
+class _Proxied(httpx2.AsyncBaseTransport):
+    """Sends through a proxy, by httpx2's own transport."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        unlimited = httpx2.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY_S
+        )
+        try:
+            self._wire = httpx2.AsyncHTTPTransport(verify=shared_ssl_context(), limits=unlimited, proxy=proxy.url)
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            raise ConfigError(f"{proxy}: this proxy cannot be used: {error}") from error
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await asyncio.wait_for(self._answered(request), _total_s(request))
+        except asyncio.TimeoutError as error:
+            raise httpx2.ReadTimeout("") from error
+
+    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._wire.handle_async_request(request)
+        try:
+            return await _read_whole(response.status_code, response.headers.raw, response.aiter_raw())
         finally:
             await response.aclose()
-        # The body is decoded, so its headers must not promise anything else.
-        headers = [(k, v) for k, v in response.headers.raw if k.lower() not in _OF_THE_WIRE]
-        return httpx2.Response(
-            response.status_code, headers=headers, content=b"".join(parts), extensions=response.extensions
-        )
 
     async def aclose(self) -> None:
         await self._wire.aclose()
 
 
-_OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
+def _total_s(request: httpx2.Request) -> float | None:
+    """What httpx2 means for each wait for a byte, taken as the limit of all of them together."""
+    total_s: float | None = request.extensions.get("timeout", {}).get("read")
+    return total_s
+
+
+async def _read_whole(
+    status: int, headers: Sequence[tuple[bytes, bytes]], parts: AsyncIterator[bytes]
+) -> httpx2.Response:
+    """An answer with its body, decoded: read to the end before anybody sees it, and no further than the limit."""
+    if any(name.lower() == b"content-encoding" for name, _ in headers):
+        parts = httpx2.Response(status, headers=headers, stream=_Stream(parts)).aiter_bytes()
+    whole, length = [], 0
+    async for part in parts:
+        length += len(part)
+        if length > BODY_LIMIT_BYTES:
+            raise BodyTooLong(status)
+        whole.append(part)
+    left = [(name, value) for name, value in headers if name.lower() not in _LEFT_OUT]
+    return httpx2.Response(status, headers=left, content=b"".join(whole))
+
+
+class _Stream(httpx2.AsyncByteStream):
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
+
+
+_SDKS = b"x-stainless-"
+
+_LEFT_OUT = (b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie")
+"""The body is decoded, so its headers must not promise anything else; and httpx2 would keep cookies."""
+
+_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 _PLAIN_HEADERS = (
     "host",

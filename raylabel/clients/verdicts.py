@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import httpx2
+
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.error_bodies import FLAGGED, ErrorBody, shortened
 from raylabel.clients.finish import plain
@@ -171,7 +173,8 @@ class Endpoint:
 
     def lost(self, error: BaseException) -> ClientError:
         """Nobody listens, no such host, the connection broke, or more came than an answer can be."""
-        cause = error.__cause__ or error
+        # The SDKs wrap it, and it wraps what the transport below it raised.
+        cause = next((inner for inner in _causes(error) if isinstance(inner, httpx2.RequestError)), error)
         if isinstance(cause, BodyTooLong):
             return ClientError(Verdict.FAIL_RECORD, f"{self._who}: {cause}", status=cause.status)
         if any(_is_plain_http(inner) for inner in _causes(error)):
@@ -241,4 +244,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _is_plain_http(error: BaseException) -> bool:
     """A handshake that was answered with something that is no TLS; the second name is OpenSSL's since 3.2."""
-    return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+    reason = getattr(error, "reason", None)  # aiohttp's kind of SSLError has none
+    return isinstance(error, ssl.SSLError) and reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")

@@ -162,7 +162,7 @@ def make_request() -> Callable[..., Request]:
         fields: dict[str, Any] = {"model": "tiny-vlm", "temperature": 0.3, "max_tokens": 77, "timeout_s": 10.0}
         return Request(
             preamble=preamble,
-            picture=Picture(b"\xfb\xff\xfe\x89PN", "image/png"),
+            picture=Picture.of(b"\xfb\xff\xfe\x89PN", "image/png"),
             question=question,
             sampling=Sampling(**{**fields, **sampling}),
             schema=schema,

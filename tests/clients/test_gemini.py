@@ -77,9 +77,9 @@ def test_the_body_holds_preamble_picture_question_and_the_media_resolution(serve
     assert content["role"] == "user"
     first, picture, last = content["parts"]
     assert (first, last) == ({"text": "You label images."}, {"text": "Where is the car?"})
-    # The SDK writes some names in snake case and URL-safe base64; Google takes both spellings of both.
+    # In the SDK's spelling of names; Google takes both, and both alphabets of base64.
     assert picture == {
-        "inlineData": {"mime_type": "image/png", "data": base64.urlsafe_b64encode(request.picture.data).decode()}
+        "inlineData": {"mime_type": "image/png", "data": base64.b64encode(request.picture.data).decode()}
     }
     assert seen.body["generationConfig"] == {
         "temperature": 0.3,

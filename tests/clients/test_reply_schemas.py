@@ -80,3 +80,7 @@ def test_a_schema_can_be_said_in_googles_words(schema):
             assert node["type"].lower() in TYPES - {"null"}
         if node.get("type") == "OBJECT":
             assert node["propertyOrdering"] == node["required"] == list(node["properties"])
+
+
+def test_the_schema_of_a_question_is_made_once():
+    assert WORDINGS["object"].schema() is WORDINGS["object"].schema()

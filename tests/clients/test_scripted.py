@@ -70,3 +70,10 @@ def test_a_broken_line_is_named(tmp_path, line):
 def test_a_missing_file_is_the_users_business(tmp_path):
     with pytest.raises(ConfigError, match=r"vlm\.scripted\.answers"):
         ScriptedClient.from_file(str(tmp_path / "none.jsonl"))
+
+
+def test_a_script_of_a_file_keeps_no_requests(ask, make_request, tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"contains": "car", "text": "a"}\n', encoding="utf-8")
+    client = ScriptedClient.from_file(str(tmp_path / "answers.jsonl"))
+    assert ask(client, make_request()).text == "a"
+    assert client.requests == []

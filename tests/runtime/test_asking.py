@@ -67,7 +67,7 @@ class Bench:
 
         async def show(record, resize):
             self.pictures.append(record.record_id)
-            return Picture(b"jpeg", "image/jpeg")
+            return Picture.of(b"jpeg", "image/jpeg")
 
         async def check():
             self.checks += 1
@@ -131,7 +131,7 @@ def test_an_answer_settles_the_step_and_names_the_reply_it_was_made_from(bench):
     assert end.answers == (row["uid"],)
     assert (row["text"], row["model"], row["endpoint"], row["generation"]) == (CAPTION, "tiny-vlm", "here", 0)
     (request,) = asked
-    assert request.picture == Picture(b"jpeg", "image/jpeg")
+    assert request.picture == Picture.of(b"jpeg", "image/jpeg")
     assert bench.checks == 1
 
 
@@ -475,7 +475,7 @@ def test_a_400_that_is_not_about_the_schema_is_not_remembered_as_such(bench):
         return CAPTION
 
     async def show(record, resize):
-        return Picture(b"bad" if record.position == 0 else b"good", "image/jpeg")
+        return Picture.of(b"bad" if record.position == 0 else b"good", "image/jpeg")
 
     asker, client = bench.asker(broken, picture=show)
     bad = asyncio.run(asker.settle(make_record(0)))
@@ -585,7 +585,7 @@ def test_an_answer_in_between_shows_that_the_server_lives(bench):
         return CAPTION if request.picture.data == b"good" else trouble(Verdict.RETRY, "time-out")
 
     async def show(record, resize):
-        return Picture(b"good" if record.position % 3 == 2 else b"slow", "image/jpeg")
+        return Picture.of(b"good" if record.position % 3 == 2 else b"slow", "image/jpeg")
 
     asker, _ = bench.asker(flaky, picture=show)
 

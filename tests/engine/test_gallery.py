@@ -1,0 +1,30 @@
+"""The pictures that requests show."""
+
+from __future__ import annotations
+
+import asyncio
+
+from PIL import Image
+from raylabel.engine.gallery import Gallery
+
+from raylabel.geometry import Resize
+from raylabel.images import inspect
+from raylabel.records import IMAGE_GROUNDING, Record
+from raylabel.settings import ImageSettings
+
+
+def test_the_steps_of_an_actor_share_one_picture_in_the_form_that_requests_carry(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 40), "red").save(path)
+    limits = ImageSettings()
+    facts = inspect(path.read_bytes(), limits)
+    record = Record("0" * 32, 0, 0, "a", str(path), IMAGE_GROUNDING, image=facts)
+
+    async def twice():
+        gallery = Gallery(limits)
+        return await gallery.picture(record, Resize()), await gallery.picture(record, Resize())
+
+    first, second = asyncio.run(twice())
+    assert first is second
+    assert first.data == path.read_bytes()
+    assert first.media_type == "image/png"
