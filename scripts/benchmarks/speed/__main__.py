@@ -20,16 +20,18 @@ import json
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from rich.console import Console
 
-from speed.cases import CLIENTS, Case, bare_ray_s, chosen, run_case
-from speed.measures import Figures, Spread
+from speed.cases import CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
-from speed.table import Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
+from speed.table import Rounds, Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
 from speed.workload import cached_pictures
 
 _WIDTH = 200
@@ -54,20 +56,24 @@ def main() -> int:
     results: dict[Case, dict[str, list[Figures]]] = {case: defaultdict(list) for case in cases}
     bare_s: list[float] = []
     runs = options.runs or (1 if options.quick else 3)
-    for number in range(runs):
-        if "raylabel" in options.client:
-            bare_s.append(bare_ray_s())
-        for case in cases:
-            if case.runs and number >= case.runs:
-                continue
-            for run in run_case(case, options.client):
-                results[case][run.client].append(run)
-                say(f"run {number + 1} of {runs}, {case}, {run.client}: {run.wall_s:.1f} s, {run.labeled:,} labeled")
+    with suppress(KeyboardInterrupt):  # what is measured by then is shown
+        for number in range(runs):
+            if "raylabel" in options.client:
+                bare_s.append(bare_ray_s())
+            for case in cases:
+                if case.runs and number >= case.runs:
+                    continue
+                for run in run_case(case, options.client):
+                    results[case][run.client].append(run)
+                    told = f"{run.wall_s:.1f} s, {run.labeled:,} labeled"
+                    say(f"run {number + 1} of {runs}, {case}, {run.client}: {told}")
     results = {case: rounds for case, rounds in results.items() if rounds}
     sheets = [sheet for sheet in (speed_sheet(results), work_sheet(results), process_sheet(results)) if sheet.rows]
     notes = [machine]
     if bare_s:
         notes.append(f"bare start of Python and ray.init: {spread_in_words(Spread.of(bare_s))} s")
+    if (gain := _gain_of_a_second_actor(results)) is not None:
+        notes.append(f"requests a second with two actors, of those with one: {spread_in_words(gain, 2)}")
     measured = [
         {**dataclasses.asdict(case), "runs": [dataclasses.asdict(run) for done in rounds.values() for run in done]}
         for case, rounds in results.items()
@@ -82,6 +88,11 @@ def main() -> int:
     if failed:
         say(f"not every record was labeled: {'; '.join(failed)}")
     return 1 if failed else 0
+
+
+def _gain_of_a_second_actor(results: Mapping[Case, Rounds]) -> Spread | None:
+    one, two = ([run for c, rounds in results.items() if c.name == n for run in rounds["raylabel"]] for n in SCALE)
+    return ratios(two, one, lambda run: run.requests_per_s)
 
 
 def _million(options: argparse.Namespace) -> int:

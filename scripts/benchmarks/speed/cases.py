@@ -59,6 +59,8 @@ class Case:
 _SIGMA = 0.6
 _REFERRING = "image_referring_expression"
 _ALONE = ("raylabel",)
+SCALE = ("scale-1", "scale-2")
+"""Cases that differ in the number of actors."""
 
 CASES = (
     Case("500-32", 500, 32, 300, _SIGMA, again=True, quick=True),
@@ -69,8 +71,7 @@ CASES = (
     Case("no-latency", 4000, 128, 0, quick=True),
     Case("referring-32", 500, 32, 300, _SIGMA, _REFERRING),
     Case("referring-128", 500, 128, 300, _SIGMA, _REFERRING),
-    Case("scale-1", 4000, 128, 0, clients=_ALONE, settings=("ray.actors=1",)),
-    Case("scale-2", 4000, 128, 0, clients=_ALONE, settings=("ray.actors=2",)),
+    *(Case(name, 4000, 128, 0, clients=_ALONE, settings=(f"ray.actors={n}",)) for n, name in enumerate(SCALE, 1)),
     Case("pilot", 20_000, 128, 200, clients=_ALONE, limit=20),
     Case("20000-512", 20_000, 512, 200, again=True, runs=1),
 )
@@ -86,7 +87,7 @@ def chosen(names: Sequence[str], quick: bool) -> list[Case]:
         return [case for case in CASES if case.quick or not quick]
     for name in names:
         if not any(case.name.startswith(name) for case in CASES):
-            raise ValueError(f"no case {name!r}; there are {', '.join(c.name for c in CASES)} and million")
+            raise ValueError(f"no case {name!r}; there are {', '.join(c.name for c in CASES)} and, by itself, million")
     return [case for case in CASES if case.name.startswith(tuple(names))]
 
 

@@ -180,21 +180,25 @@ def run_watched(
         began_s = next_look_s = next_weighing_s = time.monotonic()
         process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=said, stderr=said)
         family = _Family(process.pid)
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            now_s = time.monotonic()
-            if pid:
-                break
-            if now_s >= next_look_s:
-                next_look_s = now_s + _LOOK_S
-                family.look()
-                memory_mb = None
-                if now_s >= next_weighing_s:
-                    next_weighing_s = now_s + _WEIGH_S
-                    memory_mb = family.memory_mb()
-                samples.append(Sample(now_s, family.cpu_s(), memory_mb))
-                look_in()
-            time.sleep(0.02)
+        try:
+            while True:
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                now_s = time.monotonic()
+                if pid:
+                    break
+                if now_s >= next_look_s:
+                    next_look_s = now_s + _LOOK_S
+                    family.look()
+                    memory_mb = None
+                    if now_s >= next_weighing_s:
+                        next_weighing_s = now_s + _WEIGH_S
+                        memory_mb = family.memory_mb()
+                    samples.append(Sample(now_s, family.cpu_s(), memory_mb))
+                    look_in()
+                time.sleep(0.02)
+        except BaseException:
+            process.terminate()
+            raise
     machine_cpu_s = _busy_s() - busy_before_s
     process.returncode = os.waitstatus_to_exitcode(status)
     left = _see_off(family)

@@ -86,15 +86,15 @@ def process_sheet(results: Mapping[Case, Rounds]) -> Sheet:
     )
 
 
-def _rows(results: Mapping[Case, Rounds], cells: Callable[[Rounds, str], list[str]]) -> list[list[str]]:
+def _rows(results: Mapping[Case, Rounds], cells: Callable[[Case, Rounds, str], list[str]]) -> list[list[str]]:
     return [
-        [str(case) if client == next(iter(rounds)) else "", client, *cells(rounds, client)]
+        [str(case) if client == next(iter(rounds)) else "", client, *cells(case, rounds, client)]
         for case, rounds in results.items()
         for client in rounds
     ]
 
 
-def _speed_cells(rounds: Rounds, client: str) -> list[str]:
+def _speed_cells(case: Case, rounds: Rounds, client: str) -> list[str]:
     runs = rounds[client]
 
     def beside(peer: str, of: Callable[[Figures], float | None]) -> str:
@@ -110,14 +110,18 @@ def _speed_cells(rounds: Rounds, client: str) -> list[str]:
     ]
 
 
-def _work_cells(rounds: Rounds, client: str) -> list[str]:
+def _work_cells(case: Case, rounds: Rounds, client: str) -> list[str]:
     runs = rounds[client]
     steps = max(len(run.fill) for run in runs)
     fills = (Spread.of(run.fill[n] * 100 for run in runs if n < len(run.fill)) for n in range(steps))
-    return [
+    in_flight = [
         ", ".join(f"{fill.median:.0f}" for fill in fills if fill is not None),
         _shown(runs, lambda f: f.mean_in_flight, 0),
         _shown(runs, lambda f: f.most_in_flight, 0),
+    ]
+    return [
+        # A server without latency answers before the next request is whole.
+        *(in_flight if case.latency_ms else ("", "", "")),
         _shown(runs, lambda f: f.cpu_ms, 2),
         _shown(runs, lambda f: f.steady_cpu_ms, 2),
         _shown(runs, lambda f: f.server_cpu_ms, 2),
