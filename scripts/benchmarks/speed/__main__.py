@@ -27,7 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from speed.cases import CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
 from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
@@ -36,10 +36,11 @@ from speed.workload import cached_pictures
 
 _WIDTH = 200
 """Columns of the tables where no terminal says how many there are."""
+_INTERRUPTED = 130
 
 
 def main() -> int:
-    """Measure and print; 0 where every record of every run was labeled."""
+    """Measure and print; 0 where every record of every run was labeled, 130 where somebody did not wait for that."""
     options = _options()
     if not Path("/proc/self/stat").exists():
         print("bench: reads /proc, which this machine does not have; Linux has it", file=sys.stderr)
@@ -56,6 +57,7 @@ def main() -> int:
     results: dict[Case, dict[str, list[Figures]]] = {case: defaultdict(list) for case in cases}
     bare_s: list[float] = []
     runs = options.runs or (1 if options.quick else 3)
+    interrupted = True
     with suppress(KeyboardInterrupt):  # what is measured by then is shown
         for number in range(runs):
             if "raylabel" in options.client:
@@ -67,6 +69,7 @@ def main() -> int:
                     results[case][run.client].append(run)
                     told = f"{run.wall_s:.1f} s, {run.labeled:,} labeled"
                     say(f"run {number + 1} of {runs}, {case}, {run.client}: {told}")
+        interrupted = False
     results = {case: rounds for case, rounds in results.items() if rounds}
     sheets = [sheet for sheet in (speed_sheet(results), work_sheet(results), process_sheet(results)) if sheet.rows]
     notes = [machine]
@@ -87,7 +90,7 @@ def main() -> int:
     ]
     if failed:
         say(f"not every record was labeled: {'; '.join(failed)}")
-    return 1 if failed else 0
+    return _INTERRUPTED if interrupted else 1 if failed else 0
 
 
 def _gain_of_a_second_actor(results: Mapping[Case, Rounds]) -> Spread | None:
@@ -130,8 +133,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="three cases, one run: some minutes")
-    parser.add_argument("--case", action="append", default=[], help="a case or the beginning of its name; or million")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="three cases, one run: some minutes, where all cases and three runs take an hour",
+    )
+    names = ", ".join(case.name for case in CASES)
+    parser.add_argument("--case", action="append", default=[], help=f"{names}, the beginning of one; or million")
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")
