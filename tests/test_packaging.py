@@ -148,7 +148,8 @@ def test_a_console_script_exists(name: str) -> None:
 
 def make_checkout(folder: Path) -> Path:
     """A checkout with the scripts and what they read, without code."""
-    for path in ("pyproject.toml", "raylabel/__init__.py", "scripts/venv", "scripts/demo", "scripts/test"):
+    scripts = (f"scripts/{name}" for name in ("venv", "demo", "test", "bench"))
+    for path in ("pyproject.toml", "raylabel/__init__.py", *scripts):
         copy = folder / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / path).read_bytes())
@@ -210,6 +211,15 @@ def test_the_dev_tools_serve_the_demo_too_but_not_the_other_way_round(ready: Pat
     (ready / "calls").unlink()
     run_script(ready / "scripts/demo")
     assert "pip" not in (ready / "calls").read_text()
+
+
+def test_the_benchmark_finds_its_modules_wherever_it_is_called(ready: Path) -> None:
+    program = ready / "scripts/benchmarks/speed.py"
+    program.parent.mkdir()
+    program.write_text("import sys; print(sys.argv[1:])", encoding="utf-8")
+    done = run_script(ready / "scripts/bench", "--case", "two words")
+    assert done.stdout == "['--case', 'two words']\n"
+    assert f"pip install --editable {ready}[dev]\n" in (ready / "calls").read_text()
 
 
 def test_a_failed_installation_is_not_taken_for_done(ready: Path) -> None:

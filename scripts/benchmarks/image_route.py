@@ -1,7 +1,7 @@
 """Which way should a picture take from step to step: in the block, or by its path through the page cache?
 
 Runs the same two-stage plan both ways in one Ray and prints wall time, their ratio, and the most bytes the object store
-held. Run: ``.venv/bin/python scripts/bench/image_route.py [--images 400] [--kilobytes 800]``
+held. Run: ``.venv/bin/python scripts/benchmarks/image_route.py [--images 400] [--kilobytes 800]``
 """
 
 from __future__ import annotations

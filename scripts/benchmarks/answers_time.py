@@ -3,7 +3,7 @@
 Reads each hostile shape at 1 MB and at 10 MB and prints the seconds of both and their ratio: about 10 is linear, about
 100 is quadratic. Every shape is read twice: *same* repeats one unit, *varied* puts a running number or different words
 into each unit, so that recognising a loop does not help. Exits with 1 where a 10 MB answer takes longer than the
-limit. Run: ``.venv/bin/python scripts/bench/answers_time.py [--limit-s 2] [--only NAME]``
+limit. Run: ``.venv/bin/python scripts/benchmarks/answers_time.py [--limit-s 2] [--only NAME]``
 """
 
 from __future__ import annotations

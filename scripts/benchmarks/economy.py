@@ -4,7 +4,7 @@ Draws a world, takes its records through the steps of both pipelines with the mo
 (no Ray, no HTTP), and prints tokens a record and step: questions, reply schemas, answers; and in the next two columns
 what TAO's prompts and forms of answer take for the same captions, phrases and boxes. The pictures' own tokens are left
 out on both sides. A token is four characters. Run:
-``.venv/bin/python scripts/bench/economy.py [--images 40] [--seed 0] [--noise 0.5] [--labels] [--json]``
+``.venv/bin/python scripts/benchmarks/economy.py [--images 40] [--seed 0] [--noise 0.5] [--labels] [--json]``
 """
 
 from __future__ import annotations

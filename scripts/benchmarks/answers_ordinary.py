@@ -2,7 +2,7 @@
 
 Each shape is read with other phrases and numbers every time, as in a run, so that no cache helps. Prints microseconds
 of processor time an answer, and how many times ``json.loads`` of a JSON list with the same entries that is, measured in
-turn. Run: ``.venv/bin/python scripts/bench/answers_ordinary.py [--answers 2000] [--entries 4]``
+turn. Run: ``.venv/bin/python scripts/benchmarks/answers_ordinary.py [--answers 2000] [--entries 4]``
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Draws a world, runs image_grounding against the demo server with ``--noise``, and prints for each number of votes
 recall, share of right boxes, calibration error of the scores, how well they tell right from wrong, and requests. Run:
-``.venv/bin/python scripts/bench/votes.py [--images 60] [--noise 0.7] [--votes 1 5 9]``
+``.venv/bin/python scripts/benchmarks/votes.py [--images 60] [--noise 0.7] [--votes 1 5 9]``
 """
 
 from __future__ import annotations
