@@ -22,11 +22,7 @@ def _items(question: str) -> list[dict[str, Any]]:
 def _extraction(question: str) -> object:
     found = _CAPTION.search(question)
     caption = json.loads(found[1]).removeprefix(_INTRODUCTION) if found else ""
-    expressions = [
-        {"text": phrase[0], "char_span": list(phrase.span()), "noun_chunk": phrase[0].split()[-1]}
-        for phrase in _NOUN_PHRASE.finditer(caption)
-    ]
-    return {"cleaned_caption": caption, "expressions": expressions}
+    return {"cleaned_caption": caption, "expressions": _NOUN_PHRASE.findall(caption)}
 
 
 def _grounding(question: str) -> object:
@@ -41,7 +37,8 @@ def _grounding(question: str) -> object:
         left, upper = 0.05 + 0.1 * (item["id"] % 8), 0.1 + 0.07 * (item["id"] % 5)
         corners = (left * size_wh[0], upper * size_wh[1], (left + 0.15) * size_wh[0], (upper + 0.4) * size_wh[1])
         box = [round(corners[n]) for n in order]
-        boxes.append({"id": item["id"], key[1] if key else "bbox_2d": box, "label": item["phrase"], "score": 0.9})
+        entry = {"id": item["id"], key[1] if key else "bbox_2d": box, "score": 0.9}
+        boxes.append(entry | {"label": item["phrase"]} if '"label":' in question else entry)
     return {"boxes": boxes} if '{"boxes": [' in question else boxes
 
 
@@ -71,16 +68,11 @@ def _groups(question: str) -> object:
 
 
 def _checks(question: str) -> object:
-    return {
-        "checks": [
-            {
-                "id": item["id"],
-                "verdict": "keep",
-                "boxes": [{"id": box["id"], "verdict": "keep"} for box in item["boxes"]],
-            }
-            for item in _items(question)
-        ]
-    }
+    checks = []
+    for item in _items(question):
+        boxes: dict[str, Any] = next(value for value in item.values() if isinstance(value, dict))
+        checks.append({"id": item["id"], "keep": [int(number) for number in boxes]})
+    return {"checks": checks}
 
 
 TASKS: Mapping[str, Callable[[str], object]] = {
