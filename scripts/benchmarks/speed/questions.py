@@ -49,7 +49,7 @@ def _extraction(item: Item) -> str:
 
 
 def _grounding(item: Item) -> str:
-    phrases = dict.fromkeys(expression["text"] for expression in item["extraction"]["expressions"])
+    phrases = dict.fromkeys(item["extraction"]["expressions"])
     lines = json_lines({"id": n, "phrase": phrase} for n, phrase in enumerate(phrases, 1))
     return WORDINGS["list"].render({"phrases": lines, "phrase": "", **_values})
 
@@ -72,11 +72,11 @@ def _groups(item: Item) -> str:
 def _checks(item: Item) -> str:
     lines, number = [], 0
     for n, group in enumerate(item["groups"]["expressions"], 1):
-        boxes = []
+        boxes = {}
         for region in group["regions"]:
             number += 1
-            boxes.append({"id": number, "bbox_2d": item["seeds"][region - 1][1]})
-        lines.append({"id": n, "phrase": group["text"], "boxes": boxes})
+            boxes[str(number)] = item["seeds"][region - 1][1]
+        lines.append({"id": n, "phrase": group["text"], "bbox_2d": boxes})
     return double_check.PROMPT.render({"expressions": json_lines(lines), **_values})
 
 
