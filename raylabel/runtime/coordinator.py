@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from raylabel.errors import ClientError, Verdict
+from raylabel.runtime.driver import Driver
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, total_limits
-from raylabel.runtime.spec import Driver
 
 SILENT_WORKER_S = 10.0
 """A worker that has not reported for so long is dead; its slots go to the others."""

@@ -13,7 +13,8 @@ from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
 from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup, Listener
-from raylabel.runtime.spec import Driver, RunSpec, StepPlan
+from raylabel.runtime.driver import Driver
+from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.surveying import Survey, models_of, prompt_of
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec

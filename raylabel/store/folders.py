@@ -66,6 +66,17 @@ class Folder:
             raise StoreError(f"cannot list {self.location}: {error}") from error
         return {i.base_name: i.size for i in infos if i.type == pafs.FileType.File}
 
+    def bare_names(self) -> list[str]:
+        """All that is in it by name, temporary files too: without a look at each, which takes ten times as long."""
+        if not self.is_local:
+            return list(self.names())
+        try:
+            return os.listdir(self.location)  # noqa: PTH208 - the path would make an object of each name
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot list {self.location}: {error}") from error
+
     def read(self, name: str) -> bytes | None:
         """A file's bytes; None where it does not exist."""
         try:

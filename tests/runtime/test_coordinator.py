@@ -23,7 +23,7 @@ from raylabel.runtime.coordinator import (
     ShardEnd,
     StepReport,
 )
-from raylabel.runtime.spec import Driver
+from raylabel.runtime.driver import Driver
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 

@@ -18,8 +18,9 @@ from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, ImageFacts, Instance, Outcome, Size, StepOutcome
 from raylabel.runtime.asking import AskSetup, Listener, StepEnd
 from raylabel.runtime.delivery import Counts, deliver
+from raylabel.runtime.driver import Driver
 from raylabel.runtime.rows import build_row
-from raylabel.runtime.spec import Driver, RunSpec, StepPlan
+from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.summary import print_summary
 from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_of
 from raylabel.sources import SourceSpec, read_shard, scan
