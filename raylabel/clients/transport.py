@@ -99,7 +99,7 @@ class _Direct(httpx2.AsyncBaseTransport):
             # never a question.
             response = await self._session.request(
                 request.method,
-                _address(request.url),
+                _address(str(request.url)),
                 headers=headers,
                 data=_Body(request.content) if request.content else None,
                 allow_redirects=False,
@@ -137,9 +137,9 @@ def _open_session() -> aiohttp.ClientSession:
 
 
 @functools.lru_cache(maxsize=64)
-def _address(url: httpx2.URL) -> yarl.URL:
+def _address(url: str) -> yarl.URL:
     # A user and password in it have become a header long since.
-    return yarl.URL(str(url.copy_with(userinfo=b"")), encoded=True)
+    return yarl.URL(url, encoded=True).with_user(None)
 
 
 class _Body(aiohttp.Payload):

@@ -164,6 +164,16 @@ def test_cookies_are_not_kept(server, answer, make_request, build):
     assert ["cookie" in seen.headers for seen in server.seen] == [False, False]
 
 
+@CLIENTS
+def test_a_user_and_password_in_the_address_do_not_stand_in_the_way_of_the_key(
+    server, ask, answer, make_request, build
+):
+    server.says(answer(body=WHOLE))
+    assert ask(build(server.url.replace("http://", "http://me:secret@")), make_request(model="m")).text == "a car"
+    headers = server.seen[0].headers
+    assert "k-0123" in headers.get("x-goog-api-key", headers["authorization"])
+
+
 # --- connections ----------------------------------------------------------------------------------------------------
 
 
