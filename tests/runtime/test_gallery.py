@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from PIL import Image
-from raylabel.engine.gallery import Gallery
 
 from raylabel.geometry import Resize
 from raylabel.images import inspect
 from raylabel.records import IMAGE_GROUNDING, Record
+from raylabel.runtime.gallery import Gallery
 from raylabel.settings import ImageSettings
+from raylabel.store.folders import Folder
+from raylabel.store.results import Results
 
 
-def test_the_steps_of_an_actor_share_one_picture_in_the_form_that_requests_carry(tmp_path):
+def test_the_steps_of_a_worker_share_one_picture_in_the_form_that_requests_carry(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (60, 40), "red").save(path)
     limits = ImageSettings()
@@ -21,7 +23,7 @@ def test_the_steps_of_an_actor_share_one_picture_in_the_form_that_requests_carry
     record = Record("0" * 32, 0, 0, "a", str(path), IMAGE_GROUNDING, image=facts)
 
     async def twice():
-        gallery = Gallery(limits)
+        gallery = Gallery(limits, Results(Folder(str(tmp_path / "results"))).images(), [Resize()])
         return await gallery.picture(record, Resize()), await gallery.picture(record, Resize())
 
     first, second = asyncio.run(twice())
