@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -29,9 +28,6 @@ class WorkerActor:
 
     def __init__(self, spec: RunSpec, shards: Any, coordinator: Any, workers: int) -> None:
         spec.driver.enter_folder()
-        # Threads that store replies and open images hold the interpreter for microseconds, but wait for the loop to
-        # give it up: 5 ms by default, several times a write.
-        sys.setswitchinterval(0.0005)
         self._shards: list[Shard] = ray.get(shards)
         self._coordinator = coordinator
         self._loop = asyncio.new_event_loop()

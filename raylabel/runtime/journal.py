@@ -38,14 +38,13 @@ class Journal:
         """Store a row.
 
         Returns:
-            Its ``uid`` once it is durable; a ``StoreError`` if it cannot be stored. Who is cancelled while waiting for
-            it takes nothing back.
+            Its ``uid`` once it is durable; a ``StoreError`` if it cannot be stored. Cancelled, it takes nothing back.
         """
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
-        return asyncio.shield(done)
+        return done
 
     def close(self) -> None:
         """End the writing thread; nothing may be added after that."""
@@ -60,7 +59,9 @@ class Journal:
                 uids = await loop.run_in_executor(self._thread, self._table.append, [row for row, _ in batch])
             except Exception as error:  # whatever it is: those who wait for their rows must hear of it
                 for _, done in batch:
-                    done.set_exception(error)
+                    if not done.done():
+                        done.set_exception(error)
             else:
                 for (_, done), uid in zip(batch, uids, strict=True):
-                    done.set_result(uid)
+                    if not done.done():
+                        done.set_result(uid)
