@@ -166,8 +166,10 @@ def _write_specification(path: Path, text: str) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from raylabel.demo.show import run_demo
+    from raylabel.engine.executor import RayExecutor
 
-    return run_demo(options.out, options.images, _PIPELINES[options.pipeline], options.backend, options.json)
+    executor = RayExecutor(Settings().ray)
+    return run_demo(options.out, options.images, _PIPELINES[options.pipeline], options.backend, options.json, executor)
 
 
 def _review(options: argparse.Namespace) -> int:

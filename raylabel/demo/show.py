@@ -16,8 +16,8 @@ from rich.table import Table
 from raylabel.demo.launch import demo_server
 from raylabel.demo.score import DEMO_TARGETS, missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.executor import RayExecutor
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.runtime.executor import Executor
 from raylabel.runtime.run import SETTLED, run
 from raylabel.settings import (
     DoubleCheckSettings,
@@ -41,13 +41,14 @@ _STEPS = {
 }
 
 
-def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool) -> int:
+def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool, executor: Executor) -> int:
     """Draw the world, start the server, run the pipelines, score and print.
 
     Args:
         out: gets ``world/`` and the results, ``<backend>/<pipeline>/``.
         backend: ``openai`` or ``gemini``: the protocol, and with it the order of a box's numbers.
         as_json: one JSON object on standard output, everything else on standard error.
+        executor: entered once for all runs.
 
     Returns:
         0 if every run settled and every target is met, else 1.
@@ -62,7 +63,7 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints warnings of its own there
         server = stack.enter_context(demo_server())
-        executor = stack.enter_context(RayExecutor(Settings().ray))  # one Ray for all runs
+        stack.enter_context(executor)
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)

@@ -30,6 +30,7 @@ class InProcess:
     is_elsewhere = False
 
     def __init__(self) -> None:
+        self._entered = 0
         self._coordinator: Coordinator | None = None
         self._work: Future[None] | None = None
 
@@ -37,6 +38,9 @@ class InProcess:
         """There is nothing to see."""
 
     def __enter__(self) -> InProcess:
+        self._entered += 1
+        if self._entered > 1:
+            return self
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="worker", daemon=True)
         self._thread.start()
@@ -45,6 +49,9 @@ class InProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered -= 1
+        if self._entered:
+            return
         if self._work is not None and not self._work.done():
             self._work.cancel()
             with suppress(Exception, asyncio.CancelledError):

@@ -140,7 +140,14 @@ def label(settings: Settings, limit: int | None = None, executor: Executor | Non
 def command(
     *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """``python -m raylabel ...`` in a process of its own, with a Ray of its own.
+    """``python -m raylabel ...`` in a process of its own, with a Ray of its own; see ``python``."""
+    return python("-m", "raylabel", *words, cwd=cwd, package=package, under=under, **variables)
+
+
+def python(
+    *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """An interpreter of its own.
 
     Args:
         package: folder that holds the package to run.
@@ -149,7 +156,7 @@ def command(
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and not k.endswith("_API_KEY")}
     return subprocess.run(
-        [*under, sys.executable, "-m", "raylabel", *words],
+        [*under, sys.executable, *words],
         cwd=cwd,
         env={**env, "PYTHONPATH": str(package), **variables},
         stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private.node import Node
-from running import WireServer, error, grounding, journaled_server, label, referring
+from running import WireServer, error, grounding, journaled_server, label, read_lines, referring
 
 from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
@@ -88,6 +88,19 @@ def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(
     with pytest.raises(ClientError) as caught:
         two_workers.survey(settings, Survey())
     assert caught.value.verdict is Verdict.RETRY
+
+
+def test_relative_paths_start_where_the_run_does_also_on_a_ray_that_was_there_before(
+    world: World, two_workers: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.root)
+    relative = ["image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.data.image_root=images"]
+    with WireServer() as wire:
+        ran = label(grounding(world, tmp_path, wire.url, *relative), 3, two_workers)
+    assert ran.code == 0
+    assert [line["image_path"] for line in ran.annotations] == [
+        f"images/{line['image_path']}" for line in read_lines(world.captions_path)[:3]
+    ]
 
 
 def test_a_private_ray_starts_none_of_the_helpers_that_a_run_has_no_use_for(
