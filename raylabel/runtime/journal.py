@@ -9,7 +9,7 @@ from typing import Any
 
 from raylabel.store.tables import Table
 
-GATHER_S = 0.02
+GATHER_S = 0.04
 """How long a row waits for company; what comes during a write (2 to 10 ms) shares the next one."""
 UNHURRIED_S = 0.25
 """The same for rows that nothing waits for but the end of a shard: fewer, larger fragments."""
