@@ -58,7 +58,7 @@ class RayExecutor:
     def begin(self, work: Work) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
-        # Half a second, in which the coordinator starts; while Ray starts it would hold that up (by a second, measured).
+        # Half a second, in which the coordinator starts. While Ray starts, it would hold that up by a second.
         from raylabel.engine.stream import Stream
 
         if not self.is_elsewhere:
