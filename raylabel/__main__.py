@@ -1,8 +1,6 @@
 """``python -m raylabel``: the same as the ``raylabel`` command."""
 
-import sys
-
-from raylabel.cli import main
+from raylabel.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,19 @@ _PIPELINES = {
     IMAGE_GROUNDING: [IMAGE_GROUNDING],
     IMAGE_REFERRING_EXPRESSION: [IMAGE_REFERRING_EXPRESSION],
 }
+
+
+def entry() -> NoReturn:
+    """The process of a command: run it and leave.
+
+    Once Ray was in a process, taking the interpreter down lasts up to a second, in which nothing of use happens.
+    """
+    code = main()
+    logging.shutdown()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import threading
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -39,8 +37,6 @@ class RayExecutor:
         check_cluster(self._settings)
 
     def __enter__(self) -> RayExecutor:
-        # Importing Ray Data takes half a second, in which Ray's processes start.
-        threading.Thread(target=importlib.import_module, args=("raylabel.engine.stream",), daemon=True).start()
         session = ray_session(self._settings)
         session.__enter__()
         self._sessions.append(session)
@@ -62,6 +58,7 @@ class RayExecutor:
     def begin(self, work: Work) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
+        # Half a second, in which the coordinator starts. While Ray starts, it would hold that up by a second.
         from raylabel.engine.stream import Stream
 
         if not self.is_elsewhere:

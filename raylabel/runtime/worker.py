@@ -21,7 +21,7 @@ from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
 from raylabel.runtime.gallery import Gallery
-from raylabel.runtime.journal import UNHURRIED_S, Journal
+from raylabel.runtime.journal import GATHER_S, UNHURRIED_S, Journal
 from raylabel.runtime.rows import StoredRows, blocked_by, build_row, fresh, is_brought, is_same, restore
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.window import Stopped, Window
@@ -96,6 +96,7 @@ class Worker:
         self._ahead = asyncio.Semaphore(min(_MOST_AHEAD, max(_LEAST_AHEAD, share[0] // 2)))
         self._unasked: set[str] = set()
         self._feeding = asyncio.Lock()
+        self._to_feed = 0
         self._telling = asyncio.Lock()
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
 
@@ -164,6 +165,8 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         ends: list[asyncio.Task[None]] = []
+        self._to_feed += 1
+        self._hurry()
         async with self._feeding:  # earlier blocks first
             try:
                 await self._refresh()
@@ -174,10 +177,17 @@ class Worker:
                     ends.append(await self._feed(shard, records, stored))
             except StoreError as error:
                 self._fail(error)
+        self._to_feed -= 1
+        self._hurry()
         await asyncio.gather(*ends)
         if self._beating.done():
             self._beating.result()  # raises what ended it, and with that ends the run
         await self._report_once()  # the process may be ended with its last block: what it did is known before
+
+    def _hurry(self) -> None:
+        """While there is more to take up, nobody waits for the last rows of a shard."""
+        for part in self._parts:
+            part.journal.gather_s = UNHURRIED_S if self._to_feed else GATHER_S
 
     async def _refresh(self) -> None:
         """See what others stored: a block may come to us after the worker that had it died."""
