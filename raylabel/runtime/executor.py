@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -53,8 +53,12 @@ class Executor(Protocol):
     def survey(self, settings: Settings, known: Survey) -> Survey:
         """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
 
-    def begin(self, work: Work) -> None:
-        """Begin with the work; it goes on by itself."""
+    def begin(self, work: Work, on_end: Callable[[], None]) -> None:
+        """Begin with the work; it goes on by itself.
+
+        Args:
+            on_end: called, from any thread, when it has ended.
+        """
 
     def status(self) -> Status:
         """How things are. To be called a few times a second: workers stop asking when nobody does.

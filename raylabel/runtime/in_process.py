@@ -63,9 +63,10 @@ class InProcess:
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None]) -> None:
         self._coordinator = Coordinator(work.budget, work.spec.driver)
         self._work = asyncio.run_coroutine_threadsafe(self._run(work), self._loop)
+        self._work.add_done_callback(lambda _: on_end())
 
     def status(self) -> Status:
         return self._asked(self._coordinated.driver_beat)

@@ -128,7 +128,8 @@ class _Run:
         try:
             if self._is_new and not self._executor.is_elsewhere:
                 # Something is to be asked, so the executor starts while the input is scanned and the endpoint surveyed.
-                scanned = chain(list(islice(scanned, 1)), scanned)
+                # With the second shard read, a short input without a usable line has been refused.
+                scanned = chain(list(islice(scanned, 2)), scanned)
                 self._executor.check()
                 planning = _in_background(partial(self._prepare, source, scanned))
                 stack.enter_context(self._executor)
@@ -245,7 +246,6 @@ class _Run:
             limits.max_failure_rate,
             settled_before,
         )
-        self._executor.begin(Work(plan.spec, plan.todo, budget))
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
@@ -255,6 +255,7 @@ class _Run:
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
             )
+            self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
             quiet = told = False

@@ -18,6 +18,7 @@ from cli_runs import CliRun, asked_twice, read_journal, run_cli, wait_until, wri
 from running import label
 from served_here import served_here
 
+from raylabel.demo.scenes import Style
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.demo.world import World, build_world
 from raylabel.specification import load_settings
@@ -35,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def large_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build_world(tmp_path_factory.mktemp("large"), KILLED_IMAGES)
+    return build_world(tmp_path_factory.mktemp("large"), KILLED_IMAGES, style=Style(sizes_wh=((320, 240),)))
 
 
 @pytest.fixture
