@@ -117,7 +117,7 @@ def test_a_model_of_points_is_refused(settled: Settle, client_of: ClientOf) -> N
         pytest.param("shikra", "shikras/shikra-7b", 2, id="shikra"),
         pytest.param("claude", "claude-sonnet-4-5", 1, id="claude"),
         pytest.param("percent", "grok-4.5", 1, id="percent"),
-        pytest.param("qwen-vl", "Qwen/Qwen-VL-Chat", 1, id="qwen-vl"),
+        pytest.param("qwen-vl", "Qwen/Qwen-VL-Chat", 2, id="qwen-vl"),
     ],
 )
 def test_a_known_model_is_verified_by_the_name_its_server_gives(

@@ -50,9 +50,9 @@ def server(journal: Path) -> Iterator[DemoServer]:
         yield running
 
 
-def label_as_configured(config: Path, *overrides: str) -> None:
+def label_as_configured(config: Path, *overrides: str, limit: int | None = None) -> None:
     """The command's run, in this process."""
-    ran = label(load_settings(config, overrides))
+    ran = label(load_settings(config, overrides), limit)
     assert ran.code == 0, ran.printed
 
 
@@ -117,8 +117,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_continues(large_
         assert "The same command continues" in out
         assert "Traceback" not in out
         stopped = len(read_journal(journal))
-        code, out = run_cli(config, "--limit", "40")
-        assert code == 0, out
+        label_as_configured(config, limit=40)
         assert len(read_journal(journal)) > stopped
         assert asked_twice(read_journal(journal)) == 0
 
