@@ -124,9 +124,11 @@ def _generate(options: argparse.Namespace) -> int:
 def _run_settings(settings: Settings, limit: int | None) -> int:
     _check_endpoint(settings)
     from raylabel.engine.executor import RayExecutor
+    from raylabel.runtime.head_start import HeadStart
     from raylabel.runtime.run import run
 
-    return run(settings, RayExecutor(settings.ray), limit)
+    ray = RayExecutor(settings.ray)
+    return run(settings, ray if ray.is_elsewhere else HeadStart(ray), limit)
 
 
 def _check_endpoint(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from raylabel.runtime.coordinator import Budget, Status
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.surveying import Survey
+from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 from raylabel.sources import Shard
 
@@ -50,8 +51,12 @@ class Executor(Protocol):
     def survey(self, settings: Settings, known: Survey) -> Survey:
         """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
 
-    def begin(self, work: Work) -> None:
-        """Begin with the work; it goes on by itself."""
+    def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
+        """Begin with the work; it goes on by itself.
+
+        Args:
+            joined: has a worker outside report to the coordinator before any other does; its requests in flight count.
+        """
 
     def status(self) -> Status:
         """How things are. To be called a few times a second: workers stop asking when nobody does.

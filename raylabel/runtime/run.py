@@ -6,15 +6,12 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
-from typing import TypeVar
 
 from rich.console import Console
 
@@ -46,8 +43,6 @@ from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
-
-T = TypeVar("T")
 
 POLL_S = 0.25
 
@@ -112,27 +107,30 @@ class _Run:
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
         self._lost = threading.Event()
+        self._complaints: list[str] = []
 
     def go(self) -> int:
         lease = Lease(self._results, on_lost=self._lost.set)
         lease.acquire(self._say)
         try:
             with ExitStack() as stack:
-                return self._go(stack)
+                code = self._go(stack)
         finally:
             lease.release()
+        for complaint in self._complaints:
+            Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
+        return code
 
     def _go(self, stack: ExitStack) -> int:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
         scanned = self._scan(source)
         try:
             if self._is_new and not self._executor.is_elsewhere:
-                # Something is to be asked, so the executor starts while the input is scanned and the endpoint surveyed.
+                # Something is to be asked: the executor starts before the input is scanned and the endpoint surveyed.
                 scanned = chain(list(islice(scanned, 1)), scanned)
                 self._executor.check()
-                planning = _in_background(partial(self._prepare, source, scanned))
                 stack.enter_context(self._executor)
-                plan = planning.result()
+                plan = self._prepare(source, scanned)
             else:
                 plan = self._prepare(source, scanned, stack)
         except ClientError as error:
@@ -368,7 +366,8 @@ class _Run:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
-        Console(stderr=True).print(f"raylabel: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
+        """Say what is wrong, as the run's last words."""
+        self._complaints.append(printable(text))
 
 
 class _SettledShards:
@@ -388,17 +387,3 @@ class _SettledShards:
         """Take note of shards that came through."""
         settled = (end for end in ends if self._counts.get(end.number) == end.settled)
         self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])
-
-
-def _in_background(make: Callable[[], T]) -> Future[T]:
-    """What a function gives, made in a thread that does not keep the process alive."""
-    made: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            made.set_result(make())
-        except BaseException as error:  # raised again where the result is asked for
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="planning", daemon=True).start()
-    return made
