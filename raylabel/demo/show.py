@@ -18,6 +18,7 @@ from raylabel.demo.score import DEMO_TARGETS, missed_targets, score_image_ground
 from raylabel.demo.world import World, build_world
 from raylabel.engine.executor import RayExecutor
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.runtime.head_start import HeadStart
 from raylabel.runtime.run import SETTLED, run
 from raylabel.settings import (
     DoubleCheckSettings,
@@ -62,11 +63,10 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints warnings of its own there
         server = stack.enter_context(demo_server())
-        executor = stack.enter_context(RayExecutor(Settings().ray))  # one Ray for all runs
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)
-            settled &= run(settings, executor, console=console) == SETTLED
+            settled &= run(settings, HeadStart(RayExecutor(settings.ray)), console=console) == SETTLED
             scores[pipeline] = _score(pipeline, world, Path(settings.results_dir))
     missed = {name: missed_targets(score) for name, score in scores.items()}
     if as_json:

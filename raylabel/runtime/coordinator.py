@@ -208,6 +208,11 @@ class Coordinator:
         )
 
     @property
+    def records_ended(self) -> int:
+        """Records that every step ended for."""
+        return min(sum(self._sum(step).outcomes.values()) for step in self._budget.limits)
+
+    @property
     def is_stopping(self) -> bool:
         return self._stopping
 

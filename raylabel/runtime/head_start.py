@@ -1,11 +1,10 @@
-"""A run begins at once in its own process, and goes on elsewhere when what is there has started."""
+"""A run begins at once in its own process; what would take long goes on where it takes seconds to start."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 from types import TracebackType
 
 from raylabel.runtime.coordinator import Status
@@ -15,17 +14,18 @@ from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 
-
-class _Stage(Enum):
-    ALONE = "the first worker has all the work"
-    HANDING_OVER = "the other executor is about to begin with what is left"
-    TOGETHER = "the other executor has the rest"
+SMALL = 1000
+"""Records that one process is likely to be through with before Ray has started, or soon after."""
+LOOK_AFTER_S = 2.0
+LONG_S = 8.0
+"""One process that has so much before it is joined by others: by then their start pays."""
+_EVERY_S = 0.25
 
 
 class HeadStart:
-    """Two executors as one; see ``Executor``. The first worker, in this process, takes up shards until the other
-    executor has started, which takes Ray five seconds; that one gets those that are left. The first worker ends what it
-    has begun with, under the other one's coordinator: the limits hold over both.
+    """Two executors as one; see ``Executor``. A small run is begun by a worker in this process. If that turns out to
+    take long, the other executor is started and gets the shards that are left, while the first worker ends those it has
+    begun with, under the other one's coordinator: the limits hold over both. A large run waits for the other executor.
 
     Args:
         other: entered, used and left in a thread of its own (processes that Ray starts end with the thread that started
@@ -37,11 +37,13 @@ class HeadStart:
     def __init__(self, other: Executor) -> None:
         self._other = other
         self._first = InProcess()
-        self._stage = _Stage.ALONE
+        self._active: tuple[Executor, ...] = ()
         self._work: Work | None = None
-        self._stopping = False
+        self._is_large = False
+        self._is_handing_over = False
+        self._is_stopping = False
         self._error: BaseException | None = None
-        self._begun, self._leaving = threading.Event(), threading.Event()
+        self._needed, self._begun, self._settled, self._leaving = (threading.Event() for _ in range(4))
 
     def check(self) -> None:
         self._other.check()
@@ -55,66 +57,88 @@ class HeadStart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
-        self._begun.set()
+        for event in (self._leaving, self._begun, self._needed):
+            event.set()
         self._first.__exit__(kind, error, trace)
         self._thread.join()
+
+    def expect(self, records: int) -> None:
+        self._is_large = records > SMALL
+        if self._is_large:
+            self._needed.set()
 
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return self._first.survey(settings, known)
 
     def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
         self._work = work
-        self._first.begin(work, joined)
+        if not self._is_large:
+            self._first.begin(work, joined)
+            self._active = (self._first,)
         self._begun.set()
+        if self._is_large:
+            self._settled.wait()
+            self._complain()
 
     def status(self) -> Status:
-        first = self._first.status()
-        if self._stage is not _Stage.TOGETHER:
-            return first
-        status = self._other.status()
-        return replace(status, ended=(*first.ended, *status.ended))
+        *others, status = [executor.status() for executor in self._active]
+        return replace(status, ended=sum((s.ended for s in others), status.ended))
 
     def stop(self) -> None:
-        self._stopping = True
-        self._first.stop()
-        if self._stage is _Stage.TOGETHER:
-            self._other.stop()
+        self._is_stopping = True
+        for executor in self._active:
+            executor.stop()
 
     def has_ended(self) -> bool:
-        # In this order: what is handed over is in the hands of one of them at any time.
-        stage = self._stage
-        first_ended = self._first.has_ended()
-        if self._error is not None:
-            raise self._error
-        if stage is not self._stage:
-            return False
-        return first_ended and (stage is _Stage.ALONE or (stage is _Stage.TOGETHER and self._other.has_ended()))
+        # In this order: at any time, what is handed over is with one of the two, or on its way.
+        active = self._active
+        ended = all(executor.has_ended() for executor in active)
+        self._complain()
+        return ended and active is self._active and not self._is_handing_over
 
     def wind_up(self) -> None:
-        self._first.wind_up()
-        if self._stage is _Stage.TOGETHER:
-            self._other.wind_up()
+        for executor in self._active:
+            executor.wind_up()
+
+    def _complain(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # --- in a thread of its own ------------------------------------------------------------------------------------
 
     def _stay(self) -> None:
         try:
-            with self._other:
-                self._begun.wait()
-                if self._work is not None and not self._leaving.is_set():
-                    self._hand_over(self._work)
-                self._leaving.wait()
+            while not self._needed.wait(_EVERY_S):
+                if self._takes_long():
+                    break
+            if not self._leaving.is_set():
+                with self._other:
+                    self._begun.wait()
+                    if self._work is not None and not self._leaving.is_set():
+                        self._hand_over(self._work)
+                    self._settled.set()
+                    self._leaving.wait()
         except BaseException as error:  # raised again where the run asks how things are
             self._error = error
+        finally:
+            self._settled.set()
+
+    def _takes_long(self) -> bool:
+        """Whether the first worker alone would, by what it has done so far."""
+        if self._work is None or not self._first.has_more or self._first.is_stopping:
+            return False
+        passed_s, done = self._first.passed_s, self._first.records_ended
+        left = sum(shard.count for shard in self._work.shards) - done
+        return passed_s > LOOK_AFTER_S and left * passed_s > LONG_S * done
 
     def _hand_over(self, work: Work) -> None:
-        if self._stopping or self._first.is_stopping:
-            return
-        self._stage = _Stage.HANDING_OVER
-        left = self._first.hand_over()
-        if not left:
-            self._stage = _Stage.ALONE
-            return
-        self._other.begin(replace(work, shards=left), self._first.join)
-        self._stage = _Stage.TOGETHER
-        if self._stopping:
-            self._other.stop()
+        self._is_handing_over = True
+        if self._is_large:
+            self._other.begin(work)
+            self._active = (self._other,)
+        elif not self._is_stopping and not self._first.is_stopping and (left := self._first.hand_over()):
+            self._other.begin(replace(work, shards=left), self._first.join)
+            self._active = (self._first, self._other)
+        if self._is_stopping:
+            self.stop()
+        self._is_handing_over = False

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -56,6 +57,9 @@ class InProcess:
         self._thread.join()
         self._loop.close()
 
+    def expect(self, records: int) -> None:
+        """Any number will do."""
+
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
@@ -64,6 +68,7 @@ class InProcess:
         if joined is not None:
             joined(self.tell)
         self._left.extend(work.shards)
+        self._began_at = time.monotonic()
         self._work = asyncio.run_coroutine_threadsafe(self._run(work.spec), self._loop)
 
     def hand_over(self) -> list[Shard]:
@@ -89,6 +94,21 @@ class InProcess:
 
     def status(self) -> Status:
         return self._asked(self._coordinated.driver_beat)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are shards that were not begun with."""
+        return bool(self._left)
+
+    @property
+    def passed_s(self) -> float:
+        """Since the work began."""
+        return time.monotonic() - self._began_at
+
+    @property
+    def records_ended(self) -> int:
+        """Records that all steps ended for."""
+        return self._asked(lambda: self._coordinated.records_ended)
 
     @property
     def is_stopping(self) -> bool:

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
-from itertools import chain, islice
 
 from rich.console import Console
 
@@ -123,16 +122,8 @@ class _Run:
 
     def _go(self, stack: ExitStack) -> int:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
-        scanned = self._scan(source)
         try:
-            if self._is_new and not self._executor.is_elsewhere:
-                # Something is to be asked: the executor starts before the input is scanned and the endpoint surveyed.
-                scanned = chain(list(islice(scanned, 1)), scanned)
-                self._executor.check()
-                stack.enter_context(self._executor)
-                plan = self._prepare(source, scanned)
-            else:
-                plan = self._prepare(source, scanned, stack)
+            plan = self._prepare(source, stack)
         except ClientError as error:
             self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
@@ -158,35 +149,22 @@ class _Run:
 
     # --- before ----------------------------------------------------------------------------------------------------
 
-    @property
-    def _is_new(self) -> bool:
-        """Whether no shard of any run is settled."""
-        return not (self._results.checkpoints / "shards").names()
-
-    def _prepare(self, source: SourceSpec, scanned: Iterable[Shard], stack: ExitStack | None = None) -> _Plan:
-        """What is to be done.
-
-        Args:
-            stack: the executor is entered with it where something is to be asked; None: it is entered by somebody else.
+    def _prepare(self, source: SourceSpec, stack: ExitStack) -> _Plan:
+        """What is to be done. The executor is entered with the stack where something is to be asked.
 
         Raises:
             ClientError: the endpoint turns us away, or nobody answers.
         """
-        shards = list(scanned)
+        shards = list(self._scan(source))
         known = recall(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and not plan.todo:
             return plan
-        if stack is not None:
-            self._executor.check()  # before anything is paid for
-            if self._executor.is_elsewhere:
-                stack.enter_context(self._executor)
+        self._executor.check()  # before anything is paid for
+        stack.enter_context(self._executor)
+        self._executor.expect(sum(self._taken(shard) for shard in (shards if plan is None else plan.todo)))
         found = self._survey(known)
-        if plan is None or found != known:
-            plan = self._plan(source, shards, found)
-        if stack is not None and plan.todo and not self._executor.is_elsewhere:
-            stack.enter_context(self._executor)
-        return plan
+        return self._plan(source, shards, found) if plan is None or found != known else plan
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit)

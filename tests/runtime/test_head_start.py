@@ -10,6 +10,7 @@ import pytest
 from test_worker import Bench, answer
 
 from raylabel.errors import ClientError, ServerError, Verdict
+from raylabel.runtime import head_start
 from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
@@ -42,6 +43,13 @@ class Slow(InProcess):
         super().begin(work, joined)
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Whatever is left after a moment takes too long."""
+    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.1)
+    monkeypatch.setattr(head_start, "LONG_S", 0.0)
+
+
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     def bench(records, script=None, **more):
@@ -61,6 +69,7 @@ def drive(executor, bench, until=lambda status: False):
     """As a run does; the last status, and every shard's end."""
     ended = []
     with executor:
+        executor.expect(sum(shard.count for shard in bench.shards))
         executor.begin(work_of(bench))
         while True:
             done = executor.has_ended()
@@ -107,12 +116,34 @@ def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
     assert all(step.requests == 200 for step in status.steps.values()), "both are counted"
 
 
-def test_a_run_that_is_done_before_the_other_has_started_does_not_need_it(make):
-    other = Slow(0.5)
-    _, ended = drive(HeadStart(other), make(6))
-    assert sum(end.settled for end in ended) == 6
+def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):
+    monkeypatch.setattr(head_start, "LONG_S", 1000.0)
+    other = Slow(0.0)
+    _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
+    assert sum(end.settled for end in ended) == 40
+    assert other.entered is None
+
+
+def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
+    other = Slow(1.0)
+    _, ended = drive(HeadStart(other), make(60, Crowd(0.02), shard=4, max_workers=4))
+    assert sum(end.settled for end in ended) == 60
     assert other.shards == []
-    assert other.left is other.entered, "it was left all the same, by the thread that entered it"
+    assert other.left is other.entered, "it is left by the thread that entered it"
+
+
+def test_a_large_run_waits_for_the_other_one_and_leaves_everything_to_it(make, monkeypatch):
+    monkeypatch.setattr(head_start, "SMALL", 10)
+    other = Slow(0.3)
+    _, ended = drive(HeadStart(other), make(12, shard=4))
+    assert other.shards == [0, 1, 2]
+    assert sum(end.settled for end in ended) == 12
+
+
+def test_a_large_run_is_told_why_the_other_one_does_not_start(make, monkeypatch):
+    monkeypatch.setattr(head_start, "SMALL", 10)
+    with pytest.raises(ServerError, match="no Ray here"):
+        drive(HeadStart(Slow(0.1, ServerError("no Ray here"))), make(12))
 
 
 def test_one_that_does_not_start_is_told_with_its_reason(make):
