@@ -235,6 +235,9 @@ class Changes:
     expressions: tuple[Expression, ...] | None = None
 
 
+_CHANGED = tuple(field.name for field in dataclasses.fields(Changes))
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image with what was brought and what was found so far.
@@ -273,7 +276,7 @@ class Record:
 
     def apply(self, step: str, outcome: StepOutcome, changes: Changes) -> Record:
         """The record after a step: its outcome noted, its changes made."""
-        made = {f.name: v for f in dataclasses.fields(changes) if (v := getattr(changes, f.name)) is not None}
+        made = {name: value for name in _CHANGED if (value := getattr(changes, name)) is not None}
         return dataclasses.replace(self, outcomes={**self.outcomes, step: outcome}, **made)
 
     @property
@@ -381,7 +384,7 @@ def bbox_id(expression: str, number: int) -> str:
 
 def exact_box(box: Box) -> list[float]:
     """A box as four float pixels: how the store and the stream keep it."""
-    return [float(v) for v in box.as_tuple()]
+    return [float(box.x1), float(box.y1), float(box.x2), float(box.y2)]
 
 
 BoxWriter = Callable[[Box], list[float]]
@@ -447,16 +450,16 @@ def box_from_json(value: Any, where: str) -> Box:
     Raises:
         InputError: anything else; the message starts with ``where``.
     """
-    if (
-        not isinstance(value, (list, tuple))
-        or len(value) != 4
-        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
-    ):
+    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(map(_is_number, value)):
         raise InputError(f"{where}: expected four numbers [x1, y1, x2, y2], found {value!r}")
     x1, y1, x2, y2 = map(float, value)
     if not (-math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):
         raise InputError(f"{where}: expected finite x1 < x2 and y1 < y2, found {value!r}")
     return Box(x1, y1, x2, y2)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def seed_from_json(value: Any, where: str) -> Seed:
@@ -502,10 +505,8 @@ def expression_from_json(value: Any, where: str, owner: str, number: int) -> Exp
     ident = str(value.get("expression_id") or "") or expression_id(owner, value["text"], number)
     span = value.get("char_span")
     usable_span = isinstance(span, (list, tuple)) and len(span) == 2 and all(isinstance(v, int) for v in span)
-    found = tuple(
-        _instance_from_json(item, f"{where}.instances[{n}]", ident, n)
-        for n, item in enumerate(value.get("instances") or ())
-    )
+    listed = value.get("instances") or ()
+    found = tuple([_instance_from_json(item, f"{where}.instances[{n}]", ident, n) for n, item in enumerate(listed)])
     grounded = bool(found) or value.get("outcome") in (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
     return Expression(
         expression_id=ident,

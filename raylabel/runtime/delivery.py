@@ -240,7 +240,7 @@ class Delivery:
         if not item.finished:
             del line["outcome"]
         counts.figures.add(line)
-        self._annotations.write_line(line)
+        written = self._annotations.write_line(line)
         if self._seeds is not None:
             self._seeds.write_line(seed_line(record))
         for step, outcome in record.outcomes.items():
@@ -249,7 +249,10 @@ class Delivery:
         for step_class, state in item.states:
             if step_class in self._by_step:
                 counts.steps[step_class.name][state.outcomes[step_class.label].outcome.value] += 1
-                self._by_step[step_class].write_line(to_line(state, self._labels))
+                if state is record and item.finished:  # the record's own line, as it was written above
+                    self._by_step[step_class].write(written)
+                else:
+                    self._by_step[step_class].write_line(to_line(state, self._labels))
                 if self._legacy and self._seeds is not None:
                     _write_legacy(state, step_class, Path(spec.results.root.location))
 
