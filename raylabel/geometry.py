@@ -114,6 +114,8 @@ class Resize:
         >>> Resize(multiple=28, min_pixels=3136, max_pixels=1_003_520).apply(Size(640, 427))
         Size(width=644, height=420)
         """
+        if self.multiple == 1 and not (self.min_pixels or self.max_pixels or self.long_edge):
+            return size
         width, height = float(size.width), float(size.height)
         longest = max(size.width, size.height)
         if 0 < self.long_edge < longest:
@@ -206,8 +208,9 @@ def place(found: Corners, convention: Convention, view: View) -> Box:
         Displayed pixels with sorted corners; it may leave the image (see ``clip_to``).
     """
     side_x, side_y = convention.sides(view)
-    x1, x2 = ((x + convention.offset) / side_x for x in (found[0], found[2]))
-    y1, y2 = ((y + convention.offset) / side_y for y in (found[1], found[3]))
+    x1, y1, x2, y2 = found
+    offset = convention.offset
+    x1, y1, x2, y2 = (x1 + offset) / side_x, (y1 + offset) / side_y, (x2 + offset) / side_x, (y2 + offset) / side_y
     if convention.frame == SQUARE:
         pad_x, pad_y, share_x, share_y = _padding(view)
         x1, y1, x2, y2 = (x1 - pad_x) / share_x, (y1 - pad_y) / share_y, (x2 - pad_x) / share_x, (y2 - pad_y) / share_y

@@ -280,8 +280,10 @@ def is_sentence(phrase: str) -> bool:
     plain = text.casefold()
     if _OPENING.match(plain) or _TWO_SENTENCES.search(text):
         return True
+    if not plain.endswith((".", "!", "?")):
+        return False
     verb = _VERB.search(plain)
-    if verb is None or plain[-1] not in ".!?" or _RELATIVE.search(plain, 0, verb.start()):
+    if verb is None or _RELATIVE.search(plain, 0, verb.start()):
         return False
     return _BARE_CLAUSE.search(plain) is None
 

@@ -54,7 +54,7 @@ def read_extraction(text: str) -> tuple[str, list[Extracted]]:
 def _extracted(item: Any, caption: str) -> Extracted:
     if isinstance(item, str):
         item = {"text": item}
-    said = [text_of(item.get(key)) for key in _PHRASE_KEYS] if isinstance(item, dict) else []
+    said = (text_of(item.get(key)) for key in _PHRASE_KEYS) if isinstance(item, dict) else ()
     phrase = next(filter(None, said), "")
     if not phrase:
         raise unreadable("an expression has no text")
@@ -88,10 +88,13 @@ def locate(caption: str, phrases: Sequence[Extracted]) -> list[Span | None]:
         free = [span for span in found if span not in used] or found
         if not free:
             continue
-        claim = phrases[at].model_span
-        before = next((span for span in reversed(spans[:at]) if span is not None), (0, 0))
-        ranks = [_distance(span, claim) if claim else _rank(span, caption, covered, before) for span in free]
-        start, end = spans[at] = free[ranks.index(min(ranks))]
+        best = free[0]
+        if len(free) > 1:
+            claim = phrases[at].model_span
+            before = next((span for span in reversed(spans[:at]) if span is not None), (0, 0))
+            ranks = [_distance(span, claim) if claim else _rank(span, caption, covered, before) for span in free]
+            best = free[ranks.index(min(ranks))]
+        start, end = spans[at] = best
         used.add((start, end))
         covered[start:end] = bytes([1]) * (end - start)
     return spans

@@ -95,8 +95,9 @@ def _language_of(phrase: str, caption: str) -> Language | None:
     if one.han or other.han:
         return CHINESE
     held = [a + b for a, b in zip(one.held, other.held, strict=True)]
-    if max(held):
-        return _SPACED[held.index(max(held))]
+    most = max(held)
+    if most:
+        return _SPACED[held.index(most)]
     return ENGLISH if one.plain and other.plain else None
 
 

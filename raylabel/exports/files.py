@@ -115,11 +115,9 @@ class LinesFile(WholeFile):
         super().__enter__()
         return self
 
-    def write_line(self, value: Mapping[str, Any]) -> bytes:
-        """Append an object as one line, which comes back."""
-        line = to_json_line(value)
-        self.write(line)
-        return line
+    def write_line(self, value: Mapping[str, Any]) -> None:
+        """Append an object as one line."""
+        self.write(to_json_line(value))
 
 
 def write_whole(path: Path | str, data: bytes, *, durable: bool = True) -> None:
