@@ -386,7 +386,7 @@ def round_box(box_px: Box, size: Size | None) -> Box:
 
 
 def _round_side(low: float, high: float, limit: int | None) -> tuple[int, int]:
-    a, b = _nearest(low), _nearest(high)
+    a, b = math.floor(low + 0.5), math.floor(high + 0.5)
     if limit is not None:
         a, b = max(a, 0), min(b, limit)
     if a < b:

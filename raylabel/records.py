@@ -187,6 +187,18 @@ class Expression:
     original_text: str | None = None
     flags: tuple[str, ...] = ()
 
+    def grounded(self, instances: tuple[Instance, ...], *flags: str) -> Expression:
+        """The expression with these boxes, not verified, and further flags."""
+        return Expression(
+            expression_id=self.expression_id,
+            text=self.text,
+            char_span=self.char_span,
+            noun_chunk=self.noun_chunk,
+            instances=instances,
+            original_text=self.original_text,
+            flags=(*self.flags, *flags),
+        )
+
     @property
     def kept(self) -> tuple[Instance, ...]:
         """Its boxes without those that a double check rejected; none where it rejected the expression."""
@@ -452,7 +464,7 @@ def box_from_json(value: Any, where: str) -> Box:
     Raises:
         InputError: anything else; the message starts with ``where``.
     """
-    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(map(_is_number, value)):
+    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all([_is_number(v) for v in value]):
         raise InputError(f"{where}: expected four numbers [x1, y1, x2, y2], found {value!r}")
     x1, y1, x2, y2 = map(float, value)
     if not (-math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):

@@ -185,7 +185,7 @@ def near_duplicates(boxes: Sequence[Box]) -> set[int]:
 
 def with_repeats_flagged(instances: Sequence[Instance]) -> tuple[Instance, ...]:
     """The boxes of one phrase, those that repeat an earlier one flagged (once)."""
-    repeated = near_duplicates([instance.box for instance in instances])
+    repeated = near_duplicates([instance.box for instance in instances]) if len(instances) > 1 else ()
     if not repeated:
         return tuple(instances)
     return tuple(

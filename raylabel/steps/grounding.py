@@ -207,8 +207,10 @@ def _phrases(record: Record) -> dict[int, str]:
 
 def _grounded(expression: Expression, found: Found) -> Expression:
     instances = tuple(
-        Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)
-        for n, vote in enumerate(found.boxes)
+        [
+            Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)
+            for n, vote in enumerate(found.boxes)
+        ]
     )
-    flags = (*expression.flags, PARTIAL) if found.partial else expression.flags
-    return with_boxes_checked(dataclasses.replace(expression, instances=instances, verified=None, flags=flags))
+    flags = (PARTIAL,) if found.partial else ()
+    return with_boxes_checked(expression.grounded(instances, *flags))
