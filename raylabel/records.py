@@ -464,7 +464,7 @@ def box_from_json(value: Any, where: str) -> Box:
     Raises:
         InputError: anything else; the message starts with ``where``.
     """
-    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all([_is_number(v) for v in value]):
+    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(map(_is_number, value)):
         raise InputError(f"{where}: expected four numbers [x1, y1, x2, y2], found {value!r}")
     x1, y1, x2, y2 = map(float, value)
     if not (-math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):

@@ -57,8 +57,9 @@ def _extracted(item: Any, caption: str) -> Extracted:
     if phrase not in caption and (bare := strip_marks(phrase).strip("\"'")) in caption:
         phrase = bare or phrase
     span = fields.get("char_span")
-    usable = isinstance(span, list) and len(span) == 2 and all(type(v) is int for v in span)
-    return Extracted(phrase, text_of(fields.get("noun_chunk")) or None, (span[0], span[1]) if usable else None)
+    if not isinstance(span, list) or len(span) != 2 or not all(type(v) is int for v in span):
+        span = None
+    return Extracted(phrase, text_of(fields.get("noun_chunk")) or None, None if span is None else (span[0], span[1]))
 
 
 def locate(caption: str, phrases: Sequence[Extracted]) -> list[Span | None]:

@@ -143,7 +143,8 @@ def is_error(text: str) -> bool:
 
 # --- refusals -------------------------------------------------------------------------------------------------------
 
-# One word boundary for all that needs one, and other scripts apart: `is_no_description` of a caption takes 13 us, not 30.
+# One word boundary for all that needs one, and other scripts apart: a caption is through `is_no_description` in 13 us
+# instead of 30.
 _DECLINES = re.compile(
     r"\b(?:"
     r"(?:i|we)(?:'m|'re| am| are)?(?: \w+){0,2}? (?:can(?:'t|not| not)|could(?:n't| not)|won't|will not|unable to"
