@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 COMMAND_LINE = {
     "auto_label generate -e spec.yaml key=value": (
         "test_cli.py::test_the_generate_line_of_tao_works_word_for_word",
-        "end_to_end/test_runs.py::test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual",
+        "end_to_end/test_runs.py::test_the_second_step_grounds_what_tao_extracted",
         "test_packaging.py::test_a_console_script_exists",
     ),
     "auto_label default_specs results_dir=... module_name=auto_label": (
@@ -59,8 +59,8 @@ SPECIFICATION = {
         "clients/test_endpoints.py::test_a_base_url_that_is_none_is_a_config_error",
     ),
     "max_workers is the number of requests in flight of a step, over the whole cluster": (
-        "end_to_end/test_runs.py::test_workers_bound_the_requests_in_flight_over_all_actors",
-        "engine/test_coordinator.py::test_requests_in_flight_never_exceed_a_limit_whatever_the_order_of_beats",
+        "end_to_end/test_on_ray.py::test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_ray",
+        "runtime/test_coordinator.py::test_requests_in_flight_never_exceed_a_limit_whatever_the_order_of_beats",
     ),
     "force_reprocess": (
         "end_to_end/test_runs.py::test_force_reprocess_asks_everything_again_once",
@@ -102,7 +102,7 @@ INPUTS = {
     ),
     "width and height come from the image, whatever the line says": (
         "end_to_end/test_real_photographs.py::test_every_photograph_is_settled_with_its_real_size",
-        "end_to_end/test_runs.py::test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual",
+        "end_to_end/test_runs.py::test_the_second_step_grounds_what_tao_extracted",
         "exports/test_annotation_lines.py::test_unknown_fields_are_carried_through_and_never_overwrite_known_ones",
     ),
     "anything else is carried through": (
@@ -160,7 +160,7 @@ STEPS = {
         "end_to_end/test_runs.py::test_referring_steps_may_run_in_two_goes",
         "end_to_end/test_runs.py::test_the_second_step_alone_takes_phrases_edited_by_hand",
         "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
-        "engine/test_rows.py::test_an_open_step_bars_the_steps_that_need_it_and_no_others",
+        "runtime/test_rows.py::test_an_open_step_bars_the_steps_that_need_it_and_no_others",
     ),
     "steps 0 and 1 of the referring pipeline do not depend on each other": (
         "test_pipelines.py::test_independent_steps_share_a_level",
@@ -283,7 +283,7 @@ WRONG_LABELS = {
     ),
     "a missing or corrupt image turns into a text-only request": (
         "end_to_end/test_runs.py::test_bad_images_and_bad_lines_are_told_and_the_others_are_labeled",
-        "engine/test_asking.py::test_an_image_that_is_gone_fails_the_record_and_asks_nothing",
+        "runtime/test_asking.py::test_an_image_that_is_gone_fails_the_record_and_asks_nothing",
         "images/test_pictures.py::test_a_truncated_image_is_never_sent",
     ),
     "char_span is never checked": (
@@ -322,13 +322,13 @@ WRONG_LABELS = {
 
 SILENT_LOSS = {
     "a failed or unreadable call is written as an empty result and never tried again": (
-        "engine/test_asking.py::test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on",
+        "runtime/test_asking.py::test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on",
         "steps/test_grounding.py::test_a_phrase_that_is_never_answered_leaves_the_record_open_and_is_never_empty",
         "exports/test_legacy_text.py::test_only_a_settled_step_has_a_file",
     ),
     "100 % failures end as success": (
-        "engine/test_coordinator.py::test_a_run_gone_bad_stops_with_a_sentence_and_its_files",
-        "engine/test_asking.py::test_a_server_that_never_answers_ends_the_run_and_not_every_record",
+        "runtime/test_coordinator.py::test_a_run_gone_bad_stops_with_a_sentence_and_its_files",
+        "runtime/test_asking.py::test_a_server_that_never_answers_ends_the_run_and_not_every_record",
         "end_to_end/test_runs.py::test_a_step_whose_input_nobody_made_says_which_step_to_run",
     ),
     "running steps 2,3 after 0,1 overwrites the final file with nothing": (
@@ -337,7 +337,7 @@ SILENT_LOSS = {
     "new inputs are ignored once an output file exists": (
         "end_to_end/test_runs.py::test_a_pilot_is_part_of_the_whole_run",
         "end_to_end/test_runs.py::test_lines_that_share_an_id_an_image_or_everything_stay_records_of_their_own",
-        "engine/test_rows.py::test_an_edited_input_makes_its_rows_stale",
+        "runtime/test_rows.py::test_an_edited_input_makes_its_rows_stale",
     ),
     "ids collide after a resume": (
         "end_to_end/test_resume.py::test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file",
@@ -350,7 +350,7 @@ SILENT_LOSS = {
     "a null score or a list-shaped answer loses paid answers": (
         "answers/test_box_answers.py::test_statements_are_matched_to_phrases",
         "steps/test_grounding.py::test_scores_are_the_models_or_null",
-        "engine/test_asking.py::test_what_was_paid_for_beside_a_failure_is_stored",
+        "runtime/test_asking.py::test_what_was_paid_for_beside_a_failure_is_stored",
     ),
 }
 
@@ -366,7 +366,7 @@ CLIENTS = {
         "clients/test_openai_compat.py::test_error_answers_are_verdicts",
         "clients/test_gemini.py::test_error_answers_are_verdicts",
         "clients/test_retry.py::test_hopeless_errors_are_raised_at_once",
-        "engine/test_asking.py::test_an_error_that_no_request_can_survive_stops_the_run_at_once",
+        "runtime/test_asking.py::test_an_error_that_no_request_can_survive_stops_the_run_at_once",
     ),
     "Retry-After is ignored": (
         "clients/test_openai_compat.py::test_retry_after_is_read_as_seconds_or_date",
@@ -375,7 +375,7 @@ CLIENTS = {
     "finish_reason is ignored": (
         "clients/test_gemini.py::test_finish_reasons_are_told_apart",
         "clients/test_openai_compat.py::test_what_a_message_says_is_told_apart",
-        "engine/test_asking.py::test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole",
+        "runtime/test_asking.py::test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole",
     ),
     "token usage is ignored": (
         "clients/test_openai_compat.py::test_a_reply_carries_text_finish_usage_model_and_latency",
@@ -388,7 +388,7 @@ CLIENTS = {
     ),
     "all records in memory": (
         "sources/test_jsonl_sources.py::test_a_scan_of_many_lines_does_not_hold_them",
-        "engine/test_plan.py::test_shards_are_small_enough_to_stream_and_large_enough_for_one_driver",
+        "sources/test_jsonl_sources.py::test_the_first_shards_come_before_the_rest_was_read",
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from rich.table import Table
 from raylabel.demo.launch import demo_server
 from raylabel.demo.score import DEMO_TARGETS, missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
-from raylabel.engine.executor import RayExecutor
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.runtime.head_start import HeadStart
+from raylabel.runtime.executor import Executor
 from raylabel.runtime.run import SETTLED, run
 from raylabel.settings import (
     DoubleCheckSettings,
@@ -42,13 +41,16 @@ _STEPS = {
 }
 
 
-def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool) -> int:
+def run_demo(
+    out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool, executor: Callable[[], Executor]
+) -> int:
     """Draw the world, start the server, run the pipelines, score and print.
 
     Args:
         out: gets ``world/`` and the results, ``<backend>/<pipeline>/``.
         backend: ``openai`` or ``gemini``: the protocol, and with it the order of a box's numbers.
         as_json: one JSON object on standard output, everything else on standard error.
+        executor: makes the one of a run.
 
     Returns:
         0 if every run settled and every target is met, else 1.
@@ -66,7 +68,7 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)
-            settled &= run(settings, HeadStart(RayExecutor(settings.ray)), console=console) == SETTLED
+            settled &= run(settings, executor(), console=console) == SETTLED
             scores[pipeline] = _score(pipeline, world, Path(settings.results_dir))
     missed = {name: missed_targets(score) for name, score in scores.items()}
     if as_json:

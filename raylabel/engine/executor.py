@@ -62,7 +62,7 @@ class RayExecutor:
             raise error.cause from None
         return found
 
-    def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
         if joined is not None:
@@ -77,7 +77,7 @@ class RayExecutor:
         cores = int(ray.cluster_resources().get("CPU", 1))
         in_flight = sum(plan.max_workers for plan in work.spec.selected)
         workers = min(len(work.shards), worker_count(in_flight, nodes, cores, self._settings.actors))
-        self._stream = Stream(work, self._coordinator, workers)
+        self._stream = Stream(work, self._coordinator, workers, on_end)
 
     def status(self) -> Status:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -31,9 +32,12 @@ class Stream:
     Args:
         coordinator: handle of its actor.
         workers: how many.
+        on_end: called from that thread when the plan has ended, however.
     """
 
-    def __init__(self, work: Work, coordinator: Any, workers: int) -> None:
+    def __init__(self, work: Work, coordinator: Any, workers: int, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._ended = threading.Event()
         self._error: BaseException | None = None
         self._stopping = False
         self._dataset = _dataset(work, coordinator, workers)
@@ -46,7 +50,7 @@ class Stream:
         Raises:
             RaylabelError: what broke it, in one sentence.
         """
-        if self._thread.is_alive():
+        if not self._ended.is_set():
             return False
         if isinstance(self._error, ray.exceptions.RayError):
             cause = getattr(self._error, "cause", None)
@@ -70,6 +74,8 @@ class Stream:
                     break
         except BaseException as error:  # handed to the main thread, which decides
             self._error = error
+        self._ended.set()
+        self._on_end()
 
 
 def _broken(error: BaseException) -> ServerError:

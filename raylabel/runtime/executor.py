@@ -29,7 +29,10 @@ class Work:
 
 
 class Executor(Protocol):
-    """Runs workers, and the coordinator between them. Entered for the length of the work."""
+    """Runs workers, and the coordinator between them. Entered for the length of the work.
+
+    Who enters it around several runs keeps what it starts for all of them.
+    """
 
     @property
     def is_elsewhere(self) -> bool:
@@ -54,10 +57,11 @@ class Executor(Protocol):
     def survey(self, settings: Settings, known: Survey) -> Survey:
         """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
 
-    def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         """Begin with the work; it goes on by itself.
 
         Args:
+            on_end: called, from any thread, when it has ended.
             joined: has a worker outside report to the coordinator before any other does; its requests in flight count.
         """
 

@@ -70,10 +70,10 @@ class HeadStart:
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return self._first.survey(settings, known)
 
-    def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
-        self._work = work
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
+        self._work, self._on_end = work, on_end
         if not self._is_large:
-            self._first.begin(work, joined)
+            self._first.begin(work, on_end, joined)
             self._active = (self._first,)
         self._begun.set()
         if self._is_large:
@@ -134,10 +134,10 @@ class HeadStart:
     def _hand_over(self, work: Work) -> None:
         self._is_handing_over = True
         if self._is_large:
-            self._other.begin(work)
+            self._other.begin(work, self._on_end)
             self._active = (self._other,)
         elif not self._is_stopping and not self._first.is_stopping and (left := self._first.hand_over()):
-            self._other.begin(replace(work, shards=left), self._first.join)
+            self._other.begin(replace(work, shards=left), self._on_end, self._first.join)
             self._active = (self._first, self._other)
         if self._is_stopping:
             self.stop()

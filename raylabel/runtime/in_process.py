@@ -34,6 +34,7 @@ class InProcess:
     is_elsewhere = False
 
     def __init__(self) -> None:
+        self._entered = 0
         self._coordinator: Coordinator | None = None
         self._work: Future[None] | None = None
         self._left: deque[Shard] = deque()
@@ -44,6 +45,9 @@ class InProcess:
         """There is nothing to see."""
 
     def __enter__(self) -> InProcess:
+        self._entered += 1
+        if self._entered > 1:
+            return self
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="worker", daemon=True)
         self._thread.start()
@@ -52,6 +56,9 @@ class InProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered -= 1
+        if self._entered:
+            return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -63,13 +70,14 @@ class InProcess:
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
-    def begin(self, work: Work, joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         self._coordinator = Coordinator(work.budget, work.spec.driver)
         if joined is not None:
             joined(self.tell)
         self._left.extend(work.shards)
         self._began_at = time.monotonic()
         self._work = asyncio.run_coroutine_threadsafe(self._run(work.spec), self._loop)
+        self._work.add_done_callback(lambda _: on_end())
 
     def hand_over(self) -> list[Shard]:
         """Begin with no more shards; those that were not begun with, in order."""

@@ -221,7 +221,6 @@ class _Run:
             limits.max_failure_rate,
             settled_before,
         )
-        self._executor.begin(Work(plan.spec, plan.todo, budget))
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
@@ -231,6 +230,7 @@ class _Run:
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
             )
+            self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
             quiet = told = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -19,20 +21,24 @@ class StopSignals:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._asked = threading.Event()
+        self._asked = False
+        # Its put() may interrupt its get() in the same thread, as a signal's handler does; an event's lock could hang.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def asked(self) -> bool:
         """Somebody wants the run to stop."""
-        return self._asked.is_set()
+        return self._asked
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until the first signal."""
-        if self.asked:
-            threading.Event().wait(seconds)
-        else:
-            self._asked.wait(seconds)
+        """Sleep, but no longer than until a signal comes or ``wake`` is called."""
+        with suppress(Empty):
+            self._wakes.get(timeout=seconds)
+
+    def wake(self) -> None:
+        """End a ``wait``, the next one if there is none; from any thread."""
+        self._wakes.put(None)
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -45,9 +51,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked.is_set():
+        if self._asked:
             # The system's own way to end: Ray's exit handlers would wait for requests that nobody wants any more.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._asked.set()
+        self._asked = True
+        self.wake()
         self._console.print("stopping: finishing and storing what is in flight; once more to leave at once")

@@ -16,7 +16,7 @@ from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Client, Request, Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
-from raylabel.demo.launch import RunningServer
+from raylabel.demo.server.http_server import DemoServer
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 
@@ -45,7 +45,7 @@ def settled() -> Callable[..., Verdict]:
 
 
 @pytest.fixture
-def client_of() -> Callable[[RunningServer], OpenAIClient]:
+def client_of() -> Callable[[DemoServer], OpenAIClient]:
     """A client of a demo server."""
     return lambda server: OpenAIClient(None, server.url + "/v1")
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from served_here import served_here
 
 from raylabel.calibration.verdict import Verdict
 from raylabel.clients.openai_compat import OpenAIClient
-from raylabel.demo.launch import RunningServer, demo_server
+from raylabel.demo.server.http_server import DemoServer
 from raylabel.errors import CalibrationError
 from raylabel.geometry import Convention
+from raylabel.profiles import UNKNOWN, Profile
 from raylabel.records import Size
 
 Settle = Callable[..., Verdict]
-ClientOf = Callable[[RunningServer], OpenAIClient]
+ClientOf = Callable[[DemoServer], OpenAIClient]
 
 UNIT_SQUARE = Convention("xyxy", 1.0, frame="square")
 BINS = {"paligemma": Convention("yxyx", 1024.0, top=1023.0), "florence-2": Convention("xyxy", 1000.0, 0.5, 999.0)}
@@ -48,14 +50,31 @@ COARSE = {"kosmos-2": 0.85}
 
 @pytest.mark.parametrize("dialect", EXPECTED)
 def test_an_unknown_model_is_calibrated(settled: Settle, client_of: ClientOf, dialect: str) -> None:
-    with demo_server("--boxes", dialect) as server:
-        verdict = settled(client_of(server), server.model)
+    with served_here("--boxes", dialect) as server:
+        verdict = settled(client_of(server), server.options.model)
 
     assert verdict.profile.convention == EXPECTED[dialect]
     assert verdict.profile.spelling == SPELLINGS.get(dialect, "list")
     assert verdict.mean_iou is not None
     assert verdict.mean_iou > COARSE.get(dialect, 0.97)
     assert verdict.profile.wording == ("one" if dialect == "moondream" else "list")
+
+
+def wrong_way(dialect: str) -> Profile:
+    """As the model does not write: the axes swapped, or where they have names or come in cells, another scale."""
+    right = EXPECTED[dialect]
+    if dialect in ("moondream", "kosmos-2"):
+        return UNKNOWN.with_convention(Convention(right.order, 1000.0), "configured")
+    order = "yxyx" if right.order != "yxyx" else "xyxy"
+    return UNKNOWN.with_convention(Convention(order, right.scale), "configured")
+
+
+@pytest.mark.parametrize("dialect", EXPECTED)
+def test_no_model_is_believed_to_write_otherwise_than_it_does(
+    settled: Settle, client_of: ClientOf, dialect: str
+) -> None:
+    with served_here("--boxes", dialect) as server, pytest.raises(CalibrationError, match=r"says .*; the answers fit"):
+        settled(client_of(server), server.options.model, configured=wrong_way(dialect))
 
 
 @pytest.mark.parametrize(
@@ -71,15 +90,15 @@ def test_an_unknown_model_is_calibrated(settled: Settle, client_of: ClientOf, di
 def test_pictures_are_resized_as_the_server_would(
     settled: Settle, client_of: ClientOf, options: tuple[str, ...], size: Size, seen: Size
 ) -> None:
-    with demo_server("--boxes", *options) as server:
-        resize = settled(client_of(server), server.model).profile.resize
+    with served_here("--boxes", *options) as server:
+        resize = settled(client_of(server), server.options.model).profile.resize
 
     assert resize.apply(size) == seen
 
 
 def test_a_model_of_points_is_refused(settled: Settle, client_of: ClientOf) -> None:
-    with demo_server("--boxes", "molmo") as server, pytest.raises(CalibrationError, match="answers points, not boxes"):
-        settled(client_of(server), server.model)
+    with served_here("--boxes", "molmo") as server, pytest.raises(CalibrationError, match="answers points, not boxes"):
+        settled(client_of(server), server.options.model)
 
 
 @pytest.mark.parametrize(
@@ -97,20 +116,22 @@ def test_a_model_of_points_is_refused(settled: Settle, client_of: ClientOf) -> N
         pytest.param("moondream", "vikhyatk/moondream2", 2, id="moondream"),
         pytest.param("shikra", "shikras/shikra-7b", 2, id="shikra"),
         pytest.param("claude", "claude-sonnet-4-5", 1, id="claude"),
+        pytest.param("percent", "grok-4.5", 1, id="percent"),
+        pytest.param("qwen-vl", "Qwen/Qwen-VL-Chat", 1, id="qwen-vl"),
     ],
 )
 def test_a_known_model_is_verified_by_the_name_its_server_gives(
     settled: Settle, client_of: ClientOf, dialect: str, name: str, requests: int
 ) -> None:
-    with demo_server("--boxes", dialect, "--model-root", name) as server:
-        verdict = settled(client_of(server), server.model)
+    with served_here("--boxes", dialect, "--model-root", name) as server:
+        verdict = settled(client_of(server), server.options.model)
 
     assert (verdict.how, verdict.requests) == ("verified", requests), verdict.in_words()
 
 
 def test_a_server_that_shrinks_more_than_its_family_is_measured(settled: Settle, client_of: ClientOf) -> None:
-    with demo_server("--boxes", "qwen2.5-vl", "--max-pixels", "401408", "--model-root", "Qwen/Qwen2.5-VL-7B") as server:
-        verdict = settled(client_of(server), server.model)
+    with served_here("--boxes", "qwen2.5-vl", "--max-pixels", "401408", "--model-root", "Qwen/Qwen2.5-VL-7B") as server:
+        verdict = settled(client_of(server), server.options.model)
 
     assert verdict.how == "measured"
     assert verdict.profile.resize.max_pixels <= 401408

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from served_here import served_here
 
 from raylabel.calibration.calibrating import settle, settle_reading
 from raylabel.calibration.reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
@@ -13,14 +14,14 @@ from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
-from raylabel.demo.launch import RunningServer, demo_server
+from raylabel.demo.server.http_server import DemoServer
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Convention
 from raylabel.profiles import AS_IS
 from raylabel.settings import ImageSettings
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 
-ClientOf = Callable[[RunningServer], OpenAIClient]
+ClientOf = Callable[[DemoServer], OpenAIClient]
 
 
 def told(client: OpenAIClient, limits: ImageSettings | None = None) -> tuple[Verdict, BoxReading]:
@@ -60,7 +61,7 @@ def told(client: OpenAIClient, limits: ImageSettings | None = None) -> tuple[Ver
     ],
 )
 def test_every_family_reads_boxes_as_it_writes_them(client_of: ClientOf, dialect: str, name: str) -> None:
-    with demo_server("--boxes", dialect, "--model-root", name) as server:
+    with served_here("--boxes", dialect, "--model-root", name) as server:
         verdict, reading = told(client_of(server))
 
     assert (reading.kind, reading.right, reading.requests) == (AS_WRITTEN, 6, 1)
@@ -69,7 +70,7 @@ def test_every_family_reads_boxes_as_it_writes_them(client_of: ClientOf, dialect
 
 @pytest.mark.parametrize("max_pixels", [700_000, 200_000])
 def test_a_users_limit_of_pixels_changes_nothing(client_of: ClientOf, max_pixels: int) -> None:
-    with demo_server("--boxes", "pixels") as server:
+    with served_here("--boxes", "pixels") as server:
         verdict, reading = told(client_of(server), ImageSettings(max_pixels=max_pixels))
 
     assert verdict.profile.resize != AS_IS
@@ -92,7 +93,7 @@ def test_a_users_limit_of_pixels_changes_nothing(client_of: ClientOf, max_pixels
 def test_a_model_that_reads_boxes_otherwise_is_handed_them_so(
     client_of: ClientOf, writes: str, reads: str, convention: Convention
 ) -> None:
-    with demo_server("--boxes", writes, "--reads", reads) as server:
+    with served_here("--boxes", writes, "--reads", reads) as server:
         verdict, reading = told(client_of(server))
 
     assert (reading.kind, reading.convention, reading.requests) == (OTHERWISE, convention, 2)
@@ -101,7 +102,7 @@ def test_a_model_that_reads_boxes_otherwise_is_handed_them_so(
 
 
 def test_a_model_that_cannot_read_boxes_is_warned_of_and_writes_them_all_the_same(client_of: ClientOf) -> None:
-    with demo_server("--boxes", "xyxy1000", "--blind") as server:
+    with served_here("--boxes", "xyxy1000", "--blind") as server:
         verdict, reading = told(client_of(server))
 
     assert verdict.mean_iou == pytest.approx(1.0, abs=0.02)
@@ -111,7 +112,7 @@ def test_a_model_that_cannot_read_boxes_is_warned_of_and_writes_them_all_the_sam
 
 def test_a_scale_that_shows_no_rectangle_at_all_is_warned_of(client_of: ClientOf) -> None:
     """What reads thousandths as shares of the side looks far outside; which scale it is, no color tells."""
-    with demo_server("--boxes", "xyxy1000", "--reads", "shikra") as server:
+    with served_here("--boxes", "xyxy1000", "--reads", "shikra") as server:
         _, reading = told(client_of(server))
 
     assert reading.kind == NOT_AT_ALL

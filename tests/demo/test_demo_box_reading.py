@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from served_here import served_here
 from test_demo_server_options import chat, unfenced
 
 from raylabel.demo.launch import demo_server
@@ -58,14 +59,14 @@ def test_the_question_is_told_by_its_boxes_and_the_form_of_the_reply(text: str, 
 
 @pytest.mark.parametrize("dialect", BAR_OF)
 def test_every_dialect_reads_boxes_as_it_writes_them(dialect: str) -> None:
-    with demo_server("--boxes", dialect) as server:
+    with served_here("--boxes", dialect) as server:
         status, text = chat(server.url, asked(BAR_OF[dialect]))
 
     assert (status, colors(text)) == (200, ["blue"])
 
 
 def test_an_empty_box_has_no_color_and_no_box_none_either() -> None:
-    with demo_server("--boxes", "xyxy1000") as server:
+    with served_here("--boxes", "xyxy1000") as server:
         assert colors(chat(server.url, asked(BAR_1000, EMPTY_1000, [7000, 7000, 8000, 8000]))[1]) == [
             "blue",
             "none",
@@ -75,7 +76,7 @@ def test_an_empty_box_has_no_color_and_no_box_none_either() -> None:
 
 @pytest.mark.parametrize("reads", ["yxyx1000", "pixels", "xywh", "unit", "paligemma"])
 def test_boxes_of_a_question_are_read_in_the_dialect_told_and_answers_stay_as_they_are(reads: str) -> None:
-    with demo_server("--boxes", "xyxy1000", "--reads", reads) as server:
+    with served_here("--boxes", "xyxy1000", "--reads", reads) as server:
         assert colors(chat(server.url, asked(BAR_OF[reads]))[1]) == ["blue"]
         assert colors(chat(server.url, asked([400, 100, 550, 150]))[1]) == ["none"]
         assert unfenced(chat(server.url)[1])[0]["bbox_2d"] == BAR_1000
@@ -89,7 +90,7 @@ def test_a_blind_model_answers_what_has_nothing_to_do_with_the_box() -> None:
     assert len(places) == 20
     assert all(0 <= x1 < x2 <= 640 and 0 <= y1 < y2 <= 420 for x1, y1, x2, y2 in places)
     assert BLIND.read_value("<loc1>", 640, 420) == BLIND.read_value("<loc1>", 640, 420)
-    with demo_server("--boxes", "xyxy1000", "--blind") as server:
+    with served_here("--boxes", "xyxy1000", "--blind") as server:
         boxes = [[n, n, n + 90, n + 90] for n in range(0, 900, 30)]
         told = colors(chat(server.url, asked(*boxes))[1])
         assert set(told) == {"blue", "none"}

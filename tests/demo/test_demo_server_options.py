@@ -6,14 +6,13 @@ import base64
 import http.client
 import io
 import json
-import subprocess
-import sys
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
+from served_here import served_here
 
-from raylabel.demo.launch import demo_server
+from raylabel.demo.server.__main__ import read_arguments
 from raylabel.demo.server.structured import outside_openapi
 
 CHAT, GENERATE = "/v1/chat/completions", "/v1beta/models/any:generateContent"
@@ -90,7 +89,7 @@ OPENAPI = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
 
 
 def test_a_server_of_the_usual_kind_obeys_the_usual_fields():
-    with demo_server() as server:
+    with served_here() as server:
         assert json.loads(chat(server.url, **RESPONSE_FORMAT)[1]) == HELD
         assert unfenced(chat(server.url, **VLLM)[1]) == PLAIN
         assert json.loads(generate(server.url, **JSON_SCHEMA)[1]) == HELD_Y_FIRST
@@ -98,7 +97,7 @@ def test_a_server_of_the_usual_kind_obeys_the_usual_fields():
 
 
 def test_a_server_of_vllms_kind_obeys_its_own_field_only():
-    with demo_server("--schema", "structured_outputs") as server:
+    with served_here("--schema", "structured_outputs") as server:
         assert json.loads(chat(server.url, **VLLM)[1]) == HELD
         assert chat(server.url, **RESPONSE_FORMAT)[0] == 400
         assert json.loads(chat(server.url, **JSON_OBJECT)[1]) == PLAIN
@@ -107,7 +106,7 @@ def test_a_server_of_vllms_kind_obeys_its_own_field_only():
 
 
 def test_a_gemini_that_knows_openapi_schemas_only():
-    with demo_server("--schema", "response_schema") as server:
+    with served_here("--schema", "response_schema") as server:
         assert json.loads(generate(server.url, **OPENAPI)[1]) == HELD_Y_FIRST
         status, message = generate(server.url, **JSON_SCHEMA)
         assert (status, "responseJsonSchema" in message) == (400, True)
@@ -117,7 +116,7 @@ def test_a_gemini_that_knows_openapi_schemas_only():
 
 
 def test_a_server_that_ignores_schemas_answers_plainly():
-    with demo_server("--schema", "ignore") as server:
+    with served_here("--schema", "ignore") as server:
         for fields in (RESPONSE_FORMAT, VLLM, JSON_OBJECT):
             assert unfenced(chat(server.url, **fields)[1]) == PLAIN
         for config in (JSON_SCHEMA, OPENAPI):
@@ -125,7 +124,7 @@ def test_a_server_that_ignores_schemas_answers_plainly():
 
 
 def test_a_server_that_rejects_schemas_answers_without_them():
-    with demo_server("--schema", "reject") as server:
+    with served_here("--schema", "reject") as server:
         assert [chat(server.url, **f)[0] for f in (RESPONSE_FORMAT, VLLM, JSON_OBJECT)] == [400] * 3
         assert [generate(server.url, **c)[0] for c in (JSON_SCHEMA, OPENAPI)] == [400] * 2
         assert unfenced(chat(server.url)[1]) == PLAIN
@@ -134,7 +133,7 @@ def test_a_server_that_rejects_schemas_answers_without_them():
 
 def test_a_model_that_empties_its_boxes_under_a_schema_gives_them_without():
     emptied = {"boxes": [{"id": 1, "box": [], "score": 0.9}]}
-    with demo_server("--schema", "empties") as server:
+    with served_here("--schema", "empties") as server:
         assert json.loads(chat(server.url, **RESPONSE_FORMAT)[1]) == emptied
         assert json.loads(generate(server.url, **JSON_SCHEMA)[1]) == emptied
         assert unfenced(chat(server.url)[1]) == PLAIN
@@ -148,7 +147,7 @@ def test_a_series_is_continued_where_a_schema_asks_for_numbers(mode, numbers):
         "required": ["numbers", "caption"],
     }
     held = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}}
-    with demo_server("--schema", mode) as server:
+    with served_here("--schema", mode) as server:
         told = json.loads(chat(server.url, "Which three come next: 2, 4, 6?", **held)[1])
     assert told == {"numbers": numbers, "caption": "A blue bar in the middle on a grey ground."}
 
@@ -171,8 +170,8 @@ def test_googles_parser_takes_its_own_subset_of_schemas(schema, where):
 
 
 def test_a_server_reports_another_name_than_it_is_called_by():
-    with demo_server("--model", "alias", "--reports-model", "acme/seer-2", "--model-root", "/models/seer-2") as server:
-        assert server.model == "alias"
+    with served_here("--model", "alias", "--reports-model", "acme/seer-2", "--model-root", "/models/seer-2") as server:
+        assert server.options.model == "alias"
         (listed,) = call(server.url, "/v1/models")[1]["data"]
         assert (listed["id"], listed["root"]) == ("acme/seer-2", "/models/seer-2")
         assert call(server.url, "/v1/models/alias")[1]["id"] == "acme/seer-2"
@@ -187,24 +186,24 @@ def test_a_server_reports_another_name_than_it_is_called_by():
 
 
 def test_without_a_root_none_is_listed():
-    with demo_server() as server:
+    with served_here() as server:
         assert "root" not in call(server.url, "/v1/models")[1]["data"][0]
 
 
 def test_dialect_limit_noise_and_thinking_are_options_of_the_command():
     # 640/28 = 22.86 -> 644, 420/28 = 15 -> 420, too much: sqrt(640 * 420/100000) = 1.63951;
     # 640/1.63951/28 = 13.94 -> 364 wide, 420/1.63951/28 = 9.15 -> 252 high; x 256 -> 145.6, 352 -> 200.2; y 126, 138.6
-    with demo_server("--boxes", "qwen2.5-vl", "--max-pixels", "100000", "--think") as server:
+    with served_here("--boxes", "qwen2.5-vl", "--max-pixels", "100000", "--think") as server:
         thoughts, answer = chat(server.url)[1].split("</think>\n")
         assert thoughts.startswith("<think>")
         assert unfenced(answer)[0]["bbox_2d"] == pytest.approx([145.6, 126, 200.2, 138.6], abs=1)
-    with demo_server("--boxes", "paligemma", "--noise", "1") as server:
+    with served_here("--boxes", "paligemma", "--noise", "1") as server:
         assert len({chat(server.url, "detect blue bar")[1] for _ in range(6)}) > 1
 
 
 def test_the_journal_tells_native_grounding_questions_as_grounding(tmp_path):
     journal = tmp_path / "journal.jsonl"
-    with demo_server("--journal", str(journal), "--boxes", "kosmos-2") as server:
+    with served_here("--journal", str(journal), "--boxes", "kosmos-2") as server:
         # x 256/640 * 32 = 12.8, 352/640 * 32 - 1 = 16.6 -> 17;  y 210/420 * 32 = 16, 231/420 * 32 - 1 = 16.6 -> 17
         assert chat(server.url, "<grounding><phrase>blue bar</phrase>")[1] == (
             "<grounding><phrase>blue bar</phrase><object><patch_index_0524><patch_index_0561></object>"
@@ -214,8 +213,8 @@ def test_the_journal_tells_native_grounding_questions_as_grounding(tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--boxes", "klingon"], ["--schema", "xml"], ["--noise", "1.5"]])
-def test_an_unknown_way_is_refused_at_the_start(options):
-    command = [sys.executable, "-m", "raylabel.demo.server", *options]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    assert options[0] in ended.stderr
+def test_an_unknown_way_is_refused_at_the_start(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_arguments(options)
+    assert ended.value.code == 2
+    assert options[0] in capsys.readouterr().err

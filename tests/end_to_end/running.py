@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from served_here import served_here
 
-from raylabel.demo.launch import demo_server
 from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
 from raylabel.demo.server.questions import read_question
@@ -140,7 +139,14 @@ def label(settings: Settings, limit: int | None = None, executor: Executor | Non
 def command(
     *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """``python -m raylabel ...`` in a process of its own, with a Ray of its own.
+    """``python -m raylabel ...`` in a process of its own, with a Ray of its own; see ``python``."""
+    return python("-m", "raylabel", *words, cwd=cwd, package=package, under=under, **variables)
+
+
+def python(
+    *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """An interpreter of its own.
 
     Args:
         package: folder that holds the package to run.
@@ -149,7 +155,7 @@ def command(
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and not k.endswith("_API_KEY")}
     return subprocess.run(
-        [*under, sys.executable, "-m", "raylabel", *words],
+        [*under, sys.executable, *words],
         cwd=cwd,
         env={**env, "PYTHONPATH": str(package), **variables},
         stdin=subprocess.DEVNULL,
@@ -195,10 +201,11 @@ def write_lines(path: Path, lines: Sequence[Json]) -> None:
 
 @dataclass
 class JournaledServer:
-    """The demo server in its own process, with its journal."""
+    """The demo server, with its journal."""
 
     url: str
     journal: Path
+    stats: Callable[[], Json]
     _read: int = 0
 
     def asked(self) -> Counter[str]:
@@ -211,18 +218,13 @@ class JournaledServer:
         new, self._read = lines[self._read :], len(lines)
         return new
 
-    def stats(self) -> Json:
-        with urllib.request.urlopen(f"{self.url}/stats", timeout=10) as reply:
-            stats: Json = json.load(reply)
-        return stats
-
 
 @contextmanager
 def journaled_server(folder: Path, *options: str) -> Iterator[JournaledServer]:
     """The demo server with a journal in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    with demo_server("--journal", str(folder / "journal.jsonl"), *options) as server:
-        yield JournaledServer(server.url, folder / "journal.jsonl")
+    with served_here("--journal", str(folder / "journal.jsonl"), *options) as server:
+        yield JournaledServer(server.url, folder / "journal.jsonl", server.ledger.stats)
 
 
 @dataclass(frozen=True)

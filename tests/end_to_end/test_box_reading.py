@@ -15,7 +15,6 @@ from running import (
     Fault,
     Seen,
     WireServer,
-    command,
     grounding,
     journaled_server,
     label,
@@ -25,6 +24,7 @@ from running import (
 from test_dialects import unknown
 
 from raylabel.calibration.color_probe import SIZE, colors_seen
+from raylabel.cli import main
 from raylabel.demo.score import missed_targets, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError
@@ -164,7 +164,15 @@ def test_it_is_asked_only_where_boxes_are_handed_to_the_model(world: World, tmp_
         pytest.param([], "reads boxes as it writes them, 6 of 6 colors right", id="as-written"),
     ],
 )
-def test_calibrate_shows_how_boxes_are_read(options: list[str], said: str, world: World, tmp_path: Path) -> None:
+def test_calibrate_shows_how_boxes_are_read(
+    options: list[str],
+    said: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with journaled_server(tmp_path / "s", "--boxes", "xyxy1000", *options) as server:
         config = {
             "results_dir": "r",
@@ -175,11 +183,11 @@ def test_calibrate_shows_how_boxes_are_read(options: list[str], said: str, world
             },
         }
         (tmp_path / "config.yaml").write_text(json.dumps(config))
-        ended = command("calibrate", "config.yaml", "--out", "drawn", cwd=tmp_path)
+        assert main(["calibrate", "config.yaml", "--out", "drawn"]) == 0
         assert server.asked()[READING] in (1, 2)
-    assert ended.returncode == 0, ended.stderr
-    assert said in ended.stdout
-    assert ended.stdout.count("drawn:") == 1
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert printed.count("drawn:") == 1
     (drawn,) = (tmp_path / "drawn").glob("*.png")
     with Image.open(drawn) as image:
         assert image.height > 900, "two rows of measured probes, and the picture of the colors"

@@ -24,6 +24,7 @@ from cli_runs import read_journal, write_config
 
 import raylabel
 from raylabel.demo.launch import demo_server
+from raylabel.demo.scenes import Style
 from raylabel.demo.world import build_world
 
 pytestmark = [
@@ -31,9 +32,10 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="Ray makes clusters of several nodes on Linux only"),
 ]
 
-IMAGES = 64
-WORKERS = 4
-LATENCY_MS = 500
+IMAGES = 400
+"""A worker that is there first takes up to five blocks, half of these."""
+WORKERS = 8
+LATENCY_MS = 100
 """Long enough that one node cannot finish the run while the other is still starting its actor."""
 
 START_S, JOB_S, STOP_S = 60.0, 240.0, 20.0
@@ -190,7 +192,8 @@ def most_at_once(entries: list[dict[str, Any]]) -> int:
 
 def test_both_nodes_of_a_cluster_work_on_a_submitted_job(tmp_path: Path) -> None:
     key = f"sk-{secrets.token_hex(16)}"
-    world, results, journal = build_world(tmp_path / "world", IMAGES), tmp_path / "results", tmp_path / "journal.jsonl"
+    world = build_world(tmp_path / "world", IMAGES, style=Style(sizes_wh=((320, 240),)))
+    results, journal = tmp_path / "results", tmp_path / "journal.jsonl"
     job = tmp_path / "job"
     job.mkdir()
     with (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import CliRun, read_journal, run_cli, wait_until, write_config
+from cli_runs import CliRun, read_journal, wait_until, write_config
 from running import (
     CHECK,
     EXTRACTION,
@@ -27,9 +27,10 @@ from running import (
     referring,
     says,
 )
+from served_here import served_here
 
-from raylabel.demo.launch import demo_server
 from raylabel.demo.world import World, build_world
+from raylabel.specification import load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -323,31 +324,25 @@ def test_records_whose_last_step_is_open_keep_their_boxes_in_the_count(world: Wo
 
 
 def test_a_killed_and_resumed_run_that_keeps_what_is_rejected_says_and_writes_the_same(tmp_path: Path) -> None:
-    many = build_world(tmp_path / "world", 40, seed=4)
-    keeping = {"double_check__keep_rejected": True}
+    """The command dies, with its Ray; the runs before and after it are this process's."""
+    many = build_world(tmp_path / "world", 24, seed=4)
     journal = tmp_path / "journal.jsonl"
-    with demo_server("--journal", str(journal), "--latency-ms", "20") as server:
-        whole = write_config(
-            tmp_path / "a.yaml", tmp_path / "whole", "image_referring_expression", many, server.url, **keeping
-        )
-        code, undisturbed = run_cli(whole)
-        assert code == 0, undisturbed
+    with served_here("--journal", str(journal), "--latency-ms", "20") as server:
+
+        def config_of(name: str) -> Path:
+            path, results = tmp_path / f"{name}.yaml", tmp_path / name
+            kept = {"double_check__keep_rejected": True}
+            return write_config(path, results, "image_referring_expression", many, server.url, **kept)
+
+        whole = label(load_settings(config_of("whole"), []))
         before = len(read_journal(journal))
-        config = write_config(
-            tmp_path / "b.yaml", tmp_path / "killed", "image_referring_expression", many, server.url, **keeping
-        )
-        run = CliRun(config)
-        wait_until(lambda: len(read_journal(journal)) >= before + 60, run)
+        run = CliRun(config_of("killed"))
+        wait_until(lambda: len(read_journal(journal)) >= before + 40, run)
         run.kill_all()
-        code, resumed = run_cli(config)
-        assert code == 0, resumed
-    files = [(tmp_path / name / "annotations.jsonl").read_bytes() for name in ("whole", "killed")]
+        killed = label(load_settings(tmp_path / "killed.yaml", []))
+    assert whole.code == killed.code == 0
+    files = [(ran.results / "annotations.jsonl").read_bytes() for ran in (whole, killed)]
     assert files[0] == files[1]
     assert b'"outcome": "rejected"' in files[0]
-    counts = [
-        json.loads((tmp_path / name / "run.json").read_text())["counts"]["annotations"] for name in ("whole", "killed")
-    ]
-    assert counts[0] == counts[1]
-    said = [re.findall(r"^\d+ records: .*", out, re.MULTILINE) for out in (undisturbed, resumed)]
-    assert said[0] == said[1]
-    assert len(said[0]) == 1
+    assert whole.counts["annotations"] == killed.counts["annotations"]
+    assert final_line(whole) == final_line(killed)

@@ -1,4 +1,7 @@
-"""``raylabel demo`` as a command: what it prints, and that a product gone wrong, or a model that copies, fails it."""
+"""``raylabel demo``: what it prints, and that a product gone wrong, or a model that copies, fails it.
+
+The command with its Ray is started where a process is the subject; elsewhere the demo runs in one process.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +9,66 @@ import json
 from pathlib import Path
 
 import pytest
-from running import command, mutant, read_lines
+from running import command, mutant, python, read_lines
 
 from raylabel.demo.score import DEMO_TARGETS, missed_targets
+from raylabel.demo.show import run_demo
+from raylabel.runtime.in_process import InProcess
 
 pytestmark = pytest.mark.slow
 
 GROUNDING, REFERRING = "image_grounding", "image_referring_expression"
 
 
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
-def test_the_demo_prints_one_json_object_that_meets_the_targets(backend: str, tmp_path: Path) -> None:
-    words = ["--json", "--images", "12", "--backend", backend, "--out", "out"]
-    ended = command("demo", *words, cwd=tmp_path)
-
-    assert ended.returncode == 0, ended.stderr
-    scores = json.loads(ended.stdout)
+def assert_good(printed: str, out: Path, images: int) -> None:
+    """One JSON object that meets the targets, and files without a failure."""
+    scores = json.loads(printed)
     assert set(scores) == {GROUNDING, REFERRING}
     shared = {"images", "recall", "precision", "mean_iou", "phrase_exact"}
     assert set(scores[GROUNDING]) >= shared
     assert set(scores[REFERRING]) >= shared | {"description_correct", "planted_errors_caught"}
     for name, score in scores.items():
-        assert score["images"] == 12
+        assert score["images"] == images
         assert missed_targets(score) == []
-        results = tmp_path / "out" / backend / name
-        assert len(read_lines(results / "annotations.jsonl")) >= 12
-        assert read_lines(results / "failures.jsonl") == []
+        assert len(read_lines(out / name / "annotations.jsonl")) >= images
+        assert read_lines(out / name / "failures.jsonl") == []
 
 
-def demo_of(package: Path, pipeline: str) -> tuple[int, dict[str, float]]:
-    """Exit code and scores of the demo of a copy of the package."""
-    ended = command(
-        *("demo", "--json", "--images", "8", "--pipeline", pipeline, "--out", "out"), cwd=package, package=package
-    )
+def test_the_demo_prints_one_json_object_that_meets_the_targets(tmp_path: Path) -> None:
+    ended = command("demo", "--json", "--images", "12", "--out", "out", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert_good(ended.stdout, tmp_path / "out" / "openai", 12)
+
+
+def test_it_does_so_over_the_other_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_demo(tmp_path / "out", 12, [GROUNDING, REFERRING], "gemini", True, InProcess) == 0
+    assert_good(capsys.readouterr().out, tmp_path / "out" / "gemini", 12)
+
+
+# --- errors planted in the product, and models that do not look ------------------------------------------------------
+
+DEMO = """
+import sys
+from pathlib import Path
+from raylabel.demo.show import run_demo
+from raylabel.errors import CalibrationError
+from raylabel.runtime.in_process import InProcess
+
+images, pipeline, backend = sys.argv[1:]
+try:
+    code = run_demo(Path("out"), int(images), [pipeline], backend, True, InProcess)
+except CalibrationError as error:
+    sys.exit(f"before the run: {error}")
+sys.exit(code)
+"""
+
+
+def demo_of(package: Path, images: int, pipeline: str, backend: str = "openai") -> tuple[int, str, str]:
+    """Exit code and output of the demo of a copy of the package, in one process."""
+    ended = python("-c", DEMO, str(images), pipeline, backend, cwd=package, package=package)
     assert "Traceback" not in ended.stderr
-    scores: dict[str, float] = json.loads(ended.stdout)[pipeline]
-    return ended.returncode, scores
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -63,18 +90,17 @@ def demo_of(package: Path, pipeline: str) -> tuple[int, dict[str, float]]:
 def test_an_error_in_the_conversion_of_boxes_is_found_before_anything_is_labeled(
     backend: str, change: tuple[str, str], tmp_path: Path
 ) -> None:
-    package = mutant(tmp_path, "geometry.py", change)
-    words = ["--images", "2", "--pipeline", GROUNDING, "--backend", backend, "--out", "out"]
-    ended = command("demo", *words, cwd=tmp_path, package=package)
+    _, _, said = demo_of(mutant(tmp_path, "geometry.py", change), 2, GROUNDING, backend)
 
-    assert ended.returncode == 2
-    assert "mean IoU" in ended.stderr
+    assert "before the run: " in said
+    assert "mean IoU" in said
     assert not (tmp_path / "out" / backend / GROUNDING / "annotations.jsonl").exists()
 
 
 def test_an_error_behind_the_calibration_fails_the_demo(tmp_path: Path) -> None:
     change = ("    a, b = _nearest(low), _nearest(high)\n", "    a, b = _nearest(low) + 30, _nearest(high) + 30\n")
-    code, scores = demo_of(mutant(tmp_path, "geometry.py", change), GROUNDING)
+    code, printed, _ = demo_of(mutant(tmp_path, "geometry.py", change), 8, GROUNDING)
+    scores = json.loads(printed)[GROUNDING]
 
     assert code == 1
     assert scores["recall"] < DEMO_TARGETS["recall"]
@@ -112,15 +138,21 @@ def test_a_model_that_boxes_everything_is_turned_away(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], missed: str, tmp_path: Path) -> None:
-    code, scores = demo_of(mutant(tmp_path, "demo/server/answering.py", change), REFERRING)
+    code, printed, _ = demo_of(mutant(tmp_path, "demo/server/answering.py", change), 8, REFERRING)
 
     assert code == 1
-    assert scores[missed] < DEMO_TARGETS[missed]
+    assert json.loads(printed)[REFERRING][missed] < DEMO_TARGETS[missed]
     assert read_lines(tmp_path / "out" / "openai" / REFERRING / "failures.jsonl") == []
 
 
+# --- the processes of the command -----------------------------------------------------------------------------------
+
+
 def test_a_process_that_breaks_ends_the_run_with_its_reason_and_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
-    breaking = ("        steps = {}\n", '        print("stray")\n        raise RuntimeError("planted")\n')
+    breaking = (
+        "        self._shards: list[Shard] = ray.get(shards)\n",
+        '        print("stray")\n        raise RuntimeError("planted")\n',
+    )
     package = mutant(tmp_path, "engine/actors.py", breaking)
     words = ["--json", "--images", "2", "--pipeline", GROUNDING, "--out", "out"]
     ended = command("demo", *words, cwd=tmp_path, package=package)

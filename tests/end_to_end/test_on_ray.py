@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private.node import Node
-from running import WireServer, error, grounding, journaled_server, label, referring
+from running import Fault, Seen, WireServer, error, grounding, journaled_server, label, read_lines, referring
 
 from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
@@ -29,7 +29,7 @@ TWO = RaySettings(num_cpus=1, object_store_mb=100, actors=2)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build_world(tmp_path_factory.mktemp("world"), 150, seed=6)
+    return build_world(tmp_path_factory.mktemp("world"), 70, seed=6)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_r
     pipeline = f"image_{'grounding' if build is grounding else 'referring_expression'}"
     few = f"{pipeline}.workflow.max_workers=5"
     with WireServer(latency_s=0.01) as wire:
-        alone = label(build(world, tmp_path / "alone", wire.url, few), limit=100)  # type: ignore[operator]
+        alone = label(build(world, tmp_path / "alone", wire.url, few))  # type: ignore[operator]
         once = wire.asked()
         wire.most_in_flight.clear()
-        shared = label(build(world, tmp_path / "ray", wire.url, few), 100, two_workers)  # type: ignore[operator]
+        shared = label(build(world, tmp_path / "ray", wire.url, few), executor=two_workers)  # type: ignore[operator]
         assert wire.asked() == once, "the same questions, each once"
         most = {task: n for task, n in wire.most_in_flight.items() if task != "all"}
     assert alone.code == shared.code == 0
@@ -65,10 +65,10 @@ def test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_r
 def test_a_rejected_key_in_the_middle_ends_a_run_on_ray_with_its_sentence(
     world: World, two_workers: RayExecutor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def misbehave(seen: object) -> object:
-        return error(401, "no such key") if getattr(seen, "number") > 20 else None  # noqa: B009
+    def misbehave(seen: Seen) -> Fault | None:
+        return error(401, "no such key") if seen.number > 20 else None
 
-    with WireServer(misbehave, latency_s=0.01) as wire:  # type: ignore[arg-type]
+    with WireServer(misbehave, latency_s=0.01) as wire:
         ran = label(grounding(world, tmp_path / "r", wire.url), executor=two_workers)
         assert len(wire.seen) < 60
     assert ran.code == 2
@@ -90,12 +90,30 @@ def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(
     assert caught.value.verdict is Verdict.RETRY
 
 
+def test_relative_paths_start_where_the_run_does_also_on_a_ray_that_was_there_before(
+    world: World, two_workers: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.root)
+    relative = ["image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.data.image_root=images"]
+    with WireServer() as wire:
+        ran = label(grounding(world, tmp_path, wire.url, *relative), 3, two_workers)
+    assert ran.code == 0
+    assert [line["image_path"] for line in ran.annotations] == [
+        f"images/{line['image_path']}" for line in read_lines(world.captions_path)[:3]
+    ]
+
+
 def test_a_private_ray_starts_none_of_the_helpers_that_a_run_has_no_use_for(
     world: World, two_workers: RayExecutor, tmp_path: Path
 ) -> None:
-    with WireServer() as wire:
-        assert label(grounding(world, tmp_path / "r", wire.url), 3, two_workers).code == 0
-    lines = processes_of(Path(ray._private.worker._global_node.get_session_dir_path()).name)
+    session = Path(ray._private.worker._global_node.get_session_dir_path()).name
+    lines: list[str] = []
+
+    def look(seen: Seen) -> None:
+        lines.extend(processes_of(session))
+
+    with WireServer(look) as wire:
+        assert label(grounding(world, tmp_path / "r", wire.url), 1, two_workers).code == 0
     assert any("WorkerActor" in line for line in lines), "its processes are found"
     for helper in ("_private/monitor.py", "log_monitor.py", "dashboard/dashboard.py", "_StatsActor", "Autoscaling"):
         assert not [line for line in lines if helper in line]

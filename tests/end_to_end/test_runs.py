@@ -19,7 +19,6 @@ from running import (
     JournaledServer,
     WireServer,
     captions_override,
-    command,
     grounding,
     journaled_server,
     label,
@@ -31,6 +30,7 @@ from running import (
 from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import InputError
+from raylabel.specification import load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -270,10 +270,10 @@ def test_the_second_step_alone_takes_phrases_edited_by_hand(
     assert rings[0] == rings[1]
 
 
-def test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual(
-    world: World, server: JournaledServer, tmp_path: Path
+def test_the_second_step_grounds_what_tao_extracted(
+    world: World, server: JournaledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Relative image paths that TAO joined with ``image_root`` already, no ids, no outcomes; started as TAO is."""
+    """Relative image paths that TAO joined with ``image_root`` already, no ids, no outcomes."""
     shutil.copytree(world.images_dir, tmp_path / "data" / "images")
     entries = [world.truth["images"][n] for n in (1, 4)]
     lines = [
@@ -304,33 +304,18 @@ def test_the_second_step_grounds_what_tao_extracted_with_the_line_of_its_manual(
         "  workflow: {steps: ['1'], max_workers: 4}\n"
         "  data: {input_jsonl: '???', image_root: data/images}\n"
     )
-    words = ["results_dir=r", "image_grounding.data.input_jsonl=c.jsonl"]
-    ended = command("generate", "-e", "spec.yaml", *words, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ran = label(load_settings(Path("spec.yaml"), ["results_dir=r", "image_grounding.data.input_jsonl=c.jsonl"]))
 
-    assert ended.returncode == 0, ended.stderr
+    assert ran.code == 0, ran.printed
     assert server.asked() == {GROUNDING: 2}
-    made = read_lines(tmp_path / "r" / "annotations.jsonl")
+    made = ran.annotations
     assert [line["image_path"] for line in made] == [line["image_path"] for line in lines]
     assert [(line["width"], line["height"]) for line in made] == [(e["width"], e["height"]) for e in entries]
-    two = {**world.truth, "images": entries}
-    for entry in two["images"]:
-        entry["captions"] = entry["captions"][:1]
+    two = {**world.truth, "images": [{**entry, "captions": entry["captions"][:1]} for entry in entries]}
     assert missed_targets(score_image_grounding(two, made)) == []
     ids = [e["expression_id"] for line in made for e in line["expressions"]]
     assert len(set(ids)) == len(ids)
-
-
-def test_relative_paths_start_where_the_run_does_also_on_a_ray_that_was_there_before(
-    world: World, server: JournaledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(world.root)
-    overrides = ["image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.data.image_root=images"]
-    ran = label(grounding(world, tmp_path, server.url, f"{STEPS}=[0]", *overrides))
-
-    assert ran.code == 0
-    assert [line["image_path"] for line in ran.annotations] == [
-        f"images/{line['image_path']}" for line in read_lines(world.captions_path)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -554,22 +539,16 @@ def test_settings_of_single_steps_reach_the_wire(world: World, tmp_path: Path) -
     assert not any("response_format" in seen.body for seen in groundings)
 
 
-def test_workers_bound_the_requests_in_flight_over_all_actors(tmp_path: Path) -> None:
+def test_workers_bound_the_requests_in_flight_of_each_step_and_of_all(tmp_path: Path) -> None:
     many = build_world(tmp_path / "many", 10, seed=2)
-    with WireServer(latency_s=0.1) as wire:
-        overrides = ["ray.actors=2", "steps.region_expr.workers=2", "steps.image_caption.workers=3"]
+    with WireServer(latency_s=0.05) as wire:
+        overrides = ["steps.region_expr.workers=2", "steps.image_caption.workers=3"]
         ran = label(referring(many, tmp_path / "steps", wire.url, f"{REFERRING_STEPS}=[0,1]", *overrides))
         assert ran.code == 0
         assert wire.most_in_flight[REGIONS] == 2
         assert 2 <= wire.most_in_flight[CAPTION] <= 3
 
         wire.most_in_flight.clear()
-        ran = label(referring(many, tmp_path / "total", wire.url, "ray.actors=2", "limits.max_in_flight=3"))
+        ran = label(referring(many, tmp_path / "total", wire.url, "limits.max_in_flight=3"))
         assert ran.code == 0
         assert 2 <= wire.most_in_flight["all"] <= 3
-
-    with journaled_server(tmp_path / "server", "--latency-ms", "100") as server:
-        three = "image_grounding.workflow.max_workers=3"
-        ran = label(grounding(many, tmp_path / "workers", server.url, three, f"{STEPS}=[0]", "ray.actors=2"))
-        assert ran.code == 0
-        assert 2 <= server.stats()["max_in_flight"] <= 3

@@ -19,8 +19,6 @@ from running import (
     Seen,
     WireServer,
     captions_override,
-    command,
-    endpoint,
     error,
     grounding,
     label,
@@ -401,24 +399,20 @@ def test_an_account_that_has_nothing_left_ends_the_run_with_the_servers_words(
         assert server.posts <= 8
 
 
-def test_a_quota_that_is_used_up_is_told_before_anything_starts(world: World, tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text("results_dir: results\n")
+def test_a_quota_that_is_used_up_is_told_before_anything_starts(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with WireServer(lambda seen: error(429, "daily limit", retry_after="59886")) as wire:
-        ended = command(
-            "run",
-            "spec.yaml",
-            *endpoint("image_grounding", wire.url),
-            f"image_grounding.data.input_jsonl={world.captions_path}",
-            f"image_grounding.data.image_root={world.images_dir}",
-            "image_grounding.vlm.calibrate=auto",
-            cwd=tmp_path,
-        )
+        settings = grounding(world, tmp_path / "results", wire.url)
+        settings.pipeline.vlm.calibrate = "auto"
+        settings.pipeline.vlm.boxes.order = settings.pipeline.vlm.boxes.scale = "auto"
+        ran = label(settings)
         assert wire.asked().total() <= 8
 
-    assert ended.returncode == 2
-    (sentence,) = ended.stderr.strip().splitlines()
+    assert ran.code == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
     assert "16 h 39 min" in sentence
-    assert "Traceback" not in ended.stdout
+    assert ran.annotations == []
 
 
 class FaultServer:

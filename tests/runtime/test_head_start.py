@@ -38,9 +38,9 @@ class Slow(InProcess):
         self.left = threading.current_thread()
         super().__exit__(*why)
 
-    def begin(self, work, joined=None):
+    def begin(self, work, on_end, joined=None):
         self.shards = [shard.number for shard in work.shards]
-        super().begin(work, joined)
+        super().begin(work, on_end, joined)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def drive(executor, bench, until=lambda status: False):
     ended = []
     with executor:
         executor.expect(sum(shard.count for shard in bench.shards))
-        executor.begin(work_of(bench))
+        executor.begin(work_of(bench), lambda: None)
         while True:
             done = executor.has_ended()
             status = executor.status()

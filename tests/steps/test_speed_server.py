@@ -160,5 +160,5 @@ def test_the_reference_clients_ask_what_the_steps_ask(make_step, make_record, ex
     assert extract.question({"caption": CAPTION}) == extraction.text
     record = make_record(expressions=expressions(**{phrase.replace(" ", "_"): None for phrase in PHRASES}))
     (grounding,) = make_step(Grounding).questions(record)
-    item = {"extraction": {"expressions": [{"text": phrase} for phrase in PHRASES]}}
+    item = {"extraction": {"expressions": PHRASES}}
     assert ground.question(item).splitlines()[:8] == grounding.text.splitlines()[:8]

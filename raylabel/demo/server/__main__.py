@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS
@@ -19,8 +20,12 @@ from raylabel.demo.server.structured import SCHEMA_MODES
 DEFAULT_MODEL = "raylabel-demo-vlm"
 
 
-def main() -> None:
-    """Parse the arguments, listen on 127.0.0.1, serve."""
+def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the command, from ``sys.argv`` unless given.
+
+    Raises:
+        SystemExit: one is wrong; a message stands on stderr.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m raylabel.demo.server",
         description="A VLM server for drawn scenes: it decodes the picture it is sent and looks at its pixels.",
@@ -57,10 +62,11 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
     parser.add_argument("--ready-file", type=Path, help="write the ready line here too, by rename")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
-    args = parser.parse_args()
+    return parser.parse_args(words)
 
-    if args.exit_with_parent:
-        _exit_with_parent()
+
+def build_server(args: argparse.Namespace) -> DemoServer:
+    """A server that listens on 127.0.0.1 from here on; ``serve_forever`` answers."""
     options = ServerOptions(
         boxes=args.boxes,
         model=args.model or DEFAULT_MODEL,
@@ -76,9 +82,17 @@ def main() -> None:
         reads=args.reads,
         blind=args.blind,
     )
-    server = DemoServer(args.port, options, Ledger(args.journal))
+    return DemoServer(args.port, options, Ledger(args.journal))
+
+
+def main() -> None:
+    """Read the arguments, listen, serve."""
+    args = read_arguments()
+    if args.exit_with_parent:
+        _exit_with_parent()
+    server = build_server(args)
     ready = json.dumps(
-        {"url": server.url, "port": server.server_address[1], "pid": os.getpid(), "model": options.model}
+        {"url": server.url, "port": server.server_address[1], "pid": os.getpid(), "model": server.options.model}
     )
     if args.ready_file is not None:
         partial = args.ready_file.with_name(args.ready_file.name + ".partial")

@@ -92,6 +92,11 @@ class DemoServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def server_close(self) -> None:
+        """Stop listening, and end the journal."""
+        super().server_close()
+        self.ledger.close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no error of the server."""
 

@@ -23,6 +23,11 @@ class Ledger:
         self._most_in_flight = 0
         self._journal: TextIO | None = None if journal is None else journal.open("a", encoding="utf-8")
 
+    def close(self) -> None:
+        """End the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
     def arrived(self) -> None:
         """A question came in."""
         with self._lock:
