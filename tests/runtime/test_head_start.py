@@ -118,6 +118,7 @@ def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
 
 def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):
     monkeypatch.setattr(head_start, "LONG_S", 1000.0)
+    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.5)
     other = Slow(0.0)
     _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
     assert sum(end.settled for end in ended) == 40
