@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Sequence
@@ -70,15 +69,10 @@ def _is_special(text: str) -> bool:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object that says each key once, its box under the name ``box``."""
-    value = {_name_of(key): item for key, item in pairs}
+    value = {("box" if is_box_key(key) and key not in _LISTS else key): item for key, item in pairs}
     if len(value) < len(pairs):
         raise ValueError("a key that comes again")
     return value
-
-
-@functools.lru_cache(maxsize=4096)
-def _name_of(key: str) -> str:
-    return "box" if is_box_key(key) and key not in _LISTS else key
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_once)
