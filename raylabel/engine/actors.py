@@ -34,9 +34,15 @@ class WorkerActor:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
-        self._worker = self._wait(self._opened(spec, node, workers))
+        self._worker: Worker | Exception
+        try:
+            self._worker = self._wait(self._opened(spec, node, workers))
+        except Exception as error:  # raised with the first block: what a constructor raises, Ray prints to the terminal
+            self._worker = error
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        if isinstance(self._worker, Exception):
+            raise self._worker
         for first, end in zip(block.column("first").to_pylist(), block.column("end").to_pylist(), strict=True):
             self._wait(self._worker.settle(self._shards[first:end]))
         return block

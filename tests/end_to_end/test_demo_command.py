@@ -149,11 +149,9 @@ def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], miss
 
 
 def test_a_process_that_breaks_ends_the_run_with_its_reason_and_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
-    breaking = (
-        "        self._shards: list[Shard] = ray.get(shards)\n",
-        '        print("stray")\n        raise RuntimeError("planted")\n',
-    )
-    package = mutant(tmp_path, "engine/actors.py", breaking)
+    start = "    async def open(self) -> None:\n"
+    breaking = (start, f'{start}        print("stray")\n        raise RuntimeError("planted")\n')
+    package = mutant(tmp_path, "runtime/worker.py", breaking)
     words = ["--json", "--images", "2", "--pipeline", GROUNDING, "--out", "out"]
     ended = command("demo", *words, cwd=tmp_path, package=package)
 
