@@ -127,9 +127,12 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _run_settings(settings: Settings, limit: int | None) -> int:
     _check_endpoint(settings)
+    from raylabel.runtime.process import rare_garbage_collection
     from raylabel.runtime.run import run
 
-    return run(settings, _executor(settings), limit)
+    executor = _executor(settings)
+    rare_garbage_collection()
+    return run(settings, executor, limit)
 
 
 def _executor(settings: Settings) -> Executor:
