@@ -196,4 +196,4 @@ def _hushed_stderr() -> Iterator[Any]:
             os.close(kept)
             for line in text().splitlines():
                 if not _LOG_LINE.match(line):
-                    print(line, file=sys.stderr)
+                    sys.stderr.write(f"{line}\n")
