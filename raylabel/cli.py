@@ -14,14 +14,18 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from raylabel import __version__
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import STEP_NAMES, Settings, did_you_mean, mask_urls
 from raylabel.specification import default_specification, load_settings
+
+if TYPE_CHECKING:
+    from raylabel.runtime.executor import Executor
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
@@ -123,10 +127,21 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _run_settings(settings: Settings, limit: int | None) -> int:
     _check_endpoint(settings)
-    from raylabel.engine.executor import RayExecutor
+    from raylabel.runtime.process import rare_garbage_collection
     from raylabel.runtime.run import run
 
-    return run(settings, RayExecutor(settings.ray), limit)
+    executor = _executor(settings)
+    rare_garbage_collection()
+    return run(settings, executor, limit)
+
+
+def _executor(settings: Settings) -> Executor:
+    """Ray, with a head start where it is this machine's own."""
+    from raylabel.engine.executor import RayExecutor
+    from raylabel.runtime.head_start import HeadStart
+
+    ray = RayExecutor(settings.ray)
+    return ray if ray.is_elsewhere else HeadStart(ray)
 
 
 def _check_endpoint(settings: Settings) -> None:
@@ -180,10 +195,9 @@ def _write_specification(path: Path, text: str) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from raylabel.demo.show import run_demo
-    from raylabel.engine.executor import RayExecutor
 
-    executor = RayExecutor(Settings().ray)
-    return run_demo(options.out, options.images, _PIPELINES[options.pipeline], options.backend, options.json, executor)
+    made = partial(_executor, Settings())
+    return run_demo(options.out, options.images, _PIPELINES[options.pipeline], options.backend, options.json, made)
 
 
 def _review(options: argparse.Namespace) -> int:

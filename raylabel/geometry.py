@@ -114,6 +114,8 @@ class Resize:
         >>> Resize(multiple=28, min_pixels=3136, max_pixels=1_003_520).apply(Size(640, 427))
         Size(width=644, height=420)
         """
+        if self.multiple == 1 and not (self.min_pixels or self.max_pixels or self.long_edge):
+            return size
         width, height = float(size.width), float(size.height)
         longest = max(size.width, size.height)
         if 0 < self.long_edge < longest:
@@ -206,18 +208,22 @@ def place(found: Corners, convention: Convention, view: View) -> Box:
         Displayed pixels with sorted corners; it may leave the image (see ``clip_to``).
     """
     side_x, side_y = convention.sides(view)
-    relative = [(v + convention.offset) / side for v, side in zip(found, (side_x, side_y) * 2, strict=True)]
+    x1, y1, x2, y2 = found
+    offset = convention.offset
+    x1, y1, x2, y2 = (x1 + offset) / side_x, (y1 + offset) / side_y, (x2 + offset) / side_x, (y2 + offset) / side_y
     if convention.frame == SQUARE:
         pad_x, pad_y, share_x, share_y = _padding(view)
-        relative = [
-            (v - pad) / share
-            for v, pad, share in zip(relative, (pad_x, pad_y) * 2, (share_x, share_y) * 2, strict=True)
-        ]
+        x1, y1, x2, y2 = (x1 - pad_x) / share_x, (y1 - pad_y) / share_y, (x2 - pad_x) / share_x, (y2 - pad_y) / share_y
+    if view.turn:
+        (x1, y1), (x2, y2) = _turn_back(x1, y1, view.turn), _turn_back(x2, y2, view.turn)
     window = view.window_px
-    points = [_turn_back(x, y, view.turn) for x, y in (relative[:2], relative[2:])]
-    xs = sorted(window.x1 + u * window.width for u, _ in points)
-    ys = sorted(window.y1 + v * window.height for _, v in points)
-    return Box(xs[0], ys[0], xs[1], ys[1])
+    left, upper, width, height = window.x1, window.y1, window.width, window.height
+    x1, y1, x2, y2 = left + x1 * width, upper + y1 * height, left + x2 * width, upper + y2 * height
+    if x2 < x1:
+        x1, x2 = x2, x1
+    if y2 < y1:
+        y1, y2 = y2, y1
+    return Box(x1, y1, x2, y2)
 
 
 def to_displayed(numbers: Sequence[float], convention: Convention, view: View) -> Box:
@@ -348,6 +354,8 @@ def clip_to(box_px: Box, size: Size) -> tuple[Box, tuple[str, ...]]:
     >>> clip_to(Box(-3, 10, 50, 60), Size(640, 480))
     (Box(x1=0.0, y1=10, x2=50, y2=60), ('clipped',))
     """
+    if 0 <= box_px.x1 < box_px.x2 <= size.width and 0 <= box_px.y1 < box_px.y2 <= size.height:
+        return box_px, ()
     slack_x, slack_y = OVERSHOOT * size.width, OVERSHOOT * size.height
     if (
         box_px.x1 < -slack_x
@@ -378,7 +386,7 @@ def round_box(box_px: Box, size: Size | None) -> Box:
 
 
 def _round_side(low: float, high: float, limit: int | None) -> tuple[int, int]:
-    a, b = _nearest(low), _nearest(high)
+    a, b = math.floor(low + 0.5), math.floor(high + 0.5)
     if limit is not None:
         a, b = max(a, 0), min(b, limit)
     if a < b:

@@ -185,7 +185,9 @@ def near_duplicates(boxes: Sequence[Box]) -> set[int]:
 
 def with_repeats_flagged(instances: Sequence[Instance]) -> tuple[Instance, ...]:
     """The boxes of one phrase, those that repeat an earlier one flagged (once)."""
-    repeated = near_duplicates([instance.box for instance in instances])
+    repeated = near_duplicates([instance.box for instance in instances]) if len(instances) > 1 else ()
+    if not repeated:
+        return tuple(instances)
     return tuple(
         dataclasses.replace(instance, flags=(*instance.flags, NEAR_DUPLICATE))
         if at in repeated and NEAR_DUPLICATE not in instance.flags
@@ -198,6 +200,8 @@ def with_boxes_checked(expression: Expression) -> Expression:
     """An expression whose boxes a model has just placed: repeats flagged, and the whole of it where it is a grid."""
     instances = with_repeats_flagged(expression.instances or ())
     grid = constant_stride([instance.box for instance in instances]) and CONSTANT_STRIDE not in expression.flags
+    if instances == expression.instances and not grid:
+        return expression
     flags = (*expression.flags, CONSTANT_STRIDE) if grid else expression.flags
     return dataclasses.replace(expression, instances=instances, flags=flags)
 
@@ -212,6 +216,8 @@ def constant_stride(boxes: Sequence[Box]) -> bool:
     >>> constant_stride(row), constant_stride(row[:3])
     (True, False)
     """
+    if len(boxes) < STRIDE_LENGTH:
+        return False
     upright = [box.as_tuple() for box in boxes]
     return _has_row(upright) or _has_row([(y1, x1, y2, x2) for x1, y1, x2, y2 in upright])
 
@@ -274,8 +280,10 @@ def is_sentence(phrase: str) -> bool:
     plain = text.casefold()
     if _OPENING.match(plain) or _TWO_SENTENCES.search(text):
         return True
+    if not plain.endswith((".", "!", "?")):
+        return False
     verb = _VERB.search(plain)
-    if verb is None or plain[-1] not in ".!?" or _RELATIVE.search(plain, 0, verb.start()):
+    if verb is None or _RELATIVE.search(plain, 0, verb.start()):
         return False
     return _BARE_CLAUSE.search(plain) is None
 

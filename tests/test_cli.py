@@ -280,7 +280,7 @@ def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
         (Path("demo_out"), 24, ["image_grounding", "image_referring_expression"], "openai", False),
         (Path("o"), 3, ["image_grounding"], "gemini", True),
     ]
-    assert [type(given[-1]).__name__ for given in calls] == ["RayExecutor", "RayExecutor"]
+    assert [type(given[-1]()).__name__ for given in calls] == ["HeadStart", "HeadStart"]
     assert main(["review", ".", "--png", "--out", "x"]) == 0
     assert main(["review", ".", "--png"]) == 0
     assert capsys.readouterr().out == "x/sheet_0.png\nreview/sheet_0.png\n"

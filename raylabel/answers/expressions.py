@@ -15,8 +15,6 @@ from raylabel.validation import MERGED, UNKNOWN_ID, UNKNOWN_REGION
 Span = tuple[int, int]
 """A half-open range of a text."""
 
-_PHRASE_KEYS = ("text", "phrase", "expression")
-
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
@@ -52,17 +50,16 @@ def read_extraction(text: str) -> tuple[str, list[Extracted]]:
 
 
 def _extracted(item: Any, caption: str) -> Extracted:
-    if isinstance(item, str):
-        item = {"text": item}
-    said = [text_of(item.get(key)) for key in _PHRASE_KEYS] if isinstance(item, dict) else []
-    phrase = next(filter(None, said), "")
+    fields = item if isinstance(item, dict) else {"text": item}
+    phrase = text_of(fields.get("text")) or text_of(fields.get("phrase")) or text_of(fields.get("expression"))
     if not phrase:
         raise unreadable("an expression has no text")
     if phrase not in caption and (bare := strip_marks(phrase).strip("\"'")) in caption:
         phrase = bare or phrase
-    span = item.get("char_span")
-    usable = isinstance(span, list) and len(span) == 2 and all(type(v) is int for v in span)
-    return Extracted(phrase, text_of(item.get("noun_chunk")) or None, (span[0], span[1]) if usable else None)
+    span = fields.get("char_span")
+    if not isinstance(span, list) or len(span) != 2 or not all(type(v) is int for v in span):
+        span = None
+    return Extracted(phrase, text_of(fields.get("noun_chunk")) or None, None if span is None else (span[0], span[1]))
 
 
 def locate(caption: str, phrases: Sequence[Extracted]) -> list[Span | None]:
@@ -88,10 +85,13 @@ def locate(caption: str, phrases: Sequence[Extracted]) -> list[Span | None]:
         free = [span for span in found if span not in used] or found
         if not free:
             continue
-        claim = phrases[at].model_span
-        before = next((span for span in reversed(spans[:at]) if span is not None), (0, 0))
-        ranks = [_distance(span, claim) if claim else _rank(span, caption, covered, before) for span in free]
-        start, end = spans[at] = free[ranks.index(min(ranks))]
+        best = free[0]
+        if len(free) > 1:
+            claim = phrases[at].model_span
+            before = next((span for span in reversed(spans[:at]) if span is not None), (0, 0))
+            ranks = [_distance(span, claim) if claim else _rank(span, caption, covered, before) for span in free]
+            best = free[ranks.index(min(ranks))]
+        start, end = spans[at] = best
         used.add((start, end))
         covered[start:end] = bytes([1]) * (end - start)
     return spans

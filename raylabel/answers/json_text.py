@@ -61,7 +61,7 @@ def _front_of(text: str) -> Front:
 
 def is_refusal(text: str) -> bool:
     """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
-    return not set(text) & {"{", "["} and said_in_words(text) is InWords.REFUSED
+    return "{" not in text and "[" not in text and said_in_words(text) is InWords.REFUSED
 
 
 def read_json(text: str) -> Any:
@@ -86,7 +86,7 @@ def read_json(text: str) -> Any:
     fences = _FENCE.findall(text)
     for candidate in (text, *(reversed(fences))):
         try:
-            value = json.loads(candidate, strict=False, object_pairs_hook=_object)
+            value = _DECODER.decode(candidate)
             if isinstance(value, (dict, list)):
                 return whole_text(_spread(value))
         except (ValueError, RecursionError):
@@ -105,6 +105,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Several:
     parts = [dict(part) for part in parts_of(pairs)]
     # One that says a field of an item twice says nothing of it: neither the first nor the last is the right one.
     return _Several(parts) if all("id" in part for part in parts) or "id" not in parts[0] else {"id": parts[0]["id"]}
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object)
 
 
 def _spread(value: Any) -> Any:

@@ -49,6 +49,11 @@ class Language:
         """All words of absence."""
         return self.negations | self.seconds | self.everything | self.others
 
+    @functools.cached_property
+    def before_noun(self) -> frozenset[str]:
+        """What may stand before the head noun where that comes first."""
+        return self.others | self.numbers | self.before_head
+
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from raylabel.answers.languages import CHINESE, ENGLISH, JAPANESE, LANGUAGES, Language
 
@@ -25,6 +27,8 @@ _GO_ON = _set(
 """Where an English phrase goes on to say more of its noun, beside ``Language.after_head``."""
 _GO_ON_ALONE = _set("running jumping driving moving playing swimming flying drinking reading talking smiling")
 """The same, unless a noun follows: "a man running", but "red running shoes"."""
+_ENDS = ENGLISH.after_head | _GO_ON
+_NO_NOUN = _ENDS | ENGLISH.others
 
 
 def head_noun(phrase: str, caption: str) -> str | None:
@@ -56,13 +60,16 @@ def head_noun(phrase: str, caption: str) -> str | None:
     if not words:
         return None
     if language.head_first:
-        before = language.others | language.numbers | language.before_head
+        before = language.before_noun
         return next((word for word in words if before.isdisjoint(_forms(word))), words[0])
     if language is not ENGLISH:
         return _before(words, language.after_head)
-    ends = language.after_head | _GO_ON
-    alone = {w for w, then in zip(words, [*words[1:], ""], strict=True) if not then or then in ends | language.others}
-    return _before(words, ends | (alone & _GO_ON_ALONE))
+    alone = {
+        word
+        for word, then in zip(words, [*words[1:], ""], strict=True)
+        if word in _GO_ON_ALONE and (not then or then in _NO_NOUN)
+    }
+    return _before(words, _ENDS | alone if alone else _ENDS)
 
 
 def _forms(word: str) -> tuple[str, str]:
@@ -72,21 +79,50 @@ def _forms(word: str) -> tuple[str, str]:
 
 def _before(words: list[str], ends: frozenset[str]) -> str:
     """The last word before the first that ends the noun; a phrase does not end with its first word."""
-    return [words[0], *itertools.takewhile(lambda word: word.casefold() not in ends, words[1:])][-1]
+    last = words[0]
+    for word in words[1:]:
+        if word.casefold() in ends:
+            break
+        last = word
+    return last
 
 
 def _language_of(phrase: str, caption: str) -> Language | None:
     """The language whose function words the caption holds most of; English where plain letters tell nothing."""
-    both = f"{phrase} {caption}".casefold()
-    if _KANA.search(both):
+    one, other = _signs_in(phrase), _signs_in(caption)
+    if one.kana or other.kana:
         return JAPANESE
-    if _HAN.search(both):
+    if one.han or other.han:
         return CHINESE
-    words = _WORD.findall(both)
-    held = [sum(word in language.known or word in language.after_head for word in words) for language in _SPACED]
-    if max(held):
-        return _SPACED[held.index(max(held))]
-    return ENGLISH if both.isascii() else None
+    held = [a + b for a, b in zip(one.held, other.held, strict=True)]
+    most = max(held)
+    if most:
+        return _SPACED[held.index(most)]
+    return ENGLISH if one.plain and other.plain else None
+
+
+class _Signs(NamedTuple):
+    """What tells the language of a text: how many function words of each of ``_SPACED`` it holds, and its letters."""
+
+    held: tuple[int, ...]
+    kana: bool
+    han: bool
+    plain: bool
+
+
+@functools.lru_cache(maxsize=256)  # a caption is looked at for each of its phrases
+def _signs_in(text: str) -> _Signs:
+    text = text.casefold()
+    held = [0] * len(_SPACED)
+    for word in _WORD.findall(text):
+        for place in _LANGUAGES_WITH.get(word, ()):
+            held[place] += 1
+    return _Signs(tuple(held), _KANA.search(text) is not None, _HAN.search(text) is not None, text.isascii())
 
 
 _SPACED = [language for language in LANGUAGES if language.spaced]
+_LANGUAGES_WITH: Mapping[str, list[int]] = {
+    word: [n for n, language in enumerate(_SPACED) if word in language.known or word in language.after_head]
+    for word in frozenset[str]().union(*(language.known | language.after_head for language in _SPACED))
+}
+"""Places in ``_SPACED`` by function word."""

@@ -24,6 +24,8 @@ _ASSISTANT = re.compile(
     r"|(?:^|\n)[ \t]*(?:#{1,4}[ \t]*)?(?:assistant|ASSISTANT|Assistant)(?:[ \t]*:|[ \t]*(?=\n|\Z))",
 )
 _ROLE_MARKS = ("ssistant", "ASSISTANT", "<start_of_turn>", "[/INST]", "<|channel|>")
+_MARKS = ("<", "&", *_ROLE_MARKS)
+"""An ASCII text without these and ``think]`` has nothing in it that is looked for here."""
 _NEXT_TURN = re.compile(
     r"<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|<\uff5cend\u2581of\u2581sentence\uff5c>|<\|endoftext\|>"
     r"|<\|im_start\|>\s*user|\n(?:user|USER|User)[ \t]*:?[ \t]*\n"
@@ -60,6 +62,9 @@ def answer_of(text: str) -> Front:
     """
     if not text or text.isspace():
         return Front("", "", reason="the answer is empty")
+    if text.isascii() and not any(mark in text for mark in _MARKS) and "think]" not in text.lower():
+        text = text.lstrip()  # most answers: all of it, as it is
+        return Front(text, text)
     text, turn_over = _last_turn(_visible(text))
     text, thinking = _after_thinking(text)
     block = _answer_block(text)

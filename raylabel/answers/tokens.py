@@ -123,7 +123,7 @@ def whole_text(value: Any) -> Any:
     True
     """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [whole_text(v) for v in value]
     if isinstance(value, dict):

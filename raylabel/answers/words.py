@@ -46,7 +46,7 @@ def said_in_words(text: str, phrases: Sequence[str] = ()) -> InWords:
     text = re.sub(r"[^\S\n]+", " ", unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)).strip()
     if not text or len(text) > MAX_LENGTH or is_error(text):
         return InWords.UNCLEAR
-    if _DECLINES.search(text):
+    if _declines(text):
         return InWords.REFUSED
     plain = text.casefold()
     languages = [language for language in LANGUAGES if language.spaced or not plain.isascii()]
@@ -74,12 +74,16 @@ _ERROR = re.compile(
 )
 
 
-_NO_DESCRIPTION = re.compile(
-    r"^\W*(?:[\w.]+ ){0,3}[\w.]*(?:error|exception|traceback)\b|^\W*(?:upstream|internal server|bad gateway|gateway"
+# What must stand at the start is one pattern and what may stand anywhere another: the second is tried at every letter.
+_NO_DESCRIPTION_FROM_THE_START = re.compile(
+    r"\W*(?:[\w.]+ ){0,3}[\w.]*(?:error|exception|traceback)\b|\W*(?:upstream|internal server|bad gateway|gateway"
     r"|too many requests|service unavailable|failed to|something went wrong|rate limit|insufficient|invalid \w+"
     r"|access denied|unauthori[sz]ed|forbidden$|(?:http\S* )?[45]\d\d\b|none|n/?a|unknown|null|nothing|not \w+)\W*$"
-    r"|^\W*(?:upstream|failed to|something went wrong|rate limit|insufficient|your request|(?:http\S* )?[45]\d\d )"
-    r"|\b(?:please (?:upload|provide|attach|try again|send)|no (?:image|picture|photo)\b.{0,30}"
+    r"|\W*(?:upstream|failed to|something went wrong|rate limit|insufficient|your request|(?:http\S* )?[45]\d\d )",
+    re.IGNORECASE,
+)
+_NO_DESCRIPTION = re.compile(
+    r"\b(?:please (?:upload|provide|attach|try again|send)|no (?:image|picture|photo)\b.{0,30}"
     r"\b(?:attached|provided|message|uploaded|received)|(?:don't|do not|can't|cannot|unable to) see (?:any|the|an|your)"
     r" (?:image|picture|photo))",
     re.IGNORECASE,
@@ -92,7 +96,11 @@ def is_no_description(text: str) -> bool:
     >>> is_no_description("I don't see any image attached."), is_no_description("A forbidden city with red walls")
     (True, False)
     """
-    return _NO_DESCRIPTION.search(text) is not None or _DECLINES.search(text) is not None
+    return (
+        _NO_DESCRIPTION_FROM_THE_START.match(text) is not None
+        or _NO_DESCRIPTION.search(text) is not None
+        or _declines(text)
+    )
 
 
 _NEGATED = re.compile(
@@ -116,7 +124,7 @@ _EXAMPLE = re.compile(
 
 def is_example(text: str) -> bool:
     """Whether words say that what they stand around is no answer: an example of the form, or a refusal."""
-    return _EXAMPLE.search(text) is not None or _DECLINES.search(text) is not None or _NO_IMAGE.search(text) is not None
+    return _EXAMPLE.search(text) is not None or _declines(text) or _NO_IMAGE.search(text) is not None
 
 
 _NO_IMAGE = re.compile(
@@ -135,28 +143,43 @@ def is_error(text: str) -> bool:
 
 # --- refusals -------------------------------------------------------------------------------------------------------
 
+# One word boundary for all that needs one, and other scripts apart: a caption is through `is_no_description` in 13 us
+# instead of 30.
 _DECLINES = re.compile(
-    r"\b(?:i|we)(?:'m|'re| am| are)?(?: \w+){0,2}? (?:can(?:'t|not| not)|could(?:n't| not)|won't|will not|unable to"
+    r"\b(?:"
+    r"(?:i|we)(?:'m|'re| am| are)?(?: \w+){0,2}? (?:can(?:'t|not| not)|could(?:n't| not)|won't|will not|unable to"
     r"|not able to|not allowed to|not comfortable|must|have to|not permitted to|refuse to)\b[^.!?\n]{0,60}?\b(?:help"
     r"|assist|comply|fulfil+|decline|support|provide|process|answer|do (?:that|this)|engage|participate|continue"
     r"|discuss|share|perform|complete|view images|analy[sz]e|(?:identify|recogni[sz]e|name|locat)\w*\b[^.!?\n]{0,40}\b"
     r"(?:people|person|persons|individuals?|faces?|who|someone|anyone|identit\w+))\b"
-    r"|\bi (?:won't|will not|can't|cannot) (?:identify|recogni[sz]e|name)\b"
-    r"|^\W*(?:i'm |i am )?sorry,? (?:but )?i can't\W*$"
-    r"|\bas an? (?:ai\b|large language|language model)|\bi'm not comfortable (?:with )?\w+ing\b"
-    r"|\b(?:against|violates?) (?:my|our|the) (?:\w+ ){0,2}(?:polic|guidelines|rules|programming)"
-    r"|(?:无法|不能|不便|没办法|無法)(?:为您|为你|協助|协助|帮助|帮您|提供|识别(?:图中|图片中|照片中)?(?:的)?人|回答|满足"
+    r"|i (?:won't|will not|can't|cannot) (?:identify|recogni[sz]e|name)\b"
+    r"|as an? (?:ai\b|large language|language model)|i'm not comfortable (?:with )?\w+ing\b"
+    r"|(?:against|violates?) (?:my|our|the) (?:\w+ ){0,2}(?:polic|guidelines|rules|programming)"
+    r"|no puedo (?:ayudar|asistir|identificar|proporcionar|responder|hacer eso)"
+    r"|ne (?:peux|puis) pas (?:vous |t')?(?:aider|identifier|répondre|fournir|faire cela)"
+    r"|nicht (?:\w+ ){0,3}(?:helfen|weiterhelfen|behilflich|unterstützen|beantworten|identifizieren)"
+    r"|(?:não posso|non posso) (?:ajudar|aiutar|identific|fornecer|fornire|responder|rispondere)"
+    r")|niet (?:mee )?helpen",
+    re.IGNORECASE,
+)
+_ONLY_DECLINES = re.compile(r"\W*(?:i'm |i am )?sorry,? (?:but )?i can't\W*$", re.IGNORECASE)
+_DECLINES_BEYOND_ASCII = re.compile(
+    r"(?:无法|不能|不便|没办法|無法)(?:为您|为你|協助|协助|帮助|帮您|提供|识别(?:图中|图片中|照片中)?(?:的)?人|回答|满足"
     r"|处理|完成|執行|执行)"
     r"|(?:お手伝い(?:することは)?|お答え|対応|お応え|特定することは|識別することは)できません"
     r"|(?:도와드릴|도움을 드릴|답변(?:을|해)? ?드릴|식별할|제공할) 수 없"
-    r"|\bno puedo (?:ayudar|asistir|identificar|proporcionar|responder|hacer eso)"
-    r"|\bne (?:peux|puis) pas (?:vous |t')?(?:aider|identifier|répondre|fournir|faire cela)"
-    r"|\bnicht (?:\w+ ){0,3}(?:helfen|weiterhelfen|behilflich|unterstützen|beantworten|identifizieren)"
-    r"|\b(?:não posso|non posso) (?:ajudar|aiutar|identific|fornecer|fornire|responder|rispondere)"
-    r"|не могу (?:помочь|вам помочь|выполнить|ответить|опознать)|nie mogę (?:w tym )?(?:pomóc|zidentyf)"
-    r"|niet (?:mee )?helpen",
+    r"|не могу (?:помочь|вам помочь|выполнить|ответить|опознать)|nie mogę (?:w tym )?(?:pomóc|zidentyf)",
     re.IGNORECASE,
 )
+
+
+def _declines(text: str) -> bool:
+    return (
+        _DECLINES.search(text) is not None
+        or _ONLY_DECLINES.match(text) is not None
+        or (not text.isascii() and _DECLINES_BEYOND_ASCII.search(text) is not None)
+    )
+
 
 # --- absence --------------------------------------------------------------------------------------------------------
 

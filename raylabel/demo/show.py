@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,16 @@ _STEPS = {
 }
 
 
-def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool, executor: Executor) -> int:
+def run_demo(
+    out: Path, images: int, pipelines: Sequence[str], backend: str, as_json: bool, executor: Callable[[], Executor]
+) -> int:
     """Draw the world, start the server, run the pipelines, score and print.
 
     Args:
         out: gets ``world/`` and the results, ``<backend>/<pipeline>/``.
         backend: ``openai`` or ``gemini``: the protocol, and with it the order of a box's numbers.
         as_json: one JSON object on standard output, everything else on standard error.
-        executor: entered once for all runs.
+        executor: makes the one of a run.
 
     Returns:
         0 if every run settled and every target is met, else 1.
@@ -63,11 +65,10 @@ def run_demo(out: Path, images: int, pipelines: Sequence[str], backend: str, as_
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints warnings of its own there
         server = stack.enter_context(demo_server())
-        stack.enter_context(executor)
         for pipeline in pipelines:
             console.rule(pipeline)
             settings = demo_settings(world, out, pipeline, backend, server.url)
-            settled &= run(settings, executor, console=console) == SETTLED
+            settled &= run(settings, executor(), console=console) == SETTLED
             scores[pipeline] = _score(pipeline, world, Path(settings.results_dir))
     missed = {name: missed_targets(score) for name, score in scores.items()}
     if as_json:

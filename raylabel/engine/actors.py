@@ -6,12 +6,14 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from raylabel.runtime.coordinator import Directive, Report
+from raylabel.runtime.process import rare_garbage_collection
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
 from raylabel.sources import Shard
@@ -30,6 +32,7 @@ class WorkerActor:
         spec.driver.enter_folder()
         self._shards: list[Shard] = ray.get(shards)
         self._coordinator = coordinator
+        rare_garbage_collection()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
@@ -50,13 +53,15 @@ class WorkerActor:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _opened(self, spec: RunSpec, node: str, workers: int) -> Worker:
-        worker = Worker(spec, self._tell, node, workers)
+        worker = Worker(spec, partial(tell, self._coordinator), node, workers)
         await worker.open()
         return worker
 
-    async def _tell(self, report: Report) -> Directive | None:
-        try:
-            future: Future[Directive] = self._coordinator.beat.remote(report).future()
-            return await asyncio.wait_for(asyncio.wrap_future(future), SILENT_COORDINATOR_S / 2)
-        except (ray.exceptions.RayError, TimeoutError, asyncio.TimeoutError):
-            return None
+
+async def tell(coordinator: Any, report: Report) -> Directive | None:
+    """Report to the coordinator's actor, and bring back what it says; None where it does not answer."""
+    try:
+        future: Future[Directive] = coordinator.beat.remote(report).future()
+        return await asyncio.wait_for(asyncio.wrap_future(future), SILENT_COORDINATOR_S / 2)
+    except (ray.exceptions.RayError, TimeoutError, asyncio.TimeoutError):
+        return None

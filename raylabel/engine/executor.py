@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import ray
 
 from raylabel.clients.endpoints import with_key
+from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
 from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.errors import ServerError
@@ -18,6 +20,7 @@ from raylabel.runtime.coordinator import Coordinator, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
 from raylabel.runtime.surveying import Survey, survey
+from raylabel.runtime.worker import Tell
 from raylabel.settings import RaySettings, Settings
 
 
@@ -48,6 +51,9 @@ class RayExecutor:
     ) -> None:
         self._sessions.pop().__exit__(kind, error, trace)
 
+    def expect(self, records: int) -> None:
+        """Any number will do."""
+
     def survey(self, settings: Settings, known: Survey) -> Survey:
         task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
         try:
@@ -56,9 +62,11 @@ class RayExecutor:
             raise error.cause from None
         return found
 
-    def begin(self, work: Work, on_end: Callable[[], None]) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
+        if joined is not None:
+            joined(partial(tell, self._coordinator))
         # Half a second, in which the coordinator starts. While Ray starts, it would hold that up by a second.
         from raylabel.engine.stream import Stream
 

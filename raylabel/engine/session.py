@@ -25,6 +25,8 @@ PATIENCE_S = 5.0
 """What a cluster's head may take to accept a connection, and again to say its first word."""
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/\s]+):\d+")
+_LOG_LINE = re.compile(r"\[[-\d]+ [:,\d]+ [A-Z] .*\.cc:\d+:")
+"""Of Ray's C++: ``[2026-11-25 21:31:07,810 I 19730 19730] logging.cc:303: ...``."""
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 """What a gRPC client says first: HTTP/2's preface and empty settings; the server answers with settings of its own.
 
@@ -174,7 +176,10 @@ def _without_uv() -> Iterator[None]:
 
 @contextmanager
 def _hushed_stderr() -> Iterator[Any]:
-    """Keep what Ray's C++ writes to file descriptor 2 off the terminal; yields a function that tells what it was."""
+    """Keep what Ray's C++ writes to file descriptor 2 off the terminal; yields a function that tells what it was.
+
+    What others write meanwhile comes out at the end.
+    """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as said:
         kept = os.dup(2)
@@ -189,3 +194,6 @@ def _hushed_stderr() -> Iterator[Any]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            for line in text().splitlines():
+                if not _LOG_LINE.match(line):
+                    sys.stderr.write(f"{line}\n")

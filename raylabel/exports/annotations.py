@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from raylabel.geometry import round_box
@@ -19,7 +18,8 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     size = None if record.image is None else record.image.size
 
     def write_box(box: Box) -> list[float]:
-        return list(round_box(box, size).as_tuple())
+        rounded = round_box(box, size)
+        return [rounded.x1, rounded.y1, rounded.x2, rounded.y2]
 
     line: JsonObject = {"record_id": record.record_id, "image_id": record.image_id, "image_path": record.image_path}
     if record.image is not None:
@@ -50,12 +50,14 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
 
 def _dropped(record: Record) -> dict[str, int]:
     """What its steps left out, by the rule it broke, and the rows of its seeds that are none."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     for name, count in map(counted, record.flags):
         if name == SEEDS_SKIPPED:
-            counts[name] += count
+            counts[name] = counts.get(name, 0) + count
     for ended in record.outcomes.values():
-        counts.update({name: n for name, n in ended.violations.items() if follows(name) == DROPPED})
+        for name, count in ended.violations.items():
+            if follows(name) == DROPPED:
+                counts[name] = counts.get(name, 0) + count
     return dict(sorted(counts.items()))
 
 

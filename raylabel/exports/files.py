@@ -17,7 +17,10 @@ from urllib.parse import quote
 from pyarrow import fs
 
 _COPY_BYTES = 8 << 20
+_BUFFER_BYTES = 64 << 10
+"""Lines go to the disk some forty at a time: each trip gives up the interpreter's lock, and waits to have it back."""
 _UNFINISHED = ".unfinished-"
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def to_json_line(value: Mapping[str, Any]) -> bytes:
@@ -26,10 +29,10 @@ def to_json_line(value: Mapping[str, Any]) -> bytes:
     Text that UTF-8 cannot hold (half of a surrogate pair) is escaped, a number JSON does not know (NaN) becomes null.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _JSON.encode(value)
     except ValueError:
         value = _finite(value)
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _JSON.encode(value)
     try:
         return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:
@@ -65,7 +68,7 @@ class WholeFile:
         folder.mkdir(parents=True, exist_ok=True)
         # Not the final name with something added: a long one would not fit.
         self._made = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
-        self._stream: IO[bytes] = self._made.open("xb")
+        self._stream: IO[bytes] = self._made.open("xb", _BUFFER_BYTES)
         return self
 
     def write(self, data: bytes) -> None:

@@ -73,7 +73,7 @@ class Prompt:
 
     def render(self, values: Mapping[str, str]) -> str:
         """The question with its values filled in; values are not scanned for placeholders."""
-        return Template(self.text).substitute(values).strip()
+        return "".join([text if name is None else values[name] for text, name in _pieces(self.text)]).strip()
 
     def schema(self) -> JsonObject | None:
         """JSON schema of the reply without ``$ref``s (servers differ in support), or None; the same object each time,
@@ -112,7 +112,29 @@ def plain_schema(model: type[BaseModel]) -> JsonObject:
 
 def json_lines(items: Iterable[JsonObject]) -> str:
     """Items of a question: one JSON object a line, non-ASCII kept."""
-    return "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+    return "\n".join(map(_JSON.encode, items))
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
+@functools.cache  # the prompts of a run, each rendered for every record
+def _pieces(template: str) -> list[tuple[str, str | None]]:
+    """A ``string.Template`` cut at its placeholders: each text as it stands, or a placeholder with its name.
+
+    >>> _pieces("$$1 for $thing")
+    [('$', None), ('1 for ', None), ('$thing', 'thing')]
+    """
+    pieces: list[tuple[str, str | None]] = []
+    end = 0
+    for found in Template.pattern.finditer(template):
+        if found["invalid"] is not None:
+            raise ValueError(f"a lone $ at {found.start()} in the prompt")
+        pieces.append((template[end : found.start()], None))
+        pieces.append(("$", None) if found["escaped"] is not None else (found[0], found["named"] or found["braced"]))
+        end = found.end()
+    pieces.append((template[end:], None))
+    return [piece for piece in pieces if piece[0]]
 
 
 def _placeholders(text: str) -> set[str]:

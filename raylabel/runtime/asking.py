@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -289,7 +289,7 @@ class Asker:
                     used.extend(one.uids)
                     raw = one.text or raw
             attempts = sum(one.replies for one in landed.values())
-            broken = sum((one.broken for one in landed.values()), Counter[str]())
+            broken = _added(*(one.broken for one in landed.values()))
             if errors := [e for e in settled if isinstance(e, BaseException)]:
                 worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
                 if not isinstance(worst, (ClientError, ImageError)):
@@ -301,8 +301,9 @@ class Asker:
             if not isinstance(result, More):
                 break
             pending = list(result.questions)
-        result = _with_words(result, Counter(one.word for one in landed.values() if one.word))
-        violations = dict(broken + Counter(result.violations))
+        if words := [one.word for one in landed.values() if one.word]:
+            result = _with_words(result, Counter(words))
+        violations = _added(broken, result.violations)
         if result.outcome.is_open:
             outcome = StepOutcome(result.outcome, result.reason, attempts, raw[:RAW_LIMIT], violations)
         else:
@@ -483,8 +484,6 @@ def _rules_broken(answered: Answered, row: Row, word: str) -> tuple[str, ...]:
 def _with_words(result: Result, words: Counter[str]) -> Result:
     """A step's result, made from replies that ended with these words: what came out of it says so, or the count does
     where nothing came out that could."""
-    if not words:
-        return result
     names = Counter({f"{UNKNOWN_FINISH}:{word}": count for word, count in words.items()})
 
     changes = result.changes
@@ -502,6 +501,15 @@ def _with_words(result: Result, words: Counter[str]) -> Result:
     return replace(result, changes=replace(changes, regions=regions, expressions=expressions))
 
 
+def _added(*counts: Mapping[str, int]) -> dict[str, int]:
+    """The sum of counts, without zeros."""
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return {name: count for name, count in total.items() if count}
+
+
 def _worded(question: Question, rows: list[Row]) -> str:
     """The question as it is put now: with more words once a whole reply was of no use."""
     unclear = any(row["finish"] != Finish.LENGTH.value for row in rows)
@@ -510,8 +518,8 @@ def _worded(question: Question, rows: list[Row]) -> str:
 
 def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:
     """The sampling of the next attempt: warmer after each unreadable reply, with more room after a cut one."""
-    cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
     if not rows:
         return sampling
+    cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
     warmer = max(sampling.temperature, min(1.0, sampling.temperature + TEMPERATURE_STEP * len(rows)))
     return replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))

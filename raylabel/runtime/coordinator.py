@@ -83,6 +83,7 @@ class Report:
 
     Args:
         ended: shards since the report before.
+        leaving: this is the last report.
     """
 
     worker: str
@@ -91,6 +92,7 @@ class Report:
     unwritten: int = 0
     fatal: Fatal | None = None
     ended: tuple[ShardEnd, ...] = ()
+    leaving: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,9 @@ class Coordinator:
         self._ended.extend(report.ended)
         if report.fatal is not None:
             self._stop_for(report.fatal)
+        if report.leaving:
+            self._forget(report.worker)
+            return Directive(dict.fromkeys(report.steps, 0), self._stopping)
         if now >= self._share_again_at:
             self._share_again_at = now + (SHARES_HOLD_S if len(self._heard) > FEW_WORKERS else 0.0)
             self._forget_silent(now)
@@ -201,6 +206,15 @@ class Coordinator:
             stopping=self._stopping,
             ended=ended,
         )
+
+    @property
+    def records_ended(self) -> int:
+        """Records that every step ended for."""
+        return min(sum(self._sum(step).outcomes.values()) for step in self._budget.limits)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
 
     def stop(self) -> None:
         """No new requests from now on."""
@@ -254,9 +268,13 @@ class Coordinator:
 
     def _forget_silent(self, now: float) -> None:
         for worker in [w for w, heard in self._heard.items() if now - heard > SILENT_WORKER_S]:
-            del self._heard[worker]  # its counts stay, its slots do not
-            for step, granted in self._granted.items():
-                self._held[step] -= granted.pop(worker, 0)
+            self._forget(worker)
+
+    def _forget(self, worker: str) -> None:
+        """Its counts stay, its slots do not."""
+        del self._heard[worker]
+        for step, granted in self._granted.items():
+            self._held[step] -= granted.pop(worker, 0)
 
     def _sum(self, step: str) -> StepReport:
         parts = [(w in self._heard, r.steps[step]) for w, r in self._reports.items() if step in r.steps]

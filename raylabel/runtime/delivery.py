@@ -14,7 +14,7 @@ from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.figures import Figures
-from raylabel.exports.files import LinesFile, remove_unfinished, write_whole
+from raylabel.exports.files import LinesFile, remove_unfinished, to_json_line, write_whole
 from raylabel.exports.legacy import legacy_file
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
@@ -240,7 +240,8 @@ class Delivery:
         if not item.finished:
             del line["outcome"]
         counts.figures.add(line)
-        self._annotations.write_line(line)
+        written = to_json_line(line)
+        self._annotations.write(written)
         if self._seeds is not None:
             self._seeds.write_line(seed_line(record))
         for step, outcome in record.outcomes.items():
@@ -249,7 +250,10 @@ class Delivery:
         for step_class, state in item.states:
             if step_class in self._by_step:
                 counts.steps[step_class.name][state.outcomes[step_class.label].outcome.value] += 1
-                self._by_step[step_class].write_line(to_line(state, self._labels))
+                if state is record and item.finished:  # the same line
+                    self._by_step[step_class].write(written)
+                else:
+                    self._by_step[step_class].write_line(to_line(state, self._labels))
                 if self._legacy and self._seeds is not None:
                     _write_legacy(state, step_class, Path(spec.results.root.location))
 

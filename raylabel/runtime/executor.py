@@ -10,6 +10,7 @@ from typing import Protocol
 from raylabel.runtime.coordinator import Budget, Status
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.surveying import Survey
+from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 from raylabel.sources import Shard
 
@@ -50,14 +51,18 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def expect(self, records: int) -> None:
+        """Get ready for so many records; said once, when the executor was entered."""
+
     def survey(self, settings: Settings, known: Survey) -> Survey:
         """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
 
-    def begin(self, work: Work, on_end: Callable[[], None]) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         """Begin with the work; it goes on by itself.
 
         Args:
             on_end: called, from any thread, when it has ended.
+            joined: has a worker outside report to the coordinator before any other does; its requests in flight count.
         """
 
     def status(self) -> Status:

@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -15,9 +17,11 @@ from typing import TypeVar
 from raylabel.clients.endpoints import with_key
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
+from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.surveying import Survey, survey
-from raylabel.runtime.worker import Worker
+from raylabel.runtime.worker import Tell, Worker
 from raylabel.settings import Settings
+from raylabel.sources import Shard
 
 WIND_UP_S = 20.0
 
@@ -25,7 +29,7 @@ T = TypeVar("T")
 
 
 class InProcess:
-    """One worker on an event loop of its own, in a thread; see ``Executor``."""
+    """One worker on an event loop of its own, in a thread; see ``Executor``. It can hand its work over to others."""
 
     is_elsewhere = False
 
@@ -33,6 +37,9 @@ class InProcess:
         self._entered = 0
         self._coordinator: Coordinator | None = None
         self._work: Future[None] | None = None
+        self._left: deque[Shard] = deque()
+        self._worker: Worker | None = None
+        self._told_to: Tell = self.tell
 
     def check(self) -> None:
         """There is nothing to see."""
@@ -52,24 +59,69 @@ class InProcess:
         self._entered -= 1
         if self._entered:
             return
-        if self._work is not None and not self._work.done():
-            self._work.cancel()
-            with suppress(Exception, asyncio.CancelledError):
-                asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), self._loop).result()
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
+    def expect(self, records: int) -> None:
+        """Any number will do."""
+
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
-    def begin(self, work: Work, on_end: Callable[[], None]) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         self._coordinator = Coordinator(work.budget, work.spec.driver)
-        self._work = asyncio.run_coroutine_threadsafe(self._run(work), self._loop)
+        if joined is not None:
+            joined(self.tell)
+        self._left.extend(work.shards)
+        self._began_at = time.monotonic()
+        self._work = asyncio.run_coroutine_threadsafe(self._run(work.spec), self._loop)
         self._work.add_done_callback(lambda _: on_end())
+
+    def hand_over(self) -> list[Shard]:
+        """Begin with no more shards; those that were not begun with, in order."""
+        left = []
+        while self._left:
+            with suppress(IndexError):  # the worker took it meanwhile
+                left.append(self._left.popleft())
+        return left
+
+    def join(self, tell: Tell) -> None:
+        """Have the worker report to another coordinator from now on, for a first time before this returns."""
+
+        async def report() -> None:
+            self._told_to = tell
+            if self._worker is not None:
+                await self._worker.report()
+
+        asyncio.run_coroutine_threadsafe(report(), self._loop).result()
+
+    async def tell(self, report: Report) -> Directive | None:
+        return self._coordinated.beat(report)
 
     def status(self) -> Status:
         return self._asked(self._coordinated.driver_beat)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are shards that were not begun with."""
+        return bool(self._left)
+
+    @property
+    def passed_s(self) -> float:
+        """Since the work began."""
+        return time.monotonic() - self._began_at
+
+    @property
+    def records_ended(self) -> int:
+        """Records that all steps ended for."""
+        return self._asked(lambda: self._coordinated.records_ended)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing new is asked any more."""
+        return self._asked(lambda: self._coordinated.is_stopping)
 
     def stop(self) -> None:
         self._asked(self._coordinated.stop)
@@ -98,13 +150,29 @@ class InProcess:
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result()
 
-    async def _run(self, work: Work) -> None:
-        async def tell(report: Report) -> Directive:
-            return self._coordinated.beat(report)
+    def _taken(self) -> Iterator[Shard]:
+        while self._left:
+            with suppress(IndexError):  # handed over meanwhile
+                yield self._left.popleft()
 
-        worker = Worker(work.spec, tell, socket.gethostname())
+    async def _run(self, spec: RunSpec) -> None:
+        async def tell(report: Report) -> Directive | None:
+            return await self._told_to(report)
+
+        worker = Worker(spec, tell, socket.gethostname())
         await worker.open()
+        self._worker = worker
         try:
-            await worker.settle(work.shards)
+            await worker.settle(self._taken())
         finally:
+            self._worker = None
             await worker.close()
+
+
+async def _cancel_all() -> None:
+    """End every other task of this loop."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=WIND_UP_S)

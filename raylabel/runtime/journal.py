@@ -52,16 +52,23 @@ class Journal:
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            await asyncio.sleep(self.gather_s)
-            batch, self._waiting = self._waiting, []
-            try:
+        batch: list[tuple[Mapping[str, Any], asyncio.Future[str]]] = []
+        try:
+            while self._waiting:
+                await asyncio.sleep(self.gather_s)
+                batch, self._waiting = self._waiting, []
                 uids = await loop.run_in_executor(self._thread, self._table.append, [row for row, _ in batch])
-            except Exception as error:  # whatever it is: those who wait for their rows must hear of it
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
                 for (_, done), uid in zip(batch, uids, strict=True):
                     if not done.done():
                         done.set_result(uid)
+        except BaseException as error:  # whatever it is: those who wait for their rows must hear of it
+            batch, self._waiting = [*batch, *self._waiting], []
+            for _, done in batch:
+                if done.done():
+                    continue
+                if isinstance(error, Exception):
+                    done.set_exception(error)
+                else:
+                    done.cancel()
+            if not isinstance(error, Exception):
+                raise

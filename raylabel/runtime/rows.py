@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,11 @@ from raylabel.store.tables import Row
 StoredRows = Mapping[str, Mapping[str, Row]]
 """What the store has of some records: by step directory, then by record id, the newest row."""
 
+_ASCII_JSON, _JSON, _SORTED_JSON = (
+    json.JSONEncoder(),
+    json.JSONEncoder(ensure_ascii=False),
+    json.JSONEncoder(sort_keys=True),
+)
 _FIELDS = ("caption", "cleaned_caption", "seeds", "regions", "expressions")
 
 
@@ -37,7 +43,7 @@ def inputs_digest(step: type[Step], record: Record) -> str:
     no reason to leave out labels that were right without it.
     """
     image = None if record.image is None else record.image.digest
-    read = {f: getattr(record, f) for f in _FIELDS if f in step.needs}
+    read = {field: getattr(record, field) for field in step.needs if field in _FIELDS}
     seeds = read.pop("seeds", None)
     if seeds is not None:
         seeds = [[*exact_box(s.box), s.type] for s in seeds]
@@ -61,12 +67,12 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
         "attempts": end.outcome.attempts,
         "raw": end.outcome.raw,
         # Rows from before there was such a column have none.
-        "violations": json.dumps(dict(end.outcome.violations), sort_keys=True) if end.outcome.violations else None,
+        "violations": _SORTED_JSON.encode(dict(end.outcome.violations)) if end.outcome.violations else None,
         "built_on": inputs_digest(step, record),
-        "answers": json.dumps(end.answers),
+        "answers": _ASCII_JSON.encode(end.answers),
         "versions": versions,
-        "changes": json.dumps(changes_to_json(end.changes), ensure_ascii=False),
-        "image": None if record.image is None else json.dumps(image_facts_to_json(record.image)),
+        "changes": _JSON.encode(changes_to_json(end.changes)),
+        "image": None if record.image is None else _ASCII_JSON.encode(image_facts_to_json(record.image)),
     }
 
 
@@ -78,16 +84,24 @@ def is_same(row: Row, stored: Row | None) -> bool:
 
 def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
     """An input record without what the selected steps, and those that build on them, are about to make anew."""
-    pipeline = PIPELINES[record.source]
-    redone: list[type[Step]] = []
-    for step in pipeline:
-        if step in selected or any(s in redone for s in upstream_of(step, record.source, needed=True)):
-            redone.append(step)
-    fields = {f for s in redone for f in s.gives if next(g for g in pipeline if f in g.gives) in redone}
-    labels = {s.label for s in redone}
+    fields, labels = _made_anew(record.source, tuple(selected))
+    if labels.isdisjoint(record.outcomes) and all(getattr(record, field) is None for field in fields):
+        return record
     kept = {label: outcome for label, outcome in record.outcomes.items() if label not in labels}
     cleared: dict[str, Any] = dict.fromkeys(fields)
     return replace(record, outcomes=kept, **cleared)
+
+
+@functools.cache
+def _made_anew(source: str, selected: tuple[type[Step], ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The fields that these steps of a pipeline, and those that build on them, make anew, and the labels of all."""
+    pipeline = PIPELINES[source]
+    redone: list[type[Step]] = []
+    for step in pipeline:
+        if step in selected or any(s in redone for s in upstream_of(step, source, needed=True)):
+            redone.append(step)
+    fields = {f for s in redone for f in s.gives if next(g for g in pipeline if f in g.gives) in redone}
+    return frozenset(fields), frozenset(s.label for s in redone)
 
 
 def is_brought(step: type[Step], record: Record) -> bool:
@@ -134,7 +148,7 @@ def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
         row["reason"] or "",
         row["attempts"] or 0,
         row["raw"] or "",
-        json.loads(row.get("violations") or "{}"),
+        json.loads(row["violations"]) if row.get("violations") else {},
     )
     return outcome, changes_from_json(json.loads(row["changes"]))
 
@@ -146,13 +160,7 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
         None: it can. A label: that earlier step is open, nothing is noted for this one. An outcome: that is how this
         step ends (skipped: an earlier step settled without giving what it needs; failed: nobody ever gave it).
     """
-    pipeline = PIPELINES[record.source]
-    earlier = pipeline[: pipeline.index(step)]
-    for field in (*step.needs, *step.uses):
-        givers = [s for s in earlier if field in s.gives]
-        if not givers:
-            continue
-        giver = givers[-1]
+    for field, giver in _givers(step, record.source):
         ended = record.outcomes.get(giver.label)
         optional = field in step.uses
         if ended is not None and ended.outcome.is_open and (not optional or giver in selected):
@@ -168,3 +176,11 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
     if missing:
         return StepOutcome(Outcome.FAILED, record.unusable or f"the input has no {missing[0]}")
     return None
+
+
+@functools.cache
+def _givers(step: type[Step], source: str) -> list[tuple[str, type[Step]]]:
+    """The fields that a step reads of those that earlier steps of the pipeline give, each with the last of these."""
+    pipeline = PIPELINES[source]
+    last = {field: giver for giver in pipeline[: pipeline.index(step)] for field in giver.gives}
+    return [(field, last[field]) for field in (*step.needs, *step.uses) if field in last]

@@ -6,15 +6,11 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
-from typing import TypeVar
 
 from rich.console import Console
 
@@ -46,8 +42,6 @@ from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
-
-T = TypeVar("T")
 
 POLL_S = 0.25
 
@@ -112,30 +106,24 @@ class _Run:
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
         self._lost = threading.Event()
+        self._complaints: list[str] = []
 
     def go(self) -> int:
         lease = Lease(self._results, on_lost=self._lost.set)
         lease.acquire(self._say)
         try:
             with ExitStack() as stack:
-                return self._go(stack)
+                code = self._go(stack)
         finally:
             lease.release()
+        for complaint in self._complaints:
+            Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
+        return code
 
     def _go(self, stack: ExitStack) -> int:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
-        scanned = self._scan(source)
         try:
-            if self._is_new and not self._executor.is_elsewhere:
-                # Something is to be asked, so the executor starts while the input is scanned and the endpoint surveyed.
-                # With the second shard read, a short input without a usable line has been refused.
-                scanned = chain(list(islice(scanned, 2)), scanned)
-                self._executor.check()
-                planning = _in_background(partial(self._prepare, source, scanned))
-                stack.enter_context(self._executor)
-                plan = planning.result()
-            else:
-                plan = self._prepare(source, scanned, stack)
+            plan = self._prepare(source, stack)
         except ClientError as error:
             self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
@@ -161,35 +149,22 @@ class _Run:
 
     # --- before ----------------------------------------------------------------------------------------------------
 
-    @property
-    def _is_new(self) -> bool:
-        """Whether no shard of any run is settled."""
-        return not (self._results.checkpoints / "shards").names()
-
-    def _prepare(self, source: SourceSpec, scanned: Iterable[Shard], stack: ExitStack | None = None) -> _Plan:
-        """What is to be done.
-
-        Args:
-            stack: the executor is entered with it where something is to be asked; None: it is entered by somebody else.
+    def _prepare(self, source: SourceSpec, stack: ExitStack) -> _Plan:
+        """What is to be done. The executor is entered with the stack where something is to be asked.
 
         Raises:
             ClientError: the endpoint turns us away, or nobody answers.
         """
-        shards = list(scanned)
+        shards = list(self._scan(source))
         known = recall(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and not plan.todo:
             return plan
-        if stack is not None:
-            self._executor.check()  # before anything is paid for
-            if self._executor.is_elsewhere:
-                stack.enter_context(self._executor)
+        self._executor.check()  # before anything is paid for
+        stack.enter_context(self._executor)
+        self._executor.expect(sum(self._taken(shard) for shard in (shards if plan is None else plan.todo)))
         found = self._survey(known)
-        if plan is None or found != known:
-            plan = self._plan(source, shards, found)
-        if stack is not None and plan.todo and not self._executor.is_elsewhere:
-            stack.enter_context(self._executor)
-        return plan
+        return self._plan(source, shards, found) if plan is None or found != known else plan
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit)
@@ -369,7 +344,8 @@ class _Run:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
-        Console(stderr=True).print(f"raylabel: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
+        """Say what is wrong, as the run's last words."""
+        self._complaints.append(printable(text))
 
 
 class _SettledShards:
@@ -389,17 +365,3 @@ class _SettledShards:
         """Take note of shards that came through."""
         settled = (end for end in ends if self._counts.get(end.number) == end.settled)
         self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])
-
-
-def _in_background(make: Callable[[], T]) -> Future[T]:
-    """What a function gives, made in a thread that does not keep the process alive."""
-    made: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            made.set_result(make())
-        except BaseException as error:  # raised again where the result is asked for
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="planning", daemon=True).start()
-    return made

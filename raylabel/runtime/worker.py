@@ -8,7 +8,7 @@ import logging
 import os
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -145,10 +145,11 @@ class Worker:
         return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S))
 
     async def close(self) -> None:
-        """Give back connections and threads. What is under way is given up."""
+        """Give back slots, connections and threads. What is under way is given up."""
         self._beating.cancel()
         await asyncio.gather(self._beating, return_exceptions=True)
         self._stop(None)
+        await self.report(leaving=True)
         await self._client.close()
         self._gallery.close()
         for journal in self._journals():
@@ -157,7 +158,7 @@ class Worker:
 
     # --- shards ----------------------------------------------------------------------------------------------------
 
-    async def settle(self, shards: Sequence[Shard]) -> None:
+    async def settle(self, shards: Iterable[Shard]) -> None:
         """Take shards through all steps, in order; each is reported when it ended. May be called while it runs.
 
         Raises:
@@ -182,7 +183,7 @@ class Worker:
         await asyncio.gather(*ends)
         if self._beating.done():
             self._beating.result()  # raises what ended it, and with that ends the run
-        await self._report_once()  # the process may be ended with its last block: what it did is known before
+        await self.report()  # the process may be ended with its last block: what it did is known before
 
     def _hurry(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
@@ -366,7 +367,7 @@ class Worker:
         while True:
             if self._spec.driver.is_dead():
                 self._stop(None)
-            directive = await self._report_once()
+            directive = await self.report()
             if directive is not None:
                 heard, wait_s = loop.time(), directive.beat_s
             elif loop.time() - heard > SILENT_COORDINATOR_S:
@@ -376,11 +377,11 @@ class Worker:
             hurried = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
             await asyncio.sleep(HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s)
 
-    async def _report_once(self) -> Directive | None:
-        """Report, and do as told."""
+    async def report(self, *, leaving: bool = False) -> Directive | None:
+        """Report to the coordinator, and do as told; None where it does not answer."""
         async with self._telling:  # a shard's end is reported once
             ended = tuple(self._ended)
-            directive = await self._tell(self._report(ended))
+            directive = await self._tell(self._as_it_is(ended, leaving))
             if directive is None:
                 return None
             del self._ended[: len(ended)]
@@ -390,7 +391,7 @@ class Worker:
             self._stop(None)
         return directive
 
-    def _report(self, ended: tuple[ShardEnd, ...]) -> Report:
+    def _as_it_is(self, ended: tuple[ShardEnd, ...], leaving: bool) -> Report:
         steps = {}
         for part in self._parts:
             asker, tally = part.asker, part.asker.tally
@@ -407,7 +408,7 @@ class Worker:
                 models=tuple(sorted(tally.models)),
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended)
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, leaving)
 
     def _journals(self) -> list[Journal]:
         return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from raylabel.errors import AnswerError, AnswerProblem
-from raylabel.geometry import Corners, Resize, View, clip_to, place
+from raylabel.geometry import Convention, Corners, Resize, View, clip_to, place
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.prompts import PREAMBLE, Prompt
 from raylabel.records import Box, Changes, JsonObject, Outcome, Record, Size
@@ -236,11 +236,12 @@ def view_of(record: Record, voice: Voice) -> View:
     return View(size, voice.resize.apply(size))
 
 
-def box_in_image(found: Corners, voice: Voice, record: Record) -> tuple[Box, tuple[str, ...]]:
+def box_in_image(found: Corners, convention: Convention, view: View) -> tuple[Box, tuple[str, ...]]:
     """A model's box in displayed pixels, held against the image.
 
     Args:
         found: in the model's own scale.
+        view: what the request showed of the image.
 
     Returns:
         The box and its flags (``clipped``).
@@ -248,8 +249,7 @@ def box_in_image(found: Corners, voice: Voice, record: Record) -> tuple[Box, tup
     Raises:
         GeometryError: outside the image by more than 1 % of a side, or no area.
     """
-    view = view_of(record, voice)
-    return clip_to(place(found, voice.profile.convention, view), view.displayed)
+    return clip_to(place(found, convention, view), view.displayed)
 
 
 def problem_result(answers: Sequence[Answered]) -> Result | None:

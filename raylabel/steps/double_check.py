@@ -145,7 +145,9 @@ class DoubleCheck(Step):
             # Whether the better box is in the numbers it was handed or in its own, no answer tells.
             return dataclasses.replace(instance, flags=(*instance.flags, ADJUST_IMPOSSIBLE))
         try:
-            better = None if check.better is None else box_in_image(check.better.corners, self.setup.voices[0], record)
+            better = None
+            if check.better is not None:
+                better = box_in_image(check.better.corners, self.setup.profile.convention, self.view_of(record))
         except GeometryError:
             better = None
         if check.better is None or better is None or iou(better[0], instance.box) == 0:

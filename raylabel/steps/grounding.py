@@ -12,6 +12,7 @@ from raylabel.answers.entry import AnswerBox
 from raylabel.answers.grounding import read_grounding
 from raylabel.answers.json_text import unreadable
 from raylabel.errors import AnswerError, AnswerProblem, GeometryError
+from raylabel.geometry import Convention, View
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
@@ -94,12 +95,12 @@ class Grounding(Step):
 
     def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
         phrases, voice = _phrases(record), self.setup.voices[question.voice]
-        convention = voice.profile.convention
+        convention, view = voice.profile.convention, view_of(record, voice)
         said = read_grounding(
             heard.text,
             {i: phrases[i] for i in question.ids},
             convention.order,
-            convention.sides(view_of(record, voice)),
+            convention.sides(view),
             numbered=_is_list(voice),
             known=voice.profile.answers_in,
         )
@@ -107,7 +108,7 @@ class Grounding(Step):
         found: dict[int, Found | Amiss] = {}
         for number, boxes in said.settled.items():
             try:
-                found[number] = Found(_placed(boxes, voice, record), partial)
+                found[number] = Found(_placed(boxes, convention, view), partial)
             except GeometryError as error:
                 found[number] = Amiss(error.violation, f"{phrases[number]!r}: {error}")
         found |= amiss_by_cause([i for i in question.ids if i not in found], said.left_out)
@@ -147,7 +148,9 @@ class Grounding(Step):
             return More(tuple(more))
         by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
         outvoted = sum(found.outvoted for found in by_text.values())
-        violations = violations_in(answers) + Counter({OUTVOTED: outvoted})
+        violations = violations_in(answers)
+        if outvoted:
+            violations[OUTVOTED] = outvoted
         expressions = tuple(_grounded(e, by_text[e.text]) for e in record.expressions or ())
         outcome = Outcome.LABELED if any(e.instances for e in expressions) else Outcome.NOTHING
         return Result(outcome, Changes(expressions=expressions), violations=violations)
@@ -188,10 +191,10 @@ def _is_list(voice: Voice) -> bool:
     return "phrases" in voice.prompt.needs
 
 
-def _placed(boxes: Sequence[AnswerBox], voice: Voice, record: Record) -> tuple[Vote, ...]:
+def _placed(boxes: Sequence[AnswerBox], convention: Convention, view: View) -> tuple[Vote, ...]:
     placed = []
     for box in boxes:
-        box_px, flags = box_in_image(box.corners, voice, record)
+        box_px, flags = box_in_image(box.corners, convention, view)
         placed.append(Vote(box_px, box.score, (*box.flags, *flags)))
     return tuple(placed)
 
@@ -204,8 +207,10 @@ def _phrases(record: Record) -> dict[int, str]:
 
 def _grounded(expression: Expression, found: Found) -> Expression:
     instances = tuple(
-        Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)
-        for n, vote in enumerate(found.boxes)
+        [
+            Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)
+            for n, vote in enumerate(found.boxes)
+        ]
     )
-    flags = (*expression.flags, PARTIAL) if found.partial else expression.flags
-    return with_boxes_checked(dataclasses.replace(expression, instances=instances, verified=None, flags=flags))
+    flags = (PARTIAL,) if found.partial else ()
+    return with_boxes_checked(expression.grounded(instances, *flags))

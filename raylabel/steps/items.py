@@ -67,11 +67,15 @@ def violations_in(answers: Sequence[Answered]) -> Counter[str]:
     """For how many items the replies break which rule, or leave them out."""
     counts: Counter[str] = Counter()
     for answer in answers:
-        counts.update(answer.left_out)
+        if answer.left_out:
+            counts.update(answer.left_out)
         if isinstance(answer.value, Mapping):
-            said = [answer.value.get(number) for number in answer.question.ids]
-            counts.update(LEFT_OUT for value in said if value is None)
-            counts.update(value.violation for value in said if isinstance(value, Amiss))
+            for number in answer.question.ids:
+                value = answer.value.get(number)
+                if value is None:
+                    counts[LEFT_OUT] += 1
+                elif isinstance(value, Amiss):
+                    counts[value.violation] += 1
     return counts
 
 
@@ -109,16 +113,15 @@ def ask_for_missing(
     """
     found = gather(answers)
     missing = [i for i in ids if i not in found]
-    names = ", ".join(str(i) for i in missing[:8])
-    violations = violations_in(answers)
     problem = problem_result(answers)
     if problem is not None and problem.outcome is Outcome.REFUSED:
-        return found, dataclasses.replace(problem, violations=violations)
-    if problem is not None and missing:
-        reason = f"no answer for item {names}: {problem.reason}"
-        return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations)
+        return found, dataclasses.replace(problem, violations=violations_in(answers))
     if not missing:
         return found, None
+    names = ", ".join(str(i) for i in missing[:8])
+    if problem is not None:
+        reason = f"no answer for item {names}: {problem.reason}"
+        return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations_in(answers))
     last = {i: max((_round(a.question) for a in answers if i in a.question.ids), default=-1) for i in missing}
     alone = [i for i in missing if last[i] == LAST_ROUND - 1 or (last[i] == 0 and len(missing) == 1)]
     together = [i for i in missing if last[i] == 0 and len(missing) > 1]
@@ -130,4 +133,4 @@ def ask_for_missing(
     said = [a.value.get(i) for a in reversed(answers) if isinstance(a.value, Mapping) for i in missing]
     amiss = next((f"; {v.reason}" for v in said if isinstance(v, Amiss) and v.reason), "")
     reason = f"the model leaves items of the list unanswered: {names}{amiss}"
-    return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations)
+    return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations_in(answers))

@@ -42,7 +42,7 @@ def test_the_demo_prints_one_json_object_that_meets_the_targets(tmp_path: Path) 
 
 
 def test_it_does_so_over_the_other_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_demo(tmp_path / "out", 12, [GROUNDING, REFERRING], "gemini", True, InProcess()) == 0
+    assert run_demo(tmp_path / "out", 12, [GROUNDING, REFERRING], "gemini", True, InProcess) == 0
     assert_good(capsys.readouterr().out, tmp_path / "out" / "gemini", 12)
 
 
@@ -57,7 +57,7 @@ from raylabel.runtime.in_process import InProcess
 
 images, pipeline, backend = sys.argv[1:]
 try:
-    code = run_demo(Path("out"), int(images), [pipeline], backend, True, InProcess())
+    code = run_demo(Path("out"), int(images), [pipeline], backend, True, InProcess)
 except CalibrationError as error:
     sys.exit(f"before the run: {error}")
 sys.exit(code)

@@ -31,6 +31,7 @@ from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_cas
 from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
+from speed.profiling import dearest_functions
 from speed.table import Rounds, Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
 from speed.workload import cached_pictures
 
@@ -45,6 +46,9 @@ def main() -> int:
     if not Path("/proc/self/stat").exists():
         print("bench: reads /proc, which this machine does not have; Linux has it", file=sys.stderr)
         return 2
+    if options.profile:
+        _deliver(options, [dearest_functions()], [_machine()], {})
+        return 0
     if options.case == ["million"]:
         return _million(options)
     try:
@@ -143,6 +147,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")
+    parser.add_argument("--profile", action="store_true", help="the ten functions that a worker spends most time in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run here, too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     return parser.parse_args()

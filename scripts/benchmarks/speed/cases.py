@@ -117,6 +117,16 @@ def raylabel_command(folder: Path, workload: Workload, workers: int, vlm: dict[s
     return [sys.executable, "-m", "raylabel", "run", str(folder / "config.yaml")]
 
 
+def vlm_at(url: str) -> dict[str, object]:
+    """The vlm block for a server of ``server_of``."""
+    return {
+        "backend": "openai",
+        "openai": {"base_url": f"{url}/v1", "model_name": MODEL, "temperature": 0.0, "timeout": 600},
+        "profile": PROFILE,
+        "calibrate": "never",  # no requests but those of the steps
+    }
+
+
 def count_labeled(results: Path) -> int:
     """Records of a run's output that are labeled."""
     try:
@@ -128,17 +138,10 @@ def count_labeled(results: Path) -> int:
 
 def _run_client(client: str, case: Case, workload: Workload, folder: Path) -> Figures:
     output = folder / f"{client}.txt"
-    with _server(case) as url:
+    with server_of(case) as url:
         is_raylabel = client not in ("ideal", "threads")
         if is_raylabel:
-            openai = {"base_url": f"{url}/v1", "model_name": MODEL, "temperature": 0.0, "timeout": 600}
-            vlm: dict[str, object] = {
-                "backend": "openai",
-                "openai": openai,
-                "profile": PROFILE,
-                "calibrate": "never",  # no requests but those of the steps
-            }
-            command = [*raylabel_command(folder, workload, case.workers, vlm), *case.settings]
+            command = [*raylabel_command(folder, workload, case.workers, vlm_at(url)), *case.settings]
             command += ["--limit", str(case.limit)] if case.limit else []
         else:
             command = _client_command(client, url, case.workers, workload, folder)
@@ -163,7 +166,7 @@ def _client_command(client: str, url: str, workers: int, workload: Workload, fol
 
 
 @contextmanager
-def _server(case: Case) -> Iterator[str]:
+def server_of(case: Case) -> Iterator[str]:
     """A server of its own for every run; yields its address."""
     latency = ["--latency-ms", str(case.latency_ms), "--sigma", str(case.sigma)]
     command = [sys.executable, "-m", "speed.server", *latency]

@@ -1,0 +1,17 @@
+"""How a process that does nothing but settle records is set up."""
+
+from __future__ import annotations
+
+import gc
+
+_ALLOCATIONS = 50_000
+
+
+def rare_garbage_collection() -> None:
+    """Look for cycles of dead objects once in 50,000 allocations instead of 700, and not among what was imported.
+
+    The looks took a tenth of a worker's time, and found little: memory grew by 2 %.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 20, 20)

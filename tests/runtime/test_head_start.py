@@ -1,0 +1,188 @@
+"""A run that begins in its own process and goes on elsewhere: nothing twice, nothing left out, no limit exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from test_worker import Bench, answer
+
+from raylabel.errors import ClientError, ServerError, Verdict
+from raylabel.runtime import head_start
+from raylabel.runtime import worker as worker_module
+from raylabel.runtime.coordinator import Budget
+from raylabel.runtime.executor import Work
+from raylabel.runtime.head_start import HeadStart
+from raylabel.runtime.in_process import InProcess
+
+
+class Slow(InProcess):
+    """An executor that takes its time to start, and notes what it was given."""
+
+    def __init__(self, seconds: float, fails: Exception | None = None) -> None:
+        super().__init__()
+        self.shards: list[int] = []
+        self._seconds, self._fails = seconds, fails
+        self.entered = self.left = None
+
+    def __enter__(self):
+        time.sleep(self._seconds)
+        if self._fails is not None:
+            raise self._fails
+        self.entered = threading.current_thread()
+        return super().__enter__()
+
+    def __exit__(self, *why):
+        self.left = threading.current_thread()
+        super().__exit__(*why)
+
+    def begin(self, work, on_end, joined=None):
+        self.shards = [shard.number for shard in work.shards]
+        super().begin(work, on_end, joined)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Whatever is left after a moment takes too long."""
+    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.1)
+    monkeypatch.setattr(head_start, "LONG_S", 0.0)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    def bench(records, script=None, **more):
+        made = Bench(tmp_path, records, script or answer, **more)
+        monkeypatch.setattr(worker_module, "build_client", lambda vlm, env: made.client)
+        return made
+
+    return bench
+
+
+def work_of(bench):
+    limits = {plan.step.name: plan.max_workers for plan in bench.spec.selected}
+    return Work(bench.spec, bench.shards, Budget(limits))
+
+
+def drive(executor, bench, until=lambda status: False):
+    """As a run does; the last status, and every shard's end."""
+    ended = []
+    with executor:
+        executor.expect(sum(shard.count for shard in bench.shards))
+        executor.begin(work_of(bench), lambda: None)
+        while True:
+            done = executor.has_ended()
+            status = executor.status()
+            ended += status.ended
+            if until(status):
+                executor.stop()
+            if done or (status.stopping and status.in_flight == 0 and status.unwritten == 0):
+                break
+            time.sleep(0.01)
+        executor.wind_up()
+    return status, ended
+
+
+class Crowd:
+    """A script that counts what is in flight."""
+
+    def __init__(self, seconds: float) -> None:
+        self.most = 0
+        self._now = 0
+        self._seconds = seconds
+
+    async def __call__(self, request):
+        extracts = "extract the referring" in request.question
+        if extracts:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        await asyncio.sleep(self._seconds)
+        self._now -= extracts
+        return answer(request)
+
+
+def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
+    crowd = Crowd(0.02)
+    bench = make(200, crowd, shard=4, max_workers=4)
+    other = Slow(0.4)
+    status, ended = drive(HeadStart(other), bench)
+    assert sorted(end.number for end in ended) == list(range(50)), "each shard once"
+    assert sum(end.settled for end in ended) == 200
+    assert 0 < len(other.shards) < 50
+    assert other.shards == list(range(50 - len(other.shards), 50))
+    assert len(bench.client.requests) == 400, "nothing was asked twice"
+    assert crowd.most == 4, "full, and never more"
+    assert all(step.requests == 200 for step in status.steps.values()), "both are counted"
+
+
+def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):
+    monkeypatch.setattr(head_start, "LONG_S", 1000.0)
+    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.5)
+    other = Slow(0.0)
+    _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
+    assert sum(end.settled for end in ended) == 40
+    assert other.entered is None
+
+
+def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
+    other = Slow(1.0)
+    _, ended = drive(HeadStart(other), make(60, Crowd(0.02), shard=4, max_workers=4))
+    assert sum(end.settled for end in ended) == 60
+    assert other.shards == []
+    assert other.left is other.entered, "it is left by the thread that entered it"
+
+
+def test_a_large_run_waits_for_the_other_one_and_leaves_everything_to_it(make, monkeypatch):
+    monkeypatch.setattr(head_start, "SMALL", 10)
+    other = Slow(0.3)
+    _, ended = drive(HeadStart(other), make(12, shard=4))
+    assert other.shards == [0, 1, 2]
+    assert sum(end.settled for end in ended) == 12
+
+
+def test_a_large_run_is_told_why_the_other_one_does_not_start(make, monkeypatch):
+    monkeypatch.setattr(head_start, "SMALL", 10)
+    with pytest.raises(ServerError, match="no Ray here"):
+        drive(HeadStart(Slow(0.1, ServerError("no Ray here"))), make(12))
+
+
+def test_one_that_does_not_start_is_told_with_its_reason(make):
+    async def endless(request):
+        await asyncio.sleep(0.05)
+        return answer(request)
+
+    with pytest.raises(ServerError, match="no Ray here"):
+        drive(HeadStart(Slow(0.1, ServerError("no Ray here"))), make(400, endless, shard=4, max_workers=1))
+
+
+def test_a_run_that_is_stopped_meanwhile_goes_on_nowhere(make):
+    async def slowly(request):
+        await asyncio.sleep(0.03)
+        return answer(request)
+
+    bench = make(100, slowly, shard=4, max_workers=2)
+    other = Slow(0.5)
+    status, ended = drive(HeadStart(other), bench, until=lambda status: len(bench.client.requests) > 5)
+    assert status.stopping
+    assert other.shards == []
+    assert sum(end.settled for end in ended) < 100
+
+
+def test_an_error_that_ends_the_run_before_the_other_has_started_ends_it(make):
+    other = Slow(0.3)
+    status, _ = drive(HeadStart(other), make(50, lambda r: ClientError(Verdict.STOP_RUN, "wrong key", status=401)))
+    assert status.fatal.message == "wrong key"
+    assert other.shards == []
+
+
+def test_a_stop_reaches_both(make):
+    async def slowly(request):
+        await asyncio.sleep(0.03)
+        return answer(request)
+
+    bench = make(300, slowly, shard=4, max_workers=2)
+    other = Slow(0.2)
+    status, ended = drive(HeadStart(other), bench, until=lambda status: bool(other.shards))
+    assert status.stopping
+    assert 0 < sum(end.settled for end in ended) < 300
