@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 GROUNDING, REFERRING = "image_grounding", "image_referring_expression"
 KILLED_IMAGES = 200
+ON_RAY = {"ray__actors": 1}
+"""A small run does without Ray unless it is told how many workers there shall be."""
 
 
 @pytest.fixture(scope="module")
