@@ -1,4 +1,4 @@
-"""The lease on a results folder: one run at a time, and a new one waits until a dead one's actors have stopped."""
+"""The lease on a results folder: one run at a time, and a new one waits until a dead one's workers have stopped."""
 
 from __future__ import annotations
 
