@@ -136,12 +136,12 @@ def _run_settings(settings: Settings, limit: int | None) -> int:
 
 
 def _executor(settings: Settings) -> Executor:
-    """Ray, with a head start where it is this machine's own."""
+    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be."""
     from raylabel.engine.executor import RayExecutor
     from raylabel.runtime.head_start import HeadStart
 
     ray = RayExecutor(settings.ray)
-    return ray if ray.is_elsewhere else HeadStart(ray)
+    return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
 
 
 def _check_endpoint(settings: Settings) -> None:

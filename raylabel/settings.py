@@ -291,7 +291,7 @@ class RaySettings:
     "local": a private one in any case."""
     actors: int = 0
     """Worker processes over the whole cluster, each good for one core; 0: as many as the requests in flight take (one
-    for every 128), up to the cores, at least one a node."""
+    for every 128), up to the cores, at least one a node, and none for a small run on this machine alone."""
     object_store_mb: int = 256
     """Of a private Ray."""
     num_cpus: int = 0

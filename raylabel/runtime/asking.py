@@ -37,7 +37,7 @@ DEAD_AFTER = 3
 
 @dataclass
 class Tally:
-    """What a step did in this actor since it started."""
+    """What a step did in this worker since it started."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     requests: int = 0

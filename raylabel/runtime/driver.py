@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Driver:
-    """Who started the run, and where; actors on the same machine see at once when it dies.
+    """Who started the run, and where; workers on the same machine see at once when it dies.
 
     Args:
         pids: names the set of processes that ``pid`` is looked up in.

@@ -1,4 +1,4 @@
-"""The requests a step may have in flight in one actor; the coordinator says how many."""
+"""The requests a step may have in flight in one worker; the coordinator says how many."""
 
 from __future__ import annotations
 

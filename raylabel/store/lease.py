@@ -1,4 +1,4 @@
-"""The lease on a results folder: one run at a time, and a new one waits until a dead one's actors have stopped."""
+"""The lease on a results folder: one run at a time, and a new one waits until a dead one's workers have stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from raylabel.records import JsonObject
 from raylabel.store.results import Results
 
 BEAT_S = 1.0
-SILENCE_S = 6.0
-"""A lease that has not moved for so long has ended. Actors stop asking within 3 s of their driver's death."""
+SILENCE_S = 8.0
+"""A lease that has not moved for so long has ended. Workers stop asking within a second of their driver's death, and
+within 7.5 s of that of its machine."""
 PATIENCE_S = 12.0
 """How long a run waits for a lease that still moves before it gives up."""
 

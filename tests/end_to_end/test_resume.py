@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 GROUNDING, REFERRING = "image_grounding", "image_referring_expression"
 KILLED_IMAGES = 200
+ON_RAY = {"ray__actors": 1}
+"""A small run does without Ray unless it is told how many workers there shall be."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,9 @@ def new_entries(journal: Path, before: int) -> list[dict[str, object]]:
     return read_journal(journal)[before:]
 
 
+@pytest.mark.parametrize("actors", [pytest.param(0, id="in-its-own-process"), pytest.param(2, id="on-ray")])
 def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
-    large_world: World, tmp_path: Path
+    large_world: World, tmp_path: Path, actors: int
 ) -> None:
     undisturbed = tmp_path / "undisturbed"
     with served_here("--journal", str(tmp_path / "whole.jsonl")) as server:
@@ -74,7 +77,8 @@ def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
     print(f"seed {seed}: killed after {kill_at} of {len(whole)} answers")  # shown when the test fails
     results, journal = tmp_path / "killed", tmp_path / "killed.jsonl"
     with served_here("--journal", str(journal)) as server:
-        config = write_config(tmp_path / "b.yaml", results, GROUNDING, large_world, server.url)
+        ray = {"ray__actors": actors}
+        config = write_config(tmp_path / "b.yaml", results, GROUNDING, large_world, server.url, **ray)
         run = CliRun(config)
         wait_until(lambda: len(read_journal(journal)) >= kill_at, run)
         death = run.kill_all()
@@ -96,7 +100,7 @@ def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
 def test_a_driver_killed_alone_takes_its_actors_with_it(large_world: World, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     with served_here("--journal", str(journal), "--latency-ms", "50") as server:
-        config = write_config(tmp_path / "a.yaml", tmp_path / "results", REFERRING, large_world, server.url)
+        config = write_config(tmp_path / "a.yaml", tmp_path / "results", REFERRING, large_world, server.url, **ON_RAY)
         run = CliRun(config)
         wait_until(lambda: len(read_journal(journal)) >= 100, run)
         death = run.kill_driver()
@@ -125,7 +129,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_continues(large_
 def test_a_worker_killed_alone_costs_only_what_it_had_in_flight(large_world: World, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     with served_here("--journal", str(journal), "--latency-ms", "50") as server:
-        config = write_config(tmp_path / "a.yaml", tmp_path / "results", GROUNDING, large_world, server.url)
+        config = write_config(tmp_path / "a.yaml", tmp_path / "results", GROUNDING, large_world, server.url, **ON_RAY)
         run = CliRun(config, ("--limit", "120"))
         wait_until(lambda: len(read_journal(journal)) >= 80, run)
         death = run.kill_one("WorkerActor")
