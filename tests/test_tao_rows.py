@@ -35,8 +35,8 @@ COMMAND_LINE = {
         "test_cli.py::test_run_and_generate_hand_the_merged_settings_to_the_engine",
     ),
     "defaults < file < overrides": (
-        "test_settings.py::test_overrides_win_over_the_file_and_the_file_over_defaults",
-        "test_settings.py::test_of_two_overrides_of_one_key_the_later_wins",
+        "specification/test_precedence.py::test_overrides_win_over_the_file_and_the_file_over_defaults",
+        "specification/test_precedence.py::test_of_two_overrides_of_one_key_the_later_wins",
     ),
 }
 
@@ -46,12 +46,14 @@ SPECIFICATION = {
     ),
     "output_format: jsonl by default, both in the generated specification; media resolution high everywhere": (
         "test_tao_rows.py::test_the_documented_specification_is_the_default_one",
-        "test_settings.py::test_the_default_specification_holds_every_setting_with_its_comment",
+        "specification/test_default_specification.py::test_the_default_specification_holds_every_setting_with_its_comment",
     ),
-    "LOW, MEDIUM and HIGH": ("test_settings.py::test_media_resolution_has_a_short_and_a_long_spelling",),
+    "LOW, MEDIUM and HIGH": (
+        "specification/test_precedence.py::test_media_resolution_has_a_short_and_a_long_spelling",
+    ),
     "an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted": (
         "clients/test_endpoints.py::test_each_endpoint_gets_its_own_key",
-        "clients/test_openai_compat.py::test_nothing_of_the_environment_reaches_another_host",
+        "clients/test_openai_errors.py::test_nothing_of_the_environment_reaches_another_host",
         "test_cli.py::test_a_key_in_the_environment_is_enough",
     ),
     "base_url without /chat/completions": (
@@ -67,22 +69,22 @@ SPECIFICATION = {
         "store/test_generations.py::test_a_finished_generation_is_followed_by_a_new_one_only_with_force",
     ),
     "empty values mean not set": (
-        "test_settings.py::test_empty_and_null_values_in_a_file_mean_not_set",
-        "test_settings.py::test_values_of_text_settings_on_the_command_line",
+        "specification/test_precedence.py::test_empty_and_null_values_in_a_file_mean_not_set",
+        "specification/test_precedence.py::test_values_of_text_settings_on_the_command_line",
     ),
     "image_dir and kitti_label_dir are optional beside input_annotations_jsonl": (
-        "test_settings.py::test_the_referring_pipeline_takes_each_form_of_input",
-        "test_settings.py::test_the_referring_pipeline_says_which_input_is_missing",
+        "specification/test_needs.py::test_the_referring_pipeline_takes_each_form_of_input",
+        "specification/test_needs.py::test_the_referring_pipeline_says_which_input_is_missing",
     ),
     "keys of other tasks in a generated specification are ignored with one warning": (
-        "test_settings.py::test_keys_of_other_tasks_in_a_tao_specification_are_ignored_with_one_warning",
+        "specification/test_needs.py::test_keys_of_other_tasks_in_a_tao_specification_are_ignored_with_one_warning",
     ),
-    "steps by number or by name": ("test_settings.py::test_steps_are_named_by_number_or_name",),
+    "steps by number or by name": ("specification/test_precedence.py::test_steps_are_named_by_number_or_name",),
     "only the block that autolabel_type names needs its required fields": (
-        "test_settings.py::test_only_the_named_block_needs_its_required_values_and_files",
+        "specification/test_needs.py::test_only_the_named_block_needs_its_required_values_and_files",
     ),
     "a wrong key, type or value is an error with the nearest valid one, before anything starts": (
-        "test_settings.py::test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed",
+        "specification/test_mistakes.py::test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed",
         "test_cli.py::test_a_mistake_is_one_sentence_and_exit_code_2",
         "test_cli.py::test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specification",
     ),
@@ -283,7 +285,7 @@ WRONG_LABELS = {
     ),
     "a missing or corrupt image turns into a text-only request": (
         "end_to_end/test_runs.py::test_bad_images_and_bad_lines_are_told_and_the_others_are_labeled",
-        "runtime/test_asking.py::test_an_image_that_is_gone_fails_the_record_and_asks_nothing",
+        "runtime/test_asking_trouble.py::test_an_image_that_is_gone_fails_the_record_and_asks_nothing",
         "images/test_pictures.py::test_a_truncated_image_is_never_sent",
     ),
     "char_span is never checked": (
@@ -322,7 +324,7 @@ WRONG_LABELS = {
 
 SILENT_LOSS = {
     "a failed or unreadable call is written as an empty result and never tried again": (
-        "runtime/test_asking.py::test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on",
+        "runtime/test_asking_unreadable.py::test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on",
         "steps/test_grounding.py::test_a_phrase_that_is_never_answered_leaves_the_record_open_and_is_never_empty",
         "exports/test_legacy_text.py::test_only_a_settled_step_has_a_file",
     ),
@@ -350,7 +352,7 @@ SILENT_LOSS = {
     "a null score or a list-shaped answer loses paid answers": (
         "answers/test_box_answers.py::test_statements_are_matched_to_phrases",
         "steps/test_grounding.py::test_scores_are_the_models_or_null",
-        "runtime/test_asking.py::test_what_was_paid_for_beside_a_failure_is_stored",
+        "runtime/test_asking_trouble.py::test_what_was_paid_for_beside_a_failure_is_stored",
     ),
 }
 
@@ -363,19 +365,19 @@ CLIENTS = {
         "clients/test_gemini.py::test_the_body_holds_preamble_picture_question_and_the_media_resolution",
     ),
     "every error is retried alike, including a wrong key": (
-        "clients/test_openai_compat.py::test_error_answers_are_verdicts",
+        "clients/test_openai_errors.py::test_error_answers_are_verdicts",
         "clients/test_gemini.py::test_error_answers_are_verdicts",
         "clients/test_retry.py::test_hopeless_errors_are_raised_at_once",
         "runtime/test_asking.py::test_an_error_that_no_request_can_survive_stops_the_run_at_once",
     ),
     "Retry-After is ignored": (
-        "clients/test_openai_compat.py::test_retry_after_is_read_as_seconds_or_date",
+        "clients/test_openai_errors.py::test_retry_after_is_read_as_seconds_or_date",
         "clients/test_retry.py::test_retry_after_is_honoured_beyond_the_upper_bound",
     ),
     "finish_reason is ignored": (
         "clients/test_gemini.py::test_finish_reasons_are_told_apart",
         "clients/test_openai_compat.py::test_what_a_message_says_is_told_apart",
-        "runtime/test_asking.py::test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole",
+        "runtime/test_asking_unreadable.py::test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole",
     ),
     "token usage is ignored": (
         "clients/test_openai_compat.py::test_a_reply_carries_text_finish_usage_model_and_latency",

@@ -29,10 +29,7 @@ class Work:
 
 
 class Executor(Protocol):
-    """Runs workers, and the coordinator between them. Entered for the length of the work.
-
-    Who enters it around several runs keeps what it starts for all of them.
-    """
+    """Runs workers, and the coordinator between them. Entered for the length of the work."""
 
     @property
     def is_elsewhere(self) -> bool:

@@ -34,7 +34,6 @@ class InProcess:
     is_elsewhere = False
 
     def __init__(self) -> None:
-        self._entered = 0
         self._coordinator: Coordinator | None = None
         self._work: Future[None] | None = None
         self._left: deque[Shard] = deque()
@@ -45,9 +44,6 @@ class InProcess:
         """There is nothing to see."""
 
     def __enter__(self) -> InProcess:
-        self._entered += 1
-        if self._entered > 1:
-            return self
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="worker", daemon=True)
         self._thread.start()
@@ -56,9 +52,6 @@ class InProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered -= 1
-        if self._entered:
-            return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

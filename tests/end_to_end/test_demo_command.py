@@ -9,10 +9,13 @@ import json
 from pathlib import Path
 
 import pytest
+from cli_runs import write_config
 from running import command, mutant, python, read_lines
+from served_here import served_here
 
 from raylabel.demo.score import DEMO_TARGETS, missed_targets
 from raylabel.demo.show import run_demo
+from raylabel.demo.world import build_world
 from raylabel.runtime.in_process import InProcess
 
 pytestmark = pytest.mark.slow
@@ -52,6 +55,7 @@ DEMO = """
 import sys
 from pathlib import Path
 from raylabel.demo.show import run_demo
+from raylabel.demo.world import build_world
 from raylabel.errors import CalibrationError
 from raylabel.runtime.in_process import InProcess
 
@@ -78,10 +82,8 @@ def demo_of(package: Path, images: int, pipeline: str, backend: str = "openai") 
         pytest.param(
             "openai",
             (
-                "    xs = sorted(window.x1 + u * window.width for u, _ in points)\n"
-                "    ys = sorted(window.y1 + v * window.height for _, v in points)\n",
-                "    xs = sorted(window.x1 + u * window.height for u, _ in points)\n"
-                "    ys = sorted(window.y1 + v * window.width for _, v in points)\n",
+                "    left, upper, width, height = window.x1, window.y1, window.width, window.height\n",
+                "    left, upper, width, height = window.x1, window.y1, window.height, window.width\n",
             ),
             id="width-and-height-swapped",
         ),
@@ -98,7 +100,8 @@ def test_an_error_in_the_conversion_of_boxes_is_found_before_anything_is_labeled
 
 
 def test_an_error_behind_the_calibration_fails_the_demo(tmp_path: Path) -> None:
-    change = ("    a, b = _nearest(low), _nearest(high)\n", "    a, b = _nearest(low) + 30, _nearest(high) + 30\n")
+    right = "    a, b = math.floor(low + 0.5), math.floor(high + 0.5)\n"
+    change = (right, right.replace("0.5", "30.5"))
     code, printed, _ = demo_of(mutant(tmp_path, "geometry.py", change), 8, GROUNDING)
     scores = json.loads(printed)[GROUNDING]
 
@@ -145,17 +148,29 @@ def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], miss
     assert read_lines(tmp_path / "out" / "openai" / REFERRING / "failures.jsonl") == []
 
 
-# --- the processes of the command -----------------------------------------------------------------------------------
+# --- the processes of a run -----------------------------------------------------------------------------------------
+
+OPEN = "    async def open(self) -> None:\n"
 
 
-def test_a_process_that_breaks_ends_the_run_with_its_reason_and_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
-    start = "    async def open(self) -> None:\n"
-    breaking = (start, f'{start}        print("stray")\n        raise RuntimeError("planted")\n')
-    package = mutant(tmp_path, "runtime/worker.py", breaking)
-    words = ["--json", "--images", "2", "--pipeline", GROUNDING, "--out", "out"]
-    ended = command("demo", *words, cwd=tmp_path, package=package)
+def test_a_process_that_breaks_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    package = mutant(tmp_path, "runtime/worker.py", (OPEN, f'{OPEN}        raise RuntimeError("planted")\n'))
+    world = build_world(tmp_path / "world", 2)
+    with served_here() as server:
+        on_ray = {"ray__actors": 1}
+        config = write_config(tmp_path / "a.yaml", tmp_path / "r", GROUNDING, world, server.url, **on_ray)
+        ended = command("run", str(config), cwd=tmp_path, package=package)
 
     assert ended.returncode == 1
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    assert "RuntimeError: planted" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stdout + ended.stderr
+    (sentence,) = ended.stderr.splitlines()
+    assert "RuntimeError: planted" in sentence
+
+
+def test_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
+    package = mutant(tmp_path, "runtime/worker.py", (OPEN, f'{OPEN}        print("stray")\n'))
+    code, printed, said = demo_of(package, 2, GROUNDING)
+
+    assert code == 0
+    assert set(json.loads(printed)) == {GROUNDING}
+    assert "stray" in said

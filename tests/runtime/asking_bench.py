@@ -1,0 +1,109 @@
+"""One record, one step, and a client whose answers are made up, for the tests of asking."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, Usage
+from raylabel.clients.retry import RetryPolicy
+from raylabel.clients.scripted import ScriptedClient
+from raylabel.errors import ClientError
+from raylabel.geometry import Resize
+from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Size
+from raylabel.runtime.asking import Asker, AskSetup, Listener
+from raylabel.runtime.window import Window
+from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.image_caption import ImageCaption
+from raylabel.store.folders import Folder
+from raylabel.store.results import Results
+from raylabel.store.tables import Table
+
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
+POLICY = RetryPolicy(attempts=2, backoff_s=0.0, max_backoff_s=0.0)
+CAPTION = '{"caption": "Two red cars."}'
+BOX = [100, 200, 300, 400]
+
+
+def make_record(ident=0, digest="d" * 32, **fields):
+    size = Size(640, 480)
+    facts = ImageFacts(digest, size, 1, "image/jpeg", True)
+    return Record(f"{ident:032x}", 0, ident, "image", "image.jpg", IMAGE_GROUNDING, image=facts, **fields)
+
+
+def phrases(*texts):
+    return make_record(expressions=tuple(Expression(f"e{n}", text) for n, text in enumerate(texts)))
+
+
+class Bench:
+    """Askers over one results folder, as several runs would make them."""
+
+    def __init__(self, tmp_path):
+        self.results = Results(Folder(str(tmp_path)))
+        self.fatal = []
+        self.checks = 0
+        self.pictures = []
+
+    def asker(self, script, step=ImageCaption, window=None, picture=None, table=None, voice=None, **changes):
+        """An asker of a new run: it knows what is stored, and its window is open."""
+        listener = Listener(changes.pop("sampling", SAMPLING), Resize(), changes.pop("recipe", "recipe"))
+        setup = AskSetup((listener,), POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
+        table = table or self.results.answers(step.directory)
+        table.refresh()
+        if window is None:
+            window = Window()
+            window.resize(8)
+
+        async def show(record, resize):
+            self.pictures.append(record.record_id)
+            return Picture.of(b"jpeg", "image/jpeg")
+
+        async def check():
+            self.checks += 1
+
+        client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
+        asker = Asker(
+            step(StepSetup((voice or Voice(step.prompt),))),
+            dataclasses.replace(setup, **changes),
+            client,
+            table,
+            window,
+            picture or show,
+            check,
+            self.fatal.append,
+        )
+        return asker, client
+
+    def settle(self, script, record, step=ImageCaption, **changes):
+        """One run over one record: how the step ended, and what was asked."""
+        asker, client = self.asker(script, step, **changes)
+        return asyncio.run(asker.settle(record)), client.requests
+
+    def stored(self, step=ImageCaption):
+        """All replies in the store, oldest first."""
+        rows = []
+        for path in sorted((self.results.step(step.directory) / "answers").local.glob("*.parquet")):
+            rows += (
+                Table(Folder(str(path.parent)), self.results.answers(step.directory)._schema)
+                ._read(path.name, None)
+                .to_pylist()
+            )
+        return sorted(rows, key=lambda row: (row["seq"], row["uid"]))
+
+
+def in_turn(*answers):
+    """The answers one after the other; the last one stays."""
+    left = list(answers)
+    return lambda request: left.pop(0) if len(left) > 1 else left[0]
+
+
+def cut(text="{"):
+    return Reply(text, Finish.LENGTH, Usage(), "tiny-vlm", 0.1, "length", False)
+
+
+def trouble(verdict, message="trouble", **more):
+    return ClientError(verdict, message, **more)
+
+
+def violations(end):
+    return dict(end.outcome.violations)

@@ -1,0 +1,81 @@
+"""The specification that raylabel writes, and those that come with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from specifying import GROUNDING, REFERRING, write
+
+from raylabel.settings import STEP_NAMES, Settings
+from raylabel.specification import default_specification, load_settings
+from raylabel.specification.keys import Key, paths
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+# --- the default specification ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [GROUNDING, REFERRING], ids=["grounding", "referring"])
+def test_the_default_specification_loads_once_the_question_marks_are_given(data, caplog, given):
+    settings = load_settings(write(data, default_specification()), given)
+    expected = load_settings(None, given)
+    expected.image_referring_expression.workflow.output_format = "both"
+    assert settings == expected
+    assert caplog.records == []
+
+
+def test_the_default_specification_holds_every_setting_with_its_comment():
+    text = default_specification()
+    content = yaml.safe_load(text)
+    for path, member in paths().items():
+        node = content
+        for name in path.split("."):
+            assert name in node, path
+            node = node[name]
+        assert member.doc, f"{path} has no documentation in settings.py"
+        if isinstance(member, Key):
+            assert member.doc.split()[0] in text
+    assert content["results_dir"] == content["image_grounding"]["data"]["input_jsonl"] == "???"
+    assert content["image_referring_expression"]["data"]["image_dir"] == "???"
+    assert content["image_referring_expression"]["workflow"]["output_format"] == "both"
+
+
+@pytest.mark.parametrize("pipeline", STEP_NAMES)
+def test_the_default_specification_of_one_pipeline_names_it_and_holds_no_other(data, pipeline):
+    content = yaml.safe_load(default_specification(pipeline))
+    assert content["autolabel_type"] == pipeline
+    assert [name for name in STEP_NAMES if name in content] == [pipeline]
+
+
+# --- the recipes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_loads_where_its_data_is_and_says_how_to_run_it(tmp_path, monkeypatch, caplog, path):
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    block = content[content["autolabel_type"]]
+    for key, value in block["data"].items():
+        assert not Path(value).is_absolute()
+        if key.endswith("jsonl"):
+            Path(value).parent.mkdir(parents=True, exist_ok=True)
+            Path(value).touch()
+        else:
+            Path(value).mkdir(parents=True, exist_ok=True)
+    settings = load_settings(path)
+    assert isinstance(settings, Settings)
+    assert caplog.records == []
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# python -m raylabel run configs/")
+    assert f"configs/{path.name}" in first
+
+
+def test_there_is_a_recipe_for_each_endpoint_and_pipeline():
+    assert {p.stem for p in CONFIGS.glob("*.yaml")} == {
+        f"{endpoint}_{pipeline}"
+        for endpoint in ("gemini", "openai_nim", "vllm", "demo")
+        for pipeline in ("image_grounding", "referring")
+    }
