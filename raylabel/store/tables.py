@@ -26,7 +26,7 @@ Row = dict[str, Any]
 _ROW_GROUP = 512
 _CACHED_GROUPS = 24
 _SMALL_BYTES = 4 << 20
-_MERGED_ROWS = 32_768
+_MERGED_ROWS = 8_192
 _MERGED, _FULL = "-m", "-w"
 """Marks in the names of merged fragments; what is full is not merged again, however small its file. Names of writers
 are hexadecimal, so that a merged fragment sorts behind what it was made of."""
