@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -98,6 +99,8 @@ def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
     in_flight = sum(plan.max_workers for plan in work.spec.selected)
     blocks = blocks_of(len(work.shards), workers, in_flight)
+    # No more than a worker's even share: the first one that is up would take all blocks of a small run.
+    at_a_time = min(BLOCKS_AT_A_TIME, math.ceil(len(blocks) / workers))
     # Unlike a range or Arrow tables, items take no tasks, and so no processes, to be read.
     items = ray.data.from_items(
         [{"first": block.start, "end": block.stop} for block in blocks], override_num_blocks=len(blocks)
@@ -116,8 +119,8 @@ def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
         memory=PLACED_BY_BYTES,
         compute=ActorPoolStrategy(
             size=workers,
-            max_concurrent_calls_per_actor=BLOCKS_AT_A_TIME,
-            max_tasks_in_flight_per_actor=BLOCKS_AT_A_TIME + 1,
+            max_concurrent_calls_per_actor=at_a_time,
+            max_tasks_in_flight_per_actor=at_a_time,
             enable_true_multi_threading=True,
         ),
     )

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from raylabel.clients.endpoints import with_key
+from raylabel.errors import RaylabelError, ServerError
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.spec import RunSpec
@@ -122,7 +123,12 @@ class InProcess:
     def has_ended(self) -> bool:
         if self._work is None or not self._work.done():
             return False
-        self._work.result()
+        try:
+            self._work.result()
+        except RaylabelError:
+            raise
+        except Exception as error:  # a defect of raylabel: one sentence, as where a process of its own broke
+            raise ServerError(f"a worker of the run broke: {error!r}; the same command continues") from error
         return True
 
     def wind_up(self) -> None:

@@ -187,8 +187,8 @@ class Worker:
 
     def _hurry(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
-        for part in self._parts:
-            part.journal.gather_s = UNHURRIED_S if self._to_feed else GATHER_S
+        for journal in (self._images, *(part.journal for part in self._parts)):
+            journal.gather_s = UNHURRIED_S if self._to_feed else GATHER_S
 
     async def _refresh(self) -> None:
         """See what others stored: a block may come to us after the worker that had it died."""
