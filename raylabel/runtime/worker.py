@@ -35,6 +35,7 @@ SILENT_COORDINATOR_S = 5.0
 """A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
 FIRST_CHECKS = 3
 """Tries of the endpoint check before the first request; one second apart."""
+_LAST_REPORTS = 4
 _LEAST_AHEAD, _MOST_AHEAD = 16, 128
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,9 @@ class Worker:
         await asyncio.gather(*ends)
         if self._beating.done():
             self._beating.result()  # raises what ended it, and with that ends the run
-        await self.report()  # the process may be ended with its last block: what it did is known before
+        for _ in range(_LAST_REPORTS):  # the process may be ended with its last block: what it did is known before
+            if await self.report() is not None:
+                break
 
     def _hurry(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
