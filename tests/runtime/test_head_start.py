@@ -118,7 +118,7 @@ def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
 
 def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):
     monkeypatch.setattr(head_start, "LONG_S", 1000.0)
-    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.5)
+    monkeypatch.setattr(head_start, "LOOK_AFTER_S", 1.0)
     other = Slow(0.0)
     _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
     assert sum(end.settled for end in ended) == 40
@@ -162,7 +162,7 @@ def test_a_run_that_is_stopped_meanwhile_goes_on_nowhere(make):
         return answer(request)
 
     bench = make(100, slowly, shard=4, max_workers=2)
-    other = Slow(0.5)
+    other = Slow(2.0)
     status, ended = drive(HeadStart(other), bench, until=lambda status: len(bench.client.requests) > 5)
     assert status.stopping
     assert other.shards == []

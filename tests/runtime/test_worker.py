@@ -309,3 +309,27 @@ def test_a_reply_that_cannot_be_read_leaves_its_record_open(make):
     status = asyncio.run(make(1, lambda request: silent).work())
     assert status.ended == (ShardEnd(0, 0),)
     assert status.steps[EXTRACTION].outcomes == {"unreadable": 1}
+
+
+def test_the_last_shards_are_reported_until_the_coordinator_has_heard_of_them(make):
+    bench = make(4)
+    silent = 3
+    told = []
+
+    async def tell(report):
+        nonlocal silent
+        told.append(report.ended)
+        if report.ended and silent:
+            silent -= 1
+            return None
+        return bench.coordinator.beat(report)
+
+    async def main():
+        worker = Worker(bench.spec, tell, "here")
+        await worker.open()
+        await worker.settle(bench.shards)
+        await worker.close()
+
+    asyncio.run(main())
+    assert bench.coordinator.driver_beat().ended == (ShardEnd(0, 4),)
+    assert sum(bool(ended) for ended in told) == 4
