@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import pytest
 from asking_bench import Bench
+from worker_bench import WorkerBench, answer
+
+from raylabel.runtime import worker
 
 
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    def bench(records, script=None, **more):
+        made = WorkerBench(tmp_path, records, script or answer, **more)
+        monkeypatch.setattr(worker, "build_client", lambda vlm, env: made.client)
+        return made
+
+    return bench

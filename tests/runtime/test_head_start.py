@@ -7,11 +7,10 @@ import threading
 import time
 
 import pytest
-from test_worker import Bench, answer
+from worker_bench import answer
 
 from raylabel.errors import ClientError, ServerError, Verdict
 from raylabel.runtime import head_start
-from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
 from raylabel.runtime.head_start import HeadStart
@@ -48,16 +47,6 @@ def _impatient(monkeypatch):
     """Whatever is left after a moment takes too long."""
     monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.1)
     monkeypatch.setattr(head_start, "LONG_S", 0.0)
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch):
-    def bench(records, script=None, **more):
-        made = Bench(tmp_path, records, script or answer, **more)
-        monkeypatch.setattr(worker_module, "build_client", lambda vlm, env: made.client)
-        return made
-
-    return bench
 
 
 def work_of(bench):
