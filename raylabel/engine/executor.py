@@ -51,9 +51,6 @@ class RayExecutor:
     ) -> None:
         self._sessions.pop().__exit__(kind, error, trace)
 
-    def expect(self, records: int) -> None:
-        """Any number will do."""
-
     def survey(self, settings: Settings, known: Survey) -> Survey:
         task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
         try:

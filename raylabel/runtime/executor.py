@@ -48,9 +48,6 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def expect(self, records: int) -> None:
-        """Get ready for so many records; said once, when the executor was entered."""
-
     def survey(self, settings: Settings, known: Survey) -> Survey:
         """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from raylabel.clients.endpoints import with_key
 from raylabel.errors import RaylabelError, ServerError
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
+from raylabel.runtime.process import import_what_comes_late
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.surveying import Survey, survey
 from raylabel.runtime.worker import Tell, Worker
@@ -38,6 +38,7 @@ class InProcess:
         self._coordinator: Coordinator | None = None
         self._work: Future[None] | None = None
         self._left: deque[Shard] = deque()
+        self._begun = 0
         self._worker: Worker | None = None
         self._told_to: Tell = self.tell
 
@@ -48,6 +49,7 @@ class InProcess:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="worker", daemon=True)
         self._thread.start()
+        self._loop.call_soon_threadsafe(import_what_comes_late)
         return self
 
     def __exit__(
@@ -58,9 +60,6 @@ class InProcess:
         self._thread.join()
         self._loop.close()
 
-    def expect(self, records: int) -> None:
-        """Any number will do."""
-
     def survey(self, settings: Settings, known: Survey) -> Survey:
         return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
@@ -69,17 +68,17 @@ class InProcess:
         if joined is not None:
             joined(self.tell)
         self._left.extend(work.shards)
-        self._began_at = time.monotonic()
         self._work = asyncio.run_coroutine_threadsafe(self._run(work.spec), self._loop)
         self._work.add_done_callback(lambda _: on_end())
 
     def hand_over(self) -> list[Shard]:
-        """Begin with no more shards; those that were not begun with, in order."""
-        left = []
-        while self._left:
+        """Give away shards that were not begun with, the last ones, in order. As many as were begun with are kept, to
+        be busy while the others start."""
+        left: deque[Shard] = deque()
+        while len(self._left) > self._begun:
             with suppress(IndexError):  # the worker took it meanwhile
-                left.append(self._left.popleft())
-        return left
+                left.appendleft(self._left.pop())
+        return list(left)
 
     def join(self, tell: Tell) -> None:
         """Have the worker report to another coordinator from now on, for a first time before this returns."""
@@ -101,11 +100,6 @@ class InProcess:
     def has_more(self) -> bool:
         """Whether there are shards that were not begun with."""
         return bool(self._left)
-
-    @property
-    def passed_s(self) -> float:
-        """Since the work began."""
-        return time.monotonic() - self._began_at
 
     @property
     def records_ended(self) -> int:
@@ -152,7 +146,9 @@ class InProcess:
     def _taken(self) -> Iterator[Shard]:
         while self._left:
             with suppress(IndexError):  # handed over meanwhile
-                yield self._left.popleft()
+                shard = self._left.popleft()
+                self._begun += 1
+                yield shard
 
     async def _run(self, spec: RunSpec) -> None:
         async def tell(report: Report) -> Directive | None:

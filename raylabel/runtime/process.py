@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pyarrow as pa
+
 _ALLOCATIONS = 50_000
 
 
@@ -15,3 +17,9 @@ def rare_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 20, 20)
+
+
+def import_what_comes_late() -> None:
+    """pyarrow imports pandas, for which it needs 0.2 s, with the first array that is made of Python objects: amid the
+    first replies of a run it would take three times as long, and they would wait for it."""
+    pa.array([""])

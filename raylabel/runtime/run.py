@@ -162,7 +162,6 @@ class _Run:
             return plan
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
-        self._executor.expect(sum(self._taken(shard) for shard in (shards if plan is None else plan.todo)))
         found = self._survey(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 

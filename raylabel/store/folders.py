@@ -91,6 +91,18 @@ class Folder:
         except OSError as error:
             raise StoreError(f"cannot read {self.location}/{name}: {error}") from error
 
+    def open(self, name: str) -> pa.NativeFile | None:
+        """A file to read parts of; None where it does not exist."""
+        try:
+            if self.is_local:
+                return pa.OSFile(f"{self.location}/{name}")
+            filesystem, path = self._filesystem()
+            return filesystem.open_input_file(f"{path}/{name}")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.location}/{name}: {error}") from error
+
     def publish(self, name: str, data: bytes | pa.Buffer, *, sync: bool = True) -> None:
         """Put a file there, whole or not at all; replaces one of that name.
 

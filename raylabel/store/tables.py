@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,12 @@ _MERGED, _FULL = "-m", "-w"
 are hexadecimal, so that a merged fragment sorts behind what it was made of."""
 _LOOKS = 10
 """Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
+_KEY_DIGITS = 16
+"""Hexadecimal digits of a key that the index knows."""
+_PLACE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+_FEW_ROWS = 20_000
+"""That the index keeps in a dict, which is quick to add to and takes 300 bytes a row."""
 _OWN_COLUMNS = [pa.field("key", pa.string()), pa.field("seq", pa.int64()), pa.field("uid", pa.string())]
 
 
@@ -79,7 +86,7 @@ class Table:
             name = f"{number:010d}-{self._writer}.parquet"
             self._folder.publish(name, _to_small_parquet(table))
             with self._lock:
-                self._index.add(name, table.column("key"))
+                self._index.add({name: table.column("key")})
                 self._keep((name, 0), table)
             return uids
 
@@ -91,15 +98,14 @@ class Table:
             names = self._folder.names()
             gone = known - names.keys()
             vanished = False
+            keys: dict[str, pa.ChunkedArray] = {}
             for name in sorted(n for n in names if n.endswith(".parquet") and n not in known):
                 try:
-                    keys = self._read(name, ["key"]).column("key")
+                    keys[name] = self._read(name, ["key"]).column("key")
                 except FileNotFoundError:
                     vanished = True
-                    continue
-                with self._lock:
-                    self._index.add(name, keys)
             with self._lock:
+                self._index.add(keys)
                 self._index.forget(gone)
             # A listing that a merge overtook may show neither the merged fragments nor the new one.
             if known and not gone and not vanished:
@@ -212,14 +218,19 @@ class Table:
         with self._open(name) as file:
             return file.read_row_group(group)
 
-    def _open(self, name: str) -> pq.ParquetFile:
-        data = self._folder.read(name)
-        if data is None:
+    @contextmanager
+    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A fragment, of which only what is wanted is read."""
+        source = self._folder.open(name)
+        if source is None:
             raise FileNotFoundError(name)
-        try:
-            return pq.ParquetFile(pa.BufferReader(data))
-        except pa.ArrowInvalid as error:
-            raise StoreError(f"{self._folder.location}/{name} is damaged: {error}") from error
+        with source:
+            try:
+                yield pq.ParquetFile(source)
+            except pa.ArrowInvalid as error:
+                raise StoreError(f"{self._folder.location}/{name} is damaged: {error}") from error
+            except OSError as error:
+                raise StoreError(f"cannot read {self._folder.location}/{name}: {error}") from error
 
 
 class _Index:
@@ -236,20 +247,17 @@ class _Index:
         self._recent: dict[int, list[tuple[int, int]]] = {}
         self._recent_rows = 0
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._numbers
-
-    def add(self, name: str, keys: Iterable[pa.StringScalar]) -> None:
-        if name in self._numbers:
+    def add(self, keys: Mapping[str, pa.ChunkedArray]) -> None:
+        """Take up fragments, each with the keys of its rows in order."""
+        places = [self._places_in(name, column) for name, column in keys.items() if name not in self._numbers]
+        rows = sum(map(len, places))
+        if rows > _FEW_ROWS or self._recent_rows + rows > max(_FEW_ROWS, len(self._sorted) // 20):
+            self._sort(places)
             return
-        number = self._next = self._next + 1
-        self._numbers[name] = number
-        self._names[number] = name
-        for at, key in enumerate(keys.to_pylist()):  # type: ignore[attr-defined]
-            self._recent.setdefault(_key64(key), []).append((number, at))
-            self._recent_rows += 1
-        if self._recent_rows > max(20_000, len(self._sorted) // 20):  # an entry of the dict takes 300 bytes
-            self._settle()
+        self._recent_rows += rows
+        for fragment in places:
+            for key, number, at in fragment.tolist():
+                self._recent.setdefault(key, []).append((number, at))
 
     def names(self) -> set[str]:
         return set(self._numbers)
@@ -261,39 +269,39 @@ class _Index:
                 del self._names[self._numbers.pop(name)]
 
     def places(self, key: str) -> list[tuple[str, int]]:
-        wanted = _key64(key)
-        if not len(self._sorted):
-            recent = self._recent.get(int(wanted), ())
-            return [(self._names[f], at) for f, at in recent if f in self._names]
-        low = int(np.searchsorted(self._sorted["key"], wanted, "left"))
-        high = int(np.searchsorted(self._sorted["key"], wanted, "right"))
-        found = [(int(r["fragment"]), int(r["row"])) for r in self._sorted[low:high]]
-        found += self._recent.get(int(wanted), [])
-        return [(self._names[f], at) for f, at in found if f in self._names]
+        wanted = int(key[:_KEY_DIGITS], 16)
+        found = list(self._recent.get(wanted, ()))
+        if len(self._sorted):
+            low, high = (int(np.searchsorted(self._sorted["key"], np.uint64(wanted), side)) for side in _SIDES)
+            found += [(int(place["fragment"]), int(place["row"])) for place in self._sorted[low:high]]
+        return [(self._names[fragment], at) for fragment, at in found if fragment in self._names]
 
-    def _settle(self) -> None:
-        fresh = _no_places(self._recent_rows)
-        at = 0
-        for key, places in self._recent.items():
-            for fragment, row in places:
-                fresh[at] = (key, fragment, row)
-                at += 1
-        both = np.concatenate([self._sorted, fresh])
-        both = both[np.isin(both["fragment"], np.fromiter(self._names, np.int32))]
-        self._sorted = both[np.argsort(both["key"], kind="stable")]
+    def _places_in(self, name: str, keys: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+        """The places of a fragment's rows, which gets its number with that."""
+        number = self._next = self._next + 1
+        self._numbers[name] = number
+        self._names[number] = name
+        places = _no_places(len(keys))
+        digits = "".join(pc.utf8_slice_codeunits(keys, 0, _KEY_DIGITS).to_pylist())
+        places["key"] = np.frombuffer(bytes.fromhex(digits), ">u8")
+        places["fragment"] = number
+        places["row"] = np.arange(len(keys))
+        return places
+
+    def _sort(self, places: Iterable[np.ndarray[Any, Any]]) -> None:
+        recent = [(key, *place) for key, at in self._recent.items() for place in at]
+        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE)])
+        every = every[np.isin(every["fragment"], np.fromiter(self._names, np.int32))]
+        self._sorted = every[np.argsort(every["key"], kind="stable")]
         self._recent, self._recent_rows = {}, 0
 
 
 def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:
-    return np.zeros(rows, dtype=[("key", np.uint64), ("fragment", np.int32), ("row", np.int32)])
+    return np.zeros(rows, _PLACE)
 
 
 def _age(row: Row) -> tuple[int, str]:
     return row["seq"], row["uid"]
-
-
-def _key64(key: str) -> Any:
-    return np.uint64(int(key[:16], 16))
 
 
 def _number(name: str) -> int:
