@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from raylabel.errors import StoreError
 from raylabel.store.tables import Table
 
@@ -38,6 +40,7 @@ class Merger:
         while not self._ended.wait(EVERY_S):
             for table, newest_only in self._tables:
                 try:
-                    table.merge(newest_only=newest_only)
+                    if table.merge(newest_only=newest_only):
+                        pa.default_memory_pool().release_unused()  # up to 70 MB, which were used for a moment
                 except StoreError as error:
                     logger.warning("fragments are left unmerged for now: %s", error)
