@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +32,7 @@ from raylabel.clients.endpoints import (
     with_key,
 )
 from raylabel.clients.schema_probe import forms_for, probe_schema_form
-from raylabel.errors import ClientError, ConfigError, InputError
+from raylabel.errors import CalibrationError, ClientError, ConfigError, InputError
 from raylabel.pipelines import steps_of
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.prompts import Prompt
@@ -152,7 +153,13 @@ def survey(
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
     """
-    return asyncio.run(_survey(settings, vlm, known, on_measured))
+    surveying = _survey(settings, vlm, known, on_measured)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(surveying)
+    with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has a loop already
+        return thread.submit(asyncio.run, surveying).result()
 
 
 def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
@@ -201,20 +208,23 @@ async def _survey(
         handing = _steps_handing(settings)
         for model, sampling in _box_models(settings).items():
             shown = _Shown(model, on_measured)
-            verdicts[model] = await settle(
-                client,
-                sampling,
-                retry_policy(settings),
-                endpoint=endpoint_of(vlm),
-                model=model,
-                configured=configured_profile(vlm, model),
-                known=known.verdicts.get(model),
-                mode=vlm.calibrate,
-                limits=settings.image,
-                on_measured=shown.measured,
-                prompt_for=partial(prompt_of, settings, Grounding),
-                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
-            )
+            try:
+                verdicts[model] = await settle(
+                    client,
+                    sampling,
+                    retry_policy(settings),
+                    endpoint=endpoint_of(vlm),
+                    model=model,
+                    configured=configured_profile(vlm, model),
+                    known=known.verdicts.get(model),
+                    mode=vlm.calibrate,
+                    limits=settings.image,
+                    on_measured=shown.measured,
+                    prompt_for=partial(prompt_of, settings, Grounding),
+                    in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+                )
+            except CalibrationError as error:
+                raise CalibrationError(f"{error}{_about_own_prompt(settings)}") from error
             if model in handing:
                 verdicts[model] = await settle_reading(
                     client,
@@ -232,6 +242,21 @@ async def _survey(
         return Survey(verdicts, form, has_probed=True)
     finally:
         await client.close()
+
+
+def _about_own_prompt(settings: Settings) -> str:
+    """What a user's own question lacks that tells a model how to write a box."""
+    own = settings.steps.grounding
+    if not (own.prompt or own.prompt_file):
+        return ""
+    text = prompt_of(settings, Grounding, UNKNOWN).text
+    lacking = [
+        f"${name}" for name in ("box_format", "box_key") if f"${name}" not in text and f"${{{name}}}" not in text
+    ]
+    if not lacking:
+        return ""
+    key = "prompt" if own.prompt else "prompt_file"
+    return f"; steps.grounding.{key} does not hold {' and '.join(lacking)}, which tell the model how to write a box"
 
 
 class _Shown:
