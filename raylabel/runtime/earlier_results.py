@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +40,8 @@ def keep_edited(results: Results, paths: Iterable[str]) -> list[str]:
         mark = known.get(path)
         if mark is None or (now := stamp(path)) is None or now == mark:
             continue
-        copy = Path(path).with_suffix(".edited.jsonl")
+        names = (f".edited{'' if n == 1 else f'_{n}'}.jsonl" for n in itertools.count(1))
+        copy = next(c for c in map(Path(path).with_suffix, names) if not c.exists())
         shutil.copy2(path, copy)
         said.append(
             f"warning: {path} was edited since raylabel wrote it, and is written again by this run; the edited one is "
@@ -51,12 +54,14 @@ def warn_of_other_results(settings: Settings, results: Results) -> str:
     """A sentence where the folder holds the results of another pipeline or of other data, else nothing."""
     before = (results.read_json(results.root, "run.json") or {}).get("configuration", {})
     earlier, wanted = _subject(before), _subject(redacted(settings))
-    if not earlier or not wanted or earlier == wanted:
+    if earlier is None or wanted is None:
+        return ""
+    if earlier[0] == wanted[0] and _absolute(earlier[1]) == _absolute(wanted[1]):
         return ""
     return (
-        f"warning: results_dir: {results.root.location} holds the results of {earlier}; this run of {wanted} replaces "
-        "annotations.jsonl there. What was answered stays stored: the earlier command brings its file back without a "
-        "request."
+        f"warning: results_dir: {results.root.location} holds the results of {' on '.join(earlier)}; this run of "
+        f"{' on '.join(wanted)} replaces annotations.jsonl there. What was answered stays stored: the earlier command "
+        "brings its file back without a request."
     )
 
 
@@ -64,9 +69,13 @@ def _is_watched(path: str) -> bool:
     return path.endswith("/annotations.jsonl") and "://" not in path
 
 
-def _subject(configuration: JsonObject) -> str:
-    """``image_grounding on captions.jsonl``; empty where a run went on from what its folder held."""
+def _subject(configuration: JsonObject) -> tuple[str, str] | None:
+    """Pipeline and input; None where a run went on from what its folder held."""
     pipeline = configuration.get("autolabel_type", "")
     data = configuration.get(pipeline, {}).get("data", {})
     given = next((data[key] for key in _INPUTS if data.get(key)), "")
-    return f"{pipeline} on {given}" if given else ""
+    return (pipeline, given) if given else None
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - Path keeps the dots

@@ -48,17 +48,22 @@ def measured(settings: Settings) -> Settings:
 
 
 def test_results_of_something_else_are_not_replaced_without_a_word(
-    world: World, server: JournaledServer, tmp_path: Path
+    world: World, server: JournaledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = label(grounding(world, tmp_path / "r", server.url))
     assert "warning" not in first.printed
     again = label(grounding(world, tmp_path / "r", server.url))
     assert "warning" not in again.printed
 
+    monkeypatch.chdir(world.captions_path.parent)
+    data = "image_grounding.data.input_jsonl"
+    relative = label(grounding(world, tmp_path / "r", server.url, f"{data}={world.captions_path.name}"))
+    assert "warning" not in relative.printed, "the same file by another path"
+
     fewer = tmp_path / "fewer.jsonl"
     write_lines(fewer, read_lines(world.captions_path)[:1])
-    other_data = label(grounding(world, tmp_path / "r", server.url, f"image_grounding.data.input_jsonl={fewer}"))
-    assert f"{tmp_path}/r holds the results of image_grounding on {world.captions_path}" in other_data.printed
+    other_data = label(grounding(world, tmp_path / "r", server.url, f"{data}={fewer}"))
+    assert f"{tmp_path}/r holds the results of image_grounding on {world.captions_path.name}" in other_data.printed
     assert f"this run of image_grounding on {fewer} replaces annotations.jsonl" in other_data.printed
 
     other_pipeline = label(referring(world, tmp_path / "r", server.url))
@@ -84,6 +89,10 @@ def test_a_file_that_was_edited_is_kept_before_it_is_written_again(
     assert read_lines(path)[0]["cleaned_caption"] != "a caption of my own"
     assert read_lines(path.with_name("annotations.edited.jsonl")) == edited
     assert "was edited" not in label(grounding(world, tmp_path / "r", server.url)).printed
+
+    write_lines(path, edited[:1])
+    assert "kept as annotations.edited_2.jsonl" in label(grounding(world, tmp_path / "r", server.url)).printed
+    assert read_lines(path.with_name("annotations.edited.jsonl")) == edited
 
 
 def test_a_folder_that_cannot_be_written_to_names_the_setting(world: World, tmp_path: Path) -> None:
