@@ -32,7 +32,7 @@ from raylabel.clients.endpoints import (
     with_key,
 )
 from raylabel.clients.schema_probe import forms_for, probe_schema_form
-from raylabel.errors import CalibrationError, ClientError, ConfigError, InputError
+from raylabel.errors import ClientError, ConfigError, InputError
 from raylabel.pipelines import steps_of
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.prompts import Prompt
@@ -208,23 +208,20 @@ async def _survey(
         handing = _steps_handing(settings)
         for model, sampling in _box_models(settings).items():
             shown = _Shown(model, on_measured)
-            try:
-                verdicts[model] = await settle(
-                    client,
-                    sampling,
-                    retry_policy(settings),
-                    endpoint=endpoint_of(vlm),
-                    model=model,
-                    configured=configured_profile(vlm, model),
-                    known=known.verdicts.get(model),
-                    mode=vlm.calibrate,
-                    limits=settings.image,
-                    on_measured=shown.measured,
-                    prompt_for=partial(prompt_of, settings, Grounding),
-                    in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
-                )
-            except CalibrationError as error:
-                raise CalibrationError(f"{error}{_about_own_prompt(settings)}") from error
+            verdicts[model] = await settle(
+                client,
+                sampling,
+                retry_policy(settings),
+                endpoint=endpoint_of(vlm),
+                model=model,
+                configured=configured_profile(vlm, model),
+                known=known.verdicts.get(model),
+                mode=vlm.calibrate,
+                limits=settings.image,
+                on_measured=shown.measured,
+                prompt_for=partial(prompt_of, settings, Grounding),
+                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+            )
             if model in handing:
                 verdicts[model] = await settle_reading(
                     client,
@@ -242,21 +239,6 @@ async def _survey(
         return Survey(verdicts, form, has_probed=True)
     finally:
         await client.close()
-
-
-def _about_own_prompt(settings: Settings) -> str:
-    """What a user's own question lacks that tells a model how to write a box."""
-    own = settings.steps.grounding
-    if not (own.prompt or own.prompt_file):
-        return ""
-    text = prompt_of(settings, Grounding, UNKNOWN).text
-    lacking = [
-        f"${name}" for name in ("box_format", "box_key") if f"${name}" not in text and f"${{{name}}}" not in text
-    ]
-    if not lacking:
-        return ""
-    key = "prompt" if own.prompt else "prompt_file"
-    return f"; steps.grounding.{key} does not hold {' and '.join(lacking)}, which tell the model how to write a box"
 
 
 class _Shown:

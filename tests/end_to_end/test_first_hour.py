@@ -110,26 +110,6 @@ def test_too_small_a_token_limit_is_named(world: World, tmp_path: Path) -> None:
         label(measured(grounding(world, tmp_path / "r", server.url, "image_grounding.vlm.openai.max_tokens=10")))
 
 
-@pytest.mark.parametrize(
-    ("prompt", "lacking"),
-    [
-        pytest.param(
-            "Find\n$phrases", r"steps\.grounding\.prompt does not hold \$box_format and \$box_key,", id="both"
-        ),
-        pytest.param("Find\n$phrases as ${box_format}", r"does not hold \$box_key,", id="one"),
-        pytest.param("Find\n$phrases as $box_key $box_format", r"\(\d+ requests\)$", id="neither"),
-    ],
-)
-def test_a_prompt_that_does_not_say_how_boxes_are_written_is_named(
-    world: World, tmp_path: Path, prompt: str, lacking: str
-) -> None:
-    with WireServer(lambda seen: says('[{"id": 1, "bbox_2d": [0, 0, 1000, 1000]}]')) as server:
-        settings = measured(grounding(world, tmp_path / "r", server.url))
-        settings.steps.grounding.prompt = prompt
-        with pytest.raises(CalibrationError, match=lacking):
-            label(settings)
-
-
 def test_too_many_open_records_are_told_with_the_reason(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
