@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("review",),
     ("demo",),
     # entry
+    ("commands",),
     ("cli",),
     ("__main__",),
 )
@@ -61,7 +62,7 @@ VENDORS = {
     "httpx2": ("clients/*",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
-    "omegaconf": ("settings.py", "specification/*", "cli.py"),
+    "omegaconf": ("settings.py", "specification/*"),
 }
 """Third-party packages that few files may know."""
 
@@ -86,7 +87,7 @@ WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers
 """Rooms without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic"}
 
-SPEAKERS = ("cli.py", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
+SPEAKERS = ("cli.py", "commands/*", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""
 ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
 """Files that may end the process."""

@@ -134,7 +134,7 @@ async def _answer(how: Asking, ask: _Ask) -> Response:
     for number in (1, 2):
         request = dataclasses.replace(ask.request, sampling=sampling)
         reply, _ = await ask_patiently(how.client, request, how.policy, stopping=how.stopping)
-        trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors])
+        trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors], sampling.max_tokens)
         if not trouble:
             return Response(ask.probe, ask.view, ask.colors, reply.text, requests=number)
         sampling = second_sampling(sampling, reply.finish)
@@ -149,10 +149,10 @@ def second_sampling(sampling: Sampling, finish: Finish) -> Sampling:
     return dataclasses.replace(sampling, temperature=warmer)
 
 
-def _trouble(text: str, finish: Finish, asked: Sequence[str]) -> str:
+def _trouble(text: str, finish: Finish, asked: Sequence[str], max_tokens: int) -> str:
     """Why a reply is of no use; empty: it is of some."""
     if finish is Finish.LENGTH:
-        return "cut off by the token limit"
+        return f"cut off at {max_tokens} tokens; raise max_tokens or max_output_tokens"
     if finish is Finish.REFUSED:
         return "refused"
     reading = read_boxes(text, "xyxy", None, asked)

@@ -17,12 +17,13 @@ from rich.console import Console
 from raylabel import __version__
 from raylabel.calibration.verdict import verdict_to_json
 from raylabel.clients.endpoints import trouble_in_words, with_key
-from raylabel.errors import ClientError, InputError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
+from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_other_results
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter
 from raylabel.runtime.first_look import look_at_input
@@ -110,7 +111,10 @@ class _Run:
 
     def go(self) -> int:
         lease = Lease(self._results, on_lost=self._lost.set)
-        lease.acquire(self._say)
+        try:
+            lease.acquire(self._say)
+        except StoreError as error:
+            raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
         try:
             with ExitStack() as stack:
                 code = self._go(stack)
@@ -122,6 +126,8 @@ class _Run:
 
     def _go(self, stack: ExitStack) -> int:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        if warning := warn_of_other_results(self._settings, self._results):
+            self._say(warning)
         try:
             plan = self._prepare(source, stack)
         except ClientError as error:
@@ -131,6 +137,8 @@ class _Run:
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
         with Delivery(plan.spec, self._output_format()) as delivery:
+            for warning in keep_edited(self._results, delivery.paths):
+                self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
@@ -143,6 +151,7 @@ class _Run:
                 delivery.abandon()
                 self._complain(worked.fatal.message)
                 return worked.fatal.exit_code
+        note_written(self._results, delivery.paths)
         if self._output_format() == "jsonl":  # the others write a file an image
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
@@ -287,11 +296,14 @@ class _Run:
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
-            rate = self._settings.limits.max_failure_rate
-            self._complain(
-                f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}"
-            )
+            self._complain(self._too_many_open(counts))
         return code
+
+    def _too_many_open(self, counts: Counts) -> str:
+        rate = self._settings.limits.max_failure_rate
+        reasons, _ = max((counts.open_reasons, counts.unusable_reasons), key=lambda r: r.total).most_frequent(1)
+        why = f"; most often: {reasons[0].example}" if reasons else ""
+        return f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}{why}"
 
     def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
         lines = sum(s.count for s in shards)

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,7 +153,13 @@ def survey(
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
     """
-    return asyncio.run(_survey(settings, vlm, known, on_measured))
+    surveying = _survey(settings, vlm, known, on_measured)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(surveying)
+    with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has a loop already
+        return thread.submit(asyncio.run, surveying).result()
 
 
 def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:

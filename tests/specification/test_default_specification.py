@@ -69,7 +69,7 @@ def test_every_recipe_loads_where_its_data_is_and_says_how_to_run_it(tmp_path, m
     assert isinstance(settings, Settings)
     assert caplog.records == []
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# python -m raylabel run configs/")
+    assert first.startswith("# raylabel run configs/")
     assert f"configs/{path.name}" in first
 
 
