@@ -21,8 +21,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from raylabel import __version__
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings import STEP_NAMES, Settings, did_you_mean, mask_urls
-from raylabel.specification import default_specification, load_settings
+from raylabel.settings import (
+    STEP_NAMES,
+    Settings,
+    default_specification,
+    did_you_mean,
+    load_settings,
+    mask_urls,
+    without_dashes,
+)
 
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
@@ -103,7 +110,7 @@ def _load(options: argparse.Namespace, command: str) -> Settings:
             '"raylabel default_specs results_dir=DIR module_name=auto_label" makes a complete one to start from.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides)
+    return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -253,8 +260,12 @@ class _Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 name = word.partition("=")[0]
-                known = re.findall(r"--?\w[\w-]*", options.parser.format_usage())
-                raise ConfigError(f'"{name}": no such option of "{options.parser.prog}".{did_you_mean(name, known)}')
+                usage = " ".join(options.parser.format_usage().split())
+                if hint := did_you_mean(name, re.findall(r"--?\w[\w-]*", usage)):
+                    raise ConfigError(f'"{name}": no such option of "{options.parser.prog}".{hint}')
+                if hasattr(options, "overrides") and (setting := without_dashes(argv, argv.index(word))):
+                    raise ConfigError(f'"{name}": settings are written without dashes: {setting}.')
+                raise ConfigError(f'"{name}": no such option of "{options.parser.prog}"; {usage}.')
             if not hasattr(options, "overrides"):
                 raise ConfigError(f'"{word}": "{options.parser.prog}" takes no such argument (see its --help).')
             options.overrides.append(word)
