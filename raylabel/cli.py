@@ -124,8 +124,14 @@ class _Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 name = word.partition("=")[0]
-                known = re.findall(r"--?\w[\w-]*", options.parser.format_usage())
-                raise ConfigError(f'"{name}": no such option of "{options.parser.prog}".{_near(name, known)}')
+                from raylabel.settings import without_dashes
+
+                usage = " ".join(options.parser.format_usage().split())
+                if hint := _near(name, re.findall(r"--?\w[\w-]*", usage)):
+                    raise ConfigError(f'"{name}": no such option of "{options.parser.prog}".{hint}')
+                if hasattr(options, "overrides") and (setting := without_dashes(argv, argv.index(word))):
+                    raise ConfigError(f'"{name}": settings are written without dashes: {setting}.')
+                raise ConfigError(f'"{name}": no such option of "{options.parser.prog}"; {usage}.')
             if not hasattr(options, "overrides"):
                 raise ConfigError(f'"{word}": "{options.parser.prog}" takes no such argument (see its --help).')
             options.overrides.append(word)

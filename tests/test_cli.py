@@ -119,7 +119,7 @@ def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(fol
     assert main(line.replace("=/", f"={folder}/").split()) == 0
     path = folder / "r" / "experiment.yaml"
     assert capsys.readouterr().out == f"{path}\n"
-    assert yaml.safe_load(path.read_text())["image_referring_expression"]["workflow"]["output_format"] == "both"
+    assert yaml.safe_load(path.read_text())["image_referring_expression"]["workflow"]["output_format"] == "jsonl"
     given = ["results_dir=r", "image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.vlm.gemini.api_key=k"]
     assert main(["generate", "-e", str(path), *given]) == 3
 

@@ -24,7 +24,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiles", "validation"),
     ("answers", "prompts"),
     ("settings",),
-    ("specification",),
     # doors: the rooms that touch the world
     ("images", "clients", "servers", "sources", "store", "exports"),
     # what to ask and how to read the answer
@@ -62,7 +61,7 @@ VENDORS = {
     "httpx2": ("clients/*",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
-    "omegaconf": ("settings.py", "specification/*"),
+    "omegaconf": ("settings/*",),
 }
 """Third-party packages that few files may know."""
 

@@ -8,7 +8,6 @@ the original's behaviour.
 from __future__ import annotations
 
 import ast
-import dataclasses
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ COMMAND_LINE = {
         "test_cli.py::test_run_and_generate_hand_the_merged_settings_to_the_engine",
     ),
     "defaults < file < overrides": (
-        "specification/test_precedence.py::test_overrides_win_over_the_file_and_the_file_over_defaults",
-        "specification/test_precedence.py::test_of_two_overrides_of_one_key_the_later_wins",
+        "settings/test_precedence.py::test_overrides_win_over_the_file_and_the_file_over_defaults",
+        "settings/test_precedence.py::test_of_two_overrides_of_one_key_the_later_wins",
     ),
 }
 
@@ -44,13 +43,11 @@ SPECIFICATION = {
     "the documented keys with their defaults": (
         "test_tao_rows.py::test_the_documented_specification_is_the_default_one",
     ),
-    "output_format: jsonl by default, both in the generated specification; media resolution high everywhere": (
+    "output_format: jsonl by default, in the generated specification too; media resolution high everywhere": (
         "test_tao_rows.py::test_the_documented_specification_is_the_default_one",
-        "specification/test_default_specification.py::test_the_default_specification_holds_every_setting_with_its_comment",
+        "settings/test_default_specification.py::test_the_default_specification_holds_every_setting_with_its_comment",
     ),
-    "LOW, MEDIUM and HIGH": (
-        "specification/test_precedence.py::test_media_resolution_has_a_short_and_a_long_spelling",
-    ),
+    "LOW, MEDIUM and HIGH": ("settings/test_precedence.py::test_media_resolution_has_a_short_and_a_long_spelling",),
     "an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted": (
         "clients/test_endpoints.py::test_each_endpoint_gets_its_own_key",
         "clients/test_openai_errors.py::test_nothing_of_the_environment_reaches_another_host",
@@ -58,7 +55,7 @@ SPECIFICATION = {
     ),
     "base_url without /chat/completions": (
         "clients/test_openai_compat.py::test_the_body_holds_preamble_picture_question_in_this_order",
-        "clients/test_endpoints.py::test_a_base_url_that_is_none_is_a_config_error",
+        "settings/test_mistakes.py::test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed",
     ),
     "max_workers is the number of requests in flight of a step, over the whole cluster": (
         "end_to_end/test_on_ray.py::test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_ray",
@@ -69,22 +66,22 @@ SPECIFICATION = {
         "store/test_generations.py::test_a_finished_generation_is_followed_by_a_new_one_only_with_force",
     ),
     "empty values mean not set": (
-        "specification/test_precedence.py::test_empty_and_null_values_in_a_file_mean_not_set",
-        "specification/test_precedence.py::test_values_of_text_settings_on_the_command_line",
+        "settings/test_precedence.py::test_empty_and_null_values_in_a_file_mean_not_set",
+        "settings/test_precedence.py::test_values_of_text_settings_on_the_command_line",
     ),
     "image_dir and kitti_label_dir are optional beside input_annotations_jsonl": (
-        "specification/test_needs.py::test_the_referring_pipeline_takes_each_form_of_input",
-        "specification/test_needs.py::test_the_referring_pipeline_says_which_input_is_missing",
+        "settings/test_needs.py::test_the_referring_pipeline_takes_each_form_of_input",
+        "settings/test_needs.py::test_the_referring_pipeline_says_which_input_is_missing",
     ),
     "keys of other tasks in a generated specification are ignored with one warning": (
-        "specification/test_needs.py::test_keys_of_other_tasks_in_a_tao_specification_are_ignored_with_one_warning",
+        "settings/test_needs.py::test_keys_of_other_tasks_in_a_tao_specification_are_ignored_with_one_warning",
     ),
-    "steps by number or by name": ("specification/test_precedence.py::test_steps_are_named_by_number_or_name",),
+    "steps by number or by name": ("settings/test_precedence.py::test_steps_are_named_by_number_or_name",),
     "only the block that autolabel_type names needs its required fields": (
-        "specification/test_needs.py::test_only_the_named_block_needs_its_required_values_and_files",
+        "settings/test_needs.py::test_only_the_named_block_needs_its_required_values_and_files",
     ),
     "a wrong key, type or value is an error with the nearest valid one, before anything starts": (
-        "specification/test_mistakes.py::test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed",
+        "settings/test_mistakes.py::test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed",
         "test_cli.py::test_a_mistake_is_one_sentence_and_exit_code_2",
         "test_cli.py::test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specification",
     ),
@@ -452,14 +449,18 @@ DOCUMENTED = [
     (
         GroundingPipeline,
         """
-workflow: {steps: ["0", "1"], max_workers: 4, force_reprocess: false}
-data: {input_jsonl: "???", image_root: ""}
+workflow: {steps: [expression_extraction, grounding], max_workers: 4, force_reprocess: false}
+data: {input_jsonl: "", image_root: ""}
 """,
     ),
     (
         ReferringPipeline,
         """
-workflow: {steps: ["0", "1", "2", "3"], max_workers: 4, force_reprocess: false, output_format: jsonl}
+workflow:
+  steps: [region_expr, image_caption, grounding_expr, double_check]
+  max_workers: 4
+  force_reprocess: false
+  output_format: jsonl
 data: {image_dir: "", kitti_label_dir: "", input_annotations_jsonl: ""}
 """,
     ),
@@ -477,4 +478,4 @@ def test_the_documented_specification_is_the_default_one(block: type[Any], text:
                 assert found[key] == value, f"{where}.{key}"
 
     documented = yaml.safe_load(text) | {"vlm": yaml.safe_load(VLM)}
-    check(documented, dataclasses.asdict(block()), block.__name__)
+    check(documented, block().model_dump(), block.__name__)

@@ -15,7 +15,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="CONFIG key=value",
-        help="as for run, its input included; the model is shown drawn pictures only",
+        help="as for run, where no input need be named; the model is shown drawn pictures only",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("calibration"), metavar="DIR", help="for the pictures; default: calibration"

@@ -19,8 +19,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _default_specs(options: argparse.Namespace) -> int:
-    from raylabel.settings import STEP_NAMES, did_you_mean
-    from raylabel.specification import default_specification
+    from raylabel.settings import STEP_NAMES, default_specification, did_you_mean
 
     known = ("results_dir", "module_name", "autolabel_type")
     given: dict[str, str] = {}

@@ -21,7 +21,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _generate(options: argparse.Namespace) -> int:
     if options.experiment_spec_file is None:
         raise ConfigError('no specification given: write "auto_label generate -e SPEC [key=value ...]".')
-    from raylabel.specification import load_settings
+    from raylabel.settings import load_settings
 
     return run_settings(load_settings(Path(options.experiment_spec_file), options.overrides), options.limit)
 

@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def load(options: argparse.Namespace, command: str) -> Settings:
     """The settings of a command line that names a specification somewhere among its overrides."""
-    from raylabel.specification import load_settings
+    from raylabel.settings import load_settings
 
     # "=" is legal in a file's name, so a word with one is an override only where no such file exists.
     config = next((word for word in options.overrides if "=" not in word or Path(word).is_file()), None)
@@ -41,7 +41,7 @@ def load(options: argparse.Namespace, command: str) -> Settings:
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides)
+    return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
 
 
 def run_settings(settings: Settings, limit: int | None) -> int:

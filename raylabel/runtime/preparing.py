@@ -83,7 +83,7 @@ def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan
             listeners=tuple(listeners),
             policy=retry_policy(settings),
             generation=0,
-            readings=settings.limits.readings,
+            readings=settings.limits.max_attempts_per_question,
             structured_output=settings.pipeline.vlm.structured_output,
             schema_form=survey.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),

@@ -177,7 +177,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
     """
     if not _box_models(settings):
         raise ConfigError("workflow.steps: none of the selected steps has to do with boxes: nothing to measure.")
-    vlm = dataclasses.replace(with_key(settings.pipeline.vlm, os.environ), calibrate="always")
+    vlm = with_key(settings.pipeline.vlm, os.environ).model_copy(update={"calibrate": "always"})
     drawn: dict[str, Path] = {}
 
     def draw(model: str, measured: Measured) -> None:

@@ -30,7 +30,7 @@ from running import (
 from served_here import served_here
 
 from raylabel.demo.world import World, build_world
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,7 @@ from running import Ran, WireServer, command, endpoint, label, read_lines
 
 from raylabel.errors import InputError
 from raylabel.runtime.in_process import InProcess
-from raylabel.settings import Settings
-from raylabel.specification import load_settings
+from raylabel.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 

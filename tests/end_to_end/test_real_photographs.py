@@ -22,7 +22,7 @@ from running import CAPTION, EXTRACTION, GROUNDING, REGIONS, Ran, WireServer, ca
 
 from raylabel.demo.server.language import read_phrase
 from raylabel.demo.server.seeing import look_at
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from served_here import served_here
 from raylabel.demo.scenes import Style
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.demo.world import World, build_world
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from running import (
 from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import InputError
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -26,8 +26,7 @@ from raylabel.cli import main
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError, ConfigError
-from raylabel.settings import Settings
-from raylabel.specification import load_settings
+from raylabel.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from raylabel.runtime.coordinator import Budget, Coordinator
 from raylabel.runtime.preparing import build_spec
 from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Worker
+from raylabel.settings import load_settings
 from raylabel.sources import scan, source_for
-from raylabel.specification import load_settings
 from raylabel.store.folders import Folder
 from raylabel.store.results import Results
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from specifying import GROUNDING, REFERRING, sentence, write
 
-from raylabel.specification import load_settings
+from raylabel.settings import STEP_NAMES, load_settings
 
 # --- what a run needs ------------------------------------------------------------------------------------------------
 
@@ -33,6 +33,20 @@ def test_step_1_alone_runs_on_the_file_of_step_0_without_an_input(data):
     assert load_settings(None, chosen).image_grounding.data.input_jsonl == ""
     assert load_settings(None, [*chosen, "image_grounding.data.input_jsonl=gone.jsonl"]), "it is not read"
     assert "input_jsonl" in sentence(None, "results_dir=out"), "step 0 needs captions"
+
+
+def test_what_does_not_look_at_the_input_needs_none(data):
+    for pipeline in STEP_NAMES:
+        assert load_settings(None, ["results_dir=out", f"autolabel_type={pipeline}"], needs_input=False)
+
+
+def test_a_prompt_that_does_not_tell_how_boxes_are_written_is_warned_of(data, caplog):
+    load_settings(None, [*GROUNDING, "steps.grounding.prompt=Find $phrases as $box_key: ${box_format}"])
+    assert caplog.records == []
+    (data / "prompt.txt").write_text("Find $phrases as $box_key")
+    load_settings(None, [*GROUNDING, "steps.grounding.prompt_file=prompt.txt"])
+    (record,) = caplog.records
+    assert record.getMessage().startswith("steps.grounding.prompt_file: the prompt does not hold $box_format, so")
 
 
 BLOCK = "image_referring_expression.data"

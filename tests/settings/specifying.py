@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raylabel.errors import ConfigError
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 
 SECRET = "sk-very-secret-0123456789"
 GROUNDING = ["results_dir=out", "image_grounding.data.input_jsonl=captions.jsonl"]

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings import STEP_NAMES
-from raylabel.specification.keys import Block, Key, tree
+from raylabel.settings.block import Block, ToBeGiven, documentation, inner_block, metadata
+from raylabel.settings.root import Settings
+from raylabel.settings.steps import STEP_NAMES
 
 _WIDTH = 110
 
@@ -28,13 +29,6 @@ _REQUIRED = {
     ),
 }
 
-# As in the specification TAO generates, although its schema has another default.
-_AS_IN_TAO: Mapping[str, Any] = {
-    "image_referring_expression.workflow.output_format": "both",
-    "image_referring_expression.data.image_dir": "???",
-    "image_referring_expression.data.kitti_label_dir": "???",
-}
-
 
 def default_specification(autolabel_type: str | None = None) -> str:
     """A complete, commented YAML file of all settings.
@@ -43,37 +37,42 @@ def default_specification(autolabel_type: str | None = None) -> str:
         autolabel_type: the pipeline whose block is written; None writes both and names the first.
     """
     chosen = autolabel_type or IMAGE_GROUNDING
-    values = {**_AS_IN_TAO, "autolabel_type": chosen}
     lines = [_HEADER.format(required=_REQUIRED[chosen])]
-    for name, member in tree().members.items():
+    for name in Settings.model_fields:
         if name not in STEP_NAMES or autolabel_type in (None, name):
-            lines += ["", *_lines(member, values, "", set())]
+            lines += ["", *_lines(Settings, name, "", set(), {"autolabel_type": chosen})]
     return "\n".join(lines) + "\n"
 
 
-def _lines(member: Key | Block, values: Mapping[str, Any], indent: str, said: set[tuple[str, str]]) -> Iterator[str]:
+def _lines(
+    block: type[Block], name: str, indent: str, said: set[tuple[str, str]], values: Mapping[str, str]
+) -> Iterator[str]:
     """A key or block with its comments.
 
     Args:
         said: what the top-level block has said of which name; it is not said twice (the blocks of the steps are alike).
+        values: other values than the defaults.
     """
-    name = member.path.rpartition(".")[2]
-    topic = (name if isinstance(member, Key) else "", member.doc)
+    field = block.model_fields[name]
+    inner = inner_block(field)
+    doc = documentation(inner) if inner else documentation(block, name)
+    topic = ("" if inner else name, doc)
     if topic not in said:
         yield from textwrap.wrap(
-            member.doc, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_on_hyphens=False
+            doc, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_on_hyphens=False
         )
         said.add(topic)
-    if isinstance(member, Key):
-        yield f"{indent}{name}: {_scalar(values.get(member.path, member.default))}"
+    if inner is None:
+        value = values.get(name, field.get_default(call_default_factory=True))
+        yield f"{indent}{name}: {'???' if ToBeGiven() in metadata(field) else _scalar(value)}"
         return
     yield f"{indent}{name}:"
-    for inner in member.members.values():
-        yield from _lines(inner, values, indent + "  ", said)
+    for inner_name in inner.model_fields:
+        yield from _lines(inner, inner_name, indent + "  ", said, values)
 
 
 def _scalar(value: Any) -> str:
     """A value in YAML: plain words without quotes, the rest as JSON, which YAML reads alike."""
-    if isinstance(value, str) and (value == "???" or re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{2,}", value)):
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{2,}", value):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import yaml
 from specifying import GROUNDING, REFERRING, write
 
-from raylabel.settings import STEP_NAMES, Settings
-from raylabel.specification import default_specification, load_settings
-from raylabel.specification.keys import Key, paths
+from raylabel.settings import STEP_NAMES, Settings, default_specification, load_settings
+from raylabel.settings.block import documentation, inner_block, members
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+DATA = Path(__file__).parents[1] / "data" / "settings"
 
 
 # --- the default specification ---------------------------------------------------------------------------------------
@@ -21,26 +22,26 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.mark.parametrize("given", [GROUNDING, REFERRING], ids=["grounding", "referring"])
 def test_the_default_specification_loads_once_the_question_marks_are_given(data, caplog, given):
     settings = load_settings(write(data, default_specification()), given)
-    expected = load_settings(None, given)
-    expected.image_referring_expression.workflow.output_format = "both"
-    assert settings == expected
+    assert settings == load_settings(None, given), "what it holds are the defaults"
     assert caplog.records == []
 
 
 def test_the_default_specification_holds_every_setting_with_its_comment():
     text = default_specification()
     content = yaml.safe_load(text)
-    for path, member in paths().items():
+    for path, field in members(Settings):
         node = content
         for name in path.split("."):
             assert name in node, path
             node = node[name]
-        assert member.doc, f"{path} has no documentation in settings.py"
-        if isinstance(member, Key):
-            assert member.doc.split()[0] in text
+        *blocks, name = path.split(".")
+        owner = reduce(getattr, blocks, Settings())
+        written = documentation(inner_block(field) or type(owner), "" if inner_block(field) else name)
+        assert written, f"{path} has no documentation"
+        assert written.split()[0] in text
     assert content["results_dir"] == content["image_grounding"]["data"]["input_jsonl"] == "???"
     assert content["image_referring_expression"]["data"]["image_dir"] == "???"
-    assert content["image_referring_expression"]["workflow"]["output_format"] == "both"
+    assert content["image_referring_expression"]["workflow"]["output_format"] == "jsonl"
 
 
 @pytest.mark.parametrize("pipeline", STEP_NAMES)
@@ -48,6 +49,12 @@ def test_the_default_specification_of_one_pipeline_names_it_and_holds_no_other(d
     content = yaml.safe_load(default_specification(pipeline))
     assert content["autolabel_type"] == pipeline
     assert [name for name in STEP_NAMES if name in content] == [pipeline]
+
+
+@pytest.mark.parametrize("pipeline", [None, *STEP_NAMES], ids=["both", *STEP_NAMES])
+def test_the_default_specification_is_the_one_that_was_seen_last(pipeline):
+    seen = DATA / f"default_{pipeline or 'both'}.yaml"
+    assert default_specification(pipeline) == seen.read_text(encoding="utf-8"), f"write it to {seen} if that is meant"
 
 
 # --- the recipes -----------------------------------------------------------------------------------------------------

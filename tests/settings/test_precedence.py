@@ -8,8 +8,7 @@ import pytest
 from specifying import GROUNDING, SECRET, write
 
 from raylabel.pipelines import PIPELINES
-from raylabel.settings import STEP_NAMES, resolve_steps
-from raylabel.specification import load_settings
+from raylabel.settings import STEP_NAMES, load_settings, redacted, resolve_steps
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(data):
@@ -105,10 +104,26 @@ def test_interpolations_reach_the_environment_and_other_keys(data, monkeypatch):
     text = (
         "image_grounding:\n  vlm: {gemini: {api_key: '${oc.env:MY_KEY}'}, openai: {api_key: '${oc.env:NOT_THERE}'}}\n"
     )
-    settings = load_settings(write(data, text + "ray: {actors: '${limits.readings}'}"), GROUNDING)
+    settings = load_settings(write(data, text + "ray: {actors: '${limits.max_attempts_per_question}'}"), GROUNDING)
     assert settings.image_grounding.vlm.gemini.api_key == SECRET
     assert settings.image_grounding.vlm.openai.api_key == "", "a backend that is not used needs no variable"
     assert settings.ray.actors == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("image.refuse_pixels", "image.max_decode_pixels"), ("limits.readings", "limits.max_attempts_per_question")],
+)
+def test_an_earlier_name_of_a_key_is_read_with_one_warning(data, caplog, old, new):
+    block, name = old.split(".")
+    spec = write(data, f"{block}: {{{name}: 7}}\nray: {{actors: '${{{old}}}'}}")
+    for overrides, value in (([], 7), ([f"{old}=9"], 9), ([f"{new}=9"], 9)):
+        caplog.clear()
+        settings = load_settings(spec, [*GROUNDING, *overrides])
+        assert getattr(getattr(settings, block), new.split(".")[1]) == settings.ray.actors == value
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"{old} is called {new} now")
+    assert name not in redacted(settings)[block]
 
 
 def test_a_tilde_means_the_home_folder(data, monkeypatch):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 from specifying import GROUNDING, SECRET, sentence, write
 
-from raylabel.settings import redacted
-from raylabel.specification import load_settings
+from raylabel.cli import main
+from raylabel.settings import load_settings, redacted
 
 
 def test_no_secret_survives_redaction(data):
@@ -50,7 +49,7 @@ def test_no_secret_survives_redaction(data):
 
 def test_redaction_changes_nothing_where_there_is_no_secret(data):
     settings = load_settings(None, [*GROUNDING, "image_grounding.vlm.openai.base_url=http://h:1/v1?a=b"])
-    assert redacted(settings) == dataclasses.asdict(settings)
+    assert redacted(settings) == settings.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +66,30 @@ def test_a_message_never_shows_a_key(data, override):
     assert SECRET not in sentence(None, *GROUNDING, override)
 
 
+KEY = "image_grounding.vlm.openai.api_key"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([KEY, SECRET], id="two-words"),
+        pytest.param([KEY, "=", SECRET], id="three-words"),
+        pytest.param([KEY, f"={SECRET}"], id="space-before"),
+        pytest.param([f"{KEY}=", SECRET], id="space-behind"),
+        pytest.param([f"{KEY}:", SECRET], id="colon"),
+        pytest.param([f"+{KEY}={SECRET}"], id="plus"),
+        pytest.param([f"+{KEY}:{SECRET}"], id="plus-and-colon"),
+        pytest.param([f"~{KEY}={SECRET}"], id="tilde"),
+        pytest.param([f"--{KEY}", SECRET], id="dashes"),
+        pytest.param([f"--{KEY}={SECRET}"], id="dashes-and-equals"),
+        pytest.param([f"--api_key={SECRET}"], id="dashes-and-last-name"),
+    ],
+)
+def test_a_message_about_how_to_write_a_key_never_shows_it(data, capsys, words):
+    assert main(["run", "grounding.yaml", *words]) == 2
+    assert SECRET not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -74,6 +97,9 @@ def test_a_message_never_shows_a_key(data, override):
         pytest.param(f"image_grounding: {{vlm: {{openai: {{api_key: [{SECRET}]}}}}}}", id="list"),
         pytest.param(f"image_grounding: {{vlm: {{openai: {{api_key: {{{SECRET}: 1}}}}}}}}", id="block"),
         pytest.param(f"a: '{SECRET}\nb: c", id="quote"),
+        pytest.param(f'api_key = "{SECRET}"\n', id="toml"),
+        pytest.param(f"api_key {SECRET}\nb: c\n", id="no-colon"),
+        pytest.param(f"a: b\napi_key {SECRET}\nb: c\n", id="no-colon-below"),
     ],
 )
 def test_a_message_about_a_file_never_shows_a_key(data, content):
