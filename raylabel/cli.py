@@ -109,7 +109,7 @@ def _load(options: argparse.Namespace, command: str) -> Settings:
 def _calibrate(options: argparse.Namespace) -> int:
     settings = _load(options, "calibrate")
     _check_endpoint(settings)
-    from raylabel.runtime.surveying import calibrate
+    from raylabel.probing.command import calibrate
 
     try:
         return calibrate(settings, options.out, lambda text: print(printable(text)))

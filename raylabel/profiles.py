@@ -2,7 +2,7 @@
 
 A row says what must be known to ask a family for boxes and to read them right. Grades: P, the owner's repository,
 documentation or maintainers say so; S, third-party code or benchmarks depend on it; U, inferred. Families of whose
-boxes nothing is known are not here: they are calibrated (``raylabel.calibration``), as every model is that has no row.
+boxes nothing is known are not here: they are calibrated (``raylabel.probing``), as every model is that has no row.
 """
 
 from __future__ import annotations

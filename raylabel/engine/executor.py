@@ -16,10 +16,11 @@ from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
 from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.errors import ServerError
+from raylabel.probing.endpoint import survey
+from raylabel.probing.facts import Survey
 from raylabel.runtime.coordinator import Coordinator, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
-from raylabel.runtime.surveying import Survey, survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import RaySettings, Settings
 

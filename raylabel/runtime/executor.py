@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
+from raylabel.probing.facts import Survey
 from raylabel.runtime.coordinator import Budget, Status
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -49,7 +49,7 @@ class Executor(Protocol):
     ) -> None: ...
 
     def survey(self, settings: Settings, known: Survey) -> Survey:
-        """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
+        """Survey the endpoint from where the workers run (``raylabel.probing.facts``)."""
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         """Begin with the work; it goes on by itself.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
+from raylabel.probing.facts import Survey
 from raylabel.runtime.coordinator import Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 

@@ -15,11 +15,12 @@ from typing import TypeVar
 
 from raylabel.clients.endpoints import with_key
 from raylabel.errors import RaylabelError, ServerError
+from raylabel.probing.endpoint import survey
+from raylabel.probing.facts import Survey
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_what_comes_late
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.surveying import Survey, survey
 from raylabel.runtime.worker import Tell, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard

@@ -11,11 +11,12 @@ from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
+from raylabel.probing.facts import Survey
+from raylabel.probing.models import models_of, prompt_of
 from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup, Listener
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.spec import RunSpec, StepPlan
-from raylabel.runtime.surveying import Survey, models_of, prompt_of
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
 from raylabel.steps.base import Step, StepSetup, Voice

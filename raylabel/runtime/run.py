@@ -15,10 +15,12 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.calibration.verdict import verdict_to_json
 from raylabel.clients.endpoints import trouble_in_words, with_key
 from raylabel.errors import ClientError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
+from raylabel.probing.endpoint import survey
+from raylabel.probing.facts import Survey, is_complete, recall, remember, warnings
+from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
@@ -33,7 +35,6 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
-from raylabel.runtime.surveying import Survey, is_complete, recall, remember, survey, warnings
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI

@@ -12,7 +12,7 @@ import pytest
 
 import raylabel.prompts
 from raylabel.clients.openapi_schema import to_openapi_schema
-from raylabel.clients.schema_probe import PROBE_SCHEMA
+from raylabel.probing.schema import PROBE_SCHEMA
 from raylabel.prompts import Prompt
 from raylabel.prompts.grounding import WORDINGS
 

@@ -14,9 +14,9 @@ from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
-from raylabel.clients.schema_probe import PROBE_SCHEMA, PROBE_SIZE_WH, forms_for, obeys, probe_schema_form
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
+from raylabel.probing.schema import PROBE_SCHEMA, PROBE_SIZE_WH, forms_for, obeys, probe_schema_form
 
 SAMPLING = Sampling("tiny-vlm", 0.2, 512, 10.0, extra_body={"top_k": 1})
 QUICK = RetryPolicy(attempts=2, backoff_s=0.0)

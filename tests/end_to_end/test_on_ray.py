@@ -14,7 +14,7 @@ from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
 from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
-from raylabel.runtime.surveying import Survey
+from raylabel.probing.facts import Survey
 from raylabel.settings import RaySettings
 
 pytestmark = [

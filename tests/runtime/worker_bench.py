@@ -11,10 +11,10 @@ from PIL import Image
 
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.pipelines import PIPELINES
+from raylabel.probing.facts import Survey
 from raylabel.records import IMAGE_GROUNDING
 from raylabel.runtime.coordinator import Budget, Coordinator
 from raylabel.runtime.preparing import build_spec
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Worker
 from raylabel.sources import scan, source_for
 from raylabel.specification import load_settings

@@ -48,7 +48,7 @@ KNOWN = {
 
 
 def measured(convention: Convention, **more: object) -> Profile:
-    """What calibration finds out of a model that no row knows (``calibration/test_demo_models.py``)."""
+    """What calibration finds out of a model that no row knows (``probing/test_demo_models.py``)."""
     return dataclasses.replace(UNKNOWN.with_convention(convention, "measured"), **more)
 
 

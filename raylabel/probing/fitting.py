@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import PIXELS, Hypothesis
-from raylabel.calibration.observations import Observation
 from raylabel.geometry import View, iou
+from raylabel.probing.hypotheses import PIXELS, Hypothesis
+from raylabel.probing.observations import Observation
 from raylabel.records import Box
 
 ENOUGH = 0.6

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from raylabel.calibration.asking import IN_FLIGHT, Asking
-from raylabel.calibration.measured import Measured
-from raylabel.calibration.measuring import measure_with, verify_with
-from raylabel.calibration.reading import INCONSISTENT, BoxReading
-from raylabel.calibration.reading_check import check_reading
-from raylabel.calibration.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
 from raylabel.clients.base import Client, Sampling
 from raylabel.clients.retry import RetryPolicy
 from raylabel.errors import CalibrationError
+from raylabel.probing.asking import IN_FLIGHT, Asking
+from raylabel.probing.box_reading import INCONSISTENT, BoxReading
+from raylabel.probing.box_reading_check import check_reading
+from raylabel.probing.measured import Measured
+from raylabel.probing.measuring import measure_with, verify_with
+from raylabel.probing.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.prompts import Prompt
 from raylabel.settings import ImageSettings

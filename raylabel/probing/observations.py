@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from raylabel.answers.entry import AnswerBox
 from raylabel.answers.reading import Reading, Said, read_boxes
-from raylabel.calibration.probes import Probe, phrase_for
 from raylabel.geometry import ORDERS, Corners, View
+from raylabel.probing.probes import Probe, phrase_for
 from raylabel.records import Box
 
 

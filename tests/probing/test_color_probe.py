@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raylabel.calibration.color_probe import (
+from raylabel.geometry import ORDERS, PICTURE, Convention, Resize, View, iou
+from raylabel.images import prepare
+from raylabel.probing.box_reading import TELLING, fits, readings, reread
+from raylabel.probing.color_probe import (
     ASKED,
     COLORS,
     NO_COLOR,
@@ -21,9 +24,6 @@ from raylabel.calibration.color_probe import (
     pointed_at,
     rectangles,
 )
-from raylabel.calibration.reading import TELLING, fits, readings, reread
-from raylabel.geometry import ORDERS, PICTURE, Convention, Resize, View, iou
-from raylabel.images import prepare
 from raylabel.profiles import AS_IS, PROFILES, Profile
 from raylabel.records import Box
 from raylabel.settings import ImageSettings

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
-from raylabel.calibration.asking import Asking
-from raylabel.calibration.calibrating import settle_reading
-from raylabel.calibration.color_probe import ASKED, SIZE, colors_seen
-from raylabel.calibration.reading import (
+from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
+from raylabel.clients.retry import RetryPolicy
+from raylabel.clients.scripted import ScriptedClient
+from raylabel.errors import AnswerError, AnswerProblem, CalibrationError, ClientError
+from raylabel.errors import Verdict as Judgement
+from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, View
+from raylabel.probing.asking import Asking
+from raylabel.probing.box_reading import (
     AS_WRITTEN,
     INCONSISTENT,
     NOT_AT_ALL,
@@ -23,14 +27,10 @@ from raylabel.calibration.reading import (
     colors_told,
     fits,
 )
-from raylabel.calibration.reading_check import check_reading, question
-from raylabel.calibration.verdict import MEASURED, TRUSTED, Verdict, verdict_from_json, verdict_to_json
-from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
-from raylabel.clients.retry import RetryPolicy
-from raylabel.clients.scripted import ScriptedClient
-from raylabel.errors import AnswerError, AnswerProblem, CalibrationError, ClientError
-from raylabel.errors import Verdict as Judgement
-from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, View
+from raylabel.probing.box_reading_check import check_reading, question
+from raylabel.probing.calibration import settle_reading
+from raylabel.probing.color_probe import ASKED, SIZE, colors_seen
+from raylabel.probing.verdict import MEASURED, TRUSTED, Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import LIST, LOC1024, NAMED, PROFILES, Profile
 from raylabel.profiles import UNKNOWN as UNKNOWN_MODEL
 from raylabel.settings import ImageSettings

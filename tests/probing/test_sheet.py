@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raylabel.calibration.color_probe import ASKED
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.probes import probes
-from raylabel.calibration.reading import AS_WRITTEN, BoxReading
-from raylabel.calibration.sheet import write_sheet
+from raylabel.probing.box_reading import AS_WRITTEN, BoxReading
+from raylabel.probing.color_probe import ASKED
+from raylabel.probing.measured import Measured, Shown
+from raylabel.probing.probes import probes
+from raylabel.probing.sheet import write_sheet
 from raylabel.profiles import UNKNOWN
 from raylabel.records import Box
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from raylabel.answers.reading import Said, read_boxes
-from raylabel.calibration.observations import Response
-from raylabel.calibration.probes import Probe, phrase_for
 from raylabel.clients.base import Client, Finish, Picture, Request, Sampling
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.geometry import View
 from raylabel.images import prepare
+from raylabel.probing.observations import Response
+from raylabel.probing.probes import Probe, phrase_for
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, Expression, Record

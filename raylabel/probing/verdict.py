@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import convention_in_words
-from raylabel.calibration.reading import BoxReading, reading_from_json
 from raylabel.errors import GeometryError, InputError
 from raylabel.geometry import Convention, Resize
+from raylabel.probing.box_reading import BoxReading, reading_from_json
+from raylabel.probing.hypotheses import convention_in_words
 from raylabel.profiles import Profile
 from raylabel.records import JsonObject
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from served_here import served_here
 
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.errors import CalibrationError
 from raylabel.geometry import Convention
+from raylabel.probing.verdict import Verdict
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.records import Size
 

@@ -6,16 +6,16 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from raylabel.calibration.asking import Asking, ask_all, ask_briefly
-from raylabel.calibration.diagnosis import problem_of
-from raylabel.calibration.fitting import ENOUGH, LEAD, Fit, fit, mean_iou, placements
-from raylabel.calibration.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, convention_in_words, hypotheses
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.observations import Observation, Response, observe
-from raylabel.calibration.probes import probes, widest
-from raylabel.calibration.trends import guesses, trends
-from raylabel.calibration.verdict import profile_in_words
 from raylabel.geometry import PICTURE, Resize
+from raylabel.probing.asking import Asking, ask_all, ask_briefly
+from raylabel.probing.diagnosis import problem_of
+from raylabel.probing.fitting import ENOUGH, LEAD, Fit, fit, mean_iou, placements
+from raylabel.probing.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, convention_in_words, hypotheses
+from raylabel.probing.measured import Measured, Shown
+from raylabel.probing.observations import Observation, Response, observe
+from raylabel.probing.probes import probes, widest
+from raylabel.probing.trends import guesses, trends
+from raylabel.probing.verdict import profile_in_words
 from raylabel.profiles import AS_IS, LOC, LOC1024, PATCH, UNKNOWN, Profile
 
 ONE_AT_A_TIME = "one"

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from served_here import served_here
 
-from raylabel.calibration.calibrating import settle, settle_reading
-from raylabel.calibration.reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Convention
+from raylabel.probing.box_reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
+from raylabel.probing.calibration import settle, settle_reading
+from raylabel.probing.verdict import Verdict
 from raylabel.profiles import AS_IS
 from raylabel.settings import ImageSettings
 

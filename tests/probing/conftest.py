@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from raylabel.calibration.calibrating import settle
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Client, Request, Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.demo.server.http_server import DemoServer
+from raylabel.probing.calibration import settle
+from raylabel.probing.verdict import Verdict
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 

@@ -8,12 +8,12 @@ import random
 import pytest
 from dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
-from raylabel.calibration.diagnosis import problem_of
-from raylabel.calibration.fitting import Fit, fit
-from raylabel.calibration.hypotheses import Hypothesis, hypotheses
-from raylabel.calibration.observations import Response, observe
-from raylabel.calibration.probes import Probe, probes
 from raylabel.geometry import ORDERS, SQUARE
+from raylabel.probing.diagnosis import problem_of
+from raylabel.probing.fitting import Fit, fit
+from raylabel.probing.hypotheses import Hypothesis, hypotheses
+from raylabel.probing.observations import Response, observe
+from raylabel.probing.probes import Probe, probes
 from raylabel.records import Box, Size
 
 SCALES = {

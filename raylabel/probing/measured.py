@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raylabel.calibration.probes import Probe
-from raylabel.calibration.reading import BoxReading
+from raylabel.probing.box_reading import BoxReading
+from raylabel.probing.probes import Probe
 from raylabel.profiles import Profile
 from raylabel.records import Box
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from dialect_writers import Scale, written
 
-from raylabel.calibration.measured import Measured
-from raylabel.calibration.probes import probes
-from raylabel.calibration.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.clients.base import Finish, Reply, Request, Usage
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import CalibrationError, ClientError, ConfigError, InputError
 from raylabel.errors import Verdict as Judgement
 from raylabel.geometry import Convention
+from raylabel.probing.measured import Measured
+from raylabel.probing.probes import probes
+from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import UNKNOWN, profile_named
 
 Settle = Callable[..., Verdict]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from raylabel import prompts
-from raylabel.calibration.asking import Asking, second_sampling
-from raylabel.calibration.color_probe import ASKED, COLORS, color_probe
-from raylabel.calibration.hypotheses import convention_in_words
-from raylabel.calibration.reading import (
+from raylabel.clients.base import Finish, Picture, Request
+from raylabel.clients.retry import ask_patiently
+from raylabel.errors import AnswerError, ClientError, Verdict
+from raylabel.geometry import Convention, View
+from raylabel.images import prepare
+from raylabel.probing.asking import Asking, second_sampling
+from raylabel.probing.box_reading import (
     AS_WRITTEN,
     INCONSISTENT,
     NOT_AT_ALL,
@@ -19,11 +22,8 @@ from raylabel.calibration.reading import (
     fits,
     reread,
 )
-from raylabel.clients.base import Finish, Picture, Request
-from raylabel.clients.retry import ask_patiently
-from raylabel.errors import AnswerError, ClientError, Verdict
-from raylabel.geometry import Convention, View
-from raylabel.images import prepare
+from raylabel.probing.color_probe import ASKED, COLORS, color_probe
+from raylabel.probing.hypotheses import convention_in_words
 from raylabel.profiles import AS_IS, Profile
 from raylabel.prompts.box_reading import PROMPT
 from raylabel.prompts.boxes import box_values, spelled

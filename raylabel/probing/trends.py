@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import Hypothesis, smart_resize
-from raylabel.calibration.observations import Observation
 from raylabel.geometry import ORDERS, SQUARE, Convention, Resize, View
+from raylabel.probing.hypotheses import Hypothesis, smart_resize
+from raylabel.probing.observations import Observation
 from raylabel.records import Size
 
 FOLLOWS = 0.9

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from raylabel.answers.json_text import id_of, list_under, read_json, text_of
-from raylabel.calibration.color_probe import ASKED, COLORS, NO_COLOR, colors_seen
-from raylabel.calibration.hypotheses import convention_in_words
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import ORDERS, PICTURE, SQUARE, Convention, Resize, View
+from raylabel.probing.color_probe import ASKED, COLORS, NO_COLOR, colors_seen
+from raylabel.probing.hypotheses import convention_in_words
 from raylabel.profiles import Profile
 
 AS_WRITTEN, OTHERWISE, NOT_AT_ALL, INCONSISTENT, UNKNOWN = (

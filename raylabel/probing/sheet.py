@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from raylabel.calibration.color_probe import ASKED, color_probe
-from raylabel.calibration.color_probe import COLORS as ALL_COLORS
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.probes import COLORS, Probe
-from raylabel.calibration.reading import BoxReading
-from raylabel.calibration.verdict import profile_in_words
 from raylabel.images import displayed
+from raylabel.probing.box_reading import BoxReading
+from raylabel.probing.color_probe import ASKED, color_probe
+from raylabel.probing.color_probe import COLORS as ALL_COLORS
+from raylabel.probing.measured import Measured, Shown
+from raylabel.probing.probes import COLORS, Probe
+from raylabel.probing.verdict import profile_in_words
 from raylabel.records import Box
 from raylabel.settings import ImageSettings
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from raylabel.answers.reading import Said
-from raylabel.calibration.fitting import ENOUGH, Fit
-from raylabel.calibration.observations import Observation, Response
-from raylabel.calibration.trends import trends, trends_in_words
+from raylabel.probing.fitting import ENOUGH, Fit
+from raylabel.probing.observations import Observation, Response
+from raylabel.probing.trends import trends, trends_in_words
 
 EXCERPT = 80
 """Characters of an answer that are shown."""

@@ -1,0 +1,116 @@
+"""Asks an endpoint whatever a run must know of it and does not know yet."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import partial
+
+from raylabel.clients.base import Client
+from raylabel.clients.endpoints import build_client, configured_profile, endpoint_of, retry_policy, sampling_for
+from raylabel.errors import ClientError
+from raylabel.probing.asking import IN_FLIGHT
+from raylabel.probing.box_reading import BoxReading
+from raylabel.probing.calibration import settle, settle_reading
+from raylabel.probing.facts import Survey, probes_schemas
+from raylabel.probing.measured import Measured
+from raylabel.probing.models import box_models, prompt_of, steps_handing
+from raylabel.probing.schema import forms_for, probe_schema_form
+from raylabel.settings import Settings, VlmSettings
+from raylabel.steps.grounding import Grounding
+
+FIRST_TRIES = 3
+"""Tries to reach the endpoint, one second apart."""
+
+
+def survey(
+    settings: Settings,
+    vlm: VlmSettings,
+    known: Survey,
+    on_measured: Callable[[str, Measured], None] = lambda model, measured: None,
+) -> Survey:
+    """Ask the endpoint whatever is not known of it.
+
+    Args:
+        vlm: the pipeline's block, with the key in it.
+        known: of an earlier run; what still holds is not asked again.
+        on_measured: told of every measurement of a model, also of those that end in an error.
+
+    Raises:
+        CalibrationError: the boxes of a model cannot be had, or contradict the settings.
+        ClientError: the endpoint turns us away, or nobody answers.
+    """
+    return asyncio.run(_survey(settings, vlm, known, on_measured))
+
+
+async def _survey(
+    settings: Settings, vlm: VlmSettings, known: Survey, on_measured: Callable[[str, Measured], None]
+) -> Survey:
+    client = build_client(vlm, os.environ)
+    try:
+        await _reach(client)
+        verdicts = {}
+        handing = steps_handing(settings)
+        for model, sampling in box_models(settings).items():
+            shown = _Shown(model, on_measured)
+            verdicts[model] = await settle(
+                client,
+                sampling,
+                retry_policy(settings),
+                endpoint=endpoint_of(vlm),
+                model=model,
+                configured=configured_profile(vlm, model),
+                known=known.verdicts.get(model),
+                mode=vlm.calibrate,
+                limits=settings.image,
+                on_measured=shown.measured,
+                prompt_for=partial(prompt_of, settings, Grounding),
+                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+            )
+            if model in handing:
+                verdicts[model] = await settle_reading(
+                    client,
+                    sampling,
+                    retry_policy(settings),
+                    verdicts[model],
+                    handing[model],
+                    limits=settings.image,
+                    on_read=shown.read,
+                )
+        if not probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
+            return Survey(verdicts, known.schema_form, known.has_probed)
+        sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
+        form = await probe_schema_form(client, sampling, forms_for(vlm.backend), retry_policy(settings))
+        return Survey(verdicts, form, has_probed=True)
+    finally:
+        await client.close()
+
+
+class _Shown:
+    """Passes on what is found out of a model, the reading of boxes together with the last measurement."""
+
+    def __init__(self, model: str, on_measured: Callable[[str, Measured], None]) -> None:
+        self._tell = partial(on_measured, model)
+        self._last: Measured | None = None
+
+    def measured(self, measured: Measured) -> None:
+        self._last = measured
+        self._tell(measured)
+
+    def read(self, reading: BoxReading) -> None:
+        if self._last is not None:
+            self._tell(dataclasses.replace(self._last, reading=reading))
+
+
+async def _reach(client: Client) -> None:
+    for left in reversed(range(FIRST_TRIES)):
+        try:
+            await client.check()
+        except ClientError as error:
+            if error.verdict.ends_run or left == 0:
+                raise
+            await asyncio.sleep(1.0)
+        else:
+            return
