@@ -10,8 +10,8 @@ from pathlib import Path
 
 from raylabel.clients.endpoints import with_key
 from raylabel.errors import ConfigError
-from raylabel.probing.endpoint import survey
-from raylabel.probing.facts import Survey, remember, warnings
+from raylabel.probing.endpoint import probe_endpoint
+from raylabel.probing.facts import EndpointFacts, save_facts, warnings
 from raylabel.probing.measured import Measured
 from raylabel.probing.models import box_models
 from raylabel.probing.sheet import write_sheet
@@ -44,7 +44,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
         write_sheet(drawn[model], measured, model)
 
     try:
-        found = survey(settings, vlm, Survey(), draw)
+        found = probe_endpoint(settings, vlm, EndpointFacts(), draw)
     finally:
         for path in drawn.values():
             say(f"drawn: {path}")
@@ -52,5 +52,5 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
         say(verdict.in_words())
     for sentence in warnings(settings, found):
         say(sentence)
-    remember(settings, Results(Folder(absolute(settings.results_dir))), found)
+    save_facts(settings, Results(Folder(absolute(settings.results_dir))), found)
     return 0

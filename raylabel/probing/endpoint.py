@@ -14,9 +14,9 @@ from raylabel.errors import ClientError
 from raylabel.probing.asking import IN_FLIGHT
 from raylabel.probing.box_reading import BoxReading
 from raylabel.probing.calibration import settle, settle_reading
-from raylabel.probing.facts import Survey, probes_schemas
+from raylabel.probing.facts import EndpointFacts, probes_schemas
 from raylabel.probing.measured import Measured
-from raylabel.probing.models import box_models, prompt_of, steps_handing
+from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
 from raylabel.probing.schema import forms_for, probe_schema_form
 from raylabel.settings import Settings, VlmSettings
 from raylabel.steps.grounding import Grounding
@@ -25,12 +25,12 @@ FIRST_TRIES = 3
 """Tries to reach the endpoint, one second apart."""
 
 
-def survey(
+def probe_endpoint(
     settings: Settings,
     vlm: VlmSettings,
-    known: Survey,
+    known: EndpointFacts,
     on_measured: Callable[[str, Measured], None] = lambda model, measured: None,
-) -> Survey:
+) -> EndpointFacts:
     """Ask the endpoint whatever is not known of it.
 
     Args:
@@ -42,17 +42,17 @@ def survey(
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
     """
-    return asyncio.run(_survey(settings, vlm, known, on_measured))
+    return asyncio.run(_probe_endpoint(settings, vlm, known, on_measured))
 
 
-async def _survey(
-    settings: Settings, vlm: VlmSettings, known: Survey, on_measured: Callable[[str, Measured], None]
-) -> Survey:
+async def _probe_endpoint(
+    settings: Settings, vlm: VlmSettings, known: EndpointFacts, on_measured: Callable[[str, Measured], None]
+) -> EndpointFacts:
     client = build_client(vlm, os.environ)
     try:
         await _reach(client)
         verdicts = {}
-        handing = steps_handing(settings)
+        sending = steps_sending_boxes(settings)
         for model, sampling in box_models(settings).items():
             shown = _Shown(model, on_measured)
             verdicts[model] = await settle(
@@ -69,21 +69,21 @@ async def _survey(
                 prompt_for=partial(prompt_of, settings, Grounding),
                 in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
             )
-            if model in handing:
+            if model in sending:
                 verdicts[model] = await settle_reading(
                     client,
                     sampling,
                     retry_policy(settings),
                     verdicts[model],
-                    handing[model],
+                    sending[model],
                     limits=settings.image,
                     on_read=shown.read,
                 )
         if not probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
-            return Survey(verdicts, known.schema_form, known.has_probed)
+            return EndpointFacts(verdicts, known.schema_form, known.has_probed)
         sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
         form = await probe_schema_form(client, sampling, forms_for(vlm.backend), retry_policy(settings))
-        return Survey(verdicts, form, has_probed=True)
+        return EndpointFacts(verdicts, form, has_probed=True)
     finally:
         await client.close()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from raylabel.clients.base import SchemaForm
 from raylabel.clients.endpoints import endpoint_of
 from raylabel.errors import InputError
-from raylabel.probing.models import box_models, prompt_of, steps_handing
+from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
 from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.records import digest_of
@@ -25,7 +25,7 @@ MODELS_FILE = "models.json"
 
 
 @dataclass(frozen=True)
-class Survey:
+class EndpointFacts:
     """What is known of the endpoint.
 
     Args:
@@ -44,7 +44,7 @@ class Survey:
         return verdict.asked_as if verdict is not None else profile_for([model]) or UNKNOWN
 
 
-def recall(settings: Settings, results: Results) -> Survey:
+def load_facts(settings: Settings, results: Results) -> EndpointFacts:
     """What earlier runs found out under the same settings; it may lack something (``is_complete``)."""
     stored = results.read_json(results.checkpoints, MODELS_FILE) or {}
     verdicts = {}
@@ -54,41 +54,40 @@ def recall(settings: Settings, results: Results) -> Survey:
             if (known := stored.get("models", {}).get(_key(settings, model))) is not None:
                 verdicts[model] = verdict_from_json(known)
     form = stored.get("schema_forms", {}).get(endpoint_of(settings.pipeline.vlm))
-    return Survey(verdicts, SchemaForm(form or SchemaForm.NATIVE), form is not None)
+    return EndpointFacts(verdicts, SchemaForm(form or SchemaForm.NATIVE), form is not None)
 
 
-def remember(settings: Settings, results: Results, survey: Survey) -> None:
-    """Keep a survey for later runs."""
+def save_facts(settings: Settings, results: Results, facts: EndpointFacts) -> None:
+    """Keep what was found out for later runs."""
     stored = results.read_json(results.checkpoints, MODELS_FILE) or {}
-    models = {_key(settings, model): verdict_to_json(v) for model, v in survey.verdicts.items()}
+    models = {_key(settings, model): verdict_to_json(v) for model, v in facts.verdicts.items()}
     stored["models"] = stored.get("models", {}) | models
-    if survey.has_probed:
-        forms = {endpoint_of(settings.pipeline.vlm): survey.schema_form.value}
+    if facts.has_probed:
+        forms = {endpoint_of(settings.pipeline.vlm): facts.schema_form.value}
         stored["schema_forms"] = stored.get("schema_forms", {}) | forms
     results.write_json(results.checkpoints, MODELS_FILE, stored)
 
 
-def is_complete(settings: Settings, known: Survey) -> bool:
+def is_complete(settings: Settings, facts: EndpointFacts) -> bool:
     """Whether nothing that the settings need is missing."""
-    if set(known.verdicts) != set(box_models(settings)):
+    if set(facts.verdicts) != set(box_models(settings)):
         return False
-    unread = [m for m in steps_handing(settings) if _checks_boxes(settings) and known.verdicts[m].reading is None]
-    return not unread and (known.has_probed or not probes_schemas(settings))
+    unread = [model for model in steps_sending_boxes(settings) if facts.verdicts[model].reading is None]
+    if unread and settings.pipeline.vlm.calibrate != "never":
+        return False
+    return facts.has_probed or not probes_schemas(settings)
 
 
-def warnings(settings: Settings, known: Survey) -> list[str]:
+def warnings(settings: Settings, facts: EndpointFacts) -> list[str]:
     """What a user should know before relying on the models, one sentence each."""
-    handing = steps_handing(settings)
-    readings = {model: v.reading for model, v in known.verdicts.items() if model in handing}
-    said = (reading.warning(model, handing[model]) for model, reading in readings.items() if reading is not None)
-    return [f"warning: {sentence}" for sentence in said if sentence]
-
-
-def _checks_boxes(settings: Settings) -> bool:
-    return settings.pipeline.vlm.calibrate != "never"
+    steps = steps_sending_boxes(settings)
+    readings = {model: v.reading for model, v in facts.verdicts.items() if model in steps}
+    sentences = (reading.warning(model, steps[model]) for model, reading in readings.items() if reading is not None)
+    return [f"warning: {sentence}" for sentence in sentences if sentence]
 
 
 def probes_schemas(settings: Settings) -> bool:
+    """Whether a run asks how the endpoint is told a schema."""
     vlm = settings.pipeline.vlm
     return vlm.structured_output == "auto" and vlm.calibrate != "never" and vlm.backend != "scripted"
 
@@ -98,5 +97,5 @@ def _key(settings: Settings, model: str) -> str:
     vlm = settings.pipeline.vlm
     question = prompt_of(settings, Grounding, UNKNOWN)
     own = "" if question == Grounding.prompt_for(UNKNOWN) else f" prompt={digest_of(question.text)}"
-    said = f"profile={vlm.profile} order={vlm.boxes.order} scale={vlm.boxes.scale}{own}"
-    return f"{endpoint_of(vlm)} {model} {said}"
+    configured = f"profile={vlm.profile} order={vlm.boxes.order} scale={vlm.boxes.scale}{own}"
+    return f"{endpoint_of(vlm)} {model} {configured}"

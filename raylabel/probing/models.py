@@ -50,10 +50,10 @@ def box_models(settings: Settings) -> dict[str, Sampling]:
     return {s.model: s for step in steps if step.holds_boxes for s in models_of(settings, step)}
 
 
-def steps_handing(settings: Settings) -> dict[str, list[str]]:
+def steps_sending_boxes(settings: Settings) -> dict[str, list[str]]:
     """The models that boxes are handed to, each with the names of the steps that do so."""
-    handing: dict[str, list[str]] = {}
+    steps: dict[str, list[str]] = {}
     for step in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps):
         for sampling in models_of(settings, step) if step.hands_boxes else ():
-            handing.setdefault(sampling.model, []).append(step.name)
-    return handing
+            steps.setdefault(sampling.model, []).append(step.name)
+    return steps

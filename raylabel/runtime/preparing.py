@@ -11,7 +11,7 @@ from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
 from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
-from raylabel.probing.facts import Survey
+from raylabel.probing.facts import EndpointFacts
 from raylabel.probing.models import models_of, prompt_of
 from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup, Listener
@@ -26,18 +26,20 @@ from raylabel.store.results import Results
 STEPS_FILE = "steps.json"
 
 
-def build_spec(settings: Settings, results: Results, source: SourceSpec, survey: Survey, limit: int | None) -> RunSpec:
+def build_spec(
+    settings: Settings, results: Results, source: SourceSpec, facts: EndpointFacts, limit: int | None
+) -> RunSpec:
     """Everything a run decides. A forced run's new generation is recorded when this returns.
 
     Args:
-        survey: how the models are asked for boxes and read.
+        facts: how the models are asked for boxes and read.
 
     Raises:
         ConfigError, InputError: the user can mend it.
     """
     pipeline, workflow = PIPELINES[settings.autolabel_type], settings.pipeline.workflow
     steps = steps_of(settings.autolabel_type, workflow.steps)
-    plans = tuple(_step_plan(settings, step, survey) for step in steps)
+    plans = tuple(_step_plan(settings, step, facts) for step in steps)
     opened = open_generations(results, [s.directory for s in steps], force=workflow.force_reprocess)
     others = [s.directory for s in pipeline if s.directory not in opened]
     generations = opened | open_generations(results, others, force=False)
@@ -60,12 +62,12 @@ def _in_generation(plan: StepPlan, generations: dict[str, int]) -> StepPlan:
     return dataclasses.replace(plan, ask=ask)
 
 
-def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan:
+def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> StepPlan:
     own: StepSettings = getattr(settings.steps, step.name)
     workflow = settings.pipeline.workflow
     voices, listeners = [], []
     for sampling in models_of(settings, step):
-        known = survey.profile_of(sampling.model)
+        known = facts.profile_of(sampling.model)
         profile = dataclasses.replace(known, resize=known.resize.within(settings.image.max_pixels))
         voices.append(Voice(prompt_of(settings, step, profile), profile))
         listeners.append(Listener(sampling, profile.resize, recipe(settings.image, profile.resize)))
@@ -86,7 +88,7 @@ def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan
             generation=0,
             readings=settings.limits.readings,
             structured_output=settings.pipeline.vlm.structured_output,
-            schema_form=survey.schema_form,
+            schema_form=facts.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),
             finish_words=frozenset(plain(word) for word in settings.pipeline.vlm.finish_words),
         ),
