@@ -128,7 +128,7 @@ def reading_from_json(value: Mapping[str, Any]) -> BoxReading:
     )
 
 
-def colors_told(text: str) -> tuple[str, ...]:
+def read_colors(text: str) -> tuple[str, ...]:
     """The color that a reply gives for each of ``ASKED``; empty where it gives none, or several.
 
     Expects ``{"answers": [{"id": 1, "color": "red"}]}``; colors may stand in a list in the order asked, under their
@@ -151,13 +151,13 @@ def colors_told(text: str) -> tuple[str, ...]:
     return colors
 
 
-def fits(said: Sequence[str]) -> bool:
+def colors_match(said: Sequence[str]) -> bool:
     """Whether the colors are those of the rectangles, but for a slip."""
     return _right(said) >= len(ASKED) - SLIPS
 
 
 @dataclass(frozen=True, slots=True)
-class Reread:
+class Misreading:
     """Another convention that explains which colors were seen.
 
     Args:
@@ -168,25 +168,25 @@ class Reread:
     is_sure: bool
 
 
-def reread(said: Sequence[str], profile: Profile, view: View) -> Reread | None:
+def explain_misreading(said: Sequence[str], profile: Profile, view: View) -> Misreading | None:
     """The convention, other than the profile's own, in which the boxes were read when these colors were seen.
 
     Returns:
         The likeliest one where several explain the answers alike; None: none explains them.
     """
     best, most = None, _right(said)
-    for convention in readings(profile):
+    for convention in possible_conventions(profile):
         pairs = list(zip(colors_seen(profile.convention, convention, view), said, strict=True))
         shown = [(seen, told) for seen, told in pairs if seen != NO_COLOR]
         hits = [seen for seen, told in shown if seen == told]
         is_sure = len(hits) >= max(TELLING, len(shown) - SLIPS) and len(set(hits)) >= VARIED
         agreeing = sum(seen == told for seen, told in pairs)
         if (is_sure or agreeing >= len(ASKED) - SLIPS) and agreeing > most:
-            best, most = Reread(convention, is_sure), agreeing
+            best, most = Misreading(convention, is_sure), agreeing
     return best
 
 
-def readings(profile: Profile) -> tuple[Convention, ...]:
+def possible_conventions(profile: Profile) -> tuple[Convention, ...]:
     """Conventions in which a model may read what is written in the profile's, likeliest first."""
     own = profile.convention
     orders = [dataclasses.replace(own, order=order) for order in ORDERS]

@@ -12,7 +12,7 @@ from raylabel.clients.endpoints import with_key
 from raylabel.errors import ConfigError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, save_facts, warnings
-from raylabel.probing.measured import Measured
+from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models
 from raylabel.probing.sheet import write_sheet
 from raylabel.settings import Settings
@@ -38,7 +38,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
     vlm = dataclasses.replace(with_key(settings.pipeline.vlm, os.environ), calibrate="always")
     drawn: dict[str, Path] = {}
 
-    def draw(model: str, measured: Measured) -> None:
+    def draw(model: str, measured: Measurement) -> None:
         drawn[model] = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', model)}.png"
         out.mkdir(parents=True, exist_ok=True)
         write_sheet(drawn[model], measured, model)

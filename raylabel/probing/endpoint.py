@@ -11,11 +11,11 @@ from functools import partial
 from raylabel.clients.base import Client
 from raylabel.clients.endpoints import build_client, configured_profile, endpoint_of, retry_policy, sampling_for
 from raylabel.errors import ClientError
-from raylabel.probing.asking import IN_FLIGHT
+from raylabel.probing.asking import IN_FLIGHT, ProbeSession
 from raylabel.probing.box_reading import BoxReading
-from raylabel.probing.calibration import settle, settle_reading
+from raylabel.probing.calibration import calibrate_model, with_box_reading
 from raylabel.probing.facts import EndpointFacts, probes_schemas
-from raylabel.probing.measured import Measured
+from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
 from raylabel.probing.schema import forms_for, probe_schema_form
 from raylabel.settings import Settings, VlmSettings
@@ -29,24 +29,24 @@ def probe_endpoint(
     settings: Settings,
     vlm: VlmSettings,
     known: EndpointFacts,
-    on_measured: Callable[[str, Measured], None] = lambda model, measured: None,
+    on_measurement: Callable[[str, Measurement], None] = lambda model, measured: None,
 ) -> EndpointFacts:
     """Ask the endpoint whatever is not known of it.
 
     Args:
         vlm: the pipeline's block, with the key in it.
         known: of an earlier run; what still holds is not asked again.
-        on_measured: told of every measurement of a model, also of those that end in an error.
+        on_measurement: told of every measurement of a model, also of those that end in an error.
 
     Raises:
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
     """
-    return asyncio.run(_probe_endpoint(settings, vlm, known, on_measured))
+    return asyncio.run(_probe_endpoint(settings, vlm, known, on_measurement))
 
 
 async def _probe_endpoint(
-    settings: Settings, vlm: VlmSettings, known: EndpointFacts, on_measured: Callable[[str, Measured], None]
+    settings: Settings, vlm: VlmSettings, known: EndpointFacts, on_measurement: Callable[[str, Measurement], None]
 ) -> EndpointFacts:
     client = build_client(vlm, os.environ)
     try:
@@ -54,31 +54,26 @@ async def _probe_endpoint(
         verdicts = {}
         sending = steps_sending_boxes(settings)
         for model, sampling in box_models(settings).items():
-            shown = _Shown(model, on_measured)
-            verdicts[model] = await settle(
+            reporter = _Reporter(model, on_measurement)
+            session = ProbeSession(
                 client,
                 sampling,
                 retry_policy(settings),
+                settings.image,
+                prompt_for=partial(prompt_of, settings, Grounding),
+                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+            )
+            verdicts[model] = await calibrate_model(
+                session,
                 endpoint=endpoint_of(vlm),
                 model=model,
                 configured=configured_profile(vlm, model),
                 known=known.verdicts.get(model),
                 mode=vlm.calibrate,
-                limits=settings.image,
-                on_measured=shown.measured,
-                prompt_for=partial(prompt_of, settings, Grounding),
-                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+                on_measurement=reporter.measured,
             )
             if model in sending:
-                verdicts[model] = await settle_reading(
-                    client,
-                    sampling,
-                    retry_policy(settings),
-                    verdicts[model],
-                    sending[model],
-                    limits=settings.image,
-                    on_read=shown.read,
-                )
+                verdicts[model] = await with_box_reading(session, verdicts[model], sending[model], reporter.read)
         if not probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
             return EndpointFacts(verdicts, known.schema_form, known.has_probed)
         sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
@@ -88,14 +83,14 @@ async def _probe_endpoint(
         await client.close()
 
 
-class _Shown:
+class _Reporter:
     """Passes on what is found out of a model, the reading of boxes together with the last measurement."""
 
-    def __init__(self, model: str, on_measured: Callable[[str, Measured], None]) -> None:
-        self._tell = partial(on_measured, model)
-        self._last: Measured | None = None
+    def __init__(self, model: str, on_measurement: Callable[[str, Measurement], None]) -> None:
+        self._tell = partial(on_measurement, model)
+        self._last: Measurement | None = None
 
-    def measured(self, measured: Measured) -> None:
+    def measured(self, measured: Measurement) -> None:
         self._last = measured
         self._tell(measured)
 

@@ -1,4 +1,4 @@
-"""Asking about the probes and finding the profile that reads the answers right."""
+"""ProbeSession about the probes and finding the profile that reads the answers right."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from raylabel.geometry import PICTURE, Resize
-from raylabel.probing.asking import Asking, ask_all, ask_briefly
+from raylabel.probing.asking import ProbeSession, ask_all, ask_briefly
 from raylabel.probing.diagnosis import problem_of
 from raylabel.probing.fitting import ENOUGH, LEAD, Fit, fit, mean_iou, placements
 from raylabel.probing.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, convention_in_words, hypotheses
-from raylabel.probing.measured import Measured, Shown
+from raylabel.probing.measurement import Measurement, Shown
 from raylabel.probing.observations import Observation, Response, observe
 from raylabel.probing.probes import probes, widest
 from raylabel.probing.trends import guesses, trends
 from raylabel.probing.verdict import profile_in_words
-from raylabel.profiles import AS_IS, LOC, LOC1024, PATCH, UNKNOWN, Profile
+from raylabel.profiles import AS_IS, LOC, LOC1024, PATCH, Profile
 
 ONE_AT_A_TIME = "one"
 """The wording for models that do not say which box belongs to which phrase."""
@@ -36,7 +36,7 @@ _TOKENS = {"loc1024": LOC1024, "loc": LOC, "patch": PATCH}
 """Spellings by the shape of an answer."""
 
 
-async def measure_with(how: Asking, base: Profile = UNKNOWN) -> Measured:
+async def measure_boxes(session: ProbeSession, base: Profile) -> Measurement:
     """Ask for every rectangle of every probe and fit what comes.
 
     Where another way of asking follows from that (the convention that fits is named, pictures are resized, phrases go
@@ -48,16 +48,16 @@ async def measure_with(how: Asking, base: Profile = UNKNOWN) -> Measured:
     Raises:
         ClientError: a request failed for good.
     """
-    responses = await ask_all(how, base, probes())
+    responses = await ask_all(session, base, probes())
     found, wording = _fitted(observe(responses), base)
     if found.best is None or not found.is_sure:
         return _measured(base, responses, found, problem=problem_of(responses, observe(responses), found))
     profile = _profile(base, found.best, wording, responses)
     first = _measured(profile, responses, found)
-    return first if profile == base else await _confirmed(how, first, base)
+    return first if profile == base else await _confirmed(session, first, base)
 
 
-async def verify_with(how: Asking, profile: Profile) -> Measured:
+async def verify_profile(session: ProbeSession, profile: Profile) -> Measurement:
     """Ask about one probe whether a profile holds.
 
     Returns:
@@ -66,7 +66,7 @@ async def verify_with(how: Asking, profile: Profile) -> Measured:
     Raises:
         ClientError: a request failed for good.
     """
-    responses = await ask_briefly(how, profile, widest())
+    responses = await ask_briefly(session, profile, widest())
     observations = observe(responses)
     expected = _expected(profile)
     score = mean_iou(observations, expected)
@@ -144,17 +144,17 @@ def _tokens_in(responses: Sequence[Response]) -> str:
     return _TOKENS.get(shapes.most_common(1)[0][0], "") if shapes else ""
 
 
-async def _confirmed(how: Asking, first: Measured, base: Profile) -> Measured:
+async def _confirmed(session: ProbeSession, first: Measurement, base: Profile) -> Measurement:
     """The measurement, once the new way of asking was seen to be answered as well as the old one.
 
     Where it is not, the question goes on naming what it named when the answers fitted.
     """
-    second = await _asked_as(how, first.profile)
+    second = await _asked_as(session, first.profile)
     tried = _joined(first, second)
     if second.mean_iou >= max(ENOUGH, first.mean_iou - LEAD):
         return tried
     kept = dataclasses.replace(first.profile, stated=base.convention, key=base.key)
-    third = await _asked_as(how, kept)
+    third = await _asked_as(session, kept)
     tried = _joined(dataclasses.replace(tried, profile=kept), third)
     if third.mean_iou >= ENOUGH:
         note = f"asked for {profile_in_words(base)}: asked for its own it comes to a mean IoU of {second.mean_iou:.2f}"
@@ -166,22 +166,22 @@ async def _confirmed(how: Asking, first: Measured, base: Profile) -> Measured:
     return dataclasses.replace(tried, problem=problem)
 
 
-async def _asked_as(how: Asking, profile: Profile) -> Measured:
+async def _asked_as(session: ProbeSession, profile: Profile) -> Measurement:
     """One probe, asked about as a run with this profile would."""
-    responses = await ask_all(how, profile, [widest()])
+    responses = await ask_all(session, profile, [widest()])
     held = Fit(_expected(profile), mean_iou(observe(responses), _expected(profile)))
     asked_for = convention_in_words(profile.stated or profile.convention, AS_IS)
     return _measured(profile, [_named(response, f"asked for {asked_for}") for response in responses], held)
 
 
-def _joined(first: Measured, further: Measured) -> Measured:
+def _joined(first: Measurement, further: Measurement) -> Measurement:
     """The first with the requests and pictures of another."""
     return dataclasses.replace(first, requests=first.requests + further.requests, shown=(*first.shown, *further.shown))
 
 
-def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measured:
+def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measurement:
     drawn = _expected(profile) if problem or found.best is None else found.best
-    return Measured(
+    return Measurement(
         profile=profile,
         mean_iou=found.mean_iou,
         runner_up=_words(found.runner_up),

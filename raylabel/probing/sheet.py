@@ -13,7 +13,7 @@ from raylabel.images import displayed
 from raylabel.probing.box_reading import BoxReading
 from raylabel.probing.color_probe import ASKED, color_probe
 from raylabel.probing.color_probe import COLORS as ALL_COLORS
-from raylabel.probing.measured import Measured, Shown
+from raylabel.probing.measurement import Measurement, Shown
 from raylabel.probing.probes import COLORS, Probe
 from raylabel.probing.verdict import profile_in_words
 from raylabel.records import Box
@@ -38,7 +38,7 @@ _Ink = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def write_sheet(path: Path, measured: Measured, model: str) -> None:
+def write_sheet(path: Path, measured: Measurement, model: str) -> None:
     """Draw every probe that was asked about, as PNG.
 
     Rectangles that were expected have a solid outline, answered ones a dashed one, with the IoU of each beside it. What
@@ -75,7 +75,7 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
     sheet.save(path, "PNG")
 
 
-def _heading(measured: Measured, model: str) -> list[tuple[str, _Ink, int]]:
+def _heading(measured: Measurement, model: str) -> list[tuple[str, _Ink, int]]:
     """Lines with ink and font size."""
     words = profile_in_words(measured.profile)
     next_best = f"; next: {measured.runner_up} with {measured.runner_up_iou:.2f}" if measured.runner_up else ""

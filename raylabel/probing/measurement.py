@@ -27,7 +27,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """How a model's boxes come out.
 
     Args:
