@@ -12,13 +12,14 @@ from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampl
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.geometry import View
 from raylabel.images import prepare
+from raylabel.probing.models import build_target
 from raylabel.probing.observations import Response
 from raylabel.probing.probes import Probe, phrase_for
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, Expression, Record
 from raylabel.settings import ImageSettings
-from raylabel.steps.base import Question, StepSetup, Voice
+from raylabel.steps.base import Question, StepSetup
 from raylabel.steps.grounding import Grounding
 
 IN_FLIGHT = 4
@@ -93,9 +94,9 @@ async def ask_briefly(session: ProbeSession, profile: Profile, probe: Probe) -> 
 
 def _asks(session: ProbeSession, profile: Profile, probe: Probe, groups: Iterable[tuple[str, ...]]) -> Iterator[_Ask]:
     """The questions that a run would put for records of this picture, each with a group of phrases as expressions."""
-    sent = dataclasses.replace(profile, resize=profile.resize.within(session.limits.max_pixels))
-    facts, data, media_type = prepare(probe.data, session.limits, sent.resize)
-    step = Grounding(StepSetup((Voice(session.prompt_for(profile), sent),)))
+    target = build_target(session.sampling, session.prompt_for(profile), profile, session.limits)
+    facts, data, media_type = prepare(probe.data, session.limits, target.resize)
+    step = Grounding(StepSetup((target,)))
     for colors in groups:
         record = Record(
             record_id=probe.name,

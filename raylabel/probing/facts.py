@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from raylabel.clients.base import SchemaForm
 from raylabel.clients.endpoints import endpoint_of
 from raylabel.errors import InputError
-from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
+from raylabel.probing.models import box_models, build_target, models_of, prompt_of, steps_sending_boxes
 from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.records import digest_of
 from raylabel.settings import Settings
+from raylabel.steps.base import ModelTarget, Step
 from raylabel.steps.grounding import Grounding
 from raylabel.store.results import Results
 
@@ -42,6 +43,18 @@ class EndpointFacts:
         """How a model is asked for boxes and read; where that does not matter, what its name suggests."""
         verdict = self.verdicts.get(model)
         return verdict.asked_as if verdict is not None else profile_for([model]) or UNKNOWN
+
+    def targets_of(self, settings: Settings, step: type[Step]) -> tuple[ModelTarget, ...]:
+        """The models that a step asks, ready to be asked.
+
+        Raises:
+            ConfigError: the user's own prompt cannot be read, or lacks placeholders.
+        """
+        targets = []
+        for sampling in models_of(settings, step):
+            profile = self.profile_of(sampling.model)
+            targets.append(build_target(sampling, prompt_of(settings, step, profile), profile, settings.image))
+        return tuple(targets)
 
 
 def load_facts(settings: Settings, results: Results) -> EndpointFacts:

@@ -9,11 +9,12 @@ from pathlib import Path
 from raylabel.clients.base import Sampling
 from raylabel.clients.endpoints import sampling_for
 from raylabel.errors import ConfigError
+from raylabel.images import recipe
 from raylabel.pipelines import steps_of
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
-from raylabel.settings import GroundingWorkflow, Settings, StepSettings
-from raylabel.steps.base import Step
+from raylabel.settings import GroundingWorkflow, ImageSettings, Settings, StepSettings
+from raylabel.steps.base import ModelTarget, Step
 from raylabel.steps.grounding import Grounding
 
 
@@ -42,6 +43,12 @@ def prompt_of(settings: Settings, step: type[Step], profile: Profile) -> Prompt:
             raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
         return step.prompt.replaced(text, f"{where}_file")
     return step.prompt_for(profile)
+
+
+def build_target(sampling: Sampling, prompt: Prompt, profile: Profile, limits: ImageSettings) -> ModelTarget:
+    """A model as it is asked: pictures are resized as its servers would do it, and within the user's limits."""
+    profile = dataclasses.replace(profile, resize=profile.resize.within(limits.max_pixels))
+    return ModelTarget(sampling, prompt, profile, recipe(limits, profile.resize))
 
 
 def box_models(settings: Settings) -> dict[str, Sampling]:

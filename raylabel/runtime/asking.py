@@ -57,26 +57,11 @@ class StepEnd:
     answers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A model that questions are put to.
-
-    Args:
-        resize: how pictures are resized for it.
-        recipe: how they are prepared altogether; part of the question.
-    """
-
-    sampling: Sampling
-    resize: Resize
-    recipe: str
-
-
 @dataclass(frozen=True)
 class AskSetup:
     """What a run decides about asking in one step.
 
     Args:
-        listeners: one for each of the step's voices.
         generation: of the step.
         readings: replies bought for one question in a run while they cannot be read.
         structured_output: ``auto``, ``always`` or ``never``.
@@ -85,7 +70,6 @@ class AskSetup:
         finish_words: plain words by which this server says that an answer is whole, beyond those that are known.
     """
 
-    listeners: tuple[Listener, ...]
     policy: RetryPolicy
     generation: int
     readings: int
@@ -93,10 +77,6 @@ class AskSetup:
     schema_form: SchemaForm
     endpoint: str
     finish_words: frozenset[str] = frozenset()
-
-    @property
-    def sampling(self) -> Sampling:
-        return self.listeners[0].sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,14 +356,14 @@ class Asker:
         return heard.in_part(FEWEST_CUT) or heard.open()
 
     async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
-        listener = self._setup.listeners[question.voice]
+        target = self.step.setup.targets[question.target]
         async with self.window:
             await self._before_first()
             request = Request(
                 preamble=question.preamble,
-                picture=await self._picture(record, listener.resize),
+                picture=await self._picture(record, target.resize),
                 question=_worded(question, rows),
-                sampling=_varied(listener.sampling, rows),
+                sampling=_varied(target.sampling, rows),
                 schema=self._schema(question, rows),
                 schema_form=self._setup.schema_form,
             )
@@ -436,7 +416,7 @@ class Asker:
         sample number where there is one. What all questions of a prompt have in common is written as JSON once.
         """
         assert record.image is not None
-        place = (question.voice, question.preamble, id(question.schema))
+        place = (question.target, question.preamble, id(question.schema))
         common = self._common.get(place)
         if common is None:
             common = self._common[place] = self._written_once(question)
@@ -448,8 +428,8 @@ class Asker:
 
     def _written_once(self, question: Question) -> tuple[str, str, str, Any]:
         """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
-        listener = self._setup.listeners[question.voice]
-        sampling = listener.sampling
+        target = self.step.setup.targets[question.target]
+        sampling = target.sampling
         around = (
             ["question", self.step.name, question.preamble],
             [
@@ -460,7 +440,7 @@ class Asker:
                 sampling.media_resolution,
                 dict(sampling.extra_body),
             ],
-            [listener.recipe, self._setup.generation],
+            [target.recipe, self._setup.generation],
         )
         before, between, after = (canonical_json(parts)[1:-1] for parts in around)
         return f"[{before},", f",{between},", f",{after}", question.schema

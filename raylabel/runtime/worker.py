@@ -114,7 +114,7 @@ class Worker:
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, UNHURRIED_S)
-        resizes = dict.fromkeys(heard.resize for plan in spec.selected for heard in plan.ask.listeners)
+        resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
         self._gallery = Gallery(spec.image, facts, list(resizes))
         parts = {plan.step: self._part(plan) for plan in spec.selected}
         self._parts = list(parts.values())

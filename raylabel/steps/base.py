@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import Convention, Corners, Resize, View, clip_to, place
 from raylabel.profiles import UNKNOWN, Profile
@@ -18,16 +19,19 @@ NO_CHANGES = Changes()
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """A model as a step hears it.
+class ModelTarget:
+    """A model that a step's questions are put to.
 
     Args:
-        prompt: in this model's words.
+        prompt: the step's question in this model's words.
         profile: how it reads and writes boxes.
+        recipe: how pictures are prepared for it; part of the question.
     """
 
+    sampling: Sampling
     prompt: Prompt
     profile: Profile = UNKNOWN
+    recipe: str = ""
 
     @property
     def resize(self) -> Resize:
@@ -40,15 +44,15 @@ class StepSetup:
     """What a run decides for a step.
 
     Args:
-        voices: the models that are asked; all but the first only where several vote.
-        votes: how often a grounding question is asked; the voices take turns.
+        targets: the models that are asked; all but the first only where several vote.
+        votes: how often a grounding question is asked; the models take turns.
         min_agreement: share of the votes that a box needs.
         items_per_request: phrases, regions or boxes in one question; longer lists are split.
         adjust: ``apply``, ``flag`` or ``never``, for the double check.
         keep_rejected: the double check keeps what it drops, as ``verified: false``.
     """
 
-    voices: tuple[Voice, ...]
+    targets: tuple[ModelTarget, ...]
     votes: int = 1
     min_agreement: float = 0.5
     items_per_request: int = 16
@@ -57,11 +61,11 @@ class StepSetup:
 
     @property
     def prompt(self) -> Prompt:
-        return self.voices[0].prompt
+        return self.targets[0].prompt
 
     @property
     def profile(self) -> Profile:
-        return self.voices[0].profile
+        return self.targets[0].profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Question:
         ids: numbers of the items asked about, as they stand in the text; empty where the question has no list.
         round: 0 for the first time an item is asked about, 1 for what was left over asked together, 2 for alone.
         sample: 0, or which of several equal questions this is, each with an answer of its own.
-        voice: whom it is put to, a place in ``StepSetup.voices``.
+        target: the model it is put to, a place in ``StepSetup.targets``.
         again: words added when it is put again because a reply was unclear.
     """
 
@@ -85,7 +89,7 @@ class Question:
     round: int = 0
     preamble: str = PREAMBLE
     sample: int = 0
-    voice: int = 0
+    target: int = 0
     again: str = ""
 
 
@@ -181,7 +185,7 @@ class Step(ABC):
 
     def view_of(self, record: Record) -> View:
         """What a request about the record shows to the step's model."""
-        return view_of(record, self.setup.voices[0])
+        return view_of(record, self.setup.targets[0])
 
     @classmethod
     def prompt_for(cls, profile: Profile) -> Prompt:
@@ -230,10 +234,10 @@ def size_of(record: Record) -> Size:
     return record.image.size
 
 
-def view_of(record: Record, voice: Voice) -> View:
+def view_of(record: Record, target: ModelTarget) -> View:
     """What a request about the record shows to a model."""
     size = size_of(record)
-    return View(size, voice.resize.apply(size))
+    return View(size, target.resize.apply(size))
 
 
 def box_in_image(found: Corners, convention: Convention, view: View) -> tuple[Box, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
 from raylabel.prompts.grounding import PROMPT, WORDINGS
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
-from raylabel.steps.base import Answered, Heard, More, Question, Result, Skip, Step, Voice, box_in_image, view_of
+from raylabel.steps.base import Answered, Heard, ModelTarget, More, Question, Result, Skip, Step, box_in_image, view_of
 from raylabel.steps.items import (
     Amiss,
     Ask,
@@ -94,15 +94,15 @@ class Grounding(Step):
         return found
 
     def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
-        phrases, voice = _phrases(record), self.setup.voices[question.voice]
-        convention, view = voice.profile.convention, view_of(record, voice)
+        phrases, target = _phrases(record), self.setup.targets[question.target]
+        convention, view = target.profile.convention, view_of(record, target)
         said = read_grounding(
             heard.text,
             {i: phrases[i] for i in question.ids},
             convention.order,
             convention.sides(view),
-            numbered=_is_list(voice),
-            known=voice.profile.answers_in,
+            numbered=_is_list(target),
+            known=target.profile.answers_in,
         )
         partial = heard.cut or said.partial
         found: dict[int, Found | Amiss] = {}
@@ -162,33 +162,33 @@ class Grounding(Step):
         agreed = agree(ballots, self.setup.min_agreement)
         return Found(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
 
-    def _voice(self, sample: int) -> int:
-        return sample % len(self.setup.voices)
+    def _target_of(self, sample: int) -> int:
+        return sample % len(self.setup.targets)
 
     def _size(self, sample: int) -> int:
         """Phrases in one question."""
-        return self.setup.items_per_request if _is_list(self.setup.voices[self._voice(sample)]) else 1
+        return self.setup.items_per_request if _is_list(self.setup.targets[self._target_of(sample)]) else 1
 
     def _asker(self, phrases: Mapping[int, str], record: Record, sample: int) -> Ask:
-        number = self._voice(sample)
-        voice = self.setup.voices[number]
-        profile = voice.profile
-        if self.setup.votes > 1 and voice.prompt.reply is None:
+        number = self._target_of(sample)
+        target = self.setup.targets[number]
+        profile = target.profile
+        if self.setup.votes > 1 and target.prompt.reply is None:
             profile = dataclasses.replace(profile, scores=False)  # the share of the votes is the score
-        boxes = box_values(profile, view_of(record, voice))
+        boxes = box_values(profile, view_of(record, target))
 
         def ask(ids: tuple[int, ...], asking_round: int) -> Question:
             lines = prompts.json_lines({"id": i, "phrase": phrases[i]} for i in ids)
-            text = voice.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
-            schema, preamble = voice.prompt.schema(), voice.prompt.preamble
-            return Question(text, schema, ids, asking_round, preamble, sample, number, voice.prompt.again)
+            text = target.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
+            schema, preamble = target.prompt.schema(), target.prompt.preamble
+            return Question(text, schema, ids, asking_round, preamble, sample, number, target.prompt.again)
 
         return ask
 
 
-def _is_list(voice: Voice) -> bool:
+def _is_list(target: ModelTarget) -> bool:
     """Whether a model is asked about a numbered list of phrases."""
-    return "phrases" in voice.prompt.needs
+    return "phrases" in target.prompt.needs
 
 
 def _placed(boxes: Sequence[AnswerBox], convention: Convention, view: View) -> tuple[Vote, ...]:

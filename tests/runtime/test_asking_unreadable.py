@@ -15,7 +15,6 @@ from raylabel.profiles import UNKNOWN
 from raylabel.prompts.grounding import WORDINGS
 from raylabel.records import Box as PixelBox
 from raylabel.records import Outcome
-from raylabel.steps.base import Voice
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.validation import UNREADABLE
@@ -169,7 +168,7 @@ def test_a_reply_without_any_box_under_a_schema_is_asked_again_plainly(bench):
         return dataclasses.replace(reply, with_schema=request.schema is not None)
 
     claude = dataclasses.replace(UNKNOWN, key="box", wording="object", schema=True)
-    asker, client = bench.asker(script, Grounding, voice=Voice(Grounding.prompt_for(claude), claude))
+    asker, client = bench.asker(script, Grounding, prompt=Grounding.prompt_for(claude), profile=claude)
     end = asyncio.run(asker.settle(phrases("a")))
     assert [r.schema is None for r in client.requests] == [False, True]
     assert len(end.changes.expressions[0].instances) == 1

@@ -6,14 +6,16 @@ from collections import Counter
 
 import pytest
 
+from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
-from raylabel.steps.base import Skip, StepSetup, Voice
+from raylabel.steps.base import ModelTarget, Skip, StepSetup
 from raylabel.steps.grounding import Grounding
 from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, NO_AREA, OUTSIDE_IMAGE, OUTVOTED
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 BOX = [100, 200, 300, 400]
 BOX_PX = Box(64.0, 96.0, 192.0, 192.0)
 
@@ -68,7 +70,7 @@ def test_the_numbers_of_a_picture_that_was_made_smaller_refer_to_the_whole_image
 ):
     record = make_record(Size(4000, 3000), expressions=expressions(red_car=None))
     profile = Profile("test", XYXY_PIXELS, resize=Resize(max_pixels=400 * 300))
-    step = Grounding(StepSetup((Voice(Grounding.prompt, profile),)))
+    step = Grounding(StepSetup((ModelTarget(SAMPLING, Grounding.prompt, profile),)))
     course = go(step, record, lambda q: [{"id": 1, "bbox_2d": [100, 150, 300, 300]}])
     assert found(course) == {"red car": [Box(1000, 1500, 3000, 3000)]}
     assert "in pixels of the image, which is 400 pixels wide and 300 pixels high" in course.questions[0].text

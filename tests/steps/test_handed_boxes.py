@@ -6,14 +6,16 @@ import dataclasses
 
 import pytest
 
+from raylabel.clients.base import Sampling
 from raylabel.geometry import XYXY_1000, YXYX_1000
 from raylabel.pipelines import PIPELINES
 from raylabel.profiles import UNKNOWN
 from raylabel.records import Box, Region, Seed
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.double_check import DoubleCheck
 from raylabel.validation import ADJUST_IMPOSSIBLE
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 WIDE = (64, 120, 320, 144)
 """In 640x480: 100, 250, 500, 300 with x first."""
 
@@ -31,7 +33,7 @@ def record(make_record, expressions):
 
 def set_up(step, **profile):
     known = dataclasses.replace(UNKNOWN, **profile)
-    return step(StepSetup((Voice(step.prompt_for(known), known),)))
+    return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(known), known),)))
 
 
 def every_step():
