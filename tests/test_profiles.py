@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.answers.reading import Said, read_boxes
+from raylabel.answers.reading import ReplyKind, read_boxes
 from raylabel.geometry import View, iou, place
 from raylabel.profiles import PROFILES, SPELLINGS, Profile, profile_for, profile_named
 from raylabel.prompts.boxes import box_values, spelled
@@ -109,7 +109,7 @@ def test_boxes_are_written_and_read_as_the_owner_of_the_family_says(name, size, 
     view = view_of(profile, size)
     assert spelled(box_px, profile, view) == written
     reading = read_boxes(answer, profile.convention.order, profile.convention.sides(view), ["a"])
-    assert reading.said is Said.BOXES
+    assert reading.kind is ReplyKind.BOXES
     (found,) = reading.boxes
     back = place(found.corners, profile.convention, view)
     # Kosmos-2 means the middles of its cells: 0.109375, 0.265625, 0.296875, 0.484375.
@@ -248,7 +248,7 @@ def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
     else:
         text = f"The cup is at {json.dumps(written)}."
     reading = read_boxes(text, profile.convention.order, profile.convention.sides(view), ["cup"])
-    assert reading.said is Said.BOXES, text
+    assert reading.kind is ReplyKind.BOXES, text
     (found,) = reading.boxes
     back = place(found.corners, profile.convention, view)
     far_x, far_y = resolution_px(profile, view)

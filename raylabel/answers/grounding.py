@@ -12,7 +12,7 @@ from raylabel.answers.formats.patches import PATCH
 from raylabel.answers.formats.tags import DET
 from raylabel.answers.json_text import demand_known, unreadable
 from raylabel.answers.labels import Asked, label_form
-from raylabel.answers.reading import Reading, Said, read_boxes
+from raylabel.answers.reading import Reading, ReplyKind, read_boxes
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import OTHER_LABEL, REPEATED, UNKNOWN_ID
 
@@ -67,15 +67,15 @@ def read_grounding(
     """
     phrases = Asked(asked.values())
     reading = read_boxes(text, order, sides, phrases, known)
-    if reading.said is Said.REFUSED:
+    if reading.kind is ReplyKind.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
     unknown = demand_known((entry.number for entry in reading.entries), asked) if numbered else 0
     settled = _settled(reading, _Match(list(asked), phrases, numbered))
     if not settled:
-        if reading.said is Said.UNREADABLE:
+        if reading.kind is ReplyKind.UNREADABLE:
             broken = tuple(rule for rule in reading.left_out if rule != REPEATED)
             raise unreadable(reading.reason, unmatched=bool(reading.entries), violations=broken)
-        if reading.said is Said.BOXES or reading.entries:
+        if reading.kind is ReplyKind.BOXES or reading.entries:
             raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
         settled = dict.fromkeys(asked, ())
     left_out = {**reading.left_out, UNKNOWN_ID: unknown} if unknown else reading.left_out

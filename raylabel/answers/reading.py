@@ -6,7 +6,7 @@ what was asked. An answer of the very shape that was asked for takes the short w
 
 >>> read_boxes('```json\\n[{"box_2d": [100, 200, 300, 400], "label": "cup"}]\\n```', "yxyx").boxes[0].corners
 (200.0, 100.0, 400.0, 300.0)
->>> read_boxes("<ref>cup</ref><box>none</box>").said.value
+>>> read_boxes("<ref>cup</ref><box>none</box>").kind.value
 'nothing'
 """
 
@@ -38,7 +38,7 @@ LOOP = 8
 """An entry said so many times is a loop."""
 
 
-class Said(str, Enum):
+class ReplyKind(str, Enum):
     """What an answer says."""
 
     BOXES = "boxes"
@@ -59,7 +59,7 @@ class Reading:
         left_out: rules (``raylabel.validation``) that were broken, with counts.
     """
 
-    said: Said
+    kind: ReplyKind
     entries: tuple[Entry, ...] = ()
     reason: str = ""
     partial: bool = False
@@ -100,11 +100,11 @@ def read_boxes(
     text, looped, too_long = bounded(text)
     front = answer_of(text)
     if not front.text:
-        return Reading(Said.UNREADABLE, reason=front.reason, partial=front.cut)
+        return Reading(ReplyKind.UNREADABLE, reason=front.reason, partial=front.cut)
     reading = _read(front, order, sides, phrases, looped or too_long, known)
-    if reading.said is Said.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
+    if reading.kind is ReplyKind.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
         later = _read(after, order, sides, phrases, looped or too_long, known)
-        return later if later.said is Said.BOXES else reading
+        return later if later.kind is ReplyKind.BOXES else reading
     return reading
 
 
@@ -117,7 +117,7 @@ def _read(
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
         reading = _read(inner, order, sides, asked, cut, known) if inner.text else None
-        if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
+        if reading is not None and (reading.kind is not ReplyKind.UNREADABLE or not found.empty):
             return reading
     return _Judge(order, sides, asked).reading(found, cut, front.text)
 
@@ -182,10 +182,10 @@ class _Judge:
             self.place(entry)
         looped = max(self.seen.values(), default=0) >= LOOP
         partial = partial or looped or TOO_MANY in self.left_out
-        said, reason, partial = self.said(found, partial, words)
+        kind, reason, partial = self.verdict(found, partial, words)
         entries = tuple(e for e in self.entries if e.boxes or e.denied or e.broken)
         shape = found.shape if entries else "none"
-        return Reading(said, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
+        return Reading(kind, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
 
     def place(self, entry: Entry) -> None:
         """Take an entry with its boxes placed; one that only repeats others is dropped."""
@@ -217,46 +217,46 @@ class _Judge:
             entry.denied = entry.denied and not boxes and not entry.causes
             self.entries.append(entry)
 
-    def said(self, found: Found, partial: bool, words: str) -> tuple[Said, str, bool]:
+    def verdict(self, found: Found, partial: bool, words: str) -> tuple[ReplyKind, str, bool]:
         """The verdict, its reason, and whether there may be more."""
         if any(entry.boxes for entry in self.entries):
-            return Said.BOXES, _left_out(self.left_out), partial
+            return ReplyKind.BOXES, _left_out(self.left_out), partial
         faults = {rule: n for rule, n in self.left_out.items() if rule != REPEATED}
         if faults:
-            return Said.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
+            return ReplyKind.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
         if found.error:
             if said_in_words(found.error) is InWords.REFUSED:
-                return Said.REFUSED, f"the model declines: {found.error[:200]}", False
-            return Said.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
+                return ReplyKind.REFUSED, f"the model declines: {found.error[:200]}", False
+            return ReplyKind.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
         if partial:
-            return Said.UNREADABLE, "cut off before the first box", True
+            return ReplyKind.UNREADABLE, "cut off before the first box", True
         if found.empty and not self.entries and (doubt := _words_beside(words)):
             return (*doubt, False)
         if found.empty or any(entry.denied for entry in self.entries):
-            return Said.NOTHING, "the answer names no box", False
-        return (*self.in_words(words), False)
+            return ReplyKind.NOTHING, "the answer names no box", False
+        return (*self.prose_verdict(words), False)
 
-    def in_words(self, words: str) -> tuple[Said, str]:
-        """What an answer without entries says."""
+    def prose_verdict(self, words: str) -> tuple[ReplyKind, str]:
+        """What an answer without entries says in prose."""
         words = _END_TOKENS.sub(" ", _LABELS.sub(" ", words[:5000])).strip(" \t\r\n`.!*")
         if bare(words) and means_nothing(words) and not (self.asked.phrases and bare(words) in _NO_ANSWERS):
-            return Said.NOTHING, "the answer says so"
+            return ReplyKind.NOTHING, "the answer says so"
         said = said_in_words(words, self.asked.phrases)
         if said is InWords.REFUSED:
-            return Said.REFUSED, f"the model declines: {words[:200]}"
+            return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
         if said is InWords.NOTHING:
-            return Said.NOTHING, "the answer says so"
+            return ReplyKind.NOTHING, "the answer says so"
         if len(words) <= 5000 and is_error(words):
-            return Said.UNREADABLE, f"an error instead of an answer: {words[:200]}"
-        return Said.UNREADABLE, "no coordinates in it"
+            return ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}"
+        return ReplyKind.UNREADABLE, "no coordinates in it"
 
 
-def _words_beside(text: str) -> tuple[Said, str] | None:
+def _words_beside(text: str) -> tuple[ReplyKind, str] | None:
     """What the words around an empty list say against it: that the model declines, or that something failed."""
     words = " ".join(_LISTS.sub(" ", text[:5000]).split())
     if not any(map(str.isalpha, words)) or said_in_words(words) is not InWords.REFUSED:
-        return (Said.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
-    return Said.REFUSED, f"the model declines: {words[:200]}"
+        return (ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
+    return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
 
 
 _LISTS = re.compile(r"```\w{0,10}|[\[\]{}()]")

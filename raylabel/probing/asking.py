@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from raylabel.answers.reading import Said, read_boxes
+from raylabel.answers.reading import ReplyKind, read_boxes
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.geometry import View
@@ -166,6 +166,6 @@ def _trouble(text: str, finish: Finish, asked: Sequence[str]) -> str:
     reading = read_boxes(text, "xyxy", None, asked)
     if reading.left_out.get("point"):
         return ""
-    if reading.said in (Said.REFUSED, Said.UNREADABLE):
-        return reading.reason or reading.said.value
+    if reading.kind in (ReplyKind.REFUSED, ReplyKind.UNREADABLE):
+        return reading.reason or reading.kind.value
     return ""

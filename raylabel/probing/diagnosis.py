@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from raylabel.answers.reading import Said
+from raylabel.answers.reading import ReplyKind
 from raylabel.probing.fitting import ENOUGH, Fit
 from raylabel.probing.observations import Observation, Response
 from raylabel.probing.trends import trends, trends_in_words
@@ -48,7 +48,7 @@ def _no_boxes(responses: Sequence[Response]) -> str:
     if troubles and 2 * sum(troubles.values()) > len(responses):
         trouble, count = troubles.most_common(1)[0]
         return f"this model gives no boxes: {count} of {len(responses)} answers are of no use ({trouble})"
-    nothing = sum(1 for r in responses if r.text and r.reading.said is Said.NOTHING)
+    nothing = sum(1 for r in responses if r.text and r.reading.kind is ReplyKind.NOTHING)
     if 2 * nothing > len(responses):
         return (
             f"this model does not see the rectangles: {nothing} of {len(responses)} answers say that nothing is there"

@@ -17,7 +17,7 @@ from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.window import Stopped, Window
-from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Result, Skip, Step
+from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
 from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
@@ -199,8 +199,8 @@ def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answe
             )
         reason = f"the reply is empty ({reply.finish_detail or 'stop'}){advice}"
         raise AnswerError(AnswerProblem.UNREADABLE, reason)
-    heard = Heard(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
-    return step.read(question, heard, record)
+    text = ReplyText(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
+    return step.read(question, text, record)
 
 
 class Asker:
@@ -278,7 +278,7 @@ class Asker:
                 outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken)
                 return StepEnd(outcome, answers=tuple(used))
             result = self.step.settle(answers, record)
-            if not isinstance(result, More):
+            if not isinstance(result, FollowUp):
                 break
             pending = list(result.questions)
         if words := [one.word for one in landed.values() if one.word]:

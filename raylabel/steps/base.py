@@ -94,7 +94,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReplyText:
     """A reply's text, with what is known of how it came.
 
     Args:
@@ -139,7 +139,7 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class More:
+class FollowUp:
     """Not settled yet: these questions too."""
 
     questions: tuple[Question, ...]
@@ -196,16 +196,16 @@ class Step(ABC):
     def questions(self, record: Record) -> list[Question] | Skip:
         """The first questions about a record that has everything the step needs."""
 
-    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
         """What a reply says, typed; pure. Replies that were cut off are left aside, unless a step can use a part.
 
         Raises:
             AnswerError: it cannot be read, or is a refusal.
         """
-        if heard.cut:
+        if reply.cut:
             raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
         left_out: Counter[str] = Counter()
-        value = self.understand(question, heard.text, record, left_out)
+        value = self.understand(question, reply.text, record, left_out)
         return Answered(question, value, left_out=left_out)
 
     @abstractmethod
@@ -224,7 +224,7 @@ class Step(ABC):
         return frozenset()
 
     @abstractmethod
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         """The result from all answers so far, or further questions. Called again with their answers appended."""
 
 

@@ -18,15 +18,26 @@ from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
 from raylabel.prompts.grounding import PROMPT, WORDINGS
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
-from raylabel.steps.base import Answered, Heard, ModelTarget, More, Question, Result, Skip, Step, box_in_image, view_of
+from raylabel.steps.base import (
+    Answered,
+    FollowUp,
+    ModelTarget,
+    Question,
+    ReplyText,
+    Result,
+    Skip,
+    Step,
+    box_in_image,
+    view_of,
+)
 from raylabel.steps.items import (
-    Amiss,
     Ask,
-    amiss_by_cause,
+    RejectedItem,
     ask_for_missing,
     in_parts,
     is_asked_alone,
     none_if_unmatched,
+    rejected_by_rule,
     violations_in,
 )
 from raylabel.steps.voting import Vote, agree
@@ -73,65 +84,65 @@ class Grounding(Step):
             for question in in_parts(list(phrases), self._size(sample), self._asker(phrases, record, sample))
         ]
 
-    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
-        if heard.cut:
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        if reply.cut:
             try:
-                return self._found(question, heard, record)
+                return self._found(question, reply, record)
             except AnswerError as error:
                 raise AnswerError(
                     error.problem,
                     f"the reply is cut off by the token limit; {error.reason}",
                     violations=error.violations,
                 ) from error
-        return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
+        return none_if_unmatched(question, lambda: self._found(question, reply, record), Answered(question, {}))
 
     def understand(
         self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, Found | Amiss]:
-        answered = self.read(question, Heard(text), record)
+    ) -> dict[int, Found | RejectedItem]:
+        answered = self.read(question, ReplyText(text), record)
         left_out.update(answered.left_out)
-        found: dict[int, Found | Amiss] = answered.value
+        found: dict[int, Found | RejectedItem] = answered.value
         return found
 
-    def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
+    def _found(self, question: Question, reply: ReplyText, record: Record) -> Answered:
         phrases, target = _phrases(record), self.setup.targets[question.target]
         convention, view = target.profile.convention, view_of(record, target)
         said = read_grounding(
-            heard.text,
+            reply.text,
             {i: phrases[i] for i in question.ids},
             convention.order,
             convention.sides(view),
             numbered=_is_list(target),
             known=target.profile.answers_in,
         )
-        partial = heard.cut or said.partial
-        found: dict[int, Found | Amiss] = {}
+        partial = reply.cut or said.partial
+        found: dict[int, Found | RejectedItem] = {}
         for number, boxes in said.settled.items():
             try:
                 found[number] = Found(_placed(boxes, convention, view), partial)
             except GeometryError as error:
-                found[number] = Amiss(error.violation, f"{phrases[number]!r}: {error}")
-        found |= amiss_by_cause([i for i in question.ids if i not in found], said.left_out)
+                found[number] = RejectedItem(error.violation, f"{phrases[number]!r}: {error}")
+        found |= rejected_by_rule([i for i in question.ids if i not in found], said.left_out)
         settled = [f for f in found.values() if isinstance(f, Found)]
-        if not settled and (heard.cut or is_asked_alone(question)):
-            amiss = [a for a in found.values() if isinstance(a, Amiss)]
+        if not settled and (reply.cut or is_asked_alone(question)):
+            rejected = [a for a in found.values() if isinstance(a, RejectedItem)]
             raise AnswerError(
                 AnswerProblem.UNREADABLE,
-                "; ".join(a.reason for a in amiss[:3]),
+                "; ".join(a.reason for a in rejected[:3]),
                 unmatched=True,
-                violations=tuple(a.violation for a in amiss),
+                violations=tuple(a.violation for a in rejected),
             )
-        if heard.with_schema and settled and not any(f.boxes for f in settled):
+        if reply.with_schema and settled and not any(f.boxes for f in settled):
             # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
             raise unreadable("no boxes at all under a schema; asked again without")
         left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
         return Answered(question, found, partial=partial, left_out=left_out)
 
     def denied(self, answered: Answered) -> frozenset[int]:
-        found: dict[int, Found | Amiss] = answered.value
+        found: dict[int, Found | RejectedItem] = answered.value
         return frozenset(number for number, said in found.items() if isinstance(said, Found) and not said.boxes)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         phrases = _phrases(record)
         ballots: list[dict[int, Found]] = []
         more: list[Question] = []
@@ -141,11 +152,11 @@ class Grounding(Step):
             found, rest = ask_for_missing(mine, list(phrases), ask, self._size(sample))
             if isinstance(rest, Result):
                 return dataclasses.replace(rest, violations=violations_in(answers))
-            if isinstance(rest, More):
+            if isinstance(rest, FollowUp):
                 more.extend(rest.questions)
             ballots.append(found)
         if more:
-            return More(tuple(more))
+            return FollowUp(tuple(more))
         by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
         outvoted = sum(found.outvoted for found in by_text.values())
         violations = violations_in(answers)

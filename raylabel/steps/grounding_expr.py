@@ -14,7 +14,7 @@ from raylabel.answers.labels import normalised
 from raylabel.prompts import grounding_expr
 from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, Region, bbox_id, expression_ids
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result
+from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, Step, problem_result
 from raylabel.steps.items import LAST_ROUND
 from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken, with_repeats_flagged
 
@@ -51,7 +51,7 @@ class GroundingExpr(Step):
             raise rule_broken(LEFT_OUT, f"the reply leaves out region {question.ids[0]}")
         return groups
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         count = len(record.regions or ())
         violations = _violations(answers, count)
         problem = problem_result(answers)
@@ -63,9 +63,9 @@ class GroundingExpr(Step):
         if missing:
             last = max(a.question.round for a in answers)
             if last == 0:
-                return More((self._ask(missing, 1 if len(missing) > 1 else LAST_ROUND, record),))
+                return FollowUp((self._ask(missing, 1 if len(missing) > 1 else LAST_ROUND, record),))
             if last == 1:
-                return More(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
+                return FollowUp(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
             names = ", ".join(str(n) for n in missing[:8])
             return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}", violations=violations)
         return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)

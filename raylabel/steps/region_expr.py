@@ -14,7 +14,7 @@ from raylabel.geometry import clip_to
 from raylabel.prompts import region_expr
 from raylabel.prompts.boxes import box_values, spelled
 from raylabel.records import Box, Changes, Outcome, Record, Region, Seed
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, size_of
+from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, Step, size_of
 from raylabel.steps.items import ask_for_missing, in_parts, none_if_unmatched, violations_in
 from raylabel.validation import (
     DESCRIPTION_SENTENCE,
@@ -51,7 +51,7 @@ class RegionExpr(Step):
     ) -> dict[int, Description]:
         return none_if_unmatched(question, lambda: _read(text, question.ids, left_out), {})
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         seeds = record.seeds or ()
         ids = range(1, len(seeds) + 1)
         size = self.setup.items_per_request

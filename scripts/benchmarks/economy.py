@@ -39,7 +39,7 @@ from raylabel.records import (
 )
 from raylabel.settings import ImageSettings
 from raylabel.sources.kitti_rows import read_labels
-from raylabel.steps.base import Answered, Heard, ModelTarget, More, Question, Skip, Step, StepSetup
+from raylabel.steps.base import Answered, FollowUp, ModelTarget, Question, ReplyText, Skip, Step, StepSetup
 
 SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 CHARACTERS_PER_TOKEN = 4
@@ -124,11 +124,11 @@ def _after(step: Step, record: Record, picture: bytes, model: Model, costs: Cost
             asked = len(question.preamble) + len(question.text)
             costs.add(step.name, 1, questions=asked, schema=len(schema), answers=len(text))
             try:
-                answers.append(step.read(question, Heard(text, with_schema=bool(schema)), record))
+                answers.append(step.read(question, ReplyText(text, with_schema=bool(schema)), record))
             except AnswerError as error:
                 answers.append(Answered(question, problem=error))
         result = step.settle(answers, record)
-        pending = list(result.questions) if isinstance(result, More) else result
+        pending = list(result.questions) if isinstance(result, FollowUp) else result
     outcome = Outcome.SKIPPED if isinstance(pending, Skip) else pending.outcome
     return record.apply(step.label, StepOutcome(outcome), pending.changes)
 

@@ -58,8 +58,8 @@ def read_case(case: dict[str, Any]) -> Reading:
 def differences(case: dict[str, Any], reading: Reading) -> list[str]:
     """What is wrong about a reading, one sentence each; empty where all is right."""
     wrong = []
-    if reading.said.value != case["outcome"]:
-        wrong.append(f"said {reading.said.value} ({reading.reason}), expected {case['outcome']}")
+    if reading.kind.value != case["outcome"]:
+        wrong.append(f"said {reading.kind.value} ({reading.reason}), expected {case['outcome']}")
     by_box = case.get("shape", "").startswith("scene graph")
     expected = _without_repeats(
         [(e["label"], tuple(e["box"]), e.get("phrase")) for e in case.get("expected", ())], by_box

@@ -121,7 +121,7 @@ def test_a_model_whose_format_is_known_is_read_like_any_other(dialect: Dialect):
         asked = [label for label, _ in written]
         found = read_boxes(text, dialect.order, dialect.sides, asked)
         known = read_boxes(text, dialect.order, dialect.sides, asked, KNOWN[dialect.name])
-        assert (known.said, known.boxes, known.partial) == (found.said, found.boxes, found.partial), (seed, text)
+        assert (known.kind, known.boxes, known.partial) == (found.kind, found.boxes, found.partial), (seed, text)
 
 
 def test_the_formats_that_profiles_name_are_those_of_the_table():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from comparing import load_cases, read_case
 
-from raylabel.answers.reading import Said
+from raylabel.answers.reading import ReplyKind
 from raylabel.answers.words import InWords, is_error, said_in_words
 
 CAR = ["red car"]
@@ -111,9 +111,9 @@ def test_no_absence_is_invented_and_hardly_one_overlooked_in_six_languages():
     cases = [
         c for c in load_cases("field.jsonl") if c["id"].startswith(("abs", "ab2-", "no-", "yes-")) and c.get("asked")
     ]
-    read = [(case, read_case(case).said) for case in cases if case["kind"] and case.get("weight") != 0]
-    assert [c["id"] for c, said in read if said is Said.NOTHING and c["outcome"] != "nothing"] == []
-    missed = [c["id"] for c, said in read if said is not Said.NOTHING and c["outcome"] == "nothing"]
+    read = [(case, read_case(case).kind) for case in cases if case["kind"] and case.get("weight") != 0]
+    assert [c["id"] for c, kind in read if kind is ReplyKind.NOTHING and c["outcome"] != "nothing"] == []
+    missed = [c["id"] for c, kind in read if kind is not ReplyKind.NOTHING and c["outcome"] == "nothing"]
     assert len(missed) <= 3, missed
     assert len(read) > 350
 

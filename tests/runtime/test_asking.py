@@ -36,9 +36,9 @@ def test_a_reply_is_durable_before_anything_is_read_from_it(bench):
     seen = []
 
     class Watching(ImageCaption):
-        def read(self, question, heard, record):
+        def read(self, question, reply, record):
             seen.append([row["text"] for row in bench.stored()])
-            return super().read(question, heard, record)
+            return super().read(question, reply, record)
 
     bench.settle(lambda r: CAPTION, make_record(), Watching)
     assert seen == [[CAPTION]]

@@ -26,7 +26,7 @@ from raylabel.records import (
     bbox_id,
     expression_ids,
 )
-from raylabel.steps.base import Answered, Heard, ModelTarget, More, Question, Result, Step, StepSetup
+from raylabel.steps.base import Answered, FollowUp, ModelTarget, Question, ReplyText, Result, Step, StepSetup
 
 SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 SIZE = Size(640, 480)
@@ -112,11 +112,11 @@ def go() -> Callable[..., Course]:
                 reply = answer(question)
                 text = reply if isinstance(reply, str) else json.dumps(reply)
                 try:
-                    answers.append(step.read(question, Heard(text), record))
+                    answers.append(step.read(question, ReplyText(text), record))
                 except AnswerError as error:
                     answers.append(Answered(question, problem=error))
             settled = step.settle(answers, record)
-            if not isinstance(settled, More):
+            if not isinstance(settled, FollowUp):
                 course.result = settled
                 return course
             pending = list(settled.questions)
