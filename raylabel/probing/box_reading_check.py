@@ -1,4 +1,4 @@
-"""ProbeSession a model about the colors in boxes that are handed to it."""
+"""Asks a model about the colors in boxes that are handed to it."""
 
 from __future__ import annotations
 

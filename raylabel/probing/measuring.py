@@ -1,4 +1,4 @@
-"""ProbeSession about the probes and finding the profile that reads the answers right."""
+"""Asking about the probes and finding the profile that reads the answers right."""
 
 from __future__ import annotations
 

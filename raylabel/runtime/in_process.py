@@ -159,7 +159,7 @@ class InProcess:
         await worker.open()
         self._worker = worker
         try:
-            await worker.settle(self._taken())
+            await worker.process(self._taken())
         finally:
             self._worker = None
             await worker.close()

@@ -159,7 +159,7 @@ class Worker:
 
     # --- shards ----------------------------------------------------------------------------------------------------
 
-    async def settle(self, shards: Iterable[Shard]) -> None:
+    async def process(self, shards: Iterable[Shard]) -> None:
         """Take shards through all steps, in order; each is reported when it ended. May be called while it runs.
 
         Raises:
@@ -292,17 +292,17 @@ class Worker:
         elif problem:
             end = StepEnd(StepOutcome(Outcome.FAILED, problem))
         else:
-            end = await self._settled(part, record)
+            end = await self._run_step(part, record)
         row = build_row(part.step, record, end, part.plan.ask.generation, _versions(part.plan))
         if not is_same(row, stored[part.step.directory].get(record.record_id)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
         return end
 
-    async def _settled(self, part: _Part, record: Record) -> StepEnd:
+    async def _run_step(self, part: _Part, record: Record) -> StepEnd:
         """The border of a record: whatever goes wrong inside becomes its outcome, or stops the run."""
         try:
-            return await part.asker.settle(record)
+            return await part.asker.run_step(record)
         except StoreError as error:
             self._fail(error)
             raise Stopped from error

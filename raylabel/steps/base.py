@@ -166,7 +166,7 @@ class Step(ABC):
     ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
     ``holds_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
     ``hands_boxes``: they stand in its questions, so the model must be able to read them, too.
-    ``version`` is raised when reading or settling changes, so that stored rows are made anew from the stored replies.
+    ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
     """
 
     name: ClassVar[str]
@@ -219,12 +219,12 @@ class Step(ABC):
             AnswerError: it cannot be read, or is a refusal.
         """
 
-    def denied(self, answered: Answered) -> frozenset[int]:
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
         """What a readable reply says is not there: numbers of items, or 0 for all that was asked for."""
         return frozenset()
 
     @abstractmethod
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         """The result from all answers so far, or further questions. Called again with their answers appended."""
 
 

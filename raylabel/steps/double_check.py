@@ -70,7 +70,7 @@ class DoubleCheck(Step):
         sides = convention.sides(self.view_of(record))
         return read_checks(text, {i: boxes[i] for i in question.ids}, convention.order, sides, left_out)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         checks: dict[int, PhraseCheck] = {n: c for a in answers for n, c in a.value.items()}

@@ -43,11 +43,11 @@ class ExpressionExtraction(Step):
             raise unreadable("the reply lists sentences where phrases were asked for")
         return caption, phrases
 
-    def denied(self, answered: Answered) -> frozenset[int]:
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
         _, phrases = answered.value
         return frozenset() if phrases else frozenset({0})
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         caption, said = answers[-1].value

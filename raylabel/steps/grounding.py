@@ -138,11 +138,11 @@ class Grounding(Step):
         left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
         return Answered(question, found, partial=partial, left_out=left_out)
 
-    def denied(self, answered: Answered) -> frozenset[int]:
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
         found: dict[int, Found | RejectedItem] = answered.value
         return frozenset(number for number, said in found.items() if isinstance(said, Found) and not said.boxes)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         phrases = _phrases(record)
         ballots: list[dict[int, Found]] = []
         more: list[Question] = []

@@ -51,7 +51,7 @@ class GroundingExpr(Step):
             raise rule_broken(LEFT_OUT, f"the reply leaves out region {question.ids[0]}")
         return groups
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         count = len(record.regions or ())
         violations = _violations(answers, count)
         problem = problem_result(answers)

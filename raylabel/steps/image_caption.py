@@ -27,7 +27,7 @@ class ImageCaption(Step):
     def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> str:
         return read_caption(text)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         return Result(Outcome.LABELED, Changes(caption=answers[-1].value))

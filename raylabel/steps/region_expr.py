@@ -51,7 +51,7 @@ class RegionExpr(Step):
     ) -> dict[int, Description]:
         return none_if_unmatched(question, lambda: _read(text, question.ids, left_out), {})
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         seeds = record.seeds or ()
         ids = range(1, len(seeds) + 1)
         size = self.setup.items_per_request

@@ -127,7 +127,7 @@ def _after(step: Step, record: Record, picture: bytes, model: Model, costs: Cost
                 answers.append(step.read(question, ReplyText(text, with_schema=bool(schema)), record))
             except AnswerError as error:
                 answers.append(Answered(question, problem=error))
-        result = step.settle(answers, record)
+        result = step.conclude(answers, record)
         pending = list(result.questions) if isinstance(result, FollowUp) else result
     outcome = Outcome.SKIPPED if isinstance(pending, Skip) else pending.outcome
     return record.apply(step.label, StepOutcome(outcome), pending.changes)

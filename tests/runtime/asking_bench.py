@@ -77,10 +77,10 @@ class Bench:
         )
         return asker, client
 
-    def settle(self, script, record, step=ImageCaption, **changes):
+    def run_step(self, script, record, step=ImageCaption, **changes):
         """One run over one record: how the step ended, and what was asked."""
         asker, client = self.asker(script, step, **changes)
-        return asyncio.run(asker.settle(record)), client.requests
+        return asyncio.run(asker.run_step(record)), client.requests
 
     def stored(self, step=ImageCaption):
         """All replies in the store, oldest first."""

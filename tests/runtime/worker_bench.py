@@ -63,7 +63,7 @@ class WorkerBench:
 
         worker = Worker(self.spec, tell, "here")
         await worker.open()
-        settling = asyncio.ensure_future(worker.settle(self.shards if shards is None else shards))
+        settling = asyncio.ensure_future(worker.process(self.shards if shards is None else shards))
         try:
             if during is not None:
                 await during(worker)

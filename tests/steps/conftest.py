@@ -115,11 +115,11 @@ def go() -> Callable[..., Course]:
                     answers.append(step.read(question, ReplyText(text), record))
                 except AnswerError as error:
                     answers.append(Answered(question, problem=error))
-            settled = step.settle(answers, record)
-            if not isinstance(settled, FollowUp):
-                course.result = settled
+            result = step.conclude(answers, record)
+            if not isinstance(result, FollowUp):
+                course.result = result
                 return course
-            pending = list(settled.questions)
+            pending = list(result.questions)
         raise AssertionError("the step never ends")
 
     return run
