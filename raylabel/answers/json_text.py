@@ -14,7 +14,7 @@ from raylabel.answers.long_texts import bounded
 from raylabel.answers.strip import Front, answer_of
 from raylabel.answers.tokens import whole_text
 from raylabel.answers.tree import Group, Value, parse
-from raylabel.answers.words import InWords, said_in_words
+from raylabel.answers.words import ProseKind, classify_prose
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
@@ -61,7 +61,7 @@ def _front_of(text: str) -> Front:
 
 def is_refusal(text: str) -> bool:
     """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
-    return "{" not in text and "[" not in text and said_in_words(text) is InWords.REFUSED
+    return "{" not in text and "[" not in text and classify_prose(text) is ProseKind.REFUSED
 
 
 def read_json(text: str) -> Any:

@@ -31,7 +31,7 @@ from raylabel.answers.long_texts import bounded
 from raylabel.answers.strip import Front, answer_of
 from raylabel.answers.tree import Tree, parse
 from raylabel.answers.vocabulary import bare, means_nothing
-from raylabel.answers.words import InWords, is_error, is_example, said_in_words
+from raylabel.answers.words import ProseKind, classify_prose, is_error, is_example
 from raylabel.validation import REPEATED, TOO_MANY
 
 LOOP = 8
@@ -225,7 +225,7 @@ class _Judge:
         if faults:
             return ReplyKind.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
         if found.error:
-            if said_in_words(found.error) is InWords.REFUSED:
+            if classify_prose(found.error) is ProseKind.REFUSED:
                 return ReplyKind.REFUSED, f"the model declines: {found.error[:200]}", False
             return ReplyKind.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
         if partial:
@@ -241,10 +241,10 @@ class _Judge:
         words = _END_TOKENS.sub(" ", _LABELS.sub(" ", words[:5000])).strip(" \t\r\n`.!*")
         if bare(words) and means_nothing(words) and not (self.asked.phrases and bare(words) in _NO_ANSWERS):
             return ReplyKind.NOTHING, "the answer says so"
-        said = said_in_words(words, self.asked.phrases)
-        if said is InWords.REFUSED:
+        said = classify_prose(words, self.asked.phrases)
+        if said is ProseKind.REFUSED:
             return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
-        if said is InWords.NOTHING:
+        if said is ProseKind.NOTHING:
             return ReplyKind.NOTHING, "the answer says so"
         if len(words) <= 5000 and is_error(words):
             return ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}"
@@ -254,7 +254,7 @@ class _Judge:
 def _words_beside(text: str) -> tuple[ReplyKind, str] | None:
     """What the words around an empty list say against it: that the model declines, or that something failed."""
     words = " ".join(_LISTS.sub(" ", text[:5000]).split())
-    if not any(map(str.isalpha, words)) or said_in_words(words) is not InWords.REFUSED:
+    if not any(map(str.isalpha, words)) or classify_prose(words) is not ProseKind.REFUSED:
         return (ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
     return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
 

@@ -16,7 +16,7 @@ from raylabel.answers.json_text import id_of, list_under, read_json, text_of
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import ORDERS, PICTURE, SQUARE, Convention, Resize, View
 from raylabel.probing.color_probe import ASKED, COLORS, NO_COLOR, colors_seen
-from raylabel.probing.hypotheses import convention_in_words
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import Profile
 
 AS_WRITTEN, OTHERWISE, NOT_AT_ALL, INCONSISTENT, UNKNOWN = (
@@ -79,17 +79,17 @@ class BoxReading:
         """Whether what the model says of a box that it is handed can be meant for that box."""
         return self.kind in (AS_WRITTEN, OTHERWISE)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """A clause for the line that tells of the model.
 
-        >>> BoxReading(AS_WRITTEN, ASKED).in_words()
+        >>> BoxReading(AS_WRITTEN, ASKED).describe()
         'reads boxes as it writes them, 6 of 6 colors right'
         """
         score = f"{self.right} of {len(ASKED)} colors right"
         if self.kind == AS_WRITTEN:
             return f"reads boxes as it writes them, {score}"
         if self.kind == OTHERWISE and self.convention is not None:
-            return f"is handed boxes as {convention_in_words(self.convention, Resize())}, {score}: {self.note}"
+            return f"is handed boxes as {describe_convention(self.convention, Resize())}, {score}: {self.note}"
         if self.kind == UNKNOWN:
             return "whether it reads boxes is not known"
         return f"does not read boxes, {score}"

@@ -22,10 +22,10 @@ from raylabel.probing.box_reading import (
     read_colors,
 )
 from raylabel.probing.color_probe import ASKED, COLORS, color_probe
-from raylabel.probing.hypotheses import convention_in_words
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import AS_IS, Profile
 from raylabel.prompts.box_reading import PROMPT
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 
 MOST_REQUESTS = 2
 
@@ -54,7 +54,7 @@ async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
     other = explain_misreading(told, written, view)
     if other is None:
         return BoxReading(NOT_AT_ALL, told, requests=spent)
-    note = f"written as {_words(written.convention)} they are read as {_words(other.convention)}"
+    note = f"written as {_describe(written.convention)} they are read as {_describe(other.convention)}"
     if spent < MOST_REQUESTS:
         handed = dataclasses.replace(written, reads=other.convention)
         second = dataclasses.replace(first, question=question(handed, view))
@@ -70,7 +70,7 @@ async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
 def question(profile: Profile, view: View) -> str:
     """The question about the colors of the picture's rectangles, with boxes as steps write them for a profile."""
     handed, boxes = profile.handed, color_probe().boxes_px
-    lines = [{"id": n, handed.key: spelled(boxes[color], handed, view)} for n, color in enumerate(ASKED, 1)]
+    lines = [{"id": n, handed.key: format_box(boxes[color], handed, view)} for n, color in enumerate(ASKED, 1)]
     values = {"boxes": prompts.json_lines(lines), "colors": ", ".join(COLORS), **box_values(handed, view)}
     return PROMPT.render(values)
 
@@ -104,5 +104,5 @@ async def _ask_for_colors(session: ProbeSession, request: Request, requests: int
     return (), requests, trouble
 
 
-def _words(convention: Convention) -> str:
-    return convention_in_words(convention, AS_IS)
+def _describe(convention: Convention) -> str:
+    return describe_convention(convention, AS_IS)

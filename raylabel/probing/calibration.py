@@ -11,7 +11,7 @@ from raylabel.probing.box_reading import INCONSISTENT, BoxReading
 from raylabel.probing.box_reading_check import check_reading
 from raylabel.probing.measurement import Measurement
 from raylabel.probing.measuring import measure_boxes, verify_profile
-from raylabel.probing.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
+from raylabel.probing.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, describe_profile
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
@@ -72,13 +72,13 @@ async def calibrate_model(
         measured = await measure_boxes(session, UNKNOWN)
         on_measurement(measured)
     if measured.problem:
-        said = "" if configured is None else f"vlm.boxes or vlm.profile says {profile_in_words(configured)}, but "
+        said = "" if configured is None else f"vlm.boxes or vlm.profile says {describe_profile(configured)}, but "
         raise CalibrationError(f"{model}: {said}{measured.problem} ({spent + measured.requests} requests)")
     if configured is not None and measured.profile.convention != configured.convention:
         raise CalibrationError(_contradiction(model, configured, measured, doubt))
     notes = [measured.note]
     if expected is not None and measured.profile != expected:
-        notes.append(f"profile {expected.name} says {profile_in_words(expected)}, which its answers do not fit")
+        notes.append(f"profile {expected.name} says {describe_profile(expected)}, which its answers do not fit")
     return _with(verdict, MEASURED, measured, spent, "; ".join(filter(None, notes)))
 
 
@@ -123,10 +123,10 @@ def _still_holds(known: Verdict, served: tuple[str, ...], configured: Profile | 
 def _contradiction(model: str, configured: Profile, measured: Measurement, doubt: str) -> str:
     convention = measured.profile.convention
     scale = "pixels" if convention.scale is None else f"{convention.scale:g}"
-    said = doubt or f"the answers fit {profile_in_words(configured)} worse"
+    said = doubt or f"the answers fit {describe_profile(configured)} worse"
     return (
-        f"{model}: vlm.boxes or vlm.profile says {profile_in_words(configured)}; the answers fit "
-        f"{profile_in_words(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({said}); leave it out, or write "
+        f"{model}: vlm.boxes or vlm.profile says {describe_profile(configured)}; the answers fit "
+        f"{describe_profile(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({said}); leave it out, or write "
         f"vlm.boxes: {{order: {convention.order}, scale: {scale}}}"
     )
 

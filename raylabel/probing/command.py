@@ -49,7 +49,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
         for path in drawn.values():
             say(f"drawn: {path}")
     for verdict in found.verdicts.values():
-        say(verdict.in_words())
+        say(verdict.describe())
     for sentence in warnings(settings, found):
         say(sentence)
     save_facts(settings, Results(Folder(absolute(settings.results_dir))), found)

@@ -15,7 +15,7 @@ from raylabel.probing.color_probe import ASKED, color_probe
 from raylabel.probing.color_probe import COLORS as ALL_COLORS
 from raylabel.probing.measurement import Measurement, Shown
 from raylabel.probing.probes import COLORS, Probe
-from raylabel.probing.verdict import profile_in_words
+from raylabel.probing.verdict import describe_profile
 from raylabel.records import Box
 from raylabel.settings import ImageSettings
 
@@ -77,7 +77,7 @@ def write_sheet(path: Path, measured: Measurement, model: str) -> None:
 
 def _heading(measured: Measurement, model: str) -> list[tuple[str, _Ink, int]]:
     """Lines with ink and font size."""
-    words = profile_in_words(measured.profile)
+    words = describe_profile(measured.profile)
     next_best = f"; next: {measured.runner_up} with {measured.runner_up_iou:.2f}" if measured.runner_up else ""
     if measured.problem:
         verdict = [(measured.problem, _BAD, 16), (f"drawn as {words}", _FAINT, 15)]
@@ -85,7 +85,7 @@ def _heading(measured: Measurement, model: str) -> list[tuple[str, _Ink, int]]:
         verdict = [(f"{words}: mean IoU {measured.mean_iou:.2f}{next_best}", _GOOD, 16)]
     reading = []
     if measured.reading is not None:
-        reading = [(measured.reading.in_words(), _GOOD if measured.reading.is_trusted else _BAD, 16)]
+        reading = [(measured.reading.describe(), _GOOD if measured.reading.is_trusted else _BAD, 16)]
     return [(model, _INK, 20), *verdict, *reading, *([(measured.note, _FAINT, 15)] if measured.note else [])]
 
 

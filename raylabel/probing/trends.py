@@ -107,7 +107,7 @@ def _line(points: Sequence[tuple[float, float]]) -> _Line | None:
     return slope, mean_n - slope * mean_t, both * both / (spread_t * spread_n)
 
 
-def trends_in_words(found: Sequence[Trend]) -> str:
+def describe_trends(found: Sequence[Trend]) -> str:
     """What the lines look like, one clause.
 
     Args:

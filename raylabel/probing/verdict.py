@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raylabel.errors import GeometryError, InputError
 from raylabel.geometry import Convention, Resize
 from raylabel.probing.box_reading import BoxReading, reading_from_json
-from raylabel.probing.hypotheses import convention_in_words
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import Profile
 from raylabel.records import JsonObject
 
@@ -52,11 +52,11 @@ class Verdict:
             return self.profile
         return dataclasses.replace(self.profile, reads=self.reading.convention)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """One line for a person.
 
         >>> from raylabel.profiles import UNKNOWN
-        >>> Verdict("host", "my-vlm", ("my-vlm",), UNKNOWN, MEASURED, 0.981, "yxyx, 0-1000", 0.213).in_words()
+        >>> Verdict("host", "my-vlm", ("my-vlm",), UNKNOWN, MEASURED, 0.981, "yxyx, 0-1000", 0.213).describe()
         'my-vlm: xyxy, 0-1000 (measured, mean IoU 0.98; next: yxyx, 0-1000 with 0.21)'
         """
         known = [self.how]
@@ -71,18 +71,25 @@ class Verdict:
         if self.note:
             known.append(self.note)
         if self.reading is not None:
-            known.append(self.reading.in_words())
-        return f"{self.model}: {profile_in_words(self.profile)} ({'; '.join(known)})"
+            known.append(self.reading.describe())
+        return f"{self.model}: {describe_profile(self.profile)} ({'; '.join(known)})"
 
 
-def profile_in_words(profile: Profile) -> str:
+def describe_profile(profile: Profile) -> str:
     """How a profile's boxes are written."""
-    return convention_in_words(profile.convention, profile.resize)
+    return describe_convention(profile.convention, profile.resize)
 
 
 def verdict_to_json(verdict: Verdict) -> JsonObject:
     """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
-    return dataclasses.asdict(verdict)
+    stored = dataclasses.asdict(verdict)
+    stored["profile"] = {_STORED_AS.get(name, name): value for name, value in stored["profile"].items()}
+    return stored
+
+
+_STORED_AS = {"question_style": "wording"}
+"""Fields of a profile that go by another name where verdicts are kept."""
+_FIELDS = {stored: field for field, stored in _STORED_AS.items()}
 
 
 def verdict_from_json(value: JsonObject) -> Verdict:
@@ -105,6 +112,7 @@ def verdict_from_json(value: JsonObject) -> Verdict:
 
 
 def _profile_from_json(value: JsonObject) -> Profile:
+    value = {_FIELDS.get(name, name): field for name, field in value.items()}
     reasoning, stated, reads = value.get("reasoning"), value.get("stated"), value.get("reads")
     return Profile(
         **{

@@ -187,7 +187,7 @@ class _Run:
             found = self._executor.probe_endpoint(self._settings, known)
         save_facts(self._settings, self._results, found)
         for verdict in found.verdicts.values():
-            self._say(verdict.in_words())
+            self._say(verdict.describe())
         for sentence in warnings(self._settings, found):
             self._say(sentence)
         return found

@@ -12,7 +12,7 @@ from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, UNSAID, BoxChec
 from raylabel.errors import GeometryError
 from raylabel.geometry import iou
 from raylabel.prompts import double_check
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Changes, Expression, Instance, Outcome, Record
 from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result
 from raylabel.validation import (
@@ -91,7 +91,7 @@ class DoubleCheck(Step):
                 "id": item.number,
                 "phrase": item.expression.text,
                 profile.key: {
-                    str(number): spelled(instance.box, profile, view)
+                    str(number): format_box(instance.box, profile, view)
                     for number, instance in zip(item.boxes, item.expression.instances or (), strict=True)
                 },
             }

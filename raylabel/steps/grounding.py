@@ -16,7 +16,7 @@ from raylabel.geometry import Convention, View
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
-from raylabel.prompts.grounding import PROMPT, WORDINGS
+from raylabel.prompts.grounding import PROMPT, QUESTION_STYLES
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
 from raylabel.steps.base import (
     Answered,
@@ -72,7 +72,7 @@ class Grounding(Step):
 
     @classmethod
     def prompt_for(cls, profile: Profile) -> Prompt:
-        return WORDINGS[profile.wording]
+        return QUESTION_STYLES[profile.question_style]
 
     def questions(self, record: Record) -> list[Question] | Skip:
         phrases = _phrases(record)

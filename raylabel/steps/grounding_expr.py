@@ -12,7 +12,7 @@ from raylabel.answers.expressions import Group, read_groups
 from raylabel.answers.json_text import unreadable
 from raylabel.answers.labels import normalised
 from raylabel.prompts import grounding_expr
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, Region, bbox_id, expression_ids
 from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, Step, problem_result
 from raylabel.steps.items import LAST_ROUND
@@ -73,7 +73,7 @@ class GroundingExpr(Step):
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
         profile, view = self.setup.profile.handed, self.view_of(record)
         lines = [
-            {"id": number, **_told(region), profile.key: spelled(region.box, profile, view)}
+            {"id": number, **_told(region), profile.key: format_box(region.box, profile, view)}
             for number, region in enumerate(record.regions or (), 1)
         ]
         caption = f"The image as a whole: {json.dumps(record.caption, ensure_ascii=False)}" if record.caption else ""

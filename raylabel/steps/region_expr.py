@@ -12,7 +12,7 @@ from raylabel.answers.regions import Description, read_descriptions
 from raylabel.errors import GeometryError
 from raylabel.geometry import clip_to
 from raylabel.prompts import region_expr
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Box, Changes, Outcome, Record, Region, Seed
 from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, Step, size_of
 from raylabel.steps.items import ask_for_missing, in_parts, none_if_unmatched, violations_in
@@ -79,7 +79,7 @@ class RegionExpr(Step):
         for number in ids:
             seed: Seed = (record.seeds or ())[number - 1]
             box_px = _inside(seed, number, record)
-            lines.append({"id": number, "type": seed.type, profile.key: spelled(box_px, profile, view)})
+            lines.append({"id": number, "type": seed.type, profile.key: format_box(box_px, profile, view)})
         values = {"regions": prompts.json_lines(lines), **box_values(profile, view)}
         return Question(self.setup.prompt.render(values), self.setup.prompt.schema(), ids, asking_round)
 

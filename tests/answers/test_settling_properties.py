@@ -23,7 +23,7 @@ from raylabel.answers.reading import Reading, read_boxes
 from raylabel.errors import AnswerError
 from raylabel.geometry import View, iou, place
 from raylabel.profiles import PROFILES, Profile
-from raylabel.prompts.boxes import spelled
+from raylabel.prompts.boxes import format_box
 from raylabel.records import Box, Size
 
 SEEDS = range(int(os.environ.get("ANSWERS", "150")))
@@ -229,10 +229,14 @@ JOINTS = {"list": ", ", "object": ", ", "detect": " ; ", "point_out": "\n"}
 def told_as(profile: Profile, entries: list[tuple[str, Box]]) -> str:
     """Entries as a model of the family answers them."""
     view = View(SIZE, SIZE)
-    told = [NATIVE[profile.wording](text, spelled(box, profile, view), profile) for text, box in entries]
-    text = JOINTS.get(profile.wording, "").join(told)
+    told = [NATIVE[profile.question_style](text, format_box(box, profile, view), profile) for text, box in entries]
+    text = JOINTS.get(profile.question_style, "").join(told)
     return (
-        f"[{text}]" if profile.wording == "list" else f'{{"boxes": [{text}]}}' if profile.wording == "object" else text
+        f"[{text}]"
+        if profile.question_style == "list"
+        else f'{{"boxes": [{text}]}}'
+        if profile.question_style == "object"
+        else text
     )
 
 

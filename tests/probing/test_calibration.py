@@ -63,7 +63,7 @@ def test_a_model_without_a_profile_is_measured(calibrated: Calibrate, grounder: 
     assert verdict.mean_iou is not None
     assert verdict.mean_iou > 0.98
     assert verdict.requests == len(model.requests) == 25
-    assert verdict.in_words().startswith("some-vlm: yxyx, 0-1000 (measured, mean IoU 1.00; next: ")
+    assert verdict.describe().startswith("some-vlm: yxyx, 0-1000 (measured, mean IoU 1.00; next: ")
 
 
 def test_where_the_question_named_the_convention_already_it_is_not_asked_again(
@@ -138,7 +138,7 @@ def test_a_model_that_does_not_say_whose_a_box_is_is_asked_for_one_phrase_at_a_t
 ) -> None:
     verdict = calibrated(grounder("xyxy", labels=False))
 
-    assert verdict.profile.wording == "one"
+    assert verdict.profile.question_style == "one"
     assert "one phrase at a time" in verdict.note
 
 
@@ -323,7 +323,7 @@ def test_never_asks_nothing_and_takes_a_profile_on_trust(calibrated: Calibrate) 
     verdict = calibrated(model, "Qwen/Qwen2.5-VL-7B-Instruct", mode="never")
 
     assert (verdict.how, verdict.profile) == ("trusted", profile_named("qwen2.5-vl"))
-    assert "taken on trust" in verdict.in_words()
+    assert "taken on trust" in verdict.describe()
     assert model.requests == []
 
 

@@ -296,7 +296,7 @@ def test_what_was_found_out_is_kept_and_not_asked_again(
     assert kept == verdict
     assert kept.reading is not None
     assert with_reading(ScriptedClient(lambda _: pytest.fail("asked again")), kept) == kept
-    assert kept.reading.in_words() in kept.in_words()
+    assert kept.reading.describe() in kept.describe()
 
 
 def test_a_verdict_of_an_earlier_version_says_nothing_of_reading_and_is_completed(

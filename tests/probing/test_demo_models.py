@@ -57,7 +57,7 @@ def test_an_unknown_model_is_calibrated(calibrated: Calibrate, client_of: Client
     assert verdict.profile.spelling == SPELLINGS.get(dialect, "list")
     assert verdict.mean_iou is not None
     assert verdict.mean_iou > COARSE.get(dialect, 0.97)
-    assert verdict.profile.wording == ("one" if dialect == "moondream" else "list")
+    assert verdict.profile.question_style == ("one" if dialect == "moondream" else "list")
 
 
 def wrong_way(dialect: str) -> Profile:
@@ -126,7 +126,7 @@ def test_a_known_model_is_verified_by_the_name_its_server_gives(
     with served_here("--boxes", dialect, "--model-root", name) as server:
         verdict = calibrated(client_of(server), server.options.model)
 
-    assert (verdict.how, verdict.requests) == ("verified", requests), verdict.in_words()
+    assert (verdict.how, verdict.requests) == ("verified", requests), verdict.describe()
 
 
 def test_a_server_that_shrinks_more_than_its_family_is_measured(calibrated: Calibrate, client_of: ClientOf) -> None:

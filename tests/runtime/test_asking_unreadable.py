@@ -12,7 +12,7 @@ from asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phra
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish
 from raylabel.profiles import UNKNOWN
-from raylabel.prompts.grounding import WORDINGS
+from raylabel.prompts.grounding import QUESTION_STYLES
 from raylabel.records import Box as PixelBox
 from raylabel.records import Outcome
 from raylabel.steps.grounding import Grounding
@@ -51,9 +51,9 @@ def test_an_answer_that_was_cut_off_is_asked_for_in_the_same_words(bench):
     assert asked[1].question == asked[0].question
 
 
-@pytest.mark.parametrize("wording", ["detect", "open_vocabulary", "phrase", "det"])
-def test_a_question_in_a_fixed_form_keeps_it(wording):
-    assert WORDINGS[wording].again == ""
+@pytest.mark.parametrize("question_style", ["detect", "open_vocabulary", "phrase", "det"])
+def test_a_question_in_a_fixed_form_keeps_it(question_style):
+    assert QUESTION_STYLES[question_style].again == ""
 
 
 def test_the_temperature_rises_to_one_at_most_and_never_falls(bench):
@@ -167,7 +167,7 @@ def test_a_reply_without_any_box_under_a_schema_is_asked_again_plainly(bench):
         reply = Reply(json.dumps({"boxes": [entry]}), Finish.STOP, Usage(), "m", 0.1)
         return dataclasses.replace(reply, with_schema=request.schema is not None)
 
-    claude = dataclasses.replace(UNKNOWN, key="box", wording="object", schema=True)
+    claude = dataclasses.replace(UNKNOWN, key="box", question_style="object", schema=True)
     asker, client = bench.asker(script, Grounding, prompt=Grounding.prompt_for(claude), profile=claude)
     end = asyncio.run(asker.run_step(phrases("a")))
     assert [r.schema is None for r in client.requests] == [False, True]

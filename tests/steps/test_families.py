@@ -74,7 +74,7 @@ MEASURED = {
     "unit": measured(Convention("xyxy", 1.0)),
     "pixels": measured(Convention("xyxy", None)),
     "xywh": measured(Convention("xywh", None)),
-    "moondream": measured(Convention("xyxy", 1.0), wording="one"),
+    "moondream": measured(Convention("xyxy", 1.0), question_style="one"),
     "shikra": measured(Convention("xyxy", 1.0, frame="square")),
     "minicpm": measured(Convention("xyxy", 1000.0)),
     "qwen-vl": measured(Convention("xyxy", 1000.0)),
