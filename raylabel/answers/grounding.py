@@ -84,7 +84,7 @@ def read_grounding(
 
 def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]]:
     found: dict[int, list[AnswerBox]] = {}
-    denied: set[int] = set()
+    absent: set[int] = set()
     unsettled: set[int] = set()
     foreign = False
     for entry in _whole_entries(reading):
@@ -93,10 +93,10 @@ def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]
         if len(numbers) != 1 or entry.broken:
             unsettled |= numbers
             continue
-        denied |= numbers if entry.denied else set()
+        absent |= numbers if entry.says_absent else set()
         boxes = entry.boxes if not flags else [replace(box, flags=(*box.flags, *flags)) for box in entry.boxes]
         found.setdefault(numbers.pop(), []).extend(boxes)
-    unsettled.update(filter(found.get, denied))  # "nothing" and a box for one phrase: a contradiction
+    unsettled.update(filter(found.get, absent))  # "nothing" and a box for one phrase: a contradiction
     settled = {number: _once(boxes) for number, boxes in found.items() if number not in unsettled}
     complete = reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or unsettled or reading.partial)
     return {**dict.fromkeys(match.numbers, ()), **settled} if settled and complete else settled
@@ -130,7 +130,7 @@ class _Match:
             found = {number} if number in by_label else {number, *by_label}
         else:
             found = set(self.numbers) if entry.label is None and len(self.numbers) == 1 else by_label
-        if not found and not self.numbered and not entry.denied and self.is_only_one_in_other_words(entry.label):
+        if not found and not self.numbered and not entry.says_absent and self.is_only_one_in_other_words(entry.label):
             return set(self.numbers), (OTHER_LABEL,)
         return found, ()
 

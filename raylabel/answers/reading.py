@@ -71,12 +71,6 @@ class Reading:
         """All boxes, in the order of the answer."""
         return tuple(box for entry in self.entries for box in entry.boxes)
 
-    @property
-    def denied(self) -> tuple[str | int, ...]:
-        """Labels, or numbers where the entry carries one, that are explicitly empty."""
-        names = [e.label if e.number is None else e.number for e in self.entries if e.denied]
-        return tuple(name for name in names if name is not None)
-
 
 def read_boxes(
     text: str,
@@ -183,7 +177,7 @@ class _Judge:
         looped = max(self.seen.values(), default=0) >= LOOP
         partial = partial or looped or TOO_MANY in self.left_out
         kind, reason, partial = self.verdict(found, partial, words)
-        entries = tuple(e for e in self.entries if e.boxes or e.denied or e.broken)
+        entries = tuple(e for e in self.entries if e.boxes or e.says_absent or e.broken)
         shape = found.shape if entries else "none"
         return Reading(kind, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
 
@@ -214,7 +208,7 @@ class _Judge:
             self.left_out[REPEATED] += repeated
         if not repeated or boxes or entry.causes:
             entry.boxes = boxes
-            entry.denied = entry.denied and not boxes and not entry.causes
+            entry.says_absent = entry.says_absent and not boxes and not entry.causes
             self.entries.append(entry)
 
     def verdict(self, found: Found, partial: bool, words: str) -> tuple[ReplyKind, str, bool]:
@@ -232,7 +226,7 @@ class _Judge:
             return ReplyKind.UNREADABLE, "cut off before the first box", True
         if found.empty and not self.entries and (doubt := _words_beside(words)):
             return (*doubt, False)
-        if found.empty or any(entry.denied for entry in self.entries):
+        if found.empty or any(entry.says_absent for entry in self.entries):
             return ReplyKind.NOTHING, "the answer names no box", False
         return (*self.prose_verdict(words), False)
 

@@ -125,7 +125,7 @@ def test_each_side_has_its_own_scale():
 
 
 @pytest.mark.parametrize(
-    ("text", "denied"),
+    ("text", "absent"),
     [
         ('{"cup": [], "jug": [[50, 60, 70, 80]]}', ("cup",)),
         ('[{"label": "cup", "bbox_2d": null}, ' + OTHER + "]", ("cup",)),
@@ -134,9 +134,9 @@ def test_each_side_has_its_own_scale():
         ("<ref>cup</ref><box>none</box><ref>jug</ref><box>[[50, 60, 70, 80]]</box>", ("cup",)),
     ],
 )
-def test_what_an_answer_denies_is_told_beside_its_boxes(text, denied):
+def test_what_an_answer_says_is_absent_is_told_beside_its_boxes(text, absent):
     reading = read_boxes(text)
-    assert reading.denied == denied
+    assert tuple(e.label if e.number is None else e.number for e in reading.entries if e.says_absent) == absent
     assert [(box.label, box.corners) for box in reading.boxes] == [("jug", JUG)]
 
 

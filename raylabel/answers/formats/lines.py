@@ -40,7 +40,7 @@ def read_lines(tree: Tree, asked: Asked) -> Found | None:
     """The entries of an answer whose boxes are lists between words.
 
     >>> from raylabel.answers.tree import parse
-    >>> read_lines(parse("hay bale: []"), Asked([])).entries[0].denied
+    >>> read_lines(parse("hay bale: []"), Asked([])).entries[0].says_absent
     True
     """
     return _Lines(tree.text, asked).read(runs_of([group for group in tree.groups if group.is_plain], tree.text))
@@ -132,7 +132,7 @@ class _Lines:
     def _add_empty(self, label: str | None, asked: bool, words: str) -> None:
         """An empty list: of what a label names, or of all ("Here is the list: []")."""
         if label is not None and (asked or bare(label.split()[-1]) not in CONTAINERS):
-            self.found.add(Entry(label, denied=True))
+            self.found.add(Entry(label, says_absent=True))
         elif label is not None or not _has_words(words):
             self.found.empty = True
 
@@ -217,7 +217,7 @@ class _Lines:
             if head and len(line) < 300 and bare(said) and means_nothing(said):
                 label = strip_marks(head).strip("\"' *")
                 if self.asked.meant_by(label) or (0 < len(label) < 80 and bare(label) not in CONTAINERS):
-                    found.append(Entry(label, denied=True))
+                    found.append(Entry(label, says_absent=True))
         return found
 
     def _ends_in_line(self, items: list[_Item]) -> bool:

@@ -103,7 +103,7 @@ class Walk:
         if group.torn:
             return
         if group.end is not None and label is not None:
-            self.found.add(Entry(label, denied=True))
+            self.found.add(Entry(label, says_absent=True))
         elif group.end is not None and not group.is_object:
             self.found.empty = True
 
@@ -184,7 +184,7 @@ class Walk:
             return
         number, unclear = id_in(pairs) if outer is None else (outer, False)
         entry = boxes.entry(own if own is not None else label, number, unclear)
-        if entry.denied and entry.label is None and number is None and not unclear:
+        if entry.says_absent and entry.label is None and number is None and not unclear:
             self.found.empty = True
             return
         scores = scores_in(pairs, len(entry.boxes))

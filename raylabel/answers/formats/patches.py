@@ -71,7 +71,7 @@ class _Patches:
 
     def end_phrase(self) -> None:
         if self.label is not None and not self.said:
-            self.found.add(Entry(self.label, denied=True))
+            self.found.add(Entry(self.label, says_absent=True))
 
     def end_box(self, cause: str) -> None:
         cells, self.cells = self.cells, []
