@@ -54,13 +54,13 @@ def build_target(sampling: Sampling, prompt: Prompt, profile: Profile, limits: I
 def box_models(settings: Settings) -> dict[str, Sampling]:
     """The models whose boxes matter, each with the sampling of a step that asks it."""
     steps: Sequence[type[Step]] = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
-    return {s.model: s for step in steps if step.holds_boxes for s in models_of(settings, step)}
+    return {s.model: s for step in steps if step.involves_boxes for s in models_of(settings, step)}
 
 
 def steps_sending_boxes(settings: Settings) -> dict[str, list[str]]:
     """The models that boxes are handed to, each with the names of the steps that do so."""
     steps: dict[str, list[str]] = {}
     for step in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps):
-        for sampling in models_of(settings, step) if step.hands_boxes else ():
+        for sampling in models_of(settings, step) if step.sends_boxes else ():
             steps.setdefault(sampling.model, []).append(step.name)
     return steps

@@ -115,7 +115,7 @@ def _step_digest(plan: StepPlan) -> str:
     setup = plan.setup
     asked = []
     for target in setup.targets:
-        profile = dataclasses.asdict(target.profile) if plan.step.holds_boxes else {}
+        profile = dataclasses.asdict(target.profile) if plan.step.involves_boxes else {}
         sampling = dataclasses.asdict(target.sampling)
         asked.append(
             [

@@ -164,8 +164,8 @@ class Step(ABC):
 
     Class attributes: ``name`` (of its settings), ``label`` (in ``pipeline_steps``), ``directory`` (in ``results_dir``),
     ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
-    ``holds_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
-    ``hands_boxes``: they stand in its questions, so the model must be able to read them, too.
+    ``involves_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
+    ``sends_boxes``: they stand in its questions, so the model must be able to read them, too.
     ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
     """
 
@@ -176,8 +176,8 @@ class Step(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
     prompt: ClassVar[Prompt]
-    holds_boxes: ClassVar[bool] = False
-    hands_boxes: ClassVar[bool] = False
+    involves_boxes: ClassVar[bool] = False
+    sends_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, setup: StepSetup) -> None:
@@ -196,24 +196,9 @@ class Step(ABC):
     def questions(self, record: Record) -> list[Question] | Skip:
         """The first questions about a record that has everything the step needs."""
 
-    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
-        """What a reply says, typed; pure. Replies that were cut off are left aside, unless a step can use a part.
-
-        Raises:
-            AnswerError: it cannot be read, or is a refusal.
-        """
-        if reply.cut:
-            raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
-        left_out: Counter[str] = Counter()
-        value = self.understand(question, reply.text, record, left_out)
-        return Answered(question, value, left_out=left_out)
-
     @abstractmethod
-    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> Any:
-        """What the text of a whole reply says, typed; pure.
-
-        Args:
-            left_out: gets what does not count of it, by the name of the rule.
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        """What a reply says, typed; pure.
 
         Raises:
             AnswerError: it cannot be read, or is a refusal.
@@ -226,6 +211,28 @@ class Step(ABC):
     @abstractmethod
     def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         """The result from all answers so far, or further questions. Called again with their answers appended."""
+
+
+class WholeReplyStep(Step):
+    """A step that can do nothing with a part of a reply: those that were cut off are left aside."""
+
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        if reply.cut:
+            raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
+        left_out: Counter[str] = Counter()
+        value = self.parse(question, reply.text, record, left_out)
+        return Answered(question, value, left_out=left_out)
+
+    @abstractmethod
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> Any:
+        """What the text of a whole reply says, typed; pure.
+
+        Args:
+            left_out: gets what does not count of it, by the name of the rule.
+
+        Raises:
+            AnswerError: it cannot be read, or is a refusal.
+        """
 
 
 def size_of(record: Record) -> Size:

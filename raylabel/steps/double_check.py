@@ -14,7 +14,7 @@ from raylabel.geometry import iou
 from raylabel.prompts import double_check
 from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Changes, Expression, Instance, Outcome, Record
-from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result
+from raylabel.steps.base import Answered, Question, Result, Skip, WholeReplyStep, box_in_image, problem_result
 from raylabel.validation import (
     ADJUST_IMPOSSIBLE,
     NOT_VERIFIED,
@@ -38,7 +38,7 @@ class _Numbered:
     boxes: tuple[int, ...]
 
 
-class DoubleCheck(Step):
+class DoubleCheck(WholeReplyStep):
     """Expressions with instances in; the same, ``verified`` set, out.
 
     Silence deletes nothing: what the answer does not mention stays as it was, unverified. Nothing is added. A verdict
@@ -51,8 +51,8 @@ class DoubleCheck(Step):
     directory = "step_3_double_check"
     needs = ("expressions",)
     gives = ("expressions",)
-    holds_boxes = True
-    hands_boxes = True
+    involves_boxes = True
+    sends_boxes = True
     prompt = double_check.PROMPT
     version = 4
 
@@ -62,9 +62,7 @@ class DoubleCheck(Step):
             return Skip("no expressions with boxes")
         return [self._ask(part, record) for part in _parts(asked, self.setup.items_per_request)]
 
-    def understand(
-        self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, PhraseCheck]:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> dict[int, PhraseCheck]:
         boxes = {n.number: frozenset(n.boxes) for n in _numbered(record)}
         convention = self.setup.profile.convention
         sides = convention.sides(self.view_of(record))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +44,7 @@ from raylabel.validation import OUTVOTED, PARTIAL, REPEATED, UNKNOWN_ID, with_bo
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PhraseBoxes:
     """What one answer says of a phrase, or several agree on.
 
     Args:
@@ -66,7 +65,7 @@ class Grounding(Step):
     directory = "step_1_grounding"
     needs = ("expressions",)
     gives = ("expressions",)
-    holds_boxes = True
+    involves_boxes = True
     prompt = PROMPT
     version = 2
 
@@ -87,27 +86,19 @@ class Grounding(Step):
     def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
         if reply.cut:
             try:
-                return self._found(question, reply, record)
+                return self._answer(question, reply, record)
             except AnswerError as error:
                 raise AnswerError(
                     error.problem,
                     f"the reply is cut off by the token limit; {error.reason}",
                     violations=error.violations,
                 ) from error
-        return none_if_unmatched(question, lambda: self._found(question, reply, record), Answered(question, {}))
+        return none_if_unmatched(question, lambda: self._answer(question, reply, record), Answered(question, {}))
 
-    def understand(
-        self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, Found | RejectedItem]:
-        answered = self.read(question, ReplyText(text), record)
-        left_out.update(answered.left_out)
-        found: dict[int, Found | RejectedItem] = answered.value
-        return found
-
-    def _found(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+    def _answer(self, question: Question, reply: ReplyText, record: Record) -> Answered:
         phrases, target = _phrases(record), self.setup.targets[question.target]
         convention, view = target.profile.convention, view_of(record, target)
-        said = read_grounding(
+        grounded = read_grounding(
             reply.text,
             {i: phrases[i] for i in question.ids},
             convention.order,
@@ -115,15 +106,15 @@ class Grounding(Step):
             numbered=_is_list(target),
             known=target.profile.answers_in,
         )
-        partial = reply.cut or said.partial
-        found: dict[int, Found | RejectedItem] = {}
-        for number, boxes in said.settled.items():
+        partial = reply.cut or grounded.partial
+        found: dict[int, PhraseBoxes | RejectedItem] = {}
+        for number, boxes in grounded.settled.items():
             try:
-                found[number] = Found(_placed(boxes, convention, view), partial)
+                found[number] = PhraseBoxes(_placed(boxes, convention, view), partial)
             except GeometryError as error:
                 found[number] = RejectedItem(error.violation, f"{phrases[number]!r}: {error}")
-        found |= rejected_by_rule([i for i in question.ids if i not in found], said.left_out)
-        settled = [f for f in found.values() if isinstance(f, Found)]
+        found |= rejected_by_rule([i for i in question.ids if i not in found], grounded.left_out)
+        settled = [f for f in found.values() if isinstance(f, PhraseBoxes)]
         if not settled and (reply.cut or is_asked_alone(question)):
             rejected = [a for a in found.values() if isinstance(a, RejectedItem)]
             raise AnswerError(
@@ -135,16 +126,16 @@ class Grounding(Step):
         if reply.with_schema and settled and not any(f.boxes for f in settled):
             # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
             raise unreadable("no boxes at all under a schema; asked again without")
-        left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
+        left_out = {rule: grounded.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if grounded.left_out.get(rule)}
         return Answered(question, found, partial=partial, left_out=left_out)
 
     def reported_absent(self, answered: Answered) -> frozenset[int]:
-        found: dict[int, Found | RejectedItem] = answered.value
-        return frozenset(number for number, said in found.items() if isinstance(said, Found) and not said.boxes)
+        found: dict[int, PhraseBoxes | RejectedItem] = answered.value
+        return frozenset(number for number, said in found.items() if isinstance(said, PhraseBoxes) and not said.boxes)
 
     def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         phrases = _phrases(record)
-        ballots: list[dict[int, Found]] = []
+        ballots: list[dict[int, PhraseBoxes]] = []
         more: list[Question] = []
         for sample in range(self.setup.votes):
             mine = [a for a in answers if a.question.sample == sample]
@@ -157,7 +148,7 @@ class Grounding(Step):
             ballots.append(found)
         if more:
             return FollowUp(tuple(more))
-        by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
+        by_text = {phrase: self._combined([b[number] for b in ballots]) for number, phrase in phrases.items()}
         outvoted = sum(found.outvoted for found in by_text.values())
         violations = violations_in(answers)
         if outvoted:
@@ -166,12 +157,12 @@ class Grounding(Step):
         outcome = Outcome.LABELED if any(e.instances for e in expressions) else Outcome.NOTHING
         return Result(outcome, Changes(expressions=expressions), violations=violations)
 
-    def _joined(self, found: Sequence[Found]) -> Found:
+    def _combined(self, found: Sequence[PhraseBoxes]) -> PhraseBoxes:
         if len(found) == 1:
             return found[0]
         ballots = [f.boxes for f in found]
         agreed = agree(ballots, self.setup.min_agreement)
-        return Found(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
+        return PhraseBoxes(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
 
     def _target_of(self, sample: int) -> int:
         return sample % len(self.setup.targets)
@@ -216,7 +207,7 @@ def _phrases(record: Record) -> dict[int, str]:
     return dict(enumerate(texts, 1))
 
 
-def _grounded(expression: Expression, found: Found) -> Expression:
+def _grounded(expression: Expression, found: PhraseBoxes) -> Expression:
     instances = tuple(
         [
             Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)

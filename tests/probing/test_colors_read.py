@@ -166,7 +166,7 @@ def test_boxes_are_handed_in_plain_numbers_of_the_convention_that_is_read(spelli
 
 
 def test_the_steps_that_hand_boxes_to_a_model_say_so() -> None:
-    assert [s.name for s in (RegionExpr, GroundingExpr, DoubleCheck) if s.hands_boxes and s.holds_boxes] == [
+    assert [s.name for s in (RegionExpr, GroundingExpr, DoubleCheck) if s.sends_boxes and s.involves_boxes] == [
         "region_expr",
         "grounding_expr",
         "double_check",

@@ -38,10 +38,10 @@ def test_replies_that_were_not_accepted_are_counted_by_the_rule_they_break(bench
 
 def test_the_rule_that_a_reply_breaks_as_a_whole_is_the_one_that_is_counted(bench):
     class Picky(ImageCaption):
-        def understand(self, question, text, record, left_out):
+        def parse(self, question, text, record, left_out):
             if "red" in text:
                 raise rule_broken(SENTENCE, "not that")
-            return super().understand(question, text, record, left_out)
+            return super().parse(question, text, record, left_out)
 
     end, _ = bench.run_step(in_turn(CAPTION, CAPTION, '{"caption": "Two cars."}'), make_record(), Picky)
     assert violations(end) == {SENTENCE: 2}

@@ -97,8 +97,8 @@ def test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on(bench
 
 def test_a_better_reader_reads_stored_replies_without_asking(bench):
     class Strict(ImageCaption):
-        def understand(self, question, text, record, left_out):
-            return super().understand(question, "{}", record, left_out)
+        def parse(self, question, text, record, left_out):
+            return super().parse(question, "{}", record, left_out)
 
     bench.run_step(lambda r: CAPTION, make_record(), Strict)
     end, asked = bench.run_step(lambda r: "never asked", make_record())

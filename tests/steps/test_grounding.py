@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from raylabel.clients.base import Sampling
@@ -11,7 +9,7 @@ from raylabel.errors import AnswerError
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
-from raylabel.steps.base import ModelTarget, Skip, StepSetup
+from raylabel.steps.base import ModelTarget, ReplyText, Skip, StepSetup
 from raylabel.steps.grounding import Grounding
 from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, NO_AREA, OUTSIDE_IMAGE, OUTVOTED
 
@@ -327,7 +325,7 @@ def test_a_reply_that_breaks_a_rule_alone_is_asked_again_under_its_name(make_ste
     step, record = make_step(Grounding), make_record(expressions=expressions(car=None))
     (question,) = step.questions(record)
     with pytest.raises(AnswerError) as raised:
-        step.understand(question, '[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]', record, Counter())
+        step.read(question, ReplyText('[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]'), record)
     assert raised.value.violations == (OUTSIDE_IMAGE,)
 
 

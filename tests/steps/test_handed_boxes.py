@@ -44,11 +44,11 @@ def every_step():
 def test_a_step_says_truly_whether_it_hands_boxes_to_the_model(step, record):
     question = set_up(step).questions(record)[0]
 
-    assert ("[100, 250, 500, 300]" in question.text) is step.hands_boxes
-    assert step.holds_boxes or not step.hands_boxes
+    assert ("[100, 250, 500, 300]" in question.text) is step.sends_boxes
+    assert step.involves_boxes or not step.sends_boxes
 
 
-@pytest.mark.parametrize("step", [s for s in every_step() if s.hands_boxes], ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [s for s in every_step() if s.sends_boxes], ids=lambda step: step.name)
 def test_boxes_are_handed_and_explained_in_the_convention_that_is_read(step, record):
     question = set_up(step, reads=YXYX_1000).questions(record)[0]
 
