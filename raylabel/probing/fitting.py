@@ -45,7 +45,14 @@ class Fit:
 
 
 def fit(observations: Sequence[Observation], candidates: Sequence[Hypothesis]) -> Fit:
-    """Hold every candidate against what was observed.
+    """How well the best way to read the answers does, and whether another one does as well.
+
+    The highest mean IoU alone would not do. A model's boxes are never exact, so a wrong candidate may lead by chance;
+    and some candidates (999 and 1000, two resize rules on small pictures) read these answers alike and others not. So
+    those that place every box alike count as one, for which the plainest stands. Any other has to be beaten by ``LEAD``
+    or, where the two hardly differ, on the boxes that they place differently. Of resize rules that remain, the one that
+    is safe under all of them is taken. What is left is a rival, and with a rival the fit is not sure: a wrong
+    convention would spoil every label of a run, and none of them would look wrong.
 
     Args:
         candidates: plainest first.

@@ -39,7 +39,11 @@ BETWEEN_WORDS = frozenset({PHRASE_LINES, INLINE, ROWS})
 def read_formats(tree: Tree, asked: Asked, known: str = "") -> Found:
     """What the first format finds that finds boxes, or what should be one; else what the first one finds at all.
 
-    Of formats that find nothing but an empty list or nothing at all, the later one may still say what it is.
+    The order decides, and no score: formats with marks of their own (tokens, tags, keys) are mistaken for no other,
+    while lines and rows find numbers in nearly any text. Nor can the finds of several be joined: the same four numbers
+    would count twice, and once under a wrong name. A format that finds a broken box under a name keeps the answer, too,
+    since a later one would take its pieces for boxes. Of formats that find nothing but an empty list or nothing at all,
+    the later one may still say what it is.
 
     Args:
         known: the format that the model is known to write; what it finds is not doubted.
