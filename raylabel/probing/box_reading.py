@@ -137,12 +137,12 @@ def read_colors(text: str) -> tuple[str, ...]:
     Raises:
         AnswerError: a refusal, or too few of the boxes are answered.
     """
-    told: dict[int, str] = {}
+    by_number: dict[int, str] = {}
     for number, words in _entries(text):
         color = _color_in(words)
         # A number that comes twice with different colors says nothing.
-        told[number] = color if told.get(number, color) == color else ""
-    colors = tuple(told.get(number, "") for number in range(1, len(ASKED) + 1))
+        by_number[number] = color if by_number.get(number, color) == color else ""
+    colors = tuple(by_number.get(number, "") for number in range(1, len(ASKED) + 1))
     if sum(map(bool, colors)) < ENOUGH:
         raise AnswerError(
             AnswerProblem.UNREADABLE,
@@ -151,9 +151,9 @@ def read_colors(text: str) -> tuple[str, ...]:
     return colors
 
 
-def colors_match(said: Sequence[str]) -> bool:
+def colors_match(answered: Sequence[str]) -> bool:
     """Whether the colors are those of the rectangles, but for a slip."""
-    return _right(said) >= len(ASKED) - SLIPS
+    return _right(answered) >= len(ASKED) - SLIPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +168,19 @@ class Misreading:
     is_sure: bool
 
 
-def explain_misreading(said: Sequence[str], profile: Profile, view: View) -> Misreading | None:
+def explain_misreading(answered: Sequence[str], profile: Profile, view: View) -> Misreading | None:
     """The convention, other than the profile's own, in which the boxes were read when these colors were seen.
 
     Returns:
         The likeliest one where several explain the answers alike; None: none explains them.
     """
-    best, most = None, _right(said)
+    best, most = None, _right(answered)
     for convention in possible_conventions(profile):
-        pairs = list(zip(colors_seen(profile.convention, convention, view), said, strict=True))
-        shown = [(seen, told) for seen, told in pairs if seen != NO_COLOR]
-        hits = [seen for seen, told in shown if seen == told]
+        pairs = list(zip(colors_seen(profile.convention, convention, view), answered, strict=True))
+        shown = [(seen, answer) for seen, answer in pairs if seen != NO_COLOR]
+        hits = [seen for seen, answer in shown if seen == answer]
         is_sure = len(hits) >= max(TELLING, len(shown) - SLIPS) and len(set(hits)) >= VARIED
-        agreeing = sum(seen == told for seen, told in pairs)
+        agreeing = sum(seen == answer for seen, answer in pairs)
         if (is_sure or agreeing >= len(ASKED) - SLIPS) and agreeing > most:
             best, most = Misreading(convention, is_sure), agreeing
     return best
@@ -196,12 +196,12 @@ def possible_conventions(profile: Profile) -> tuple[Convention, ...]:
     ]
     others = [Convention(own.order, scale, frame=frame) for scale, frame in scales]
     both = [Convention(order, scale, frame=frame) for order in ORDERS for scale, frame in scales]
-    said = [] if profile.stated is None else [profile.stated]
-    return tuple(c for c in dict.fromkeys((*said, *orders, *others, *both)) if c != own)
+    stated = [] if profile.stated is None else [profile.stated]
+    return tuple(c for c in dict.fromkeys((*stated, *orders, *others, *both)) if c != own)
 
 
-def _right(said: Sequence[str]) -> int:
-    return sum(here == there for here, there in zip(ASKED, said, strict=False))
+def _right(answered: Sequence[str]) -> int:
+    return sum(here == there for here, there in zip(ASKED, answered, strict=False))
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:

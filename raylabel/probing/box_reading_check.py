@@ -46,14 +46,14 @@ async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
     written = dataclasses.replace(profile, reads=None)
     picture, view = _picture(session, written)
     first = Request(PROMPT.preamble, picture, question(written, view), session.sampling)
-    told, spent, trouble = await _ask_for_colors(session, first, MOST_REQUESTS)
-    if not told:
+    answered, spent, trouble = await _ask_for_colors(session, first, MOST_REQUESTS)
+    if not answered:
         return BoxReading(UNKNOWN, requests=spent, note=trouble)
-    if colors_match(told):
-        return BoxReading(AS_WRITTEN, told, requests=spent)
-    other = explain_misreading(told, written, view)
+    if colors_match(answered):
+        return BoxReading(AS_WRITTEN, answered, requests=spent)
+    other = explain_misreading(answered, written, view)
     if other is None:
-        return BoxReading(NOT_AT_ALL, told, requests=spent)
+        return BoxReading(NOT_AT_ALL, answered, requests=spent)
     note = f"written as {_describe(written.convention)} they are read as {_describe(other.convention)}"
     if spent < MOST_REQUESTS:
         handed = dataclasses.replace(written, reads=other.convention)
@@ -63,8 +63,8 @@ async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
         if colors_match(again):
             return BoxReading(OTHERWISE, again, other.convention, spent, note)
     if other.is_sure:
-        return BoxReading(INCONSISTENT, told, None, spent, note)
-    return BoxReading(NOT_AT_ALL, told, None, spent)
+        return BoxReading(INCONSISTENT, answered, None, spent, note)
+    return BoxReading(NOT_AT_ALL, answered, None, spent)
 
 
 def question(profile: Profile, view: View) -> str:

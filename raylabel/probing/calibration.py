@@ -72,8 +72,8 @@ async def calibrate_model(
         measured = await measure_boxes(session, UNKNOWN)
         on_measurement(measured)
     if measured.problem:
-        said = "" if configured is None else f"vlm.boxes or vlm.profile says {describe_profile(configured)}, but "
-        raise CalibrationError(f"{model}: {said}{measured.problem} ({spent + measured.requests} requests)")
+        claim = "" if configured is None else f"vlm.boxes or vlm.profile says {describe_profile(configured)}, but "
+        raise CalibrationError(f"{model}: {claim}{measured.problem} ({spent + measured.requests} requests)")
     if configured is not None and measured.profile.convention != configured.convention:
         raise CalibrationError(_contradiction(model, configured, measured, doubt))
     notes = [measured.note]
@@ -123,11 +123,11 @@ def _still_holds(known: Verdict, served: tuple[str, ...], configured: Profile | 
 def _contradiction(model: str, configured: Profile, measured: Measurement, doubt: str) -> str:
     convention = measured.profile.convention
     scale = "pixels" if convention.scale is None else f"{convention.scale:g}"
-    said = doubt or f"the answers fit {describe_profile(configured)} worse"
+    reason = doubt or f"the answers fit {describe_profile(configured)} worse"
     return (
         f"{model}: vlm.boxes or vlm.profile says {describe_profile(configured)}; the answers fit "
-        f"{describe_profile(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({said}); leave it out, or write "
-        f"vlm.boxes: {{order: {convention.order}, scale: {scale}}}"
+        f"{describe_profile(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({reason}); leave it out, or "
+        f"write vlm.boxes: {{order: {convention.order}, scale: {scale}}}"
     )
 
 

@@ -117,10 +117,10 @@ def _reading_tile(reading: BoxReading) -> Image.Image:
     probe = color_probe()
     plane, border, scale = _plane(probe)
     draw = ImageDraw.Draw(plane)
-    for color, said in zip(ASKED, reading.said or [""] * len(ASKED), strict=True):
+    for color, answered in zip(ASKED, reading.said or [""] * len(ASKED), strict=True):
         x1, y1, x2, y2 = _on_plane(probe.boxes_px[color], border, scale)
         draw.rectangle((x1, y1, x2, y2), outline=ALL_COLORS[color], width=_LINE_WIDTH)
-        draw.text((x1 + 4, y1 + 3), said or "unclear", fill=_INK if said == color else _BAD, font=_font(13))
+        draw.text((x1 + 4, y1 + 3), answered or "unclear", fill=_INK if answered == color else _BAD, font=_font(13))
     lines = [(f"{probe.name}: answered for each box", _INK), (f"{reading.right} of {len(ASKED)} right", _FAINT)]
     return _with_lines(plane, lines)
 
