@@ -11,7 +11,7 @@ from raylabel.answers.formats.location_tokens import LOC, LOC_1024
 from raylabel.answers.formats.patches import PATCH
 from raylabel.answers.formats.tags import DET
 from raylabel.answers.json_text import demand_known, unreadable
-from raylabel.answers.labels import Asked, label_form
+from raylabel.answers.labels import AskedPhrases, label_form
 from raylabel.answers.reading import Reading, ReplyKind, read_boxes
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import OTHER_LABEL, REPEATED, UNKNOWN_ID
@@ -65,7 +65,7 @@ def read_grounding(
     >>> found[1][0].corners, 2 in found
     ((1.0, 2.0, 3.0, 4.0), False)
     """
-    phrases = Asked(asked.values())
+    phrases = AskedPhrases(asked.values())
     reading = read_boxes(text, order, sides, phrases, known)
     if reading.kind is ReplyKind.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
@@ -115,7 +115,7 @@ def _whole_entries(reading: Reading) -> tuple[Entry, ...]:
 class _Match:
     """Which of the phrases asked for an entry is about."""
 
-    def __init__(self, numbers: list[int], phrases: Asked, numbered: bool) -> None:
+    def __init__(self, numbers: list[int], phrases: AskedPhrases, numbered: bool) -> None:
         self.numbers = numbers
         self.phrases = phrases
         self.numbered = numbered

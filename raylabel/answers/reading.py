@@ -26,9 +26,9 @@ from raylabel.answers.formats.clean import read_clean
 from raylabel.answers.formats.keyed import KEYED
 from raylabel.answers.formats.objects import JSON
 from raylabel.answers.formats.tags import FAMILY
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.long_texts import bounded
-from raylabel.answers.strip import Front, answer_of
+from raylabel.answers.strip import AnswerPart, answer_of
 from raylabel.answers.tree import Tree, parse
 from raylabel.answers.vocabulary import bare, means_nothing
 from raylabel.answers.words import ProseKind, classify_prose, is_error, is_example
@@ -76,7 +76,7 @@ def read_boxes(
     text: str,
     order: str = "xyxy",
     sides: tuple[float, float] | None = None,
-    asked: Sequence[str] | Asked = (),
+    asked: Sequence[str] | AskedPhrases = (),
     known: str = "",
 ) -> Reading:
     """Read an answer of any shape. Never raises; time and memory grow with the length of the text only.
@@ -88,35 +88,35 @@ def read_boxes(
         asked: the phrases that were asked for; they help to tell labels from sentences.
         known: the one of ``formats.FORMATS`` that the model writes; others are tried only where it finds nothing.
     """
-    phrases = asked if isinstance(asked, Asked) else Asked(asked)
+    phrases = asked if isinstance(asked, AskedPhrases) else AskedPhrases(asked)
     if (found := read_clean(text, phrases.phrases)) is not None:
-        return _Judge(order, sides, phrases).reading(found, False, "")
+        return _Interpreter(order, sides, phrases).reading(found, False, "")
     text, looped, too_long = bounded(text)
-    front = answer_of(text)
-    if not front.text:
-        return Reading(ReplyKind.UNREADABLE, reason=front.reason, partial=front.cut)
-    reading = _read(front, order, sides, phrases, looped or too_long, known)
-    if reading.kind is ReplyKind.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
+    part = answer_of(text)
+    if not part.text:
+        return Reading(ReplyKind.UNREADABLE, reason=part.reason, partial=part.cut)
+    reading = _read(part, order, sides, phrases, looped or too_long, known)
+    if reading.kind is ReplyKind.UNREADABLE and part.after.strip() and (after := answer_of(part.after)).text:
         later = _read(after, order, sides, phrases, looped or too_long, known)
         return later if later.kind is ReplyKind.BOXES else reading
     return reading
 
 
 def _read(
-    front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool, known: str
+    part: AnswerPart, order: str, sides: tuple[float, float] | None, asked: AskedPhrases, looped: bool, known: str
 ) -> Reading:
-    tree = parse(front.flat, FAMILY, front.whole)
-    found = _believed(read_formats(tree, asked, known), tree, asked)
-    cut = looped or ends_early(front, tree, found)
+    tree = parse(part.flat, FAMILY, part.whole)
+    found = _unless_no_answer(read_formats(tree, asked, known), tree, asked)
+    cut = looped or ends_early(part, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
         reading = _read(inner, order, sides, asked, cut, known) if inner.text else None
         if reading is not None and (reading.kind is not ReplyKind.UNREADABLE or not found.empty):
             return reading
-    return _Judge(order, sides, asked).reading(found, cut, front.text)
+    return _Interpreter(order, sides, asked).reading(found, cut, part.text)
 
 
-def _believed(found: Found, tree: Tree, asked: Asked) -> Found:
+def _unless_no_answer(found: Found, tree: Tree, asked: AskedPhrases) -> Found:
     """What was found, unless what stands around it says that it is no answer."""
     text = tree.text
     page = _PAGE.match(text) or (_HTML.match(text) and not found.has_boxes)
@@ -139,7 +139,7 @@ def _around(tree: Tree) -> str:
 _MOST_GROUPS, _LONGEST_WORDS = 20, 1000
 
 
-def _is_error_text(text: str, found: Found, asked: Asked) -> bool:
+def _is_error_text(text: str, found: Found, asked: AskedPhrases) -> bool:
     """Whether numbers between words are those of an error: the words say so, and none names what was asked for."""
     in_words = not found.entries or found.shape in BETWEEN_WORDS
     return in_words and len(text) < 5000 and is_error(text) and not any(asked.meant_by(e.label) for e in found.entries)
@@ -152,10 +152,10 @@ _PAGE = re.compile(
 _HTML = re.compile(r"\s{0,40}<html", re.IGNORECASE)
 
 
-class _Judge:
+class _Interpreter:
     """Entries to what they say: order and scale applied, what is no box left out, repeats counted."""
 
-    def __init__(self, order: str, sides: tuple[float, float] | None, asked: Asked) -> None:
+    def __init__(self, order: str, sides: tuple[float, float] | None, asked: AskedPhrases) -> None:
         self.order = order
         self.sides = sides
         self.asked = asked

@@ -15,10 +15,10 @@ from raylabel.answers.formats.objects import read_objects
 from raylabel.answers.formats.patches import read_patches
 from raylabel.answers.formats.rows import ROWS, read_rows
 from raylabel.answers.formats.tags import read_tags
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.tree import Tree
 
-Format = Callable[[Tree, Asked], Found | None]
+Format = Callable[[Tree, AskedPhrases], Found | None]
 
 FORMATS = MappingProxyType(
     {
@@ -36,7 +36,7 @@ BETWEEN_WORDS = frozenset({PHRASE_LINES, INLINE, ROWS})
 """Shapes of entries that nothing but words stand around."""
 
 
-def read_formats(tree: Tree, asked: Asked, known: str = "") -> Found:
+def read_formats(tree: Tree, asked: AskedPhrases, known: str = "") -> Found:
     """What the first format finds that finds boxes, or what should be one; else what the first one finds at all.
 
     The order decides, and no score: formats with marks of their own (tokens, tags, keys) are mistaken for no other,
