@@ -78,7 +78,7 @@ class Profile:
     source: str = ""
 
     @property
-    def handed(self) -> Profile:
+    def for_questions(self) -> Profile:
         """The profile by which boxes are written into questions: in the numbers that the model reads."""
         if self.reads is None:
             return self

@@ -69,7 +69,7 @@ async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
 
 def question(profile: Profile, view: View) -> str:
     """The question about the colors of the picture's rectangles, with boxes as steps write them for a profile."""
-    handed, boxes = profile.handed, color_probe().boxes_px
+    handed, boxes = profile.for_questions, color_probe().boxes_px
     lines = [{"id": n, handed.key: format_box(boxes[color], handed, view)} for n, color in enumerate(ASKED, 1)]
     values = {"boxes": prompts.json_lines(lines), "colors": ", ".join(COLORS), **box_values(handed, view)}
     return PROMPT.render(values)

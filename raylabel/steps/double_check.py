@@ -83,7 +83,7 @@ class DoubleCheck(WholeReplyStep):
         return Result(outcome, Changes(expressions=tuple(kept)), violations=+violations)
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = [
             {
                 "id": item.number,

@@ -71,7 +71,7 @@ class GroundingExpr(WholeReplyStep):
         return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)
 
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = [
             {"id": number, **_region_fields(region), profile.key: format_box(region.box, profile, view)}
             for number, region in enumerate(record.regions or (), 1)

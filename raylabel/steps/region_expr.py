@@ -74,7 +74,7 @@ class RegionExpr(WholeReplyStep):
         return Result(Outcome.LABELED, Changes(regions=tuple(regions)), violations=violations_in(answers))
 
     def _ask(self, ids: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = []
         for number in ids:
             seed: Seed = (record.seeds or ())[number - 1]

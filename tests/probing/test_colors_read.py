@@ -159,10 +159,10 @@ def test_a_question_says_and_writes_what_is_read_once_that_is_known() -> None:
 
 @pytest.mark.parametrize("spelling", [LIST, NAMED, LOC1024])
 def test_boxes_are_handed_in_plain_numbers_of_the_convention_that_is_read(spelling: str) -> None:
-    handed = Profile("x", XYXY_1000, spelling=spelling, reads=YXYX_1000).handed
+    handed = Profile("x", XYXY_1000, spelling=spelling, reads=YXYX_1000).for_questions
 
     assert (handed.convention, handed.spelling, handed.key, handed.reads) == (YXYX_1000, LIST, "box_2d", None)
-    assert UNKNOWN_MODEL.handed is UNKNOWN_MODEL
+    assert UNKNOWN_MODEL.for_questions is UNKNOWN_MODEL
 
 
 def test_the_steps_that_hand_boxes_to_a_model_say_so() -> None:
