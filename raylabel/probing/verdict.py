@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raylabel.errors import GeometryError, InputError
@@ -83,13 +84,7 @@ def describe_profile(profile: Profile) -> str:
 def verdict_to_json(verdict: Verdict) -> JsonObject:
     """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
     stored = dataclasses.asdict(verdict)
-    stored["profile"] = {_STORED_AS.get(name, name): value for name, value in stored["profile"].items()}
-    return stored
-
-
-_STORED_AS = {"question_style": "wording"}
-"""Fields of a profile that go by another name where verdicts are kept."""
-_FIELDS = {stored: field for field, stored in _STORED_AS.items()}
+    return {**stored, "profile": _renamed(stored["profile"], _STORED_AS)}
 
 
 def verdict_from_json(value: JsonObject) -> Verdict:
@@ -99,20 +94,29 @@ def verdict_from_json(value: JsonObject) -> Verdict:
         InputError: not a verdict, or one of another version of raylabel.
     """
     try:
+        value = {**value, "profile": _renamed(value["profile"], _FIELDS)}
         verdict = Verdict(**value)
         reading = value.get("reading")
         return dataclasses.replace(
             verdict,
             served=tuple(verdict.served),
-            profile=_profile_from_json(dict(value["profile"])),
+            profile=_profile_from_json(value["profile"]),
             reading=None if reading is None else reading_from_json(reading),
         )
     except (KeyError, TypeError, ValueError, GeometryError) as error:
         raise InputError(f"this is no verdict on a model's boxes: {error}") from error
 
 
+_STORED_AS = {"question_style": "wording"}
+"""Fields of a profile that go by another name where verdicts are kept."""
+_FIELDS = {stored: field for field, stored in _STORED_AS.items()}
+
+
+def _renamed(profile: JsonObject, names: Mapping[str, str]) -> JsonObject:
+    return {names.get(name, name): value for name, value in dict(profile).items()}
+
+
 def _profile_from_json(value: JsonObject) -> Profile:
-    value = {_FIELDS.get(name, name): field for name, field in value.items()}
     reasoning, stated, reads = value.get("reasoning"), value.get("stated"), value.get("reads")
     return Profile(
         **{
