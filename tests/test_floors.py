@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what to ask and how to read the answer
     ("steps",),
     ("pipelines",),
-    ("calibration",),
+    ("probing",),
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
     ("engine",),

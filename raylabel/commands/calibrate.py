@@ -25,7 +25,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(options: argparse.Namespace) -> int:
     settings = load(options, "calibrate")
     check_endpoint(settings)
-    from raylabel.runtime.surveying import calibrate
+    from raylabel.probing.command import calibrate
 
     try:
         return calibrate(settings, options.out, lambda text: print(printable(text)))

@@ -15,10 +15,12 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.calibration.verdict import verdict_to_json
 from raylabel.clients.endpoints import trouble_in_words, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
+from raylabel.probing.endpoint import probe_endpoint
+from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
+from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
@@ -34,7 +36,6 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
-from raylabel.runtime.surveying import Survey, is_complete, recall, remember, survey, warnings
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -78,7 +79,7 @@ class _Plan:
     digests: list[str]
     todo: list[Shard]
     settled: set[int]
-    known: Survey
+    known: EndpointFacts
 
 
 @dataclass(frozen=True)
@@ -165,16 +166,16 @@ class _Run:
             ClientError: the endpoint turns us away, or nobody answers.
         """
         shards = list(self._scan(source))
-        known = recall(self._settings, self._results)
+        known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and not plan.todo:
             return plan
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
-        found = self._survey(known)
+        found = self._probe_endpoint(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 
-    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
+    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit)
         digests = shard_digests(spec, shards)
         table = self._results.shards()
@@ -183,19 +184,19 @@ class _Run:
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
-    def _survey(self, known: Survey) -> Survey:
+    def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
         """Find out what is not known of the endpoint, and show it."""
         vlm = with_key(self._settings.pipeline.vlm, os.environ)
         try:
-            found = survey(self._settings, vlm, known)
+            found = probe_endpoint(self._settings, vlm, known)
         except ClientError as error:
             if error.verdict.ends_run or not self._executor.is_elsewhere:
                 raise
             # The endpoint may be one that only the cluster's nodes see.
-            found = self._executor.survey(self._settings, known)
-        remember(self._settings, self._results, found)
+            found = self._executor.probe_endpoint(self._settings, known)
+        save_facts(self._settings, self._results, found)
         for verdict in found.verdicts.values():
-            self._say(verdict.in_words())
+            self._say(verdict.describe())
         for sentence in warnings(self._settings, found):
             self._say(sentence)
         return found

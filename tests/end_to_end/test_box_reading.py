@@ -23,12 +23,12 @@ from running import (
 )
 from test_dialects import unknown
 
-from raylabel.calibration.color_probe import SIZE, colors_seen
 from raylabel.cli import main
 from raylabel.demo.score import missed_targets, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError
 from raylabel.geometry import XYXY_1000, YXYX_1000, View
+from raylabel.probing.color_probe import SIZE, colors_seen
 from raylabel.settings import Settings
 
 pytestmark = pytest.mark.slow

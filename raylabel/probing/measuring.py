@@ -6,20 +6,20 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from raylabel.calibration.asking import Asking, ask_all, ask_briefly
-from raylabel.calibration.diagnosis import problem_of
-from raylabel.calibration.fitting import ENOUGH, LEAD, Fit, fit, mean_iou, placements
-from raylabel.calibration.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, convention_in_words, hypotheses
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.observations import Observation, Response, observe
-from raylabel.calibration.probes import probes, widest
-from raylabel.calibration.trends import guesses, trends
-from raylabel.calibration.verdict import profile_in_words
 from raylabel.geometry import PICTURE, Resize
-from raylabel.profiles import AS_IS, LOC, LOC1024, PATCH, UNKNOWN, Profile
+from raylabel.probing.asking import ProbeSession, ask_all, ask_briefly
+from raylabel.probing.diagnosis import problem_of
+from raylabel.probing.fitting import ENOUGH, LEAD, Fit, fit, mean_iou, placements
+from raylabel.probing.hypotheses import NEAR_1000, Hypothesis, bins_1000, bins_1024, describe_convention, hypotheses
+from raylabel.probing.measurement import Measurement, Shown
+from raylabel.probing.observations import Observation, Response, observe
+from raylabel.probing.probes import probes, widest
+from raylabel.probing.trends import guesses, trends
+from raylabel.probing.verdict import describe_profile
+from raylabel.profiles import AS_IS, LOC, LOC1024, PATCH, Profile
 
 ONE_AT_A_TIME = "one"
-"""The wording for models that do not say which box belongs to which phrase."""
+"""The question style for models that do not say which box belongs to which phrase."""
 
 MOST_SEEN = Resize(max_pixels=3_000_000, long_edge=3000)
 """Pictures larger than the largest probe may be resized by a server in ways no answer has shown: none is sent where
@@ -36,7 +36,7 @@ _TOKENS = {"loc1024": LOC1024, "loc": LOC, "patch": PATCH}
 """Spellings by the shape of an answer."""
 
 
-async def measure_with(how: Asking, base: Profile = UNKNOWN) -> Measured:
+async def measure_boxes(session: ProbeSession, base: Profile) -> Measurement:
     """Ask for every rectangle of every probe and fit what comes.
 
     Where another way of asking follows from that (the convention that fits is named, pictures are resized, phrases go
@@ -48,16 +48,16 @@ async def measure_with(how: Asking, base: Profile = UNKNOWN) -> Measured:
     Raises:
         ClientError: a request failed for good.
     """
-    responses = await ask_all(how, base, probes())
-    found, wording = _fitted(observe(responses), base)
+    responses = await ask_all(session, base, probes())
+    found, question_style = _fitted(observe(responses), base)
     if found.best is None or not found.is_sure:
         return _measured(base, responses, found, problem=problem_of(responses, observe(responses), found))
-    profile = _profile(base, found.best, wording, responses)
+    profile = _profile(base, found.best, question_style, responses)
     first = _measured(profile, responses, found)
-    return first if profile == base else await _confirmed(how, first, base)
+    return first if profile == base else await _confirmed(session, first, base)
 
 
-async def verify_with(how: Asking, profile: Profile) -> Measured:
+async def verify_profile(session: ProbeSession, profile: Profile) -> Measurement:
     """Ask about one probe whether a profile holds.
 
     Returns:
@@ -66,7 +66,7 @@ async def verify_with(how: Asking, profile: Profile) -> Measured:
     Raises:
         ClientError: a request failed for good.
     """
-    responses = await ask_briefly(how, profile, widest())
+    responses = await ask_briefly(session, profile, widest())
     observations = observe(responses)
     expected = _expected(profile)
     score = mean_iou(observations, expected)
@@ -74,14 +74,14 @@ async def verify_with(how: Asking, profile: Profile) -> Measured:
     other = found if found.best != expected else Fit(found.runner_up, found.runner_up_iou)
     problem = ""
     if score < ENOUGH or other.mean_iou > score + CONTRADICTS:
-        better = f", {other.best.in_words()} with {other.mean_iou:.2f}" if other.best and other.mean_iou > score else ""
-        problem = f"the answers fit {expected.in_words()} with mean IoU {score:.2f}{better}"
+        better = f", {other.best.describe()} with {other.mean_iou:.2f}" if other.best and other.mean_iou > score else ""
+        problem = f"the answers fit {expected.describe()} with mean IoU {score:.2f}{better}"
     held = Fit(expected, score, other.best, other.mean_iou)
     return _measured(profile, responses, held, problem=problem)
 
 
 def _fitted(observations: Sequence[Observation], base: Profile) -> tuple[Fit, str]:
-    """The fit over all answers, or over those to single rectangles alone, and the wording that goes with it."""
+    """The fit over all answers, or over those to single rectangles alone, and the question style that goes with it."""
     alone = [o for o in observations if not o.together]
     together = [o for o in observations if o.together]
     for chosen in (observations, alone) if together else (observations,):
@@ -90,8 +90,8 @@ def _fitted(observations: Sequence[Observation], base: Profile) -> tuple[Fit, st
             continue
         if together and mean_iou(together, found.best) < ENOUGH:
             return _fit(alone, base), ONE_AT_A_TIME
-        return found, base.wording
-    return found, base.wording
+        return found, base.question_style
+    return found, base.question_style
 
 
 def _fit(observations: Sequence[Observation], base: Profile) -> Fit:
@@ -113,7 +113,7 @@ def _expected(profile: Profile) -> Hypothesis:
     return Hypothesis(convention, neighbours=NEAR_1000 if near else "")
 
 
-def _profile(base: Profile, best: Hypothesis, wording: str, responses: Sequence[Response]) -> Profile:
+def _profile(base: Profile, best: Hypothesis, question_style: str, responses: Sequence[Response]) -> Profile:
     """The base where it fits; else its ways of asking with the convention, spelling and resize that were found."""
     convention, spelling = best.convention, _tokens_in(responses)
     if spelling == LOC1024 and best.neighbours:
@@ -124,15 +124,15 @@ def _profile(base: Profile, best: Hypothesis, wording: str, responses: Sequence[
     if convention != base.convention and convention.scale is None and resize == AS_IS:
         resize = MOST_SEEN
     profile = base if convention == base.convention else base.with_convention(convention, MEASURED_NAME)
-    spelled = spelling or profile.spelling
-    if (profile, spelled, resize, wording) == (base, base.spelling, base.resize, base.wording):
+    spelling = spelling or profile.spelling
+    if (profile, spelling, resize, question_style) == (base, base.spelling, base.resize, base.question_style):
         return base
     return dataclasses.replace(
         profile,
         name=MEASURED_NAME,
-        spelling=spelled,
+        spelling=spelling,
         resize=resize,
-        wording=wording,
+        question_style=question_style,
         models=(),
         source="measured",
     )
@@ -144,47 +144,47 @@ def _tokens_in(responses: Sequence[Response]) -> str:
     return _TOKENS.get(shapes.most_common(1)[0][0], "") if shapes else ""
 
 
-async def _confirmed(how: Asking, first: Measured, base: Profile) -> Measured:
+async def _confirmed(session: ProbeSession, first: Measurement, base: Profile) -> Measurement:
     """The measurement, once the new way of asking was seen to be answered as well as the old one.
 
     Where it is not, the question goes on naming what it named when the answers fitted.
     """
-    second = await _asked_as(how, first.profile)
+    second = await _asked_as(session, first.profile)
     tried = _joined(first, second)
     if second.mean_iou >= max(ENOUGH, first.mean_iou - LEAD):
         return tried
     kept = dataclasses.replace(first.profile, stated=base.convention, key=base.key)
-    third = await _asked_as(how, kept)
+    third = await _asked_as(session, kept)
     tried = _joined(dataclasses.replace(tried, profile=kept), third)
     if third.mean_iou >= ENOUGH:
-        note = f"asked for {profile_in_words(base)}: asked for its own it comes to a mean IoU of {second.mean_iou:.2f}"
+        note = f"asked for {describe_profile(base)}: asked for its own it comes to a mean IoU of {second.mean_iou:.2f}"
         return dataclasses.replace(tried, note="; ".join(filter(None, (first.note, note))))
     problem = (
-        f"its answers fit {profile_in_words(first.profile)} with mean IoU {first.mean_iou:.2f}, but no more when it is "
+        f"its answers fit {describe_profile(first.profile)} with mean IoU {first.mean_iou:.2f}, but no more when it is "
         f"asked once again (mean IoU {second.mean_iou:.2f} and {third.mean_iou:.2f})"
     )
     return dataclasses.replace(tried, problem=problem)
 
 
-async def _asked_as(how: Asking, profile: Profile) -> Measured:
+async def _asked_as(session: ProbeSession, profile: Profile) -> Measurement:
     """One probe, asked about as a run with this profile would."""
-    responses = await ask_all(how, profile, [widest()])
+    responses = await ask_all(session, profile, [widest()])
     held = Fit(_expected(profile), mean_iou(observe(responses), _expected(profile)))
-    asked_for = convention_in_words(profile.stated or profile.convention, AS_IS)
+    asked_for = describe_convention(profile.stated or profile.convention, AS_IS)
     return _measured(profile, [_named(response, f"asked for {asked_for}") for response in responses], held)
 
 
-def _joined(first: Measured, further: Measured) -> Measured:
+def _joined(first: Measurement, further: Measurement) -> Measurement:
     """The first with the requests and pictures of another."""
     return dataclasses.replace(first, requests=first.requests + further.requests, shown=(*first.shown, *further.shown))
 
 
-def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measured:
+def _measured(profile: Profile, responses: Sequence[Response], found: Fit, problem: str = "") -> Measurement:
     drawn = _expected(profile) if problem or found.best is None else found.best
-    return Measured(
+    return Measurement(
         profile=profile,
         mean_iou=found.mean_iou,
-        runner_up=_words(found.runner_up),
+        runner_up=_describe(found.runner_up),
         runner_up_iou=found.runner_up_iou,
         note=_note(profile),
         requests=sum(r.requests for r in responses),
@@ -195,7 +195,7 @@ def _measured(profile: Profile, responses: Sequence[Response], found: Fit, probl
 
 def _note(profile: Profile) -> str:
     notes = []
-    if profile.wording == ONE_AT_A_TIME:
+    if profile.question_style == ONE_AT_A_TIME:
         notes.append("asked for one phrase at a time: asked for several it does not say whose a box is")
     if profile.resize == MOST_SEEN:
         notes.append("larger pictures than the probes are sent smaller")
@@ -214,5 +214,5 @@ def _shown(response: Response, hypothesis: Hypothesis) -> Iterator[Shown]:
         yield Shown(response.probe, observed.color, placed_px, overlap, observed.together)
 
 
-def _words(hypothesis: Hypothesis | None) -> str:
-    return "" if hypothesis is None else hypothesis.in_words()
+def _describe(hypothesis: Hypothesis | None) -> str:
+    return "" if hypothesis is None else hypothesis.describe()

@@ -7,18 +7,19 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from raylabel.answers.reading import Said, read_boxes
-from raylabel.calibration.observations import Response
-from raylabel.calibration.probes import Probe, phrase_for
-from raylabel.clients.base import Client, Finish, Picture, Request, Sampling
+from raylabel.answers.reading import ReplyKind, read_boxes
+from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling
 from raylabel.clients.retry import RetryPolicy, ask_patiently
 from raylabel.geometry import View
 from raylabel.images import prepare
+from raylabel.probing.models import build_target
+from raylabel.probing.observations import Response
+from raylabel.probing.probes import Probe, phrase_for
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, Expression, Record
 from raylabel.settings import ImageSettings
-from raylabel.steps.base import Question, StepSetup, Voice
+from raylabel.steps.base import Question, StepSetup
 from raylabel.steps.grounding import Grounding
 
 IN_FLIGHT = 4
@@ -29,12 +30,11 @@ WARMER, WARMEST = 0.3, 2.0
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How probes are asked about.
+class ProbeSession:
+    """Puts the questions about probes to one model.
 
     Args:
         limits: the user's; what holds for every picture of a run holds for the probes.
-        stopping: once true, no failed request is tried again.
         prompt_for: the grounding question in the words of a family; a user's own prompt takes their place.
         in_flight: requests at a time.
     """
@@ -43,13 +43,21 @@ class Asking:
     sampling: Sampling
     policy: RetryPolicy
     limits: ImageSettings
-    stopping: Callable[[], bool]
     prompt_for: Callable[[Profile], Prompt] = Grounding.prompt_for
     in_flight: int = IN_FLIGHT
 
     def asks_together(self, profile: Profile) -> bool:
         """Whether a model is asked about several phrases in one question."""
         return "phrases" in self.prompt_for(profile).needs
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply, after as many tries as the policy gives.
+
+        Raises:
+            ClientError: the request failed for good.
+        """
+        reply, _ = await ask_patiently(self.client, request, self.policy, stopping=lambda: False)
+        return reply
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class _Ask:
     request: Request
 
 
-async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> list[Response]:
+async def ask_all(session: ProbeSession, profile: Profile, probes: Sequence[Probe]) -> list[Response]:
     """Ask for each rectangle of each probe alone and then, where the profile asks so, for all of a probe together.
 
     Raises:
@@ -69,26 +77,26 @@ async def ask_all(how: Asking, profile: Profile, probes: Sequence[Probe]) -> lis
     asks: list[_Ask] = []
     for probe in probes:
         alone = [(color,) for color in probe.boxes_px]
-        together = [tuple(probe.boxes_px)] if how.asks_together(profile) else []
-        asks += _asks(how, profile, probe, [*alone, *together])
-    return await _answers(how, asks)
+        together = [tuple(probe.boxes_px)] if session.asks_together(profile) else []
+        asks += _asks(session, profile, probe, [*alone, *together])
+    return await _answers(session, asks)
 
 
-async def ask_briefly(how: Asking, profile: Profile, probe: Probe) -> list[Response]:
+async def ask_briefly(session: ProbeSession, profile: Profile, probe: Probe) -> list[Response]:
     """Ask for a probe's rectangles together; for two of them, one by one, where the profile asks no other way.
 
     Raises:
         ClientError: a request failed for good.
     """
-    colors = tuple(probe.boxes_px) if how.asks_together(profile) else tuple(probe.boxes_px)[:2]
-    return await _answers(how, list(_asks(how, profile, probe, [colors])))
+    colors = tuple(probe.boxes_px) if session.asks_together(profile) else tuple(probe.boxes_px)[:2]
+    return await _answers(session, list(_asks(session, profile, probe, [colors])))
 
 
-def _asks(how: Asking, profile: Profile, probe: Probe, groups: Iterable[tuple[str, ...]]) -> Iterator[_Ask]:
+def _asks(session: ProbeSession, profile: Profile, probe: Probe, groups: Iterable[tuple[str, ...]]) -> Iterator[_Ask]:
     """The questions that a run would put for records of this picture, each with a group of phrases as expressions."""
-    sent = dataclasses.replace(profile, resize=profile.resize.within(how.limits.max_pixels))
-    facts, data, media_type = prepare(probe.data, how.limits, sent.resize)
-    step = Grounding(StepSetup((Voice(how.prompt_for(profile), sent),)))
+    target = build_target(session.sampling, session.prompt_for(profile), profile, session.limits)
+    facts, data, media_type = prepare(probe.data, session.limits, target.resize)
+    step = Grounding(StepSetup((target,)))
     for colors in groups:
         record = Record(
             record_id=probe.name,
@@ -105,7 +113,7 @@ def _asks(how: Asking, profile: Profile, probe: Probe, groups: Iterable[tuple[st
         for question in questions:
             asked = tuple(colors[number - 1] for number in question.ids)
             yield _Ask(
-                probe, step.view_of(record), asked, _request(question, Picture.of(data, media_type), how.sampling)
+                probe, step.view_of(record), asked, _request(question, Picture.of(data, media_type), session.sampling)
             )
 
 
@@ -113,27 +121,27 @@ def _request(question: Question, picture: Picture, sampling: Sampling) -> Reques
     return Request(question.preamble, picture, question.text, sampling)
 
 
-async def _answers(how: Asking, asks: Sequence[_Ask]) -> list[Response]:
-    slots = asyncio.Semaphore(how.in_flight)
+async def _answers(session: ProbeSession, asks: Sequence[_Ask]) -> list[Response]:
+    slots = asyncio.Semaphore(session.in_flight)
 
     async def one(ask: _Ask) -> Response:
         async with slots:
-            return await _answer(how, ask)
+            return await _answer(session, ask)
 
-    flying = [asyncio.ensure_future(one(ask)) for ask in asks]
+    tasks = [asyncio.ensure_future(one(ask)) for ask in asks]
     try:
-        return list(await asyncio.gather(*flying))
+        return list(await asyncio.gather(*tasks))
     finally:
-        for task in flying:
+        for task in tasks:
             task.cancel()
 
 
-async def _answer(how: Asking, ask: _Ask) -> Response:
+async def _answer(session: ProbeSession, ask: _Ask) -> Response:
     """The first of two replies that is of use, or none."""
-    sampling, trouble = how.sampling, ""
+    sampling, trouble = session.sampling, ""
     for number in (1, 2):
         request = dataclasses.replace(ask.request, sampling=sampling)
-        reply, _ = await ask_patiently(how.client, request, how.policy, stopping=how.stopping)
+        reply = await session.ask(request)
         trouble = _trouble(reply.text, reply.finish, [phrase_for(color) for color in ask.colors], sampling.max_tokens)
         if not trouble:
             return Response(ask.probe, ask.view, ask.colors, reply.text, requests=number)
@@ -158,6 +166,6 @@ def _trouble(text: str, finish: Finish, asked: Sequence[str], max_tokens: int) -
     reading = read_boxes(text, "xyxy", None, asked)
     if reading.left_out.get("point"):
         return ""
-    if reading.said in (Said.REFUSED, Said.UNREADABLE):
-        return reading.reason or reading.said.value
+    if reading.kind in (ReplyKind.REFUSED, ReplyKind.UNREADABLE):
+        return reading.reason or reading.kind.value
     return ""

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from raylabel.calibration.calibrating import settle
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Client, Request, Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.demo.server.http_server import DemoServer
+from raylabel.probing.asking import ProbeSession
+from raylabel.probing.calibration import calibrate_model
+from raylabel.probing.verdict import Verdict
+from raylabel.settings import ImageSettings
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 
@@ -27,15 +29,17 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settled() -> Callable[..., Verdict]:
+def calibrated() -> Callable[..., Verdict]:
     """The verdict on a client's model."""
 
     def run(client: Client, model: str = "some-vlm", **wishes: Any) -> Verdict:
         asked = {"endpoint": "host", "model": model, "configured": None, "known": None, "mode": "auto", **wishes}
 
+        session = ProbeSession(client, Sampling(model, 0.0, 2048, 60.0), POLICY, ImageSettings())
+
         async def once() -> Verdict:
             try:
-                return await settle(client, Sampling(model, 0.0, 2048, 60.0), POLICY, **asked)
+                return await calibrate_model(session, **asked)
             finally:
                 await client.close()
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 from served_here import served_here
 
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.errors import CalibrationError
 from raylabel.geometry import Convention
+from raylabel.probing.verdict import Verdict
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.records import Size
 
-Settle = Callable[..., Verdict]
+Calibrate = Callable[..., Verdict]
 ClientOf = Callable[[DemoServer], OpenAIClient]
 
 UNIT_SQUARE = Convention("xyxy", 1.0, frame="square")
@@ -49,15 +49,15 @@ COARSE = {"kosmos-2": 0.85}
 
 
 @pytest.mark.parametrize("dialect", EXPECTED)
-def test_an_unknown_model_is_calibrated(settled: Settle, client_of: ClientOf, dialect: str) -> None:
+def test_an_unknown_model_is_calibrated(calibrated: Calibrate, client_of: ClientOf, dialect: str) -> None:
     with served_here("--boxes", dialect) as server:
-        verdict = settled(client_of(server), server.options.model)
+        verdict = calibrated(client_of(server), server.options.model)
 
     assert verdict.profile.convention == EXPECTED[dialect]
     assert verdict.profile.spelling == SPELLINGS.get(dialect, "list")
     assert verdict.mean_iou is not None
     assert verdict.mean_iou > COARSE.get(dialect, 0.97)
-    assert verdict.profile.wording == ("one" if dialect == "moondream" else "list")
+    assert verdict.profile.question_style == ("one" if dialect == "moondream" else "list")
 
 
 def wrong_way(dialect: str) -> Profile:
@@ -71,10 +71,10 @@ def wrong_way(dialect: str) -> Profile:
 
 @pytest.mark.parametrize("dialect", EXPECTED)
 def test_no_model_is_believed_to_write_otherwise_than_it_does(
-    settled: Settle, client_of: ClientOf, dialect: str
+    calibrated: Calibrate, client_of: ClientOf, dialect: str
 ) -> None:
     with served_here("--boxes", dialect) as server, pytest.raises(CalibrationError, match=r"says .*; the answers fit"):
-        settled(client_of(server), server.options.model, configured=wrong_way(dialect))
+        calibrated(client_of(server), server.options.model, configured=wrong_way(dialect))
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_no_model_is_believed_to_write_otherwise_than_it_does(
     ],
 )
 def test_pictures_are_resized_as_the_server_would(
-    settled: Settle, client_of: ClientOf, options: tuple[str, ...], size: Size, seen: Size
+    calibrated: Calibrate, client_of: ClientOf, options: tuple[str, ...], size: Size, seen: Size
 ) -> None:
     with served_here("--boxes", *options) as server:
-        resize = settled(client_of(server), server.options.model).profile.resize
+        resize = calibrated(client_of(server), server.options.model).profile.resize
 
     assert resize.apply(size) == seen
 
 
-def test_a_model_of_points_is_refused(settled: Settle, client_of: ClientOf) -> None:
+def test_a_model_of_points_is_refused(calibrated: Calibrate, client_of: ClientOf) -> None:
     with served_here("--boxes", "molmo") as server, pytest.raises(CalibrationError, match="answers points, not boxes"):
-        settled(client_of(server), server.options.model)
+        calibrated(client_of(server), server.options.model)
 
 
 @pytest.mark.parametrize(
@@ -121,17 +121,17 @@ def test_a_model_of_points_is_refused(settled: Settle, client_of: ClientOf) -> N
     ],
 )
 def test_a_known_model_is_verified_by_the_name_its_server_gives(
-    settled: Settle, client_of: ClientOf, dialect: str, name: str, requests: int
+    calibrated: Calibrate, client_of: ClientOf, dialect: str, name: str, requests: int
 ) -> None:
     with served_here("--boxes", dialect, "--model-root", name) as server:
-        verdict = settled(client_of(server), server.options.model)
+        verdict = calibrated(client_of(server), server.options.model)
 
-    assert (verdict.how, verdict.requests) == ("verified", requests), verdict.in_words()
+    assert (verdict.how, verdict.requests) == ("verified", requests), verdict.describe()
 
 
-def test_a_server_that_shrinks_more_than_its_family_is_measured(settled: Settle, client_of: ClientOf) -> None:
+def test_a_server_that_shrinks_more_than_its_family_is_measured(calibrated: Calibrate, client_of: ClientOf) -> None:
     with served_here("--boxes", "qwen2.5-vl", "--max-pixels", "401408", "--model-root", "Qwen/Qwen2.5-VL-7B") as server:
-        verdict = settled(client_of(server), server.options.model)
+        verdict = calibrated(client_of(server), server.options.model)
 
     assert verdict.how == "measured"
     assert verdict.profile.resize.max_pixels <= 401408

@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raylabel.calibration.color_probe import ASKED
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.probes import probes
-from raylabel.calibration.reading import AS_WRITTEN, BoxReading
-from raylabel.calibration.sheet import write_sheet
+from raylabel.probing.box_reading import AS_WRITTEN, BoxReading
+from raylabel.probing.color_probe import ASKED
+from raylabel.probing.measurement import Measurement, Shown
+from raylabel.probing.probes import probes
+from raylabel.probing.sheet import write_sheet
 from raylabel.profiles import UNKNOWN
 from raylabel.records import Box
 
 
-def measured(shift_px: float, problem: str = "") -> Measured:
+def measured(shift_px: float, problem: str = "") -> Measurement:
     shown = [
         Shown(p, c, (Box(b.x1 + shift_px, b.y1, b.x2 + shift_px, b.y2),), 0.9, together)
         for p in probes()
         for together in (False, True)
         for c, b in p.boxes_px.items()
     ]
-    return Measured(UNKNOWN, 0.9, "yxyx, 0-1000", 0.2, 20, problem=problem, shown=tuple(shown))
+    return Measurement(UNKNOWN, 0.9, "yxyx, 0-1000", 0.2, 20, problem=problem, shown=tuple(shown))
 
 
 def test_a_sheet_changes_with_the_answers(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_box_far_outside_and_one_without_area_do_not_hinder_a_sheet(tmp_path: 
         Shown(probes()[0], "blue", (), 0.0, together=True),
     )
 
-    write_sheet(tmp_path / "sheet.png", Measured(UNKNOWN, 0.0, "", 0.0, 2, "a note", "a problem", shown), "some-vlm")
+    write_sheet(tmp_path / "sheet.png", Measurement(UNKNOWN, 0.0, "", 0.0, 2, "a note", "a problem", shown), "some-vlm")
 
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import Hypothesis, smart_resize
-from raylabel.calibration.observations import Observation
 from raylabel.geometry import ORDERS, SQUARE, Convention, Resize, View
+from raylabel.probing.hypotheses import Hypothesis, smart_resize
+from raylabel.probing.observations import Observation
 from raylabel.records import Size
 
 FOLLOWS = 0.9
@@ -107,7 +107,7 @@ def _line(points: Sequence[tuple[float, float]]) -> _Line | None:
     return slope, mean_n - slope * mean_t, both * both / (spread_t * spread_n)
 
 
-def trends_in_words(found: Sequence[Trend]) -> str:
+def describe_trends(found: Sequence[Trend]) -> str:
     """What the lines look like, one clause.
 
     Args:

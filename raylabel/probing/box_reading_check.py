@@ -1,37 +1,36 @@
-"""Asking a model about the colors in boxes that are handed to it."""
+"""Asks a model about the colors in boxes that are handed to it."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from raylabel import prompts
-from raylabel.calibration.asking import Asking, second_sampling
-from raylabel.calibration.color_probe import ASKED, COLORS, color_probe
-from raylabel.calibration.hypotheses import convention_in_words
-from raylabel.calibration.reading import (
+from raylabel.clients.base import Finish, Picture, Request
+from raylabel.errors import AnswerError, ClientError, Verdict
+from raylabel.geometry import Convention, View
+from raylabel.images import prepare
+from raylabel.probing.asking import ProbeSession, second_sampling
+from raylabel.probing.box_reading import (
     AS_WRITTEN,
     INCONSISTENT,
     NOT_AT_ALL,
     OTHERWISE,
     UNKNOWN,
     BoxReading,
-    colors_told,
-    fits,
-    reread,
+    colors_match,
+    explain_misreading,
+    read_colors,
 )
-from raylabel.clients.base import Finish, Picture, Request
-from raylabel.clients.retry import ask_patiently
-from raylabel.errors import AnswerError, ClientError, Verdict
-from raylabel.geometry import Convention, View
-from raylabel.images import prepare
+from raylabel.probing.color_probe import ASKED, COLORS, color_probe
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import AS_IS, Profile
 from raylabel.prompts.box_reading import PROMPT
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 
 MOST_REQUESTS = 2
 
 
-async def check_reading(how: Asking, profile: Profile) -> BoxReading:
+async def check_reading(session: ProbeSession, profile: Profile) -> BoxReading:
     """Ask for the colors of drawn rectangles by their boxes: 1 request, or 2.
 
     The boxes are written as the steps write them that hand boxes to a model. Where it reads them otherwise it is asked
@@ -45,49 +44,49 @@ async def check_reading(how: Asking, profile: Profile) -> BoxReading:
         ClientError: the endpoint cannot be asked.
     """
     written = dataclasses.replace(profile, reads=None)
-    picture, view = _picture(how, written)
-    first = Request(PROMPT.preamble, picture, question(written, view), how.sampling)
-    told, spent, trouble = await _told(how, first, MOST_REQUESTS)
-    if not told:
+    picture, view = _picture(session, written)
+    first = Request(PROMPT.preamble, picture, question(written, view), session.sampling)
+    answered, spent, trouble = await _ask_for_colors(session, first, MOST_REQUESTS)
+    if not answered:
         return BoxReading(UNKNOWN, requests=spent, note=trouble)
-    if fits(told):
-        return BoxReading(AS_WRITTEN, told, requests=spent)
-    other = reread(told, written, view)
+    if colors_match(answered):
+        return BoxReading(AS_WRITTEN, answered, requests=spent)
+    other = explain_misreading(answered, written, view)
     if other is None:
-        return BoxReading(NOT_AT_ALL, told, requests=spent)
-    note = f"written as {_words(written.convention)} they are read as {_words(other.convention)}"
+        return BoxReading(NOT_AT_ALL, answered, requests=spent)
+    note = f"written as {_describe(written.convention)} they are read as {_describe(other.convention)}"
     if spent < MOST_REQUESTS:
         handed = dataclasses.replace(written, reads=other.convention)
         second = dataclasses.replace(first, question=question(handed, view))
-        again, more, _ = await _told(how, second, MOST_REQUESTS - spent)
+        again, more, _ = await _ask_for_colors(session, second, MOST_REQUESTS - spent)
         spent += more
-        if fits(again):
+        if colors_match(again):
             return BoxReading(OTHERWISE, again, other.convention, spent, note)
     if other.is_sure:
-        return BoxReading(INCONSISTENT, told, None, spent, note)
-    return BoxReading(NOT_AT_ALL, told, None, spent)
+        return BoxReading(INCONSISTENT, answered, None, spent, note)
+    return BoxReading(NOT_AT_ALL, answered, None, spent)
 
 
 def question(profile: Profile, view: View) -> str:
     """The question about the colors of the picture's rectangles, with boxes as steps write them for a profile."""
-    handed, boxes = profile.handed, color_probe().boxes_px
-    lines = [{"id": n, handed.key: spelled(boxes[color], handed, view)} for n, color in enumerate(ASKED, 1)]
+    handed, boxes = profile.for_questions, color_probe().boxes_px
+    lines = [{"id": n, handed.key: format_box(boxes[color], handed, view)} for n, color in enumerate(ASKED, 1)]
     values = {"boxes": prompts.json_lines(lines), "colors": ", ".join(COLORS), **box_values(handed, view)}
     return PROMPT.render(values)
 
 
-def _picture(how: Asking, profile: Profile) -> tuple[Picture, View]:
-    resize = profile.resize.within(how.limits.max_pixels)
-    _, data, media_type = prepare(color_probe().data, how.limits, resize)
+def _picture(session: ProbeSession, profile: Profile) -> tuple[Picture, View]:
+    resize = profile.resize.within(session.limits.max_pixels)
+    _, data, media_type = prepare(color_probe().data, session.limits, resize)
     return Picture.of(data, media_type), View(color_probe().size, resize.apply(color_probe().size))
 
 
-async def _told(how: Asking, request: Request, requests: int) -> tuple[tuple[str, ...], int, str]:
+async def _ask_for_colors(session: ProbeSession, request: Request, requests: int) -> tuple[tuple[str, ...], int, str]:
     """The colors of the first reply that is of use, none if no reply is; how many were paid for, and what was wrong."""
     trouble = ""
     for number in range(1, requests + 1):
         try:
-            reply, _ = await ask_patiently(how.client, request, how.policy, stopping=how.stopping)
+            reply = await session.ask(request)
         except ClientError as error:
             if error.verdict is not Verdict.FAIL_RECORD:
                 raise
@@ -98,12 +97,12 @@ async def _told(how: Asking, request: Request, requests: int) -> tuple[tuple[str
             elif reply.finish is Finish.LENGTH:
                 trouble = "cut off by the token limit"
             else:
-                return colors_told(reply.text), number, ""
+                return read_colors(reply.text), number, ""
         except AnswerError as error:
             trouble = error.reason
         request = dataclasses.replace(request, sampling=second_sampling(request.sampling, reply.finish))
     return (), requests, trouble
 
 
-def _words(convention: Convention) -> str:
-    return convention_in_words(convention, AS_IS)
+def _describe(convention: Convention) -> str:
+    return describe_convention(convention, AS_IS)

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raylabel.calibration.observations import Response
-from raylabel.calibration.probes import Probe
 from raylabel.geometry import View
+from raylabel.probing.observations import Response
+from raylabel.probing.probes import Probe
 
 Pixels = tuple[float, float, float, float]
 WidthHeight = tuple[int, int]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import convention_in_words
-from raylabel.calibration.reading import BoxReading, reading_from_json
 from raylabel.errors import GeometryError, InputError
 from raylabel.geometry import Convention, Resize
+from raylabel.probing.box_reading import BoxReading, reading_from_json
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import Profile
 from raylabel.records import JsonObject
 
@@ -52,11 +53,11 @@ class Verdict:
             return self.profile
         return dataclasses.replace(self.profile, reads=self.reading.convention)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """One line for a person.
 
         >>> from raylabel.profiles import UNKNOWN
-        >>> Verdict("host", "my-vlm", ("my-vlm",), UNKNOWN, MEASURED, 0.981, "yxyx, 0-1000", 0.213).in_words()
+        >>> Verdict("host", "my-vlm", ("my-vlm",), UNKNOWN, MEASURED, 0.981, "yxyx, 0-1000", 0.213).describe()
         'my-vlm: xyxy, 0-1000 (measured, mean IoU 0.98; next: yxyx, 0-1000 with 0.21)'
         """
         known = [self.how]
@@ -71,18 +72,19 @@ class Verdict:
         if self.note:
             known.append(self.note)
         if self.reading is not None:
-            known.append(self.reading.in_words())
-        return f"{self.model}: {profile_in_words(self.profile)} ({'; '.join(known)})"
+            known.append(self.reading.describe())
+        return f"{self.model}: {describe_profile(self.profile)} ({'; '.join(known)})"
 
 
-def profile_in_words(profile: Profile) -> str:
+def describe_profile(profile: Profile) -> str:
     """How a profile's boxes are written."""
-    return convention_in_words(profile.convention, profile.resize)
+    return describe_convention(profile.convention, profile.resize)
 
 
 def verdict_to_json(verdict: Verdict) -> JsonObject:
     """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
-    return dataclasses.asdict(verdict)
+    stored = dataclasses.asdict(verdict)
+    return {**stored, "profile": _renamed(stored["profile"], _STORED_AS)}
 
 
 def verdict_from_json(value: JsonObject) -> Verdict:
@@ -92,16 +94,26 @@ def verdict_from_json(value: JsonObject) -> Verdict:
         InputError: not a verdict, or one of another version of raylabel.
     """
     try:
+        value = {**value, "profile": _renamed(value["profile"], _FIELDS)}
         verdict = Verdict(**value)
         reading = value.get("reading")
         return dataclasses.replace(
             verdict,
             served=tuple(verdict.served),
-            profile=_profile_from_json(dict(value["profile"])),
+            profile=_profile_from_json(value["profile"]),
             reading=None if reading is None else reading_from_json(reading),
         )
     except (KeyError, TypeError, ValueError, GeometryError) as error:
         raise InputError(f"this is no verdict on a model's boxes: {error}") from error
+
+
+_STORED_AS = {"question_style": "wording"}
+"""Fields of a profile that go by another name where verdicts are kept."""
+_FIELDS = {stored: field for field, stored in _STORED_AS.items()}
+
+
+def _renamed(profile: JsonObject, names: Mapping[str, str]) -> JsonObject:
+    return {names.get(name, name): value for name, value in dict(profile).items()}
 
 
 def _profile_from_json(value: JsonObject) -> Profile:

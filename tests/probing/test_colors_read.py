@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from raylabel.calibration.asking import Asking
-from raylabel.calibration.calibrating import settle_reading
-from raylabel.calibration.color_probe import ASKED, SIZE, colors_seen
-from raylabel.calibration.reading import (
-    AS_WRITTEN,
-    INCONSISTENT,
-    NOT_AT_ALL,
-    OTHERWISE,
-    UNKNOWN,
-    BoxReading,
-    colors_told,
-    fits,
-)
-from raylabel.calibration.reading_check import check_reading, question
-from raylabel.calibration.verdict import MEASURED, TRUSTED, Verdict, verdict_from_json, verdict_to_json
 from raylabel.clients.base import Finish, Reply, Request, Sampling, Usage
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import AnswerError, AnswerProblem, CalibrationError, ClientError
 from raylabel.errors import Verdict as Judgement
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, View
+from raylabel.probing.asking import ProbeSession
+from raylabel.probing.box_reading import (
+    AS_WRITTEN,
+    INCONSISTENT,
+    NOT_AT_ALL,
+    OTHERWISE,
+    UNKNOWN,
+    BoxReading,
+    colors_match,
+    read_colors,
+)
+from raylabel.probing.box_reading_check import check_reading, question
+from raylabel.probing.calibration import with_box_reading
+from raylabel.probing.color_probe import ASKED, SIZE, colors_seen
+from raylabel.probing.verdict import MEASURED, TRUSTED, Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import LIST, LOC1024, NAMED, PROFILES, Profile
 from raylabel.profiles import UNKNOWN as UNKNOWN_MODEL
 from raylabel.settings import ImageSettings
@@ -98,7 +98,7 @@ def answers(colors: Sequence[str | None]) -> str:
     ],
 )
 def test_colors_are_read_from_any_form(text: str, colors: list[str]) -> None:
-    assert list(colors_told(text)) == colors
+    assert list(read_colors(text)) == colors
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_colors_are_read_from_any_form(text: str, colors: list[str]) -> None:
 )
 def test_a_reply_that_tells_too_little_is_of_no_use(text: str, problem: AnswerProblem) -> None:
     with pytest.raises(AnswerError) as error:
-        colors_told(text)
+        read_colors(text)
 
     assert error.value.problem is problem
 
@@ -132,7 +132,7 @@ def test_a_reply_that_tells_too_little_is_of_no_use(text: str, problem: AnswerPr
     ],
 )
 def test_one_slip_is_forgiven(said: list[str], fit: bool) -> None:
-    assert fits(said) is fit
+    assert colors_match(said) is fit
 
 
 # --- the question -----------------------------------------------------------------------------------------------------
@@ -159,14 +159,14 @@ def test_a_question_says_and_writes_what_is_read_once_that_is_known() -> None:
 
 @pytest.mark.parametrize("spelling", [LIST, NAMED, LOC1024])
 def test_boxes_are_handed_in_plain_numbers_of_the_convention_that_is_read(spelling: str) -> None:
-    handed = Profile("x", XYXY_1000, spelling=spelling, reads=YXYX_1000).handed
+    handed = Profile("x", XYXY_1000, spelling=spelling, reads=YXYX_1000).for_questions
 
     assert (handed.convention, handed.spelling, handed.key, handed.reads) == (YXYX_1000, LIST, "box_2d", None)
-    assert UNKNOWN_MODEL.handed is UNKNOWN_MODEL
+    assert UNKNOWN_MODEL.for_questions is UNKNOWN_MODEL
 
 
 def test_the_steps_that_hand_boxes_to_a_model_say_so() -> None:
-    assert [s.name for s in (RegionExpr, GroundingExpr, DoubleCheck) if s.hands_boxes and s.holds_boxes] == [
+    assert [s.name for s in (RegionExpr, GroundingExpr, DoubleCheck) if s.sends_boxes and s.involves_boxes] == [
         "region_expr",
         "grounding_expr",
         "double_check",
@@ -185,8 +185,8 @@ def check() -> Check:
     def run(*replies: Any, profile: Profile = UNKNOWN_MODEL) -> tuple[BoxReading, list[Request]]:
         left = list(replies)
         client = ScriptedClient(lambda _: left.pop(0))
-        how = Asking(client, SAMPLING, POLICY, ImageSettings(), lambda: False)
-        return asyncio.run(check_reading(how, profile)), client.requests
+        session = ProbeSession(client, SAMPLING, POLICY, ImageSettings())
+        return asyncio.run(check_reading(session, profile)), client.requests
 
     return run
 
@@ -268,9 +268,10 @@ VERDICT = Verdict("host", "some-vlm", ("some-vlm",), UNKNOWN_MODEL, MEASURED, 0.
 
 
 @pytest.fixture
-def settled() -> Callable[..., Verdict]:
+def with_reading() -> Callable[..., Verdict]:
     def run(client: ScriptedClient, verdict: Verdict = VERDICT) -> Verdict:
-        return asyncio.run(settle_reading(client, SAMPLING, POLICY, verdict, ["region_expr", "double_check"]))
+        session = ProbeSession(client, SAMPLING, POLICY, ImageSettings())
+        return asyncio.run(with_box_reading(session, verdict, ["region_expr", "double_check"]))
 
     return run
 
@@ -284,20 +285,22 @@ def settled() -> Callable[..., Verdict]:
         pytest.param(["hm", "hm"], id="unknown"),
     ],
 )
-def test_what_was_found_out_is_kept_and_not_asked_again(settled: Callable[..., Verdict], replies: list[str]) -> None:
+def test_what_was_found_out_is_kept_and_not_asked_again(
+    with_reading: Callable[..., Verdict], replies: list[str]
+) -> None:
     left = list(replies)
-    verdict = settled(ScriptedClient(lambda _: left.pop(0)))
+    verdict = with_reading(ScriptedClient(lambda _: left.pop(0)))
 
     kept = verdict_from_json(json.loads(json.dumps(verdict_to_json(verdict))))
 
     assert kept == verdict
     assert kept.reading is not None
-    assert settled(ScriptedClient(lambda _: pytest.fail("asked again")), kept) == kept
-    assert kept.reading.in_words() in kept.in_words()
+    assert with_reading(ScriptedClient(lambda _: pytest.fail("asked again")), kept) == kept
+    assert kept.reading.describe() in kept.describe()
 
 
 def test_a_verdict_of_an_earlier_version_says_nothing_of_reading_and_is_completed(
-    settled: Callable[..., Verdict],
+    with_reading: Callable[..., Verdict],
 ) -> None:
     stored = verdict_to_json(VERDICT)
     del stored["reading"], stored["profile"]["reads"]
@@ -305,18 +308,20 @@ def test_a_verdict_of_an_earlier_version_says_nothing_of_reading_and_is_complete
     known = verdict_from_json(json.loads(json.dumps(stored)))
 
     assert known == VERDICT
-    assert settled(ScriptedClient(lambda _: answers(RIGHT)), known).reading == BoxReading(AS_WRITTEN, ASKED, requests=1)
+    assert with_reading(ScriptedClient(lambda _: answers(RIGHT)), known).reading == BoxReading(
+        AS_WRITTEN, ASKED, requests=1
+    )
 
 
-def test_what_is_taken_on_trust_is_not_asked_for(settled: Callable[..., Verdict]) -> None:
+def test_what_is_taken_on_trust_is_not_asked_for(with_reading: Callable[..., Verdict]) -> None:
     trusted = dataclasses.replace(VERDICT, how=TRUSTED)
 
-    assert settled(ScriptedClient(lambda _: pytest.fail("asked")), trusted) == trusted
+    assert with_reading(ScriptedClient(lambda _: pytest.fail("asked")), trusted) == trusted
 
 
-def test_only_what_is_handed_to_a_model_changes_with_how_it_reads(settled: Callable[..., Verdict]) -> None:
+def test_only_what_is_handed_to_a_model_changes_with_how_it_reads(with_reading: Callable[..., Verdict]) -> None:
     left = [SWAPPED, answers(RIGHT)]
-    verdict = settled(ScriptedClient(lambda _: left.pop(0)))
+    verdict = with_reading(ScriptedClient(lambda _: left.pop(0)))
 
     assert verdict.profile == UNKNOWN_MODEL
     assert verdict.asked_as == dataclasses.replace(UNKNOWN_MODEL, reads=YXYX_1000)
@@ -324,10 +329,10 @@ def test_only_what_is_handed_to_a_model_changes_with_how_it_reads(settled: Calla
 
 
 def test_a_model_that_takes_boxes_for_others_however_they_are_written_ends_the_run_in_one_sentence(
-    settled: Callable[..., Verdict],
+    with_reading: Callable[..., Verdict],
 ) -> None:
     with pytest.raises(CalibrationError) as error:
-        settled(ScriptedClient(lambda _: SWAPPED))
+        with_reading(ScriptedClient(lambda _: SWAPPED))
 
     assert str(error.value).startswith(
         "some-vlm: boxes in the questions of region_expr, double_check would be taken for others: written as xyxy, "

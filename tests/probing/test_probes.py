@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raylabel.calibration.probes import COLORS, Probe, probes, widest
 from raylabel.geometry import Resize, iou
 from raylabel.images import prepare
+from raylabel.probing.probes import COLORS, Probe, probes, widest
 from raylabel.records import Box, Size
 from raylabel.settings import ImageSettings
 

@@ -5,91 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from raylabel.calibration.asking import IN_FLIGHT, Asking
-from raylabel.calibration.measured import Measured
-from raylabel.calibration.measuring import measure_with, verify_with
-from raylabel.calibration.reading import INCONSISTENT, BoxReading
-from raylabel.calibration.reading_check import check_reading
-from raylabel.calibration.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, profile_in_words
-from raylabel.clients.base import Client, Sampling
-from raylabel.clients.retry import RetryPolicy
 from raylabel.errors import CalibrationError
+from raylabel.probing.asking import ProbeSession
+from raylabel.probing.box_reading import INCONSISTENT, BoxReading
+from raylabel.probing.box_reading_check import check_reading
+from raylabel.probing.measurement import Measurement
+from raylabel.probing.measuring import measure_boxes, verify_profile
+from raylabel.probing.verdict import MEASURED, TRUSTED, VERIFIED, Verdict, describe_profile
 from raylabel.profiles import UNKNOWN, Profile, profile_for
-from raylabel.prompts import Prompt
-from raylabel.settings import ImageSettings
-from raylabel.steps.grounding import Grounding
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 
 
-def _never() -> bool:
-    return False
-
-
-def _keep(measured: Measured) -> None:
-    """Nobody wants to look at it."""
-
-
-async def measure(
-    client: Client,
-    sampling: Sampling,
-    policy: RetryPolicy,
-    base: Profile = UNKNOWN,
-    *,
-    limits: ImageSettings | None = None,
-    stopping: Callable[[], bool] = _never,
-) -> Measured:
-    """Ask a model for every rectangle of every probe (16 to 25 requests) and find what reads its answers right.
-
-    Args:
-        base: how it is asked; the result is this very profile where it fits.
-        limits: the user's, for pictures.
-        stopping: once true, no failed request is tried again.
-
-    Returns:
-        With a ``problem`` where nothing fits.
-
-    Raises:
-        ClientError: a request failed for good.
-    """
-    return await measure_with(Asking(client, sampling, policy, limits or ImageSettings(), stopping), base)
-
-
-async def verify(
-    client: Client,
-    sampling: Sampling,
-    policy: RetryPolicy,
-    profile: Profile,
-    *,
-    limits: ImageSettings | None = None,
-    stopping: Callable[[], bool] = _never,
-) -> Measured:
-    """Ask a model about one probe (1 or 2 requests) and see whether a profile reads its answer right.
-
-    Returns:
-        With a ``problem`` where it does not.
-
-    Raises:
-        ClientError: a request failed for good.
-    """
-    return await verify_with(Asking(client, sampling, policy, limits or ImageSettings(), stopping), profile)
-
-
-async def settle(
-    client: Client,
-    sampling: Sampling,
-    policy: RetryPolicy,
+async def calibrate_model(
+    session: ProbeSession,
     *,
     endpoint: str,
     model: str,
     configured: Profile | None,
     known: Verdict | None,
     mode: str = AUTO,
-    limits: ImageSettings | None = None,
-    on_measured: Callable[[Measured], None] = _keep,
-    stopping: Callable[[], bool] = _never,
-    prompt_for: Callable[[Profile], Prompt] = Grounding.prompt_for,
-    in_flight: int = IN_FLIGHT,
+    on_measurement: Callable[[Measurement], None] = lambda measurement: None,
 ) -> Verdict:
     """How a model writes boxes, for sure.
 
@@ -100,17 +36,13 @@ async def settle(
         known: a verdict of an earlier time; asked again only where it does not hold any more.
         mode: ``auto`` measures what has no profile and verifies what has one by a single probe, ``always`` measures
             everything, ``never`` asks nothing.
-        limits: the user's, for pictures.
-        on_measured: told of every measurement, also of those that end in an error.
-        stopping: once true, no failed request is tried again.
-        prompt_for: the grounding question in the words of a family, or the user's.
-        in_flight: requests at a time.
+        on_measurement: told of every measurement, also of those that end in an error.
 
     Raises:
         CalibrationError: the boxes cannot be had, contradict what is configured, or nothing is known of them.
         ClientError: the endpoint cannot be reached, or a request failed for good.
     """
-    served = tuple(await client.served(model))
+    served = tuple(await session.client.served(model))
     row = profile_for(served)
     expected = configured or row
     if expected is not None and not expected.localises:
@@ -125,50 +57,42 @@ async def settle(
                 "vlm.profile, or vlm.calibrate: auto"
             )
         return verdict
-    how = Asking(client, sampling, policy, limits or ImageSettings(), stopping, prompt_for, in_flight)
     spent, doubt = 0, ""
     if mode == AUTO and expected is not None:
-        verified = await verify_with(how, expected)
-        on_measured(verified)
+        verified = await verify_profile(session, expected)
+        on_measurement(verified)
         if not verified.problem:
             return _with(verdict, VERIFIED, verified)
         spent, doubt = verified.requests, verified.problem
-    measured = await measure_with(how, expected or UNKNOWN)
-    on_measured(measured)
+    measured = await measure_boxes(session, expected or UNKNOWN)
+    on_measurement(measured)
     if measured.problem and expected is not None and configured is None:
         # A name is no proof of a family: its native words may be what this model does not understand.
         spent += measured.requests
-        measured = await measure_with(how, UNKNOWN)
-        on_measured(measured)
+        measured = await measure_boxes(session, UNKNOWN)
+        on_measurement(measured)
     if measured.problem:
-        said = "" if configured is None else f"vlm.boxes or vlm.profile says {profile_in_words(configured)}, but "
-        raise CalibrationError(f"{model}: {said}{measured.problem} ({spent + measured.requests} requests)")
+        claim = "" if configured is None else f"vlm.boxes or vlm.profile says {describe_profile(configured)}, but "
+        raise CalibrationError(f"{model}: {claim}{measured.problem} ({spent + measured.requests} requests)")
     if configured is not None and measured.profile.convention != configured.convention:
         raise CalibrationError(_contradiction(model, configured, measured, doubt))
     notes = [measured.note]
     if expected is not None and measured.profile != expected:
-        notes.append(f"profile {expected.name} says {profile_in_words(expected)}, which its answers do not fit")
+        notes.append(f"profile {expected.name} says {describe_profile(expected)}, which its answers do not fit")
     return _with(verdict, MEASURED, measured, spent, "; ".join(filter(None, notes)))
 
 
-async def settle_reading(
-    client: Client,
-    sampling: Sampling,
-    policy: RetryPolicy,
+async def with_box_reading(
+    session: ProbeSession,
     verdict: Verdict,
     steps: Sequence[str],
-    *,
-    limits: ImageSettings | None = None,
     on_read: Callable[[BoxReading], None] = lambda reading: None,
-    stopping: Callable[[], bool] = _never,
 ) -> Verdict:
     """The verdict with how the model reads boxes that are handed to it; asked for where it lacks that: 1 or 2 requests.
 
     Args:
         steps: names of those that hand boxes to the model, for the message.
-        limits: the user's, for pictures.
         on_read: told what was found out, also where it ends in an error.
-        stopping: once true, no failed request is tried again.
 
     Raises:
         CalibrationError: it reads boxes in another convention than they are written in, whatever they are written in.
@@ -176,8 +100,7 @@ async def settle_reading(
     """
     if verdict.reading is not None or verdict.how == TRUSTED:
         return verdict
-    how = Asking(client, sampling, policy, limits or ImageSettings(), stopping)
-    reading = await check_reading(how, verdict.profile)
+    reading = await check_reading(session, verdict.profile)
     on_read(reading)
     if reading.kind == INCONSISTENT:
         raise CalibrationError(
@@ -197,18 +120,18 @@ def _still_holds(known: Verdict, served: tuple[str, ...], configured: Profile | 
     return known.how == MEASURED or known.profile == row
 
 
-def _contradiction(model: str, configured: Profile, measured: Measured, doubt: str) -> str:
+def _contradiction(model: str, configured: Profile, measured: Measurement, doubt: str) -> str:
     convention = measured.profile.convention
     scale = "pixels" if convention.scale is None else f"{convention.scale:g}"
-    said = doubt or f"the answers fit {profile_in_words(configured)} worse"
+    reason = doubt or f"the answers fit {describe_profile(configured)} worse"
     return (
-        f"{model}: vlm.boxes or vlm.profile says {profile_in_words(configured)}; the answers fit "
-        f"{profile_in_words(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({said}); leave it out, or write "
-        f"vlm.boxes: {{order: {convention.order}, scale: {scale}}}"
+        f"{model}: vlm.boxes or vlm.profile says {describe_profile(configured)}; the answers fit "
+        f"{describe_profile(measured.profile)} with mean IoU {measured.mean_iou:.2f} ({reason}); leave it out, or "
+        f"write vlm.boxes: {{order: {convention.order}, scale: {scale}}}"
     )
 
 
-def _with(verdict: Verdict, how: str, measured: Measured, spent: int = 0, note: str = "") -> Verdict:
+def _with(verdict: Verdict, how: str, measured: Measurement, spent: int = 0, note: str = "") -> Verdict:
     return dataclasses.replace(
         verdict,
         profile=measured.profile,

@@ -56,26 +56,26 @@ class Hypothesis:
         """
         return place(found, self.convention, view)
 
-    def in_words(self) -> str:
-        return convention_in_words(self.convention, self.resize or Resize())
+    def describe(self) -> str:
+        return describe_convention(self.convention, self.resize or Resize())
 
 
-def convention_in_words(convention: Convention, resize: Resize) -> str:
+def describe_convention(convention: Convention, resize: Resize) -> str:
     """Order and scale for a message.
 
-    >>> convention_in_words(Convention("yxyx", 1000.0), Resize())
+    >>> describe_convention(Convention("yxyx", 1000.0), Resize())
     'yxyx, 0-1000'
-    >>> convention_in_words(Convention("xyxy", None), Resize(multiple=28, min_pixels=3136, max_pixels=1_003_520))
+    >>> describe_convention(Convention("xyxy", None), Resize(multiple=28, min_pixels=3136, max_pixels=1_003_520))
     'xyxy, pixels of the picture resized to sides of multiples of 28 and at most 1003520 pixels'
     """
     if convention.scale is None:
-        scale = "pixels of the picture" + _resize_in_words(resize)
+        scale = "pixels of the picture" + _describe_resize(resize)
     else:
         scale = f"0-{convention.scale if convention.top is None else convention.top:g}"
     return f"{convention.order}, {scale}" + (" of the padded square" if convention.frame == SQUARE else "")
 
 
-def _resize_in_words(resize: Resize) -> str:
+def _describe_resize(resize: Resize) -> str:
     rules = []
     if resize.multiple > 1:
         rules.append(f"sides of multiples of {resize.multiple}")

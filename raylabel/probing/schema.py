@@ -55,19 +55,12 @@ def forms_for(backend: str) -> tuple[SchemaForm, ...]:
 
 
 async def probe_schema_form(
-    client: Client,
-    sampling: Sampling,
-    forms: Sequence[SchemaForm],
-    policy: RetryPolicy,
-    *,
-    for_boxes: bool = False,
+    client: Client, sampling: Sampling, forms: Sequence[SchemaForm], policy: RetryPolicy
 ) -> SchemaForm:
     """The first form that the endpoint obeys, one question each; ``NONE`` if none is.
 
     Args:
         sampling: as the run's own questions are sampled: schemas and thinking, say, may not go together.
-        for_boxes: the form will hold boxes, so that a list which comes back without numbers counts as not obeyed
-            (models are known to empty the lists they are held to).
 
     Raises:
         ClientError: STOP_RUN, or RETRY or SLOW_DOWN after all tries: trouble that is not about schemas.
@@ -84,13 +77,13 @@ async def probe_schema_form(
                 raise
             logger.debug("schema form %s is turned away: %s", form.value, error)
             continue
-        if obeys(reply.text, for_boxes=for_boxes):
+        if obeys(reply.text):
             return form
         logger.debug("schema form %s is not obeyed: %.200r", form.value, reply.text)
     return SchemaForm.NONE
 
 
-def obeys(text: str, *, for_boxes: bool = False) -> bool:
+def obeys(text: str) -> bool:
     """Whether a reply to the probe has the shape that ``PROBE_SCHEMA`` enforces; thoughts before it are no matter.
 
     >>> obeys('{"kind": "schema_probe", "colour": "green", "numbers": [8, 10, 12]}')
@@ -110,7 +103,6 @@ def obeys(text: str, *, for_boxes: bool = False) -> bool:
         and isinstance(value["colour"], str)
         and isinstance(numbers, list)
         and all(_is_whole(number) for number in numbers)
-        and (bool(numbers) or not for_boxes)
     )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from raylabel.calibration.color_probe import ASKED, color_probe
-from raylabel.calibration.color_probe import COLORS as ALL_COLORS
-from raylabel.calibration.measured import Measured, Shown
-from raylabel.calibration.probes import COLORS, Probe
-from raylabel.calibration.reading import BoxReading
-from raylabel.calibration.verdict import profile_in_words
 from raylabel.images import displayed
+from raylabel.probing.box_reading import BoxReading
+from raylabel.probing.color_probe import ASKED, color_probe
+from raylabel.probing.color_probe import COLORS as ALL_COLORS
+from raylabel.probing.measurement import Measurement, Shown
+from raylabel.probing.probes import COLORS, Probe
+from raylabel.probing.verdict import describe_profile
 from raylabel.records import Box
 from raylabel.settings import ImageSettings
 
@@ -38,7 +38,7 @@ _Ink = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def write_sheet(path: Path, measured: Measured, model: str) -> None:
+def write_sheet(path: Path, measured: Measurement, model: str) -> None:
     """Draw every probe that was asked about, as PNG.
 
     Rectangles that were expected have a solid outline, answered ones a dashed one, with the IoU of each beside it. What
@@ -75,9 +75,9 @@ def write_sheet(path: Path, measured: Measured, model: str) -> None:
     sheet.save(path, "PNG")
 
 
-def _heading(measured: Measured, model: str) -> list[tuple[str, _Ink, int]]:
+def _heading(measured: Measurement, model: str) -> list[tuple[str, _Ink, int]]:
     """Lines with ink and font size."""
-    words = profile_in_words(measured.profile)
+    words = describe_profile(measured.profile)
     next_best = f"; next: {measured.runner_up} with {measured.runner_up_iou:.2f}" if measured.runner_up else ""
     if measured.problem:
         verdict = [(measured.problem, _BAD, 16), (f"drawn as {words}", _FAINT, 15)]
@@ -85,7 +85,7 @@ def _heading(measured: Measured, model: str) -> list[tuple[str, _Ink, int]]:
         verdict = [(f"{words}: mean IoU {measured.mean_iou:.2f}{next_best}", _GOOD, 16)]
     reading = []
     if measured.reading is not None:
-        reading = [(measured.reading.in_words(), _GOOD if measured.reading.is_trusted else _BAD, 16)]
+        reading = [(measured.reading.describe(), _GOOD if measured.reading.is_trusted else _BAD, 16)]
     return [(model, _INK, 20), *verdict, *reading, *([(measured.note, _FAINT, 15)] if measured.note else [])]
 
 
@@ -117,10 +117,10 @@ def _reading_tile(reading: BoxReading) -> Image.Image:
     probe = color_probe()
     plane, border, scale = _plane(probe)
     draw = ImageDraw.Draw(plane)
-    for color, said in zip(ASKED, reading.said or [""] * len(ASKED), strict=True):
+    for color, answered in zip(ASKED, reading.said or [""] * len(ASKED), strict=True):
         x1, y1, x2, y2 = _on_plane(probe.boxes_px[color], border, scale)
         draw.rectangle((x1, y1, x2, y2), outline=ALL_COLORS[color], width=_LINE_WIDTH)
-        draw.text((x1 + 4, y1 + 3), said or "unclear", fill=_INK if said == color else _BAD, font=_font(13))
+        draw.text((x1 + 4, y1 + 3), answered or "unclear", fill=_INK if answered == color else _BAD, font=_font(13))
     lines = [(f"{probe.name}: answered for each box", _INK), (f"{reading.right} of {len(ASKED)} right", _FAINT)]
     return _with_lines(plane, lines)
 

@@ -8,12 +8,12 @@ import random
 import pytest
 from dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
-from raylabel.calibration.diagnosis import problem_of
-from raylabel.calibration.fitting import Fit, fit
-from raylabel.calibration.hypotheses import Hypothesis, hypotheses
-from raylabel.calibration.observations import Response, observe
-from raylabel.calibration.probes import Probe, probes
 from raylabel.geometry import ORDERS, SQUARE
+from raylabel.probing.diagnosis import problem_of
+from raylabel.probing.fitting import Fit, fit
+from raylabel.probing.hypotheses import Hypothesis, hypotheses
+from raylabel.probing.observations import Response, observe
+from raylabel.probing.probes import Probe, probes
 from raylabel.records import Box, Size
 
 SCALES = {
@@ -62,7 +62,7 @@ def test_exact_answers_are_read_right(order: str, name: str) -> None:
     assert found.is_sure
     assert found.best is not None
     assert found.best.convention.order == order
-    assert right(found.best, name), found.best.in_words()
+    assert right(found.best, name), found.best.describe()
     assert found.mean_iou > 0.96
 
 
@@ -77,7 +77,7 @@ def test_of_noisy_answers_the_order_is_never_wrong_and_no_scale_but_by_neighbour
         # A resize to near multiples may be seen in pixels of what was sent; done before sending, it is right as well.
         assert right(found.best, name) or (name == "pixels" and found.best.convention.scale is None), (
             name,
-            found.best.in_words(),
+            found.best.describe(),
         )
 
 

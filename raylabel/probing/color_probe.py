@@ -1,7 +1,7 @@
 """The picture that is asked about the other way round: boxes are given, the color in each is wanted.
 
 Its places were searched for, so that whoever reads a box in another order or on another scale than it is written in
-looks at another rectangle or at the ground (``tests/calibration/test_color_probe.py`` holds that). The corner where
+looks at another rectangle or at the ground (``tests/probing/test_color_probe.py`` holds that). The corner where
 numbers of a small scale lie on a larger one has a rectangle of its own that nobody is asked about.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from raylabel.calibration.probes import Probe, drawn, png
 from raylabel.geometry import Convention, View, from_displayed, to_displayed
+from raylabel.probing.probes import Probe, drawn, png
 from raylabel.records import Box, Size
 
 COLORS: Mapping[str, tuple[int, int, int]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raylabel.calibration.hypotheses import PIXELS, Hypothesis
-from raylabel.calibration.observations import Observation
 from raylabel.geometry import View, iou
+from raylabel.probing.hypotheses import PIXELS, Hypothesis
+from raylabel.probing.observations import Observation
 from raylabel.records import Box
 
 ENOUGH = 0.6
@@ -45,14 +45,21 @@ class Fit:
 
 
 def fit(observations: Sequence[Observation], candidates: Sequence[Hypothesis]) -> Fit:
-    """Hold every candidate against what was observed.
+    """How well the best way to read the answers does, and whether another one does as well.
+
+    The highest mean IoU alone would not do. A model's boxes are never exact, so a wrong candidate may lead by chance;
+    and some candidates (999 and 1000, two resize rules on small pictures) read these answers alike and others not. So
+    those that place every box alike count as one, for which the plainest stands. Any other has to be beaten by ``LEAD``
+    or, where the two hardly differ, on the boxes that they place differently. Of resize rules that remain, the one that
+    is safe under all of them is taken. What is left is a rival, and with a rival the fit is not sure: a wrong
+    convention would spoil every label of a run, and none of them would look wrong.
 
     Args:
         candidates: plainest first.
     """
     if not observations or not any(o.is_answered for o in observations):
         return Fit(None)
-    tried = [_Try(hypothesis, observations) for hypothesis in candidates]
+    tried = [_Trial(hypothesis, observations) for hypothesis in candidates]
     top = max(tried, key=lambda t: t.mean_iou)
     same = [t for t in tried if t.is_same(top)]
     best = next(t for t in same if t.mean_iou >= top.mean_iou - TIE)
@@ -72,7 +79,7 @@ def fit(observations: Sequence[Observation], candidates: Sequence[Hypothesis]) -
     )
 
 
-def _safest(tried: Sequence[_Try], views: Sequence[View]) -> _Try:
+def _safest(tried: Sequence[_Trial], views: Sequence[View]) -> _Trial:
     """Of resize rules that cannot be told apart, one whose pictures all the others leave as they are, if one is so."""
     sent = {view.sent for view in views}
 
@@ -85,12 +92,12 @@ def _safest(tried: Sequence[_Try], views: Sequence[View]) -> _Try:
 
 def mean_iou(observations: Sequence[Observation], hypothesis: Hypothesis) -> float:
     """Over every rectangle that was asked for; 0 without any."""
-    return _Try(hypothesis, observations).mean_iou
+    return _Trial(hypothesis, observations).mean_iou
 
 
 def placements(observations: Sequence[Observation], hypothesis: Hypothesis) -> list[tuple[tuple[Box, ...], float]]:
     """For each observation its boxes in displayed pixels and its IoU."""
-    tried = _Try(hypothesis, observations)
+    tried = _Trial(hypothesis, observations)
     return list(zip(tried.placed, tried.ious, strict=True))
 
 
@@ -99,7 +106,7 @@ def overlap(truth_px: Box, placed: Sequence[Box]) -> float:
     return max((iou(truth_px, box) for box in placed), default=0.0) / max(len(placed), 1)
 
 
-class _Try:
+class _Trial:
     """A hypothesis with the boxes it places and their overlaps."""
 
     def __init__(self, hypothesis: Hypothesis, observations: Sequence[Observation]) -> None:
@@ -114,17 +121,17 @@ class _Try:
         self.ious = [overlap(o.truth_px, boxes) for o, boxes in zip(observations, self.placed, strict=True)]
         self.mean_iou = sum(self.ious) / len(self.ious) if self.ious else 0.0
 
-    def agreement(self, other: _Try) -> list[float]:
+    def agreement(self, other: _Trial) -> list[float]:
         """IoU of the two places of each rectangle; 1 where neither has one."""
         return [_likeness(mine, theirs) for mine, theirs in zip(self.placed, other.placed, strict=True)]
 
-    def is_same(self, other: _Try) -> bool:
+    def is_same(self, other: _Trial) -> bool:
         mine, theirs = self.hypothesis, other.hypothesis
         if mine.neighbours and mine.neighbours == theirs.neighbours and self.found == other.found:
             return True
         return min(self.agreement(other)) >= ALIKE
 
-    def is_rivalled_by(self, other: _Try) -> bool:
+    def is_rivalled_by(self, other: _Trial) -> bool:
         """Whether a hypothesis that counts as the same would say something else of other pictures."""
         mine, theirs = self.hypothesis, other.hypothesis
         if mine.kind != theirs.kind:
@@ -132,11 +139,11 @@ class _Try:
         # Named corners are the same in every order, and so are cells; then nothing hangs on it.
         return mine.convention.order != theirs.convention.order and self.found != other.found
 
-    def differs_by_resize_only(self, other: _Try) -> bool:
+    def differs_by_resize_only(self, other: _Trial) -> bool:
         """Whether both are pixels, of pictures resized by different rules."""
         return self.hypothesis.kind == other.hypothesis.kind == PIXELS and self.found == other.found
 
-    def leads(self, other: _Try) -> bool:
+    def leads(self, other: _Trial) -> bool:
         """Whether the boxes that the two place differently speak for this one.
 
         Perfect answers would show a lead as large as the two differ; where that is little, as between two resize rules,

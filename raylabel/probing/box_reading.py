@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from raylabel.answers.json_text import id_of, list_under, read_json, text_of
-from raylabel.calibration.color_probe import ASKED, COLORS, NO_COLOR, colors_seen
-from raylabel.calibration.hypotheses import convention_in_words
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import ORDERS, PICTURE, SQUARE, Convention, Resize, View
+from raylabel.probing.color_probe import ASKED, COLORS, NO_COLOR, colors_seen
+from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import Profile
 
 AS_WRITTEN, OTHERWISE, NOT_AT_ALL, INCONSISTENT, UNKNOWN = (
@@ -79,17 +79,17 @@ class BoxReading:
         """Whether what the model says of a box that it is handed can be meant for that box."""
         return self.kind in (AS_WRITTEN, OTHERWISE)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """A clause for the line that tells of the model.
 
-        >>> BoxReading(AS_WRITTEN, ASKED).in_words()
+        >>> BoxReading(AS_WRITTEN, ASKED).describe()
         'reads boxes as it writes them, 6 of 6 colors right'
         """
         score = f"{self.right} of {len(ASKED)} colors right"
         if self.kind == AS_WRITTEN:
             return f"reads boxes as it writes them, {score}"
         if self.kind == OTHERWISE and self.convention is not None:
-            return f"is handed boxes as {convention_in_words(self.convention, Resize())}, {score}: {self.note}"
+            return f"is handed boxes as {describe_convention(self.convention, Resize())}, {score}: {self.note}"
         if self.kind == UNKNOWN:
             return "whether it reads boxes is not known"
         return f"does not read boxes, {score}"
@@ -128,7 +128,7 @@ def reading_from_json(value: Mapping[str, Any]) -> BoxReading:
     )
 
 
-def colors_told(text: str) -> tuple[str, ...]:
+def read_colors(text: str) -> tuple[str, ...]:
     """The color that a reply gives for each of ``ASKED``; empty where it gives none, or several.
 
     Expects ``{"answers": [{"id": 1, "color": "red"}]}``; colors may stand in a list in the order asked, under their
@@ -137,12 +137,12 @@ def colors_told(text: str) -> tuple[str, ...]:
     Raises:
         AnswerError: a refusal, or too few of the boxes are answered.
     """
-    told: dict[int, str] = {}
+    by_number: dict[int, str] = {}
     for number, words in _entries(text):
         color = _color_in(words)
         # A number that comes twice with different colors says nothing.
-        told[number] = color if told.get(number, color) == color else ""
-    colors = tuple(told.get(number, "") for number in range(1, len(ASKED) + 1))
+        by_number[number] = color if by_number.get(number, color) == color else ""
+    colors = tuple(by_number.get(number, "") for number in range(1, len(ASKED) + 1))
     if sum(map(bool, colors)) < ENOUGH:
         raise AnswerError(
             AnswerProblem.UNREADABLE,
@@ -151,13 +151,13 @@ def colors_told(text: str) -> tuple[str, ...]:
     return colors
 
 
-def fits(said: Sequence[str]) -> bool:
+def colors_match(answered: Sequence[str]) -> bool:
     """Whether the colors are those of the rectangles, but for a slip."""
-    return _right(said) >= len(ASKED) - SLIPS
+    return _right(answered) >= len(ASKED) - SLIPS
 
 
 @dataclass(frozen=True, slots=True)
-class Reread:
+class Misreading:
     """Another convention that explains which colors were seen.
 
     Args:
@@ -168,25 +168,25 @@ class Reread:
     is_sure: bool
 
 
-def reread(said: Sequence[str], profile: Profile, view: View) -> Reread | None:
+def explain_misreading(answered: Sequence[str], profile: Profile, view: View) -> Misreading | None:
     """The convention, other than the profile's own, in which the boxes were read when these colors were seen.
 
     Returns:
         The likeliest one where several explain the answers alike; None: none explains them.
     """
-    best, most = None, _right(said)
-    for convention in readings(profile):
-        pairs = list(zip(colors_seen(profile.convention, convention, view), said, strict=True))
-        shown = [(seen, told) for seen, told in pairs if seen != NO_COLOR]
-        hits = [seen for seen, told in shown if seen == told]
+    best, most = None, _right(answered)
+    for convention in possible_conventions(profile):
+        pairs = list(zip(colors_seen(profile.convention, convention, view), answered, strict=True))
+        shown = [(seen, answer) for seen, answer in pairs if seen != NO_COLOR]
+        hits = [seen for seen, answer in shown if seen == answer]
         is_sure = len(hits) >= max(TELLING, len(shown) - SLIPS) and len(set(hits)) >= VARIED
-        agreeing = sum(seen == told for seen, told in pairs)
+        agreeing = sum(seen == answer for seen, answer in pairs)
         if (is_sure or agreeing >= len(ASKED) - SLIPS) and agreeing > most:
-            best, most = Reread(convention, is_sure), agreeing
+            best, most = Misreading(convention, is_sure), agreeing
     return best
 
 
-def readings(profile: Profile) -> tuple[Convention, ...]:
+def possible_conventions(profile: Profile) -> tuple[Convention, ...]:
     """Conventions in which a model may read what is written in the profile's, likeliest first."""
     own = profile.convention
     orders = [dataclasses.replace(own, order=order) for order in ORDERS]
@@ -196,12 +196,12 @@ def readings(profile: Profile) -> tuple[Convention, ...]:
     ]
     others = [Convention(own.order, scale, frame=frame) for scale, frame in scales]
     both = [Convention(order, scale, frame=frame) for order in ORDERS for scale, frame in scales]
-    said = [] if profile.stated is None else [profile.stated]
-    return tuple(c for c in dict.fromkeys((*said, *orders, *others, *both)) if c != own)
+    stated = [] if profile.stated is None else [profile.stated]
+    return tuple(c for c in dict.fromkeys((*stated, *orders, *others, *both)) if c != own)
 
 
-def _right(said: Sequence[str]) -> int:
-    return sum(here == there for here, there in zip(ASKED, said, strict=False))
+def _right(answered: Sequence[str]) -> int:
+    return sum(here == there for here, there in zip(ASKED, answered, strict=False))
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raylabel.calibration.color_probe import (
+from raylabel.geometry import ORDERS, PICTURE, Convention, Resize, View, iou
+from raylabel.images import prepare
+from raylabel.probing.box_reading import TELLING, colors_match, explain_misreading, possible_conventions
+from raylabel.probing.color_probe import (
     ASKED,
     COLORS,
     NO_COLOR,
@@ -21,9 +24,6 @@ from raylabel.calibration.color_probe import (
     pointed_at,
     rectangles,
 )
-from raylabel.calibration.reading import TELLING, fits, readings, reread
-from raylabel.geometry import ORDERS, PICTURE, Convention, Resize, View, iou
-from raylabel.images import prepare
 from raylabel.profiles import AS_IS, PROFILES, Profile
 from raylabel.records import Box
 from raylabel.settings import ImageSettings
@@ -119,11 +119,11 @@ def test_who_reads_boxes_as_they_are_written_sees_every_color(profile: Profile) 
 def test_who_reads_boxes_otherwise_sees_other_colors_and_does_not_pass(profile: Profile) -> None:
     tried = 0
     for view in views(profile):
-        for read in readings(profile):
+        for read in possible_conventions(profile):
             if is_another_place(profile, read, view):
                 seen = colors_seen(profile.convention, read, view)
                 tried += 1
-                assert not fits(seen), (view.sent, read, seen)
+                assert not colors_match(seen), (view.sent, read, seen)
                 assert sum(a == b for a, b in zip(seen, ASKED, strict=True)) <= 3, (view.sent, read, seen)
     assert tried > 60
 
@@ -132,11 +132,11 @@ def test_who_reads_boxes_otherwise_sees_other_colors_and_does_not_pass(profile: 
 def test_who_reads_boxes_otherwise_is_found_out_by_what_it_sees(profile: Profile) -> None:
     """The convention itself, or one that shows the very same colors; where it sees rectangles at all."""
     for view in views(profile):
-        for read in readings(profile):
+        for read in possible_conventions(profile):
             seen = colors_seen(profile.convention, read, view)
             if not is_another_place(profile, read, view) or sum(c != NO_COLOR for c in seen) < TELLING:
                 continue
-            found = reread(seen, profile, view)
+            found = explain_misreading(seen, profile, view)
             assert found is not None, (view.sent, read, seen)
             assert colors_seen(profile.convention, found.convention, view) == seen
 
@@ -148,7 +148,7 @@ def test_swapped_axes_show_at_least_three_other_colors(order: str, scale: float 
     swapped = dataclasses.replace(written, order="yxyx" if order == "xyxy" else "xyxy")
     seen = colors_seen(written, swapped, View(SIZE, SIZE))
 
-    found = reread(seen, Profile("x", written), View(SIZE, SIZE))
+    found = explain_misreading(seen, Profile("x", written), View(SIZE, SIZE))
 
     assert found is not None
     assert (found.convention, found.is_sure) == (swapped, True)
@@ -166,7 +166,7 @@ def test_swapped_axes_show_at_least_three_other_colors(order: str, scale: float 
 )
 def test_other_misreadings_that_are_likely_are_named(written: Convention, read: Convention) -> None:
     view = View(SIZE, SIZE)
-    found = reread(colors_seen(written, read, view), Profile("x", written), view)
+    found = explain_misreading(colors_seen(written, read, view), Profile("x", written), view)
 
     assert found is not None
     assert found.convention == read

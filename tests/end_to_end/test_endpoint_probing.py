@@ -98,7 +98,7 @@ def test_a_family_that_is_known_by_name_is_verified_by_a_single_request(world: W
 def test_a_family_is_asked_in_its_own_words_and_read_right(
     dialect: str, name: str, family: str, world: World, tmp_path: Path
 ) -> None:
-    """Of the others: ``calibration/test_demo_models.py`` and ``steps/test_families.py``."""
+    """Of the others: ``probing/test_demo_models.py`` and ``steps/test_families.py``."""
     with journaled_server(tmp_path / "s", "--boxes", dialect, "--reports-model", name) as server:
         ran = label(served_as(unknown(grounding(world, tmp_path / "r", server.url)), name))
     (verdict,) = ran.manifest["models"].values()

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import pytest
 from served_here import served_here
 
-from raylabel.calibration.calibrating import settle, settle_reading
-from raylabel.calibration.reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
-from raylabel.calibration.verdict import Verdict
 from raylabel.clients.base import Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Convention
+from raylabel.probing.asking import ProbeSession
+from raylabel.probing.box_reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
+from raylabel.probing.calibration import calibrate_model, with_box_reading
+from raylabel.probing.verdict import Verdict
 from raylabel.profiles import AS_IS
 from raylabel.settings import ImageSettings
 
@@ -26,14 +27,12 @@ ClientOf = Callable[[DemoServer], OpenAIClient]
 
 def told(client: OpenAIClient, limits: ImageSettings | None = None) -> tuple[Verdict, BoxReading]:
     """The verdict on a server's model, and how it reads boxes."""
-    sampling = Sampling("some-vlm", 0.0, 2048, 60.0)
+    session = ProbeSession(client, Sampling("some-vlm", 0.0, 2048, 60.0), POLICY, limits or ImageSettings())
 
     async def once() -> Verdict:
         try:
-            found = await settle(
-                client, sampling, POLICY, endpoint="host", model="some-vlm", configured=None, known=None, limits=limits
-            )
-            return await settle_reading(client, sampling, POLICY, found, ["region_expr"], limits=limits)
+            found = await calibrate_model(session, endpoint="host", model="some-vlm", configured=None, known=None)
+            return await with_box_reading(session, found, ["region_expr"])
         finally:
             await client.close()
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raylabel.answers.entry import AnswerBox
-from raylabel.answers.reading import Reading, Said, read_boxes
-from raylabel.calibration.probes import Probe, phrase_for
+from raylabel.answers.reading import Reading, ReplyKind, read_boxes
 from raylabel.geometry import ORDERS, Corners, View
+from raylabel.probing.probes import Probe, phrase_for
 from raylabel.records import Box
 
 
@@ -75,7 +75,7 @@ class Response:
         return read_boxes(self.text, order, None, [phrase_for(color) for color in self.colors])
 
     def _boxes_of(self, color: str, reading: Reading) -> tuple[Corners, ...]:
-        if reading.said is not Said.BOXES:
+        if reading.kind is not ReplyKind.BOXES:
             return ()
         boxes = (box.corners for box in reading.boxes if color == self._meant(box))
         return tuple(dict.fromkeys(boxes))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raylabel.calibration.probes import Probe
-from raylabel.calibration.reading import BoxReading
+from raylabel.probing.box_reading import BoxReading
+from raylabel.probing.probes import Probe
 from raylabel.profiles import Profile
 from raylabel.records import Box
 
@@ -27,7 +27,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """How a model's boxes come out.
 
     Args:
