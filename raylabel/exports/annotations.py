@@ -8,6 +8,27 @@ from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
 
+KNOWN_FIELDS = (
+    "record_id",
+    "image_id",
+    "image_path",
+    "width",
+    "height",
+    "exif_orientation",
+    "caption",
+    "cleaned_caption",
+    "kitti_bboxes",
+    "regions",
+    "expressions",
+    "source",
+    "pipeline_steps",
+    "outcome",
+    "outcomes",
+    "flags",
+    "dropped",
+)
+"""The public line's own fields in their order; every other field of an input line is carried through."""
+
 
 def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.

@@ -14,12 +14,12 @@ from raylabel.records import (
     Outcome,
     Record,
     StepOutcome,
-    changes_from_json,
     changes_to_json,
     digest_of,
     exact_box,
-    image_facts_from_json,
     image_facts_to_json,
+    read_changes,
+    read_image_facts,
 )
 from raylabel.runtime.asking import StepEnd
 from raylabel.steps.base import Step
@@ -117,7 +117,7 @@ def with_stored_image(record: Record, steps: Sequence[type[Step]], stored: Store
     for step in steps:
         row = stored[step.directory].get(record.record_id)
         if row is not None:
-            return replace(record, image=image_facts_from_json(json.loads(row["image"]))) if row["image"] else record
+            return replace(record, image=read_image_facts(row["image"])) if row["image"] else record
     return record
 
 
@@ -150,7 +150,7 @@ def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
         row["raw"] or "",
         json.loads(row["violations"]) if row.get("violations") else {},
     )
-    return outcome, changes_from_json(json.loads(row["changes"]))
+    return outcome, read_changes(row["changes"])
 
 
 def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]]) -> StepOutcome | str | None:

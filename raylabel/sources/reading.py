@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from raylabel.errors import ImageError, InputError
+from raylabel.exports.annotations import KNOWN_FIELDS
 from raylabel.images import files
 from raylabel.records import (
     GIVEN_BY,
     IMAGE_GROUNDING,
-    KNOWN_FIELDS,
     REPEATED_IMAGE_ID,
     Expression,
     JsonObject,
@@ -24,9 +24,9 @@ from raylabel.records import (
     StepOutcome,
     UnusableLine,
     bbox_id,
-    expression_from_json,
     expression_id,
-    region_from_json,
+    expressions_from_json,
+    regions_from_json,
     seed_from_json,
 )
 from raylabel.sources.heads import Head, HeadReader
@@ -46,8 +46,6 @@ _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OUTCOMES = frozenset(o.value for o in Outcome)
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
-
-T = TypeVar("T")
 
 
 def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLine]:
@@ -151,7 +149,8 @@ class LineReader:
         seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"), line_number)
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
-        regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
+        described = None if grounding else fields.get("regions")
+        regions = None if described is None else regions_from_json(described)
         expressions = _expressions(fields.get("expressions"), bare.ident, fresh_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
@@ -227,7 +226,7 @@ def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, .
         entries.append(
             {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
         )
-    return _each("expressions", entries, lambda item, where: expression_from_json(item, where, owner, 0))
+    return expressions_from_json(entries)
 
 
 def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
@@ -251,17 +250,6 @@ def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | N
 
 def _own(value: Any, shape: re.Pattern[str]) -> str:
     return value if isinstance(value, str) and shape.fullmatch(value) else ""
-
-
-def _each(name: str, value: Any, read: Callable[[Any, str], T]) -> tuple[T, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise InputError(f'"{name}": expected a list, found {type(value).__name__}')
-    try:
-        return tuple(read(item, f"{name}[{n}]") for n, item in enumerate(value))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
 
 
 def _seeds_of(

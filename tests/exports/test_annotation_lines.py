@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from raylabel.exports.annotations import seed_line, to_line
+from raylabel.exports.annotations import KNOWN_FIELDS, seed_line, to_line
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_GROUNDING,
     IMAGE_REFERRING_EXPRESSION,
-    KNOWN_FIELDS,
     Box,
     Expression,
     ImageFacts,
