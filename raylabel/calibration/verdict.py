@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
 from raylabel.calibration.hypotheses import convention_in_words
-from raylabel.calibration.reading import BoxReading, reading_from_json
+from raylabel.calibration.reading import BoxReading
 from raylabel.errors import GeometryError, InputError
-from raylabel.geometry import Convention, Resize
 from raylabel.profiles import Profile
 from raylabel.records import JsonObject
 
@@ -16,6 +18,7 @@ MEASURED, VERIFIED, TRUSTED = "measured", "verified", "trusted"
 """All probes were asked about; one was; none was."""
 
 
+@with_config(ConfigDict(extra="forbid"))  # and with it all that is inside: fields of another version of raylabel
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How an endpoint's model writes boxes, and how that is known.
@@ -80,6 +83,11 @@ def profile_in_words(profile: Profile) -> str:
     return convention_in_words(profile.convention, profile.resize)
 
 
+@functools.cache
+def _adapter() -> TypeAdapter[Verdict]:
+    return TypeAdapter(Verdict)
+
+
 def verdict_to_json(verdict: Verdict) -> JsonObject:
     """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
     return dataclasses.asdict(verdict)
@@ -92,28 +100,6 @@ def verdict_from_json(value: JsonObject) -> Verdict:
         InputError: not a verdict, or one of another version of raylabel.
     """
     try:
-        verdict = Verdict(**value)
-        reading = value.get("reading")
-        return dataclasses.replace(
-            verdict,
-            served=tuple(verdict.served),
-            profile=_profile_from_json(dict(value["profile"])),
-            reading=None if reading is None else reading_from_json(reading),
-        )
-    except (KeyError, TypeError, ValueError, GeometryError) as error:
+        return _adapter().validate_python(value)
+    except (ValidationError, GeometryError) as error:
         raise InputError(f"this is no verdict on a model's boxes: {error}") from error
-
-
-def _profile_from_json(value: JsonObject) -> Profile:
-    reasoning, stated, reads = value.get("reasoning"), value.get("stated"), value.get("reads")
-    return Profile(
-        **{
-            **value,
-            "convention": Convention(**value["convention"]),
-            "resize": Resize(**value["resize"]),
-            "models": tuple(value["models"]),
-            "stated": None if stated is None else Convention(**stated),
-            "reads": None if reads is None else Convention(**reads),
-            "reasoning": None if reasoning is None else (reasoning[0], reasoning[1]),
-        }
-    )
