@@ -38,6 +38,7 @@ class StepOutcome:
         attempts: requests that were answered or failed for the record in this step, over all runs that tried.
         violations: rules that replies broke or that something was left out for (``raylabel.validation``), with counts;
             what is kept with a flag is not among them.
+        provenance: what made the labels (model, prompt, reader); None where no answer was used, or nobody knows.
     """
 
     outcome: Outcome
@@ -45,6 +46,7 @@ class StepOutcome:
     attempts: int = 0
     raw: str = ""
     violations: Mapping[str, int] = field(default_factory=dict)
+    provenance: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Record:
         unusable: why no step can work on the record, whatever its image is; or empty.
         unused: rows of its seeds that are none; the first ones, the flag ``seeds_skipped`` counts them all.
         extra: fields of the input line that raylabel does not know, as they came.
+        shadowed: those that it does not read either, but whose names its own line uses for something else.
     """
 
     record_id: str
@@ -95,6 +98,7 @@ class Record:
     unusable: str = ""
     unused: tuple[UnusableLine, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    shadowed: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, step: str, outcome: StepOutcome, changes: Changes) -> Record:
         """The record after a step: its outcome noted, its changes made."""

@@ -33,7 +33,7 @@ from raylabel.sources.heads import Head, HeadReader
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
-from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
+from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
@@ -43,6 +43,8 @@ _UNUSED_KEPT = 20
 _LEAST_SIDE_PX = 1.0
 _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
+_READ = frozenset({"image_id", "image_path", "caption"})
+_READ_OF_EARLIER = _READ | {"cleaned_caption", "kitti_bboxes", "regions", "expressions", "outcomes", "pipeline_steps"}
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OUTCOMES = frozenset(o.value for o in Outcome)
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
@@ -85,7 +87,9 @@ class LineReader:
         self._heads = HeadReader(source)
         self._grounding = source.pipeline == IMAGE_GROUNDING
         carried = _CARRIED_BY_GROUNDING if self._grounding else ()
-        self._read_fields = frozenset(KNOWN_FIELDS).difference(carried)
+        self._own_fields = frozenset(KNOWN_FIELDS).difference(carried)
+        self._unread = [*self._own_fields.difference(_READ_OF_EARLIER if source.kind == ANNOTATIONS else _READ)]
+        self._unread.sort(key=KNOWN_FIELDS.index)
 
     def read(
         self, line: Line, at: tuple[int, int] = (0, 0), occurrence: int = 0, *, repeated: bool = False
@@ -119,11 +123,12 @@ class LineReader:
             source=self._source.pipeline,
             caption=head.caption,
             extra=self._extra(head.fields),
+            shadowed={} if head.own else {k: head.fields[k] for k in self._unread if k in head.fields},
             **brought,
         )
 
     def _extra(self, fields: JsonObject) -> JsonObject:
-        extra = {k: v for k, v in fields.items() if k not in self._read_fields}
+        extra = {k: v for k, v in fields.items() if k not in self._own_fields}
         if isinstance(fields.get("image_id"), (int, float)):
             extra["image_id"] = fields["image_id"]
         return extra
@@ -287,7 +292,13 @@ def _outcomes(
 ) -> dict[str, StepOutcome]:
     stated = fields.get("outcomes")
     if isinstance(stated, dict):
-        return {str(k): StepOutcome(Outcome(v)) for k, v in stated.items() if isinstance(v, str) and v in _OUTCOMES}
+        made = fields.get("provenance")
+        by = made if isinstance(made, dict) else {}
+        return {
+            str(k): StepOutcome(Outcome(v), provenance=by[k] if isinstance(by.get(k), dict) else None)
+            for k, v in stated.items()
+            if isinstance(v, str) and v in _OUTCOMES
+        }
     claimed = fields.get("pipeline_steps")
     if not isinstance(claimed, list):
         return {}

@@ -57,6 +57,16 @@ def test_a_line_becomes_a_record_with_its_unknown_fields(tmp_path: Path) -> None
     assert (record.source, record.image, record.seeds, record.expressions) == ("image_grounding", None, None, None)
 
 
+def test_fields_that_the_output_has_for_itself_are_kept_apart(tmp_path: Path) -> None:
+    foreign = {"source": "camera 3", "flags": "blurred", "outcome": 7, "provenance": None, "record_id": "x", "width": 9}
+    (record,) = records(spec(write(tmp_path / "c.jsonl", [line(7, **foreign)])))
+    assert record.shadowed == foreign
+    assert not foreign.keys() & record.extra.keys()
+    own = {"record_id": digest_of("own"), "source": "image_grounding", "flags": ["a"], "input_flags": "blurred"}
+    (record,) = records(spec(write(tmp_path / "d.jsonl", [line(7, **own)])))
+    assert (record.shadowed, record.extra) == ({}, {"input_flags": "blurred"})
+
+
 @pytest.mark.parametrize(
     ("root", "path", "resolved"),
     [
