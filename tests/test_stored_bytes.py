@@ -27,7 +27,7 @@ from raylabel.records import (
 from raylabel.runtime.asking import StepEnd
 from raylabel.runtime.rows import build_row, inputs_digest, restore
 
-STORED = json.loads((Path(__file__).parents[1] / "data/records/stored.json").read_text(encoding="utf-8"))
+STORED = json.loads((Path(__file__).parent / "data/records/stored.json").read_text(encoding="utf-8"))
 """Written by raylabel 0.1.0 before pydantic read any of it."""
 
 CHECK = PIPELINES[IMAGE_REFERRING_EXPRESSION][-1]
