@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
 from typing import Any, NamedTuple
 
 from raylabel.errors import ImageError, InputError
@@ -211,27 +212,17 @@ def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, .
         return None
     if not isinstance(value, list):
         raise InputError(f'"expressions": expected a list, found {type(value).__name__}')
-    taken = {
-        ident
-        for item in value
-        if isinstance(item, dict) and not fresh_ids and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
-    }
-    used: set[str] = set()
-    entries = []
     for item in value:
         if not isinstance(item, dict):
             raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
-        ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
-        number = 0
-        while not ident or ident in used:
-            ident = expression_id(owner, str(item.get("text")), number)
-            ident = "" if ident in taken else ident
-            number += 1
-        used.add(ident)
-        entries.append(
+    kept = [_own(item.get("expression_id"), _OWN_EXPRESSION_ID, fresh_ids) for item in value]
+    ids = _unique(kept, lambda place, tries: expression_id(owner, str(value[place].get("text")), tries))
+    return expressions_from_json(
+        [
             {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
-        )
-    return expressions_from_json(entries)
+            for item, ident in zip(value, ids, strict=True)
+        ]
+    )
 
 
 def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
@@ -239,22 +230,27 @@ def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | N
         return None
     if not isinstance(instances, list):
         raise InputError(f'"instances": expected a list, found {type(instances).__name__}')
-    kept = [_own(i.get("bbox_id"), _OWN_BBOX_ID) if isinstance(i, dict) and not fresh_ids else "" for i in instances]
-    used: set[str] = set()
-    out: list[Any] = []
-    for item, ident in zip(instances, kept, strict=True):
-        number = len(out)
+    given = [i.get("bbox_id") if isinstance(i, dict) else None for i in instances]
+    kept = [_own(ident, _OWN_BBOX_ID, fresh_ids) for ident in given]
+    ids = _unique(kept, lambda place, tries: bbox_id(expression, place + tries))
+    return [{**i, "bbox_id": ident} if isinstance(i, dict) else i for i, ident in zip(instances, ids, strict=True)]
+
+
+def _unique(kept: list[str], make: Callable[[int, int], str]) -> list[str]:
+    """An id for each place: the one that is kept, if no earlier place has it, else the first made that is free."""
+    used: dict[str, None] = {}
+    taken = {"", *kept}
+    for place, ident in enumerate(kept):
+        tries = count()
         while not ident or ident in used:
-            ident = bbox_id(expression, number)
-            ident = "" if ident in kept else ident
-            number += 1
-        used.add(ident)
-        out.append({**item, "bbox_id": ident} if isinstance(item, dict) else item)
-    return out
+            made = make(place, next(tries))
+            ident = "" if made in taken else made
+        used[ident] = None
+    return list(used)
 
 
-def _own(value: Any, shape: re.Pattern[str]) -> str:
-    return value if isinstance(value, str) and shape.fullmatch(value) else ""
+def _own(value: Any, shape: re.Pattern[str], fresh_ids: bool) -> str:
+    return value if not fresh_ids and isinstance(value, str) and shape.fullmatch(value) else ""
 
 
 def _seeds_of(
