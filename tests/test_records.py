@@ -135,6 +135,8 @@ def test_an_empty_list_is_a_change_and_none_is_none():
     assert record.apply("s", done, Changes()).expressions == record.expressions
 
 
+GOOD = {"bbox": [1, 2, 3, 4]}
+
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 pixels = st.floats(0, 10_000, allow_nan=False)
@@ -243,6 +245,49 @@ def test_a_region_is_read_under_both_names_of_its_box():
 def test_what_is_no_box_says_where_and_what_was_found(value):
     with pytest.raises(InputError, match=r"^line 3\.bbox: expected"):
         box_from_json(value, "line 3.bbox")
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "said"),
+    [
+        pytest.param(regions_from_json, {}, '"regions": expected a list, found dict', id="no-list"),
+        pytest.param(regions_from_json, [GOOD, 7], "regions[1]: expected an object, found 7", id="no-object"),
+        pytest.param(
+            regions_from_json,
+            [GOOD, {"type": "car"}],
+            "regions[1].bbox: expected four numbers [x1, y1, x2, y2], found None",
+            id="no-box",
+        ),
+        pytest.param(
+            regions_from_json,
+            [{"bbox_2d": [3, 2, 1, 4]}],
+            "regions[0].bbox_2d: expected finite x1 < x2 and y1 < y2, found [3, 2, 1, 4]",
+            id="box-turned-around",
+        ),
+        pytest.param(
+            regions_from_json,
+            [GOOD | {"flags": 5}],
+            "\"regions\": a value of an unexpected type ('int' object is not iterable)",
+            id="flags-that-are-none",
+        ),
+        pytest.param(
+            expressions_from_json,
+            [{"text": " "}],
+            "expressions[0]: expected an object with a non-empty \"text\", found {'text': ' '}",
+            id="no-text",
+        ),
+        pytest.param(
+            expressions_from_json,
+            [{"expression_id": "e", "text": "car", "instances": [{"bbox_id": "b", **GOOD, "original_bbox": "x"}]}],
+            "expressions[0].instances[0].original_bbox: expected four numbers [x1, y1, x2, y2], found 'x'",
+            id="box-inside",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_told_with_its_place(read, value, said):
+    with pytest.raises(InputError) as told:
+        read(value)
+    assert str(told.value) == said
 
 
 def test_seeds_are_written_with_the_numbers_they_came_with():
