@@ -9,12 +9,11 @@ import pytest
 
 from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.retry import RetryPolicy
-from raylabel.geometry import Resize
 from raylabel.records import IMAGE_GROUNDING, Changes, Outcome, Record, StepOutcome
-from raylabel.runtime.asking import AskSetup, Listener, StepEnd
+from raylabel.runtime.asking import AskSetup, StepEnd
 from raylabel.runtime.rows import build_row, provenance_text, restore
 from raylabel.runtime.spec import StepPlan
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.expression_extraction import ExpressionExtraction as Extraction
 
 RECORD = Record("1" * 32, 0, 0, "i", "i.jpg", IMAGE_GROUNDING, caption="A red car.")
@@ -22,9 +21,9 @@ PROMPT = Extraction.prompt
 
 
 def plan_of(*models, prompt=PROMPT):
-    listeners = tuple(Listener(Sampling(model, 0.3, 1000, 5.0), Resize(), "r") for model in models)
-    ask = AskSetup(listeners, RetryPolicy(1), 0, 3, "auto", SchemaForm.NATIVE, "here")
-    return StepPlan(Extraction, StepSetup(tuple(Voice(prompt) for _ in models)), ask, 1)
+    targets = tuple(ModelTarget(Sampling(model, 0.3, 1000, 5.0), prompt, recipe="r") for model in models)
+    ask = AskSetup(RetryPolicy(1), 0, 3, "auto", SchemaForm.NATIVE, "here")
+    return StepPlan(Extraction, StepSetup(targets), ask, 1)
 
 
 def provenance(versions, answers=("w-1",)):
