@@ -1,10 +1,16 @@
-"""The pipelines: which steps, in which order. A new step is one file in ``steps/`` and one line here."""
+"""The pipelines: which steps, in which order. A new step is one file in ``steps/`` and one line here.
+
+All else that is known of a step by its name or its place derives from this table: its number, its label in
+``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. A program that adds a step
+of its own does so before it imports ``raylabel.settings``: ``PIPELINES[name] = numbered(*PIPELINES[name], MyStep)``.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record
 from raylabel.steps.base import Step
 from raylabel.steps.double_check import DoubleCheck
 from raylabel.steps.expression_extraction import ExpressionExtraction
@@ -13,15 +19,34 @@ from raylabel.steps.grounding_expr import GroundingExpr
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 
+
+def numbered(*steps: type[Step]) -> tuple[type[Step], ...]:
+    """The steps of a pipeline, told their places in it. No step may stand in two pipelines."""
+    for number, step in enumerate(steps):
+        step.number = number
+        step.label, step.directory = f"step{number}_{step.name}", f"step_{number}_{step.name}"
+    return steps
+
+
 PIPELINES: dict[str, tuple[type[Step], ...]] = {
-    IMAGE_GROUNDING: (ExpressionExtraction, Grounding),
-    IMAGE_REFERRING_EXPRESSION: (RegionExpr, ImageCaption, GroundingExpr, DoubleCheck),
+    IMAGE_GROUNDING: numbered(ExpressionExtraction, Grounding),
+    IMAGE_REFERRING_EXPRESSION: numbered(RegionExpr, ImageCaption, GroundingExpr, DoubleCheck),
 }
+
+
+def all_steps() -> dict[str, type[Step]]:
+    """The steps of all pipelines by name."""
+    return {step.name: step for steps in PIPELINES.values() for step in steps}
 
 
 def steps_of(pipeline: str, names: Sequence[str] | None = None) -> list[type[Step]]:
     """The pipeline's steps in order, all or those named."""
     return [step for step in PIPELINES[pipeline] if names is None or step.name in names]
+
+
+def steps_before(pipeline: str, names: Sequence[str]) -> list[type[Step]]:
+    """The steps below the first of those named, the latest first."""
+    return list(reversed(PIPELINES[pipeline][: steps_of(pipeline, names)[0].number]))
 
 
 def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> list[type[Step]]:
@@ -30,7 +55,7 @@ def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> lis
     Args:
         needed: only those without which it cannot run.
     """
-    earlier = PIPELINES[pipeline][: PIPELINES[pipeline].index(step)]
+    earlier = PIPELINES[pipeline][: step.number]
     fields = step.needs if needed else (*step.needs, *step.uses)
     found = {next((s for s in reversed(earlier) if field in s.gives), None) for field in fields}
     return [s for s in earlier if s in found]
@@ -47,3 +72,23 @@ def levels(steps: Sequence[type[Step]], pipeline: str) -> list[list[type[Step]]]
     for step in steps:
         depth[step] = 1 + max((depth[s] for s in upstream_of(step, pipeline) if s in depth), default=-1)
     return [[s for s in steps if depth[s] == d] for d in sorted(set(depth.values()))]
+
+
+def outcome_of(record: Record) -> Outcome:
+    """The worst of the record's steps where that is open or a refusal; else what became of its boxes.
+
+    The last step on the way to them that was not skipped says so: a record whose expressions match nothing, or
+    were all rejected, is ``nothing``, one without seed boxes ``skipped``, whatever stands in its other fields.
+    A caption alone counts where no other step ran.
+    """
+    worst = Outcome.worst(o.outcome for o in record.outcomes.values())
+    ended = [record.outcomes[step].outcome for step in _labels_towards_boxes() if step in record.outcomes]
+    if worst.is_open or worst is Outcome.REFUSED or not ended:
+        return worst
+    return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
+
+
+@functools.cache
+def _labels_towards_boxes() -> list[str]:
+    """Of all steps that do not caption the image, the last ones first."""
+    return [step.label for step in reversed(all_steps().values()) if step.finds != "captions"]

@@ -11,8 +11,8 @@ import pytest
 
 from raylabel.cli import COMMANDS, main
 from raylabel.commands.init import recipes
+from raylabel.pipelines import all_steps
 from raylabel.profiles import PROFILES
-from raylabel.settings import STEP_NAMES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -68,7 +68,7 @@ def test_a_command_that_is_shown_exists_with_its_options(
     if command == "init":
         assert rest[0] in {*recipes(), "RECIPE"}
     if command == "prompts":
-        assert rest[0] in {step for steps in STEP_NAMES.values() for step in steps} | {"STEP"}
+        assert rest[0] in {*all_steps()} | {"STEP"}
     if command in ("init", "prompts") and rest[0].islower():
         assert main([command, *rest]) == 0
 

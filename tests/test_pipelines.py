@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raylabel.pipelines import PIPELINES, levels, steps_of, upstream_of
-from raylabel.records import GIVEN_BY, IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.pipelines import PIPELINES, all_steps, levels, outcome_of, steps_of, upstream_of
+from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record, StepOutcome
 
 # TAO's table: pipeline, number, directory, name in pipeline_steps, what the step adds.
 TABLE = [
@@ -28,14 +28,16 @@ def test_the_steps_are_those_of_tao_under_its_names():
     assert found == TABLE
 
 
-def test_what_each_step_leaves_in_a_record_is_told_for_every_step_in_its_pipelines_order():
-    steps = {s.label: s for steps in PIPELINES.values() for s in steps}
-    assert list(GIVEN_BY) == list(steps)
-    for label, given in GIVEN_BY.items():
+def test_no_step_stands_in_two_pipelines():
+    assert len(all_steps()) == sum(len(steps) for steps in PIPELINES.values())
+
+
+def test_a_step_finds_what_it_gives_and_boxes_are_those_of_expressions():
+    named = {"boxes": "expressions", "expressions": "expressions", "regions": "regions", "captions": "caption"}
+    for step in all_steps().values():
+        assert named[step.finds] in step.gives
         # Expressions come with their boxes from all steps but the one that only reads the caption.
-        with_boxes = "expressions" in steps[label].gives and "caption" not in steps[label].needs
-        assert (given == "instances") == with_boxes
-        assert given == "instances" or given in steps[label].gives
+        assert step.finds != "expressions" or "caption" in step.needs
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -85,3 +87,36 @@ def test_a_step_reads_the_last_step_that_gives_what_it_needs():
         "grounding_expr": ["region_expr", "image_caption"],
         "double_check": ["grounding_expr"],
     }
+
+
+# --- outcomes of records ---------------------------------------------------------------------------------------------
+
+GROUNDING, REFERRING = ([step.label for step in PIPELINES[p]] for p in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION))
+
+
+@pytest.mark.parametrize(
+    ("steps", "ended", "outcome"),
+    [
+        pytest.param(GROUNDING, "labeled labeled", "labeled", id="boxes"),
+        pytest.param(GROUNDING, "labeled nothing", "nothing", id="expressions-that-match-nothing"),
+        pytest.param(GROUNDING, "nothing skipped", "nothing", id="no-expressions"),
+        pytest.param(GROUNDING, "labeled", "labeled", id="expressions-were-all-that-was-asked-for"),
+        pytest.param(GROUNDING, "labeled failed", "failed", id="open"),
+        pytest.param(GROUNDING, "refused skipped", "refused", id="refused"),
+        pytest.param(REFERRING, "labeled labeled labeled labeled", "labeled", id="checked"),
+        pytest.param(REFERRING, "labeled labeled labeled nothing", "nothing", id="all-rejected"),
+        pytest.param(REFERRING, "labeled labeled labeled unreadable", "unreadable", id="check-open"),
+        pytest.param(REFERRING, "labeled failed labeled labeled", "failed", id="caption-open"),
+        pytest.param(REFERRING, "labeled refused labeled nothing", "refused", id="caption-refused"),
+        pytest.param(REFERRING, "skipped labeled skipped skipped", "skipped", id="a-caption-and-no-seeds"),
+        pytest.param(REFERRING, "- labeled", "labeled", id="a-caption-was-all-that-was-asked-for"),
+        pytest.param(REFERRING, "labeled labeled", "labeled", id="descriptions-were-all-that-was-asked-for"),
+        pytest.param((), "", "skipped", id="no-steps"),
+        pytest.param(("stepA", "stepB"), "nothing labeled", "labeled", id="steps-of-somebody-else"),
+    ],
+)
+def test_the_outcome_of_a_record_says_what_became_of_its_boxes(steps, ended, outcome):
+    words = zip(steps, ended.split(), strict=False)
+    outcomes = {step: StepOutcome(Outcome(word)) for step, word in words if word != "-"}
+    for order in (outcomes, dict(reversed(outcomes.items()))):
+        assert outcome_of(Record("0" * 32, 0, 0, "a", "a.jpg", "x", outcomes=order)) is Outcome(outcome)

@@ -124,7 +124,7 @@ def test_applying_a_step_changes_what_it_gives_and_nothing_else():
     before = make_record(caption="old", regions=())
     after = before.apply("step1_image_caption", StepOutcome(Outcome.LABELED), Changes(caption="new"))
     assert (after.caption, after.regions, after.expressions) == ("new", (), None)
-    assert after.outcome is Outcome.LABELED
+    assert after.outcomes == {"step1_image_caption": StepOutcome(Outcome.LABELED)}
     assert before.outcomes == {}
 
 
@@ -319,35 +319,3 @@ def test_an_expression_is_labeled_by_a_box_that_nobody_rejected(instances, verif
     written = expression_to_json(expression)
     assert written.get("outcome") == outcome
     assert expressions_from_json([written]) == (expression,)
-
-
-GROUNDING = ("step0_expression_extraction", "step1_grounding")
-REFERRING = ("step0_region_expr", "step1_image_caption", "step2_grounding_expr", "step3_double_check")
-
-
-@pytest.mark.parametrize(
-    ("steps", "ended", "outcome"),
-    [
-        pytest.param(GROUNDING, "labeled labeled", "labeled", id="boxes"),
-        pytest.param(GROUNDING, "labeled nothing", "nothing", id="expressions-that-match-nothing"),
-        pytest.param(GROUNDING, "nothing skipped", "nothing", id="no-expressions"),
-        pytest.param(GROUNDING, "labeled", "labeled", id="expressions-were-all-that-was-asked-for"),
-        pytest.param(GROUNDING, "labeled failed", "failed", id="open"),
-        pytest.param(GROUNDING, "refused skipped", "refused", id="refused"),
-        pytest.param(REFERRING, "labeled labeled labeled labeled", "labeled", id="checked"),
-        pytest.param(REFERRING, "labeled labeled labeled nothing", "nothing", id="all-rejected"),
-        pytest.param(REFERRING, "labeled labeled labeled unreadable", "unreadable", id="check-open"),
-        pytest.param(REFERRING, "labeled failed labeled labeled", "failed", id="caption-open"),
-        pytest.param(REFERRING, "labeled refused labeled nothing", "refused", id="caption-refused"),
-        pytest.param(REFERRING, "skipped labeled skipped skipped", "skipped", id="a-caption-and-no-seeds"),
-        pytest.param(REFERRING, "- labeled", "labeled", id="a-caption-was-all-that-was-asked-for"),
-        pytest.param(REFERRING, "labeled labeled", "labeled", id="descriptions-were-all-that-was-asked-for"),
-        pytest.param((), "", "skipped", id="no-steps"),
-        pytest.param(("stepA", "stepB"), "nothing labeled", "labeled", id="steps-of-somebody-else"),
-    ],
-)
-def test_the_outcome_of_a_record_says_what_became_of_its_boxes(steps, ended, outcome):
-    words = zip(steps, ended.split(), strict=False)
-    outcomes = {step: StepOutcome(Outcome(word)) for step, word in words if word != "-"}
-    for order in (outcomes, dict(reversed(outcomes.items()))):
-        assert Record("0" * 32, 0, 0, "a", "a.jpg", "x", outcomes=order).outcome is Outcome(outcome)

@@ -19,7 +19,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _default_specs(options: argparse.Namespace) -> int:
-    from raylabel.settings import STEP_NAMES, default_specification, did_you_mean
+    from raylabel.pipelines import PIPELINES
+    from raylabel.settings import default_specification, did_you_mean
 
     known = ("results_dir", "module_name", "autolabel_type")
     given: dict[str, str] = {}
@@ -34,9 +35,9 @@ def _default_specs(options: argparse.Namespace) -> int:
             f"{did_you_mean(given['module_name'], ['auto_label'])}"
         )
     pipeline = given.get("autolabel_type") or None
-    if pipeline is not None and pipeline not in STEP_NAMES:
+    if pipeline is not None and pipeline not in PIPELINES:
         raise ConfigError(
-            f'autolabel_type: found "{pipeline}", allowed: {", ".join(STEP_NAMES)}.{did_you_mean(pipeline, STEP_NAMES)}'
+            f'autolabel_type: found "{pipeline}", allowed: {", ".join(PIPELINES)}.{did_you_mean(pipeline, PIPELINES)}'
         )
     if not given.get("results_dir"):
         raise ConfigError("results_dir: required; give the folder for experiment.yaml, such as results_dir=results.")

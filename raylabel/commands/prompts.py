@@ -28,13 +28,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _prompts(options: argparse.Namespace) -> int:
     from raylabel.geometry import View
-    from raylabel.pipelines import PIPELINES
+    from raylabel.pipelines import all_steps
     from raylabel.profiles import UNKNOWN
     from raylabel.prompts.boxes import box_values
     from raylabel.records import Size
     from raylabel.settings import did_you_mean
 
-    steps = {step.name: step for pipeline in PIPELINES.values() for step in pipeline}
+    steps = all_steps()
     if options.step is None:
         for name, step in steps.items():
             print(f"{name}: {(step.__doc__ or '').splitlines()[0]}")

@@ -35,10 +35,6 @@ from raylabel.settings import (
 
 WORKERS = 8
 _SCORES = {IMAGE_GROUNDING: score_image_grounding, IMAGE_REFERRING_EXPRESSION: score_referring}
-_STEPS = {
-    IMAGE_GROUNDING: ["expression_extraction", "grounding"],
-    IMAGE_REFERRING_EXPRESSION: ["region_expr", "image_caption", "grounding_expr", "double_check"],
-}
 
 
 def run_demo(
@@ -99,14 +95,12 @@ def demo_settings(world: World, out: Path, pipeline: str, backend: str, url: str
         autolabel_type=pipeline,
         image_grounding=GroundingPipeline(
             vlm=vlm,
-            workflow=GroundingWorkflow(steps=_STEPS[IMAGE_GROUNDING], max_workers=WORKERS, force_reprocess=True),
+            workflow=GroundingWorkflow(max_workers=WORKERS, force_reprocess=True),
             data=GroundingData(input_jsonl=str(world.captions_path), image_root=str(world.images_dir)),
         ),
         image_referring_expression=ReferringPipeline(
             vlm=vlm,
-            workflow=ReferringWorkflow(
-                steps=_STEPS[IMAGE_REFERRING_EXPRESSION], max_workers=WORKERS, force_reprocess=True
-            ),
+            workflow=ReferringWorkflow(max_workers=WORKERS, force_reprocess=True),
             data=ReferringData(image_dir=str(world.images_dir), kitti_label_dir=str(world.labels_dir)),
         ),
         double_check=DoubleCheckSettings(adjust="apply"),

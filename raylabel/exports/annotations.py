@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raylabel.geometry import round_box
+from raylabel.pipelines import outcome_of
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
 
@@ -68,7 +69,7 @@ def to_line(record: Record, steps: Sequence[str], *, finished: bool = True) -> J
     line["source"] = record.source
     line["pipeline_steps"] = [s for s in steps if s in record.outcomes]
     if finished:
-        line["outcome"] = record.outcome.value
+        line["outcome"] = outcome_of(record).value
     ended = {s: record.outcomes[s] for s in line["pipeline_steps"]}
     line["outcomes"] = {s: end.outcome.value for s, end in ended.items()}
     if provenance := {s: end.provenance for s, end in ended.items() if end.provenance}:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raylabel.records import GIVEN_BY, IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
+from raylabel.pipelines import all_steps
+from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
+from raylabel.steps.base import KINDS
 from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, counted
 
-KINDS = ("boxes", "expressions", "regions", "captions")
-"""What a run may look for, most telling first."""
-
-_NAMES = {"instances": "boxes", "expressions": "expressions", "regions": "regions", "caption": "captions"}
-_LOOKED_FOR = sorted(
-    ((label, _NAMES[given]) for label, given in GIVEN_BY.items()), key=lambda pair: KINDS.index(pair[1])
-)
 _STATES = {None: "unfinished", Outcome.REFUSED.value: "refused"} | {o.value: "open" for o in Outcome if o.is_open}
 _THINGS = (
     "captions",
@@ -32,6 +28,12 @@ _THINGS = (
 )
 
 _COUNTERS = ("records", "things", "notes")
+
+
+@functools.cache
+def _looked_for() -> list[tuple[str, str]]:
+    """Labels of all steps with what they find, the most telling first."""
+    return [(step.label, kind) for kind in KINDS for step in all_steps().values() if step.finds == kind]
 
 
 class Figures:
@@ -88,7 +90,7 @@ class Figures:
         if state is not None:
             things["boxes_of_open_or_refused"] += here["boxes"]
         else:
-            kind = next((kind for label, kind in _LOOKED_FOR if label in ended), KINDS[0])
+            kind = next((kind for label, kind in _looked_for() if label in ended), KINDS[0])
             state = f"with_{kind}" if here[kind] else f"without_{kind}"
         self.records[state] += 1
 

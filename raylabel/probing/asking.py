@@ -94,7 +94,7 @@ async def ask_briefly(session: ProbeSession, profile: Profile, probe: Probe) -> 
 
 def _asks(session: ProbeSession, profile: Profile, probe: Probe, groups: Iterable[tuple[str, ...]]) -> Iterator[_Ask]:
     """The questions that a run would put for records of this picture, each with a group of phrases as expressions."""
-    target = build_target(session.sampling, session.prompt_for(profile), profile, session.limits)
+    target = build_target(session.prompt_for(profile), profile, session.limits)
     facts, data, media_type = prepare(probe.data, session.limits, target.resize)
     step = Grounding(StepSetup((target,)))
     for colors in groups:

@@ -45,7 +45,7 @@ class EndpointFacts:
         return verdict.asked_as if verdict is not None else profile_for([model]) or UNKNOWN
 
     def targets_of(self, settings: Settings, step: type[Step]) -> tuple[ModelTarget, ...]:
-        """The models that a step asks, ready to be asked.
+        """The models that a step asks, as its questions see them, in the order of ``models_of``.
 
         Raises:
             ConfigError: the user's own prompt cannot be read, or lacks placeholders.
@@ -53,7 +53,7 @@ class EndpointFacts:
         targets = []
         for sampling in models_of(settings, step):
             profile = self.profile_of(sampling.model)
-            targets.append(build_target(sampling, prompt_of(settings, step, profile), profile, settings.image))
+            targets.append(build_target(prompt_of(settings, step, profile), profile, settings.image))
         return tuple(targets)
 
 

@@ -45,10 +45,10 @@ def prompt_of(settings: Settings, step: type[Step], profile: Profile) -> Prompt:
     return step.prompt_for(profile)
 
 
-def build_target(sampling: Sampling, prompt: Prompt, profile: Profile, limits: ImageSettings) -> ModelTarget:
+def build_target(prompt: Prompt, profile: Profile, limits: ImageSettings) -> ModelTarget:
     """A model as it is asked: pictures are resized as its servers would do it, and within the user's limits."""
     profile = dataclasses.replace(profile, resize=profile.resize.within(limits.max_pixels))
-    return ModelTarget(sampling, prompt, profile, recipe(limits, profile.resize))
+    return ModelTarget(prompt, profile, recipe(limits, profile.resize))
 
 
 def box_models(settings: Settings) -> dict[str, Sampling]:

@@ -29,7 +29,6 @@ class Prompt:
     """The question of a step.
 
     Args:
-        name: the step's name.
         version: raised with every change of the text's meaning; stored with each record row.
         text: a ``string.Template``; ``$name`` stands for a value, ``$$`` for a dollar sign.
         needs: the placeholders the text must hold.
@@ -39,7 +38,6 @@ class Prompt:
         again: words added when the question is put again because a reply was unclear; they do not make it another.
     """
 
-    name: str
     version: int
     text: str
     needs: tuple[str, ...]
@@ -69,7 +67,7 @@ class Prompt:
             raise ConfigError(
                 f"{where}: unknown placeholder ${unknown[0]}; known: {', '.join('$' + n for n in sorted(known))}"
             )
-        return Prompt(self.name, 0, text, self.needs, self.reply, self.preamble, again=self.again)
+        return Prompt(0, text, self.needs, self.reply, self.preamble, again=self.again)
 
     def render(self, values: Mapping[str, str]) -> str:
         """The question with its values filled in; values are not scanned for placeholders."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from raylabel.prompts import Prompt
 
 PROMPT = Prompt(
-    name="box_reading",
     version=1,
     needs=("boxes", "colors"),
     text="""

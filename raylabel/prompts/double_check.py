@@ -5,7 +5,6 @@ from __future__ import annotations
 from raylabel.prompts import Prompt
 
 PROMPT = Prompt(
-    name="double_check",
     version=2,
     needs=("expressions",),
     text="""

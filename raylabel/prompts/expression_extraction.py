@@ -13,7 +13,6 @@ class ExtractionReply(BaseModel):
 
 
 PROMPT = Prompt(
-    name="expression_extraction",
     version=2,
     needs=("caption",),
     reply=ExtractionReply,

@@ -9,8 +9,6 @@ from pydantic import BaseModel
 
 from raylabel.prompts import Prompt
 
-NAME = "grounding"
-
 
 class GroundedBox(BaseModel):
     id: int
@@ -35,7 +33,6 @@ in the plural usually has several.
 """
 
 ONE = Prompt(
-    name=NAME,
     version=2,
     needs=("phrase",),
     text="""
@@ -51,7 +48,6 @@ A box is $box_format. If the phrase fits nothing in the image, reply [].
 """For models that answer a list of phrases with boxes that name none of them."""
 
 PROMPT = Prompt(
-    name=NAME,
     version=3,
     needs=("phrases",),
     singly=ONE,
@@ -69,13 +65,12 @@ def _native(text: str) -> Prompt:
     """A question about one phrase, in the words a family was trained on and without a preamble."""
     # A question that is a task token or a fixed form is answered in tokens; more words would make it another task.
     is_sentence = " the " in text
-    return Prompt(NAME, 1, text, ("phrase",), preamble="", again=_AGAIN if is_sentence else "")
+    return Prompt(1, text, ("phrase",), preamble="", again=_AGAIN if is_sentence else "")
 
 
 QUESTION_STYLES: Mapping[str, Prompt] = {
     "list": PROMPT,
     "object": Prompt(
-        name=NAME,
         version=3,
         needs=("phrases",),
         reply=GroundingReply,

@@ -17,7 +17,6 @@ class GroupingReply(BaseModel):
 
 
 PROMPT = Prompt(
-    name="grounding_expr",
     version=2,
     needs=("regions",),
     reply=GroupingReply,

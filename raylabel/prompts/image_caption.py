@@ -12,7 +12,6 @@ class CaptionReply(BaseModel):
 
 
 PROMPT = Prompt(
-    name="image_caption",
     version=2,
     needs=(),
     reply=CaptionReply,

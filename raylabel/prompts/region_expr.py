@@ -19,7 +19,6 @@ class RegionReply(BaseModel):
 
 
 PROMPT = Prompt(
-    name="region_expr",
     version=2,
     needs=("regions",),
     reply=RegionReply,

@@ -10,7 +10,6 @@ from raylabel.records.identity import (
     record_id as record_id,
 )
 from raylabel.records.record import (
-    GIVEN_BY as GIVEN_BY,
     IMAGE_GROUNDING as IMAGE_GROUNDING,
     IMAGE_REFERRING_EXPRESSION as IMAGE_REFERRING_EXPRESSION,
     REPEATED_IMAGE_ID as REPEATED_IMAGE_ID,

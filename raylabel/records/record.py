@@ -15,19 +15,6 @@ IMAGE_REFERRING_EXPRESSION = "image_referring_expression"
 REPEATED_IMAGE_ID = "repeated_image_id"
 """Flag of a record whose image_id an earlier record of the input has too; its files need another name."""
 
-GIVEN_BY: Mapping[str, str] = {
-    "step0_expression_extraction": "expressions",
-    "step1_grounding": "instances",
-    "step0_region_expr": "regions",
-    "step1_image_caption": "caption",
-    "step2_grounding_expr": "instances",
-    "step3_double_check": "instances",
-}
-"""What a step leaves in a record, by its ``pipeline_steps`` name, those of a pipeline in its order. ``instances`` are
-the boxes of expressions."""
-
-_TOWARDS_BOXES = [step for step in reversed(list(GIVEN_BY)) if GIVEN_BY[step] != "caption"]
-
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
@@ -104,20 +91,6 @@ class Record:
         """The record after a step: its outcome noted, its changes made."""
         made = {name: value for name in _CHANGED if (value := getattr(changes, name)) is not None}
         return dataclasses.replace(self, outcomes={**self.outcomes, step: outcome}, **made)
-
-    @property
-    def outcome(self) -> Outcome:
-        """The worst of its steps where that is open or a refusal; else what became of its boxes.
-
-        The last step on the way to them that was not skipped says so: a record whose expressions match nothing, or
-        were all rejected, is ``nothing``, one without seed boxes ``skipped``, whatever stands in its other fields.
-        A caption alone counts where no other step ran.
-        """
-        worst = Outcome.worst(o.outcome for o in self.outcomes.values())
-        ended = [self.outcomes[step].outcome for step in _TOWARDS_BOXES if step in self.outcomes]
-        if worst.is_open or worst is Outcome.REFUSED or not ended:
-            return worst
-        return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class AskSetup:
     """What a run decides about asking in one step.
 
     Args:
+        samplings: of the models, in the order of ``StepSetup.targets``.
         generation: of the step.
         readings: replies bought for one question in a run while they cannot be read.
         structured_output: ``auto``, ``always`` or ``never``.
@@ -71,6 +72,7 @@ class AskSetup:
     """
 
     policy: RetryPolicy
+    samplings: tuple[Sampling, ...]
     generation: int
     readings: int
     structured_output: str
@@ -371,7 +373,7 @@ class Asker:
                 preamble=question.preamble,
                 picture=await self._picture(record, target.resize),
                 question=_question_text(question, rows),
-                sampling=_next_sampling(target.sampling, rows),
+                sampling=_next_sampling(self._setup.samplings[question.target], rows),
                 schema=self._schema(question, rows),
                 schema_form=self._setup.schema_form,
             )
@@ -437,7 +439,7 @@ class Asker:
     def _write_common_parts(self, question: Question) -> tuple[str, str, str, Any]:
         """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
         target = self.step.setup.targets[question.target]
-        sampling = target.sampling
+        sampling = self._setup.samplings[question.target]
         around = (
             ["question", self.step.name, question.preamble],
             [

@@ -16,9 +16,9 @@ from raylabel.exports.failures import Reasons, failure_line, unfinished_line, un
 from raylabel.exports.figures import Figures
 from raylabel.exports.files import LinesFile, remove_unfinished, to_json_line, write_whole
 from raylabel.exports.legacy import legacy_file
-from raylabel.pipelines import PIPELINES
+from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
-from raylabel.runtime.rows import StoredRows, fresh, is_brought, restore, with_stored_image
+from raylabel.runtime.rows import StoredRows, drop_recomputed_fields, provided_by_input, restore, with_stored_image
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
 from raylabel.sources import Shard, read_shard, settle_units
@@ -85,7 +85,7 @@ class Counts:
 
     def add_finished(self, record: Record) -> None:
         """Count a record that every selected step ended for, or that an open one holds up."""
-        outcome = record.outcome
+        outcome = outcome_of(record)
         self.records[outcome.value] += 1
         if outcome.is_open or outcome is Outcome.REFUSED:
             why = next(o.reason for o in record.outcomes.values() if o.outcome is outcome)
@@ -259,8 +259,8 @@ class Delivery:
         """A record of the input with everything that is known of it."""
         selected = self._selected
         believed = [*selected, *(step for step in self._pipeline if step not in selected)]
-        record = fresh(_in_pixels(with_stored_image(line, believed, stored)), selected)
-        brought = [step for step in self._pipeline if step not in selected and is_brought(step, record)]
+        record = drop_recomputed_fields(_in_pixels(with_stored_image(line, believed, stored)), selected)
+        brought = [step for step in self._pipeline if step not in selected and provided_by_input(step, record)]
         states, stale = [], []
         for step in self._pipeline:
             if step not in brought:
@@ -313,6 +313,6 @@ def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
 
 
 def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
-    made = legacy_file(state, step.label, root / step.directory / "labels")
+    made = legacy_file(state, step, root / step.directory / "labels")
     if made is not None:
         write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)

@@ -17,6 +17,7 @@ from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
 from raylabel.sources.spec import ANNOTATIONS, KITTI
+from raylabel.steps.base import Step
 from raylabel.store.results import Results
 
 _FOLDERS_TRIED = 100
@@ -126,29 +127,28 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
     selected = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
     for step in selected:
         for field in step.needs:
-            givers = [s for s in pipeline[: pipeline.index(step)] if field in s.gives]
+            givers = [s for s in pipeline[: step.number] if field in s.gives]
             if any(s in selected for s in givers) or any(getattr(r, field) is not None for r in records):
                 continue
             if any((results.step(s.directory) / "records").names() for s in givers):
                 continue
             if givers:
-                raise InputError(_missing_step(settings, results, pipeline.index(givers[-1])))
+                raise InputError(_missing_step(settings, selected, givers[-1]))
             if source.kind == ANNOTATIONS and not any(r.unusable for r in records):
                 name = _GIVEN_AS.get(field, field)
                 raise InputError(
                     f'{source.setting}: none of the {len(records)} lines read so far of {source.path} has "{name}", '
-                    f"which step {pipeline.index(step)} needs; nothing was asked."
+                    f"which step {step.number} needs; nothing was asked."
                 )
 
 
-def _missing_step(settings: Settings, results: Results, missing: int) -> str:
-    pipeline = PIPELINES[settings.autolabel_type]
-    selected = [pipeline.index(s) for s in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)]
-    found, both = (json.dumps([str(n) for n in numbers]) for numbers in (selected, sorted({missing, *selected})))
-    left = f"{settings.results_dir.rstrip('/')}/{pipeline[missing].directory}/annotations.jsonl"
+def _missing_step(settings: Settings, selected: Sequence[type[Step]], missing: type[Step]) -> str:
+    numbers = [s.number for s in selected]
+    found, both = (json.dumps([str(n) for n in some]) for some in (numbers, sorted({missing.number, *numbers})))
+    left = f"{settings.results_dir.rstrip('/')}/{missing.directory}/annotations.jsonl"
     return (
-        f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step {missing} "
-        f"first, or write {both}."
+        f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step "
+        f"{missing.number} first, or write {both}."
     )
 
 

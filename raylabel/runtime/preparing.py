@@ -11,6 +11,7 @@ from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
 from raylabel.probing.facts import EndpointFacts
+from raylabel.probing.models import models_of
 from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
@@ -73,9 +74,11 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> St
             items_per_request=settings.limits.items_per_request,
             adjust=settings.double_check.adjust,
             keep_rejected=settings.double_check.keep_rejected,
+            settings=own,
         ),
         ask=AskSetup(
             policy=retry_policy(settings),
+            samplings=tuple(models_of(settings, step)),
             generation=0,
             readings=settings.limits.max_attempts_per_question,
             structured_output=settings.pipeline.vlm.structured_output,
@@ -114,14 +117,13 @@ def _step_digest(plan: StepPlan) -> str:
     """Of everything a step's result depends on besides the record, the image and earlier steps."""
     setup = plan.setup
     asked = []
-    for target in setup.targets:
+    for target, sampling in zip(setup.targets, plan.ask.samplings, strict=True):
         profile = dataclasses.asdict(target.profile) if plan.step.involves_boxes else {}
-        sampling = dataclasses.asdict(target.sampling)
         asked.append(
             [
                 [target.prompt.preamble, target.prompt.text, target.prompt.schema()],
                 {k: v for k, v in profile.items() if k in ("convention", "key", "spelling", "scores")},
-                {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")},
+                {k: v for k, v in dataclasses.asdict(sampling).items() if k not in ("max_tokens", "timeout_s")},
                 target.recipe,
             ]
         )
@@ -134,4 +136,5 @@ def _step_digest(plan: StepPlan) -> str:
         setup.adjust,
         setup.keep_rejected,
         plan.ask.structured_output == "never",
+        *filter(None, [setup.settings.own()]),  # nothing for a step without: digests of earlier releases hold
     )

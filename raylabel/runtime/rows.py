@@ -82,7 +82,7 @@ def provenance_text(plan: StepPlan) -> str:
     user's own prompt, a digest of it, and the version of what reads the replies."""
     prompt = plan.setup.prompt
     made = {
-        "model": ", ".join(target.sampling.model for target in plan.setup.targets),
+        "model": ", ".join(sampling.model for sampling in plan.ask.samplings),
         "prompt": str(prompt.version) if prompt.version else f"own-{digest_of(prompt.text)[:8]}",
         "reader": plan.step.version,
     }
@@ -101,9 +101,9 @@ def is_same(row: Row, stored: Row | None) -> bool:
     return stored is not None and all(stored.get(k) == v for k, v in row.items() if k not in places)
 
 
-def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
+def drop_recomputed_fields(record: Record, selected: Sequence[type[Step]]) -> Record:
     """An input record without what the selected steps, and those that build on them, are about to make anew."""
-    fields, labels = _made_anew(record.source, tuple(selected))
+    fields, labels = _recomputed(record.source, tuple(selected))
     if labels.isdisjoint(record.outcomes) and all(getattr(record, field) is None for field in fields):
         return record
     kept = {label: outcome for label, outcome in record.outcomes.items() if label not in labels}
@@ -112,7 +112,7 @@ def fresh(record: Record, selected: Sequence[type[Step]]) -> Record:
 
 
 @functools.cache
-def _made_anew(source: str, selected: tuple[type[Step], ...]) -> tuple[frozenset[str], frozenset[str]]:
+def _recomputed(source: str, selected: tuple[type[Step], ...]) -> tuple[frozenset[str], frozenset[str]]:
     """The fields that these steps of a pipeline, and those that build on them, make anew, and the labels of all."""
     pipeline = PIPELINES[source]
     redone: list[type[Step]] = []
@@ -123,7 +123,7 @@ def _made_anew(source: str, selected: tuple[type[Step], ...]) -> tuple[frozenset
     return frozenset(fields), frozenset(s.label for s in redone)
 
 
-def is_brought(step: type[Step], record: Record) -> bool:
+def provided_by_input(step: type[Step], record: Record) -> bool:
     """Whether the record holds what the step gives, or says how the step ended."""
     return step.label in record.outcomes or all(getattr(record, f) is not None for f in step.gives)
 
@@ -201,6 +201,5 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
 @functools.cache
 def _givers(step: type[Step], source: str) -> list[tuple[str, type[Step]]]:
     """The fields that a step reads of those that earlier steps of the pipeline give, each with the last of these."""
-    pipeline = PIPELINES[source]
-    last = {field: giver for giver in pipeline[: pipeline.index(step)] for field in giver.gives}
+    last = {field: giver for giver in PIPELINES[source][: step.number] for field in giver.gives}
     return [(field, last[field]) for field in (*step.needs, *step.uses) if field in last]

@@ -16,7 +16,7 @@ from typing import Any
 from raylabel.clients.endpoints import build_client, trouble_in_words, with_owner
 from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
 from raylabel.geometry import Resize
-from raylabel.pipelines import PIPELINES, levels
+from raylabel.pipelines import PIPELINES, levels, outcome_of
 from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
@@ -26,10 +26,10 @@ from raylabel.runtime.rows import (
     StoredRows,
     blocked_by,
     build_row,
-    fresh,
-    is_brought,
+    drop_recomputed_fields,
     is_same,
     provenance_text,
+    provided_by_input,
     restore,
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
@@ -129,7 +129,7 @@ class Worker:
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
-            before = pipeline[: max(pipeline.index(step) for step in level)]
+            before = pipeline[: max(step.number for step in level)]
             stored = tuple(step for step in before if step not in self._selected)
             self._levels.append(_Level(tuple(parts[step] for step in level), stored))
         # What comes after the last level is not looked at.
@@ -256,7 +256,7 @@ class Worker:
             raise Stopped
         record, problem = await self._with_image(record, writing)
         for level in self._levels:
-            absent = [step for step in level.stored if not is_brought(step, record)]
+            absent = [step for step in level.stored if not provided_by_input(step, record)]
             record, _ = restore(record, absent, stored, self._spec.generations)
             if len(level.parts) == 1:
                 ends = [await self._step(level.parts[0], record, problem, stored, writing)]
@@ -270,7 +270,7 @@ class Worker:
         if any(isinstance(error, StoreError) for error in await asyncio.gather(*writing, return_exceptions=True)):
             raise Stopped
         ended = [record.outcomes.get(step.label) for step in self._selected]
-        return all(o is not None and not o.outcome.is_open for o in ended) and not record.outcome.is_open
+        return all(o is not None and not o.outcome.is_open for o in ended) and not outcome_of(record).is_open
 
     async def _with_image(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
         """The record with the facts of its image, ready for the selected steps; and why nothing can be asked, or
@@ -287,7 +287,7 @@ class Worker:
                 problem = problem or str(error)
         else:
             problem = problem or facts
-        return fresh(record, self._selected), problem
+        return drop_recomputed_fields(record, self._selected), problem
 
     async def _step(
         self, part: _Part, record: Record, problem: str, stored: StoredRows, writing: list[Awaitable[str]]

@@ -1,14 +1,14 @@
 """The specification of a run: what can be set, read from a file and the command line, checked, and what is shown of it.
 
-``root``, ``vlm`` and ``steps`` declare the settings as blocks (``block``). ``loading`` reads, merges and resolves them,
-``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without. ``default_file`` writes the
-default specification, ``secrets`` masks.
+``root``, ``vlm`` and ``steps`` declare the settings as blocks (``raylabel.blocks``). ``loading`` reads, merges and
+resolves them, ``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without. ``default_file``
+writes the default specification, ``secrets`` masks.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from raylabel.settings.block import Block
+from raylabel.blocks import Block
 from raylabel.settings.default_file import default_specification
 from raylabel.settings.nearest import did_you_mean, nearest
 from raylabel.settings.overrides import without_dashes
@@ -26,7 +26,7 @@ from raylabel.settings.root import (
     Settings,
 )
 from raylabel.settings.secrets import mask_of, mask_urls, redacted
-from raylabel.settings.steps import STEP_NAMES, StepBlock, StepSettings, resolve_steps
+from raylabel.settings.steps import StepBlock, resolve_steps
 from raylabel.settings.vlm import (
     BackendSettings,
     BoxSettings,
@@ -35,10 +35,10 @@ from raylabel.settings.vlm import (
     ScriptedSettings,
     VlmSettings,
 )
+from raylabel.steps.settings import StepSettings
 
 __all__ = [
     "HOST_AND_PORT",
-    "STEP_NAMES",
     "BackendSettings",
     "Block",
     "BoxSettings",

@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from raylabel.blocks import Block, ToBeGiven, documentation, inner_block, metadata
+from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.block import Block, ToBeGiven, documentation, inner_block, metadata
 from raylabel.settings.root import Settings
-from raylabel.settings.steps import STEP_NAMES
 
 _WIDTH = 110
 
@@ -39,7 +39,7 @@ def default_specification(autolabel_type: str | None = None) -> str:
     chosen = autolabel_type or IMAGE_GROUNDING
     lines = [_HEADER.format(required=_REQUIRED[chosen])]
     for name in Settings.model_fields:
-        if name not in STEP_NAMES or autolabel_type in (None, name):
+        if name not in PIPELINES or autolabel_type in (None, name):
             lines += ["", *_lines(Settings, name, "", set(), {"autolabel_type": chosen})]
     return "\n".join(lines) + "\n"
 

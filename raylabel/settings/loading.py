@@ -14,8 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import ValidationError
 
-from raylabel.errors import ConfigError
-from raylabel.settings.block import (
+from raylabel.blocks import (
     Block,
     Formerly,
     Verbatim,
@@ -26,6 +25,7 @@ from raylabel.settings.block import (
     plain_type,
     present_name,
 )
+from raylabel.errors import ConfigError
 from raylabel.settings.messages import TYPE_WORDS, in_words, is_in_use, unknown_key
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from raylabel.blocks import follow, inner_block, members, metadata, plain_type
 from raylabel.errors import ConfigError
-from raylabel.settings.block import follow, inner_block, members, metadata, plain_type
+from raylabel.pipelines import PIPELINES
 from raylabel.settings.nearest import did_you_mean, nearest
 from raylabel.settings.root import Settings
 from raylabel.settings.secrets import is_secret_name, mask_urls
-from raylabel.settings.steps import STEP_NAMES
 from raylabel.settings.vlm import VlmSettings
 
 TYPE_WORDS: Mapping[type, str] = {
@@ -103,7 +103,7 @@ def is_in_use(path: str, given: Mapping[str, Any]) -> bool:
     """Whether a key counts in this run: not in the block of the other pipeline, nor of another backend."""
     pipeline, backend = chosen(given)
     top, *inner = path.split(".")
-    if top not in STEP_NAMES:
+    if top not in PIPELINES:
         return True
     is_other = inner[:1] == ["vlm"] and bool(set(inner[1:2]) & set(VlmSettings.backends()) - {backend})
     return top == pipeline and not is_other

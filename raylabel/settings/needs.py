@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from pathlib import Path
 
 from raylabel.errors import ConfigError
+from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
-from raylabel.records import IMAGE_REFERRING_EXPRESSION
+from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import is_remote, need_file, need_folder, need_writable_folder, read_text
 from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
-from raylabel.settings.steps import STEP_NAMES, StepSettings
+from raylabel.steps.base import Step
+from raylabel.steps.grounding import Grounding
+from raylabel.steps.settings import StepSettings
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
         raise ConfigError("results_dir: required; give the folder for the results, such as results_dir=results.")
     need_writable_folder("results_dir", settings.results_dir)
     pipeline, where = settings.pipeline, settings.autolabel_type
-    steps = {name: getattr(settings.steps, name) for name in pipeline.workflow.steps}
-    names_a_model = all(step.model for step in steps.values())
+    steps = {step: getattr(settings.steps, step.name) for step in steps_of(where, pipeline.workflow.steps)}
+    names_a_model = all(own.model for own in steps.values())
     pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
     if isinstance(pipeline, GroundingPipeline):
         _check_votes(settings, pipeline)
@@ -42,8 +44,8 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
         _check_grounding_data(settings, pipeline)
     elif needs_input and isinstance(pipeline, ReferringPipeline):
         _check_referring_data(settings, pipeline)
-    for name, step in steps.items():
-        _check_prompt(name, step)
+    for step, own in steps.items():
+        _check_prompt(step, own)
 
 
 def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
@@ -60,7 +62,7 @@ def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
     if alike and usual is not None and (usual if own is None else own) == 0:
         raise ConfigError(
             f"{where}.votes: found {workflow.votes} with temperature 0, where a model repeats itself; set "
-            "steps.grounding.temperature above 0, or let several models vote (voters)."
+            f"steps.{Grounding.name}.temperature above 0, or let several models vote (voters)."
         )
 
 
@@ -68,14 +70,15 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
     data, where = pipeline.data, "image_grounding.data"
     if data.image_root:
         need_folder(f"{where}.image_root", data.image_root)
-    earlier = f"{settings.results_dir}/step_0_expression_extraction/annotations.jsonl"
-    alone = pipeline.workflow.steps == ["grounding"]
-    if alone and (is_remote(earlier) or Path(earlier).is_file()):
-        return  # step 1 reads that file, so the input is not looked at
+    before = steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
+    earlier = [f"{settings.results_dir}/{step.directory}/annotations.jsonl" for step in before]
+    if any(is_remote(path) or Path(path).is_file() for path in earlier):
+        return  # the first step reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
-    elif alone:
-        raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier}" for step 1 to run on.')
+    elif earlier:
+        first = before[0].number + 1
+        raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier[0]}" for step {first} to run on.')
     else:
         raise ConfigError(
             f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption."
@@ -108,34 +111,32 @@ def _without_its_block(settings: Settings) -> str:
     if chosen in given:
         return ""
     said = "" if "autolabel_type" in given else ", which runs unless autolabel_type names another"
-    others = [name for name in STEP_NAMES if name in given]
+    others = [name for name in PIPELINES if name in given]
     hint = f"; there is one of {others[0]}: write autolabel_type: {others[0]} if that is meant" if others else ""
     return f" There is no block {chosen}{said}{hint}."
 
 
 def _earlier_run(results_dir: Path) -> bool:
     """Whether an earlier run left something to go on from; which file is read, the sources decide."""
-    steps = (f"step_{number}_{name}/" for number, name in enumerate(STEP_NAMES[IMAGE_REFERRING_EXPRESSION]))
-    left = ["seed_annotations.jsonl", "annotations.jsonl", *(f"{step}annotations.jsonl" for step in steps)]
+    steps = [f"{step.directory}/annotations.jsonl" for step in PIPELINES[IMAGE_REFERRING_EXPRESSION]]
+    left = ["seed_annotations.jsonl", "annotations.jsonl", *steps]
     return any((results_dir / name).is_file() for name in left)
 
 
-def _check_prompt(name: str, step: StepSettings) -> None:
+def _check_prompt(step: type[Step], own: StepSettings) -> None:
     """See that a prompt of the user's can be filled in: found now, not after the step before it was paid for."""
-    where = f"steps.{name}"
-    if step.prompt and step.prompt_file:
+    where = f"steps.{step.name}"
+    if own.prompt and own.prompt_file:
         raise ConfigError(f"{where}.prompt_file: found together with {where}.prompt; give one of the two.")
-    if step.prompt:
-        _check_text(name, f"{where}.prompt", step.prompt)
-    elif step.prompt_file:
-        need_file(f"{where}.prompt_file", step.prompt_file)
-        if not is_remote(step.prompt_file):
-            _check_text(name, f"{where}.prompt_file", read_text(f"{where}.prompt_file", step.prompt_file))
+    if own.prompt:
+        _check_text(step.prompt, f"{where}.prompt", own.prompt)
+    elif own.prompt_file:
+        need_file(f"{where}.prompt_file", own.prompt_file)
+        if not is_remote(own.prompt_file):
+            _check_text(step.prompt, f"{where}.prompt_file", read_text(f"{where}.prompt_file", own.prompt_file))
 
 
-def _check_text(name: str, where: str, text: str) -> None:
-    prompt = importlib.import_module(f"raylabel.prompts.{name}").PROMPT
-    assert isinstance(prompt, Prompt)
+def _check_text(prompt: Prompt, where: str, text: str) -> None:
     prompt.replaced(text, where)
     untold = [word for word in _BOX_WORDS if f"${word}" in prompt.text and not re.search(rf"\$\{{?{word}\b", text)]
     if untold:

@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from raylabel.blocks import inner_block, members
 from raylabel.errors import ConfigError
-from raylabel.settings.block import inner_block, members
 from raylabel.settings.messages import same_name_elsewhere
 from raylabel.settings.nearest import did_you_mean
 from raylabel.settings.root import Settings

@@ -13,8 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.block import (
+from raylabel.blocks import (
     Block,
     Count,
     Formerly,
@@ -30,15 +29,16 @@ from raylabel.settings.block import (
     not_allowed,
     one_of,
 )
-from raylabel.settings.steps import STEP_NAMES, StepBlock, steps_of
+from raylabel.pipelines import PIPELINES
+from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.settings.steps import StepBlock, every_step, steps_of
 from raylabel.settings.vlm import VlmSettings
 
 
 class GroundingWorkflow(Block):
     """What is done, and how much at a time."""
 
-    steps: Annotated[Words, steps_of(IMAGE_GROUNDING)] = Field(default=["0", "1"], validate_default=True)
-    """By number ("0") or name: 0 expression_extraction, 1 grounding."""
+    steps: Annotated[Words, steps_of(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
     max_workers: Positive = 4
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: YesOrNo = False
@@ -54,10 +54,7 @@ class GroundingWorkflow(Block):
 class ReferringWorkflow(Block):
     """What is done, and how much at a time."""
 
-    steps: Annotated[Words, steps_of(IMAGE_REFERRING_EXPRESSION)] = Field(
-        default=["0", "1", "2", "3"], validate_default=True
-    )
-    """By number ("0") or name: 0 region_expr, 1 image_caption, 2 grounding_expr, 3 double_check."""
+    steps: Annotated[Words, steps_of(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
     max_workers: Positive = 4
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: YesOrNo = False
@@ -184,7 +181,7 @@ class Settings(Block):
 
     results_dir: Annotated[PathText, ToBeGiven()] = ""
     """Folder of the results and of all that is needed to go on after an interruption; may be s3:// or gs://."""
-    autolabel_type: Annotated[str, one_of(*STEP_NAMES)] = "image_grounding"
+    autolabel_type: Annotated[str, one_of(*PIPELINES)] = "image_grounding"
     """image_grounding | image_referring_expression."""
     image_grounding: GroundingPipeline = block()
     image_referring_expression: ReferringPipeline = block()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from raylabel.blocks import Block
 from raylabel.records import JsonObject
-from raylabel.settings.block import Block
 
 _MASK = "***"
 _SECRET_NAME = re.compile(

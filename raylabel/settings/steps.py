@@ -1,22 +1,17 @@
-"""The steps by name, and what single steps do differently."""
+"""The steps in a specification: which of a pipeline run, and what single ones do differently."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
+from raylabel.blocks import Block, block_of
 from raylabel.errors import ConfigError
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.block import Block, PathText, Positive, Temperature, ThinkingBudget, Verbatim, block_of
+from raylabel.pipelines import PIPELINES, all_steps
 from raylabel.settings.nearest import did_you_mean
-
-STEP_NAMES: Mapping[str, tuple[str, ...]] = {
-    IMAGE_GROUNDING: ("expression_extraction", "grounding"),
-    IMAGE_REFERRING_EXPRESSION: ("region_expr", "image_caption", "grounding_expr", "double_check"),
-}
-"""Steps of each pipeline by name; the place is the number."""
+from raylabel.steps.settings import StepSettings
 
 
 def resolve_steps(autolabel_type: str, steps: Sequence[object]) -> list[str]:
@@ -32,15 +27,14 @@ def resolve_steps(autolabel_type: str, steps: Sequence[object]) -> list[str]:
     >>> resolve_steps("image_grounding", ["1", "step_0_expression_extraction"])
     ['expression_extraction', 'grounding']
     """
-    names = STEP_NAMES[autolabel_type]
     where = f"{autolabel_type}.workflow.steps"
-    table = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    table = _numbers_and_names(autolabel_type)
     if not steps:
         raise ConfigError(f"{where}: found an empty list, allowed: at least one of {table}.")
     spellings = {
-        spelling: name
-        for number, name in enumerate(names)
-        for spelling in (str(number), name, f"step{number}_{name}", f"step_{number}_{name}")
+        spelling: step.name
+        for step in PIPELINES[autolabel_type]
+        for spelling in (str(step.number), step.name, step.label, step.directory)
     }
     chosen = set()
     for place, step in enumerate(steps):
@@ -49,7 +43,11 @@ def resolve_steps(autolabel_type: str, steps: Sequence[object]) -> list[str]:
                 f'{where}[{place}]: found "{step}", allowed: {table}.{did_you_mean(str(step), spellings)}'
             )
         chosen.add(spellings[str(step)])
-    return [name for name in names if name in chosen]
+    return [step.name for step in PIPELINES[autolabel_type] if step.name in chosen]
+
+
+def _numbers_and_names(autolabel_type: str) -> str:
+    return ", ".join(f"{step.number} {step.name}" for step in PIPELINES[autolabel_type])
 
 
 def steps_of(autolabel_type: str) -> AfterValidator:
@@ -57,25 +55,11 @@ def steps_of(autolabel_type: str) -> AfterValidator:
     return AfterValidator(lambda steps: resolve_steps(autolabel_type, steps))
 
 
-class StepSettings(Block):
-    """What one step does differently; null leaves the pipeline's value."""
-
-    model: str | None = None
-    """Another model of the same endpoint."""
-    temperature: Temperature | None = None
-    """0 to 2."""
-    max_tokens: Positive | None = None
-    """Limit of one answer."""
-    prompt: Annotated[str, Verbatim()] | None = None
-    """The question's text with its placeholders, see raylabel/prompts/."""
-    prompt_file: PathText | None = None
-    """A file with that text; give one of the two."""
-    workers: Positive | None = None
-    """Requests in flight of this step, over the whole cluster."""
-    thinking_budget: ThinkingBudget | None = None
-    """As in vlm."""
-    extra_body: dict[str, Any] | None = None
-    """As in vlm."""
+def every_step(autolabel_type: str) -> Any:
+    """The default of a pipeline's ``steps``, with its documentation."""
+    numbers = [str(step.number) for step in PIPELINES[autolabel_type]]
+    doc = f'By number ("0") or name: {_numbers_and_names(autolabel_type)}.'
+    return Field(default=numbers, validate_default=True, description=doc)
 
 
 if TYPE_CHECKING:
@@ -88,5 +72,5 @@ else:
         "StepBlock",
         "What single steps do differently, one block a step; null leaves the pipeline's value.",
         __name__,
-        {name: StepSettings for names in STEP_NAMES.values() for name in names},
+        {name: step.settings for name, step in all_steps().items()},
     )

@@ -7,10 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from raylabel.errors import ConfigError
-from raylabel.geometry import ORDERS
-from raylabel.profiles import PROFILES
-from raylabel.settings.block import (
+from raylabel.blocks import (
     BaseUrl,
     Block,
     PathText,
@@ -25,6 +22,9 @@ from raylabel.settings.block import (
     not_allowed,
     one_of,
 )
+from raylabel.errors import ConfigError
+from raylabel.geometry import ORDERS
+from raylabel.profiles import PROFILES
 from raylabel.settings.files import need_file
 
 

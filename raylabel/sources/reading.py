@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from raylabel.errors import ImageError, InputError
 from raylabel.exports.annotations import KNOWN_FIELDS
 from raylabel.images import files
+from raylabel.pipelines import all_steps
 from raylabel.records import (
-    GIVEN_BY,
     IMAGE_GROUNDING,
     REPEATED_IMAGE_ID,
     Expression,
@@ -36,6 +36,7 @@ from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+from raylabel.steps.base import Kind
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
@@ -298,17 +299,14 @@ def _outcomes(
     claimed = fields.get("pipeline_steps")
     if not isinstance(claimed, list):
         return {}
-    there = {
-        "caption": caption,
+    there: dict[Kind, object] = {
+        "captions": caption,
         "regions": regions,
         "expressions": expressions,
-        "instances": any(e.instances for e in expressions or ()),
+        "boxes": any(e.instances for e in expressions or ()),
     }
-    return {
-        step: StepOutcome(Outcome.LABELED)
-        for step in claimed
-        if isinstance(step, str) and step in GIVEN_BY and there[GIVEN_BY[step]]
-    }
+    shown = {step.label for step in all_steps().values() if there[step.finds]}
+    return {step: StepOutcome(Outcome.LABELED) for step in claimed if isinstance(step, str) and step in shown}
 
 
 def _with_true_span(expression: Expression, caption: str) -> Expression:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raylabel.errors import InputError
 from raylabel.images import files
+from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
 
@@ -18,13 +19,6 @@ ANNOTATIONS = "annotations"
 KITTI = "kitti"
 """A folder of images and a folder of label files."""
 
-_EXTRACTED = Path("step_0_expression_extraction") / "annotations.jsonl"
-_REFERRING_STEPS = (
-    ("region_expr", "step_0_region_expr"),
-    ("image_caption", "step_1_image_caption"),
-    ("grounding_expr", "step_2_grounding_expr"),
-    ("double_check", "step_3_double_check"),
-)
 _SEEDS = "seed_annotations.jsonl"
 _FINAL = "annotations.jsonl"
 
@@ -96,16 +90,16 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
 
 def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
     data, where = settings.image_grounding.data, "image_grounding.data"
-    extracted = files.join(results_dir, str(_EXTRACTED))
-    alone = list(step_names) == ["grounding"]
-    if alone and files.exists(extracted):
-        return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, extracted, setting="results_dir")
+    before = [files.join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
+    for earlier in before:
+        if files.exists(earlier):
+            return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
     path = _given(data.input_jsonl)
     if not path:
-        also = f"; there is no {extracted} to go on from either" if alone else ""
+        also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
-    kind = CAPTIONS if "expression_extraction" in step_names else ANNOTATIONS
+    kind = CAPTIONS if _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
     return SourceSpec(kind, IMAGE_GROUNDING, path, root=_given(data.image_root), setting=f"{where}.input_jsonl")
 
 
@@ -134,17 +128,26 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
             label_dir=str(_local(label_dir)),
             setting=f"{where}.image_dir",
         )
-    for name in (_SEEDS, *_steps_before(step_names), _FINAL):
+    for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
         if files.exists(earlier := files.join(results_dir, name)):
             return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, earlier, setting="results_dir")
     missing = "kitti_label_dir" if image_dir else "image_dir"
     raise InputError(f"{where}.{missing}: not given; give image_dir with kitti_label_dir, or input_annotations_jsonl")
 
 
-def _steps_before(step_names: Sequence[str]) -> list[str]:
+def _files_before(pipeline: str, step_names: Sequence[str]) -> list[str]:
     """Files of the steps below the first selected one, the latest first."""
-    first = min((n for n, (name, _) in enumerate(_REFERRING_STEPS) if name in step_names), default=0)
-    return [f"{directory}/annotations.jsonl" for _, directory in reversed(_REFERRING_STEPS[:first])]
+    return [f"{step.directory}/{_FINAL}" for step in steps_before(pipeline, step_names)]
+
+
+def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
+    """The fields that selected steps need and none of them gives before."""
+    wanted: set[str] = set()
+    there: set[str] = set()
+    for step in steps_of(pipeline, step_names):
+        wanted.update(field for field in step.needs if field not in there)
+        there.update(step.gives)
+    return wanted
 
 
 def _given(value: object) -> str:

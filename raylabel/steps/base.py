@@ -6,16 +6,21 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
-from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import Convention, Corners, Resize, View, clip_to, place
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.prompts import PREAMBLE, Prompt
 from raylabel.records import Box, Changes, JsonObject, Outcome, Record, Size
+from raylabel.steps.settings import StepSettings
 
 NO_CHANGES = Changes()
+
+Kind = Literal["boxes", "expressions", "regions", "captions"]
+"""What a step may look for. ``boxes`` are those of expressions."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Most telling first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,6 @@ class ModelTarget:
         recipe: how pictures are prepared for it; part of the question.
     """
 
-    sampling: Sampling
     prompt: Prompt
     profile: Profile = UNKNOWN
     recipe: str = ""
@@ -50,6 +54,7 @@ class StepSetup:
         items_per_request: phrases, regions or boxes in one question; longer lists are split.
         adjust: ``apply``, ``flag`` or ``never``, for the double check.
         keep_rejected: the double check keeps what it drops, as ``verified: false``.
+        settings: the step's own block.
     """
 
     targets: tuple[ModelTarget, ...]
@@ -58,6 +63,7 @@ class StepSetup:
     items_per_request: int = 16
     adjust: str = "flag"
     keep_rejected: bool = False
+    settings: StepSettings = field(default_factory=StepSettings)
 
     @property
     def prompt(self) -> Prompt:
@@ -162,23 +168,30 @@ class Result:
 class Step(ABC):
     """One step of a pipeline.
 
-    Class attributes: ``name`` (of its settings), ``label`` (in ``pipeline_steps``), ``directory`` (in ``results_dir``),
-    ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
+    Class attributes: ``name``, also of its settings, which are ``settings``; ``needs`` and ``gives`` (fields of
+    ``Record``; ``uses`` are taken where they are there): what runs side by side and what an input may bring comes from
+    these. ``finds``: what a record is counted with or without after it.
     ``involves_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
     ``sends_boxes``: they stand in its questions, so the model must be able to read them, too.
     ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
+
+    Given by its place in a pipeline (``raylabel.pipelines``): ``number``, ``label`` (in ``pipeline_steps``) and
+    ``directory`` (in ``results_dir``).
     """
 
     name: ClassVar[str]
-    label: ClassVar[str]
-    directory: ClassVar[str]
+    settings: ClassVar[type[StepSettings]] = StepSettings
     needs: ClassVar[tuple[str, ...]]
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
+    finds: ClassVar[Kind]
     prompt: ClassVar[Prompt]
     involves_boxes: ClassVar[bool] = False
     sends_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    number: ClassVar[int]
+    label: ClassVar[str]
+    directory: ClassVar[str]
 
     def __init__(self, setup: StepSetup) -> None:
         self.setup = setup

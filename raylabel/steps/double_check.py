@@ -47,10 +47,9 @@ class DoubleCheck(WholeReplyStep):
     """
 
     name = "double_check"
-    label = "step3_double_check"
-    directory = "step_3_double_check"
     needs = ("expressions",)
     gives = ("expressions",)
+    finds = "boxes"
     involves_boxes = True
     sends_boxes = True
     prompt = double_check.PROMPT

@@ -24,10 +24,9 @@ class ExpressionExtraction(WholeReplyStep):
     """
 
     name = "expression_extraction"
-    label = "step0_expression_extraction"
-    directory = "step_0_expression_extraction"
     needs = ("caption",)
     gives = ("cleaned_caption", "expressions")
+    finds = "expressions"
     prompt = expression_extraction.PROMPT
     version = 3
 

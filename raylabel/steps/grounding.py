@@ -61,10 +61,9 @@ class Grounding(Step):
     """Expressions in; the same expressions with instances out. Equal texts are asked about once, or once a vote."""
 
     name = "grounding"
-    label = "step1_grounding"
-    directory = "step_1_grounding"
     needs = ("expressions",)
     gives = ("expressions",)
+    finds = "boxes"
     involves_boxes = True
     prompt = PROMPT
     version = 2

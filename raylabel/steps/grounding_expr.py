@@ -28,11 +28,10 @@ class GroundingExpr(WholeReplyStep):
     """
 
     name = "grounding_expr"
-    label = "step2_grounding_expr"
-    directory = "step_2_grounding_expr"
     needs = ("regions",)
     uses = ("caption",)
     gives = ("expressions",)
+    finds = "boxes"
     involves_boxes = True
     sends_boxes = True
     prompt = grounding_expr.PROMPT

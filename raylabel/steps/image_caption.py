@@ -15,10 +15,9 @@ class ImageCaption(WholeReplyStep):
     """Image in; caption out."""
 
     name = "image_caption"
-    label = "step1_image_caption"
-    directory = "step_1_image_caption"
     needs = ()
     gives = ("caption",)
+    finds = "captions"
     prompt = image_caption.PROMPT
 
     def questions(self, record: Record) -> list[Question] | Skip:

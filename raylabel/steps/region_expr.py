@@ -31,10 +31,9 @@ class RegionExpr(WholeReplyStep):
     """Seed boxes in; one region a seed box, in their order, out."""
 
     name = "region_expr"
-    label = "step0_region_expr"
-    directory = "step_0_region_expr"
     needs = ("seeds",)
     gives = ("regions",)
+    finds = "regions"
     involves_boxes = True
     sends_boxes = True
     prompt = region_expr.PROMPT

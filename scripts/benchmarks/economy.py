@@ -105,7 +105,7 @@ def taken_through(record: Record, picture: bytes, model: Model, profile: Profile
     """The record after all steps of its pipeline; what they cost is added."""
     costs.records[record.source] += 1
     for kind in PIPELINES[record.source]:
-        step = kind(StepSetup((ModelTarget(SAMPLING, kind.prompt_for(profile), profile),), adjust="apply"))
+        step = kind(StepSetup((ModelTarget(kind.prompt_for(profile), profile),), adjust="apply"))
         before = record
         record = _after(step, record, picture, model, costs)
         asked, answered = TAO_FORMS[kind.name](before, record)

@@ -1,4 +1,4 @@
-"""The 2D Data Engine's text files, byte for byte, and back."""
+"""The 2D Data Engine's text files, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 
 import pytest
 
-from raylabel.errors import AnswerError
 from raylabel.exports.legacy import (
-    LEGACY_FILES,
+    caption_text,
     expression_lines_text,
     label_path,
     legacy_file,
-    read_expression_lines,
-    read_step0_text,
-    read_step1_text,
-    step0_text,
-    step1_text,
+    regions_text,
 )
+from raylabel.pipelines import PIPELINES
 from raylabel.records import (
+    IMAGE_REFERRING_EXPRESSION,
     Box,
     Expression,
     ImageFacts,
@@ -31,10 +28,11 @@ from raylabel.records import (
     Size,
     StepOutcome,
 )
+from raylabel.steps.base import Step
 
 SIZE = Size(1242, 375)
 FACTS = ImageFacts("digest", SIZE, 1, "image/png", True)
-STEPS = tuple(LEGACY_FILES)
+STEPS = PIPELINES[IMAGE_REFERRING_EXPRESSION]
 
 
 def record(**fields: Any) -> Record:
@@ -88,12 +86,12 @@ def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
         Region(Box(100, 120, 220, 210), "car", "weiß", "weißes Auto: links", flags=("clipped",)),
         Region(Box(0, 0, 1242, 374.9), "road", "", "the road"),
     )
-    assert step0_text(record(regions=regions)) == STEP0
-    assert step0_text(record(regions=())) == step0_text(record()) == "[]"
+    assert regions_text(record(regions=regions)) == STEP0
+    assert regions_text(record(regions=())) == regions_text(record()) == "[]"
 
 
 def test_step1_is_the_caption_alone() -> None:
-    assert step1_text(record(caption="Zwei Autos.")) == "Zwei Autos."
+    assert caption_text(record(caption="Zwei Autos.")) == "Zwei Autos."
 
 
 @pytest.mark.parametrize(
@@ -146,11 +144,13 @@ def test_grid_numbers_come_from_exact_boxes() -> None:
         pytest.param(Outcome.SKIPPED, STEPS[1], {}, None, id="caption-skipped"),
     ],
 )
-def test_only_a_settled_step_has_a_file(outcome: Outcome, step: str, fields: dict[str, Any], text: str | None) -> None:
-    done = record(outcomes={step: StepOutcome(outcome)}, **fields)
+def test_only_a_settled_step_has_a_file(
+    outcome: Outcome, step: type[Step], fields: dict[str, Any], text: str | None
+) -> None:
+    done = record(outcomes={step.label: StepOutcome(outcome)}, **fields)
     found = legacy_file(done, step, Path("labels"))
     assert (None if found is None else found[1]) == text
-    assert found is None or found[0] == Path(f"labels/drive/000042.txt.step{step[4]}")
+    assert found is None or found[0] == Path(f"labels/drive/000042.txt.step{step.number}")
     assert legacy_file(record(), step, Path("labels")) is None
 
 
@@ -196,90 +196,3 @@ def test_different_ids_never_share_a_file() -> None:
     assert len(set(paths)) == len(ids)
     twin = dataclasses.replace(record(image_id="a"), flags=("repeated_image_id",))
     assert label_path(Path("l"), twin, ".txt.step0") == Path("l/a~aaaaaaaaaaaa.txt.step0")
-
-
-LINE = '{"bbox_2d": [80, 320, 177, 560], "type": "car", "color": "red", "description": "d"}'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(f"[{LINE}]", id="array"),
-        pytest.param(f"\ufeff```json\n[{LINE}]\n```\n", id="fenced-array"),
-        pytest.param(f"{LINE}\n\n", id="one-object"),
-        pytest.param(f"```\n{LINE},\n```", id="fenced-line"),
-        pytest.param(LINE.replace("bbox_2d", "bbox"), id="other-key"),
-    ],
-)
-def test_step0_is_read_in_every_shape_old_runs_left(text: str) -> None:
-    (region,) = read_step0_text(text, SIZE, expected=True)
-    assert (region.type, region.color, region.description) == ("car", "red", "d")
-    assert region.box.as_tuple() == pytest.approx((99.36, 120, 219.834, 210))
-
-
-def test_several_objects_one_a_line_are_several_regions() -> None:
-    assert len(read_step0_text(f"{LINE}\n{LINE},\r\n{LINE}", SIZE, expected=True)) == 3
-
-
-def test_a_box_without_width_on_the_grid_is_one_step_wide() -> None:
-    (region,) = read_step0_text(LINE.replace("177", "80"), SIZE, expected=True)
-    assert region.box.as_tuple() == pytest.approx((99.36, 120, 100.602, 210))
-    assert region.flags == ("widened",)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("Failed to obtain answer via API.", id="note"),
-        pytest.param("  \n", id="empty"),
-        pytest.param("[]", id="empty-list"),
-        pytest.param("I see a car.", id="prose"),
-        pytest.param(f"[{LINE}", id="cut-off"),
-        pytest.param("[7]", id="number"),
-        pytest.param(LINE.replace("177", "7"), id="inverted"),
-        pytest.param(LINE.replace("177", '"177"'), id="text-number"),
-        pytest.param('{"type": "car"}', id="no-box"),
-    ],
-)
-def test_a_failed_step0_is_a_failure_not_an_empty_result(text: str) -> None:
-    with pytest.raises(AnswerError):
-        read_step0_text(text, SIZE, expected=True)
-
-
-def test_nothing_is_nothing_where_there_was_nothing_to_ask() -> None:
-    assert read_step0_text("[]", SIZE, expected=False) == read_step0_text("", SIZE, expected=False) == ()
-    assert read_expression_lines("", SIZE, "owner", expected=False) == ()
-
-
-def test_captions_are_read_back() -> None:
-    assert read_step1_text("A street.\n") == "A street."
-    for text in ("", "Failed to obtain answer via API.\n"):
-        with pytest.raises(AnswerError):
-            read_step1_text(text)
-
-
-def test_expression_lines_are_read_back_as_they_were_written() -> None:
-    written = (
-        expression("sign: [a]: stop", Box(0, 0, 621, 187.5)),
-        expression("cars", Box(124.2, 37.5, 248.4, 75), Box(621, 0, 1242, 375)),
-        expression("cars", Box(0, 0, 621, 375)),
-    )
-    text = expression_lines_text(record(expressions=written))
-    found = read_expression_lines(text, SIZE, "owner", expected=True)
-    assert [e.text for e in found] == ["sign: [a]: stop", "cars", "cars"]
-    for before, after in zip(written, found, strict=True):
-        assert before.instances is not None
-        assert after.instances is not None
-        assert [i.box.as_tuple() for i in after.instances] == [
-            pytest.approx(i.box.as_tuple()) for i in before.instances
-        ]
-    assert len({e.expression_id for e in found}) == 3
-    assert expression_lines_text(record(expressions=found)) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "Failed to obtain answer via API.", "no boxes here", "x: [[1, 2, 3]]", "x: [[1, 2, 3, 4]"]
-)
-def test_failed_expression_lines_are_a_failure(text: str) -> None:
-    with pytest.raises(AnswerError):
-        read_expression_lines(text, SIZE, "owner", expected=True)

@@ -49,8 +49,8 @@ class Bench:
     ):
         """An asker of a new run: it knows what is stored, and its window is open."""
         sampling, recipe = changes.pop("sampling", SAMPLING), changes.pop("recipe", "recipe")
-        target = ModelTarget(sampling, prompt or step.prompt, profile, recipe)
-        setup = AskSetup(POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
+        target = ModelTarget(prompt or step.prompt, profile, recipe)
+        setup = AskSetup(POLICY, (sampling,), 0, 3, "auto", SchemaForm.NATIVE, "here")
         table = table or self.results.answers(step.directory)
         table.refresh()
         if window is None:

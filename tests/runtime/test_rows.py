@@ -26,10 +26,10 @@ from raylabel.runtime.asking import StepEnd
 from raylabel.runtime.rows import (
     blocked_by,
     build_row,
-    fresh,
+    drop_recomputed_fields,
     inputs_digest,
-    is_brought,
     is_same,
+    provided_by_input,
     restore,
     with_stored_image,
 )
@@ -290,26 +290,28 @@ def test_a_box_of_whole_pixels_is_the_same_box_before_and_after_the_store():
 
 def test_what_the_selected_steps_make_is_cleared_and_what_people_brought_stays():
     record = grounding_record(cleaned_caption="old", expressions=(GROUNDED,))
-    assert fresh(record, [EXTRACTION, GROUNDING]) == dataclasses.replace(record, cleaned_caption=None, expressions=None)
+    assert drop_recomputed_fields(record, [EXTRACTION, GROUNDING]) == dataclasses.replace(
+        record, cleaned_caption=None, expressions=None
+    )
 
 
 def test_step_1_alone_keeps_the_expressions_it_is_given():
     record = grounding_record(cleaned_caption="old", expressions=(EXPRESSION,))
-    assert fresh(record, [GROUNDING]) == record
+    assert drop_recomputed_fields(record, [GROUNDING]) == record
 
 
 def test_what_builds_on_a_selected_step_is_cleared_too():
     done = {s.label: LABELED for s in PIPELINES[IMAGE_REFERRING_EXPRESSION]}
     record = referring_record(regions=(CAR,), caption="Old.", expressions=(GROUNDED,), outcomes=done)
-    again = fresh(record, [REGIONS])
+    again = drop_recomputed_fields(record, [REGIONS])
     assert (again.regions, again.expressions, again.caption) == (None, None, "Old.")
     assert list(again.outcomes) == [CAPTION.label]
 
 
 def test_a_step_counts_as_brought_when_its_field_or_its_outcome_is_there():
-    assert is_brought(REGIONS, referring_record(regions=()))
-    assert is_brought(REGIONS, referring_record(outcomes={REGIONS.label: StepOutcome(Outcome.SKIPPED)}))
-    assert not is_brought(REGIONS, referring_record())
+    assert provided_by_input(REGIONS, referring_record(regions=()))
+    assert provided_by_input(REGIONS, referring_record(outcomes={REGIONS.label: StepOutcome(Outcome.SKIPPED)}))
+    assert not provided_by_input(REGIONS, referring_record())
 
 
 # --- what bars the way ----------------------------------------------------------------------------------------------

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from raylabel.settings import BackendSettings, Settings, StepSettings, VlmSettings
-from raylabel.settings.block import Block, Positive, Secret, block, block_of, documentation, members
-from raylabel.settings.steps import StepBlock
+from raylabel.blocks import Block, Positive, Secret, block, block_of, documentation, members
+from raylabel.settings import BackendSettings, Settings, StepBlock, StepSettings, VlmSettings
 
 
 class TelegraphSettings(BackendSettings):

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from specifying import GROUNDING, REFERRING, write
 
-from raylabel.settings import STEP_NAMES, Settings, default_specification, load_settings
-from raylabel.settings.block import documentation, inner_block, members
+from raylabel.blocks import documentation, inner_block, members
+from raylabel.pipelines import PIPELINES
+from raylabel.settings import Settings, default_specification, load_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DATA = Path(__file__).parents[1] / "data" / "settings"
@@ -44,14 +45,14 @@ def test_the_default_specification_holds_every_setting_with_its_comment():
     assert content["image_referring_expression"]["workflow"]["output_format"] == "jsonl"
 
 
-@pytest.mark.parametrize("pipeline", STEP_NAMES)
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_the_default_specification_of_one_pipeline_names_it_and_holds_no_other(data, pipeline):
     content = yaml.safe_load(default_specification(pipeline))
     assert content["autolabel_type"] == pipeline
-    assert [name for name in STEP_NAMES if name in content] == [pipeline]
+    assert [name for name in PIPELINES if name in content] == [pipeline]
 
 
-@pytest.mark.parametrize("pipeline", [None, *STEP_NAMES], ids=["both", *STEP_NAMES])
+@pytest.mark.parametrize("pipeline", [None, *PIPELINES], ids=["both", *PIPELINES])
 def test_the_default_specification_is_the_one_that_was_seen_last(pipeline):
     seen = DATA / f"default_{pipeline or 'both'}.yaml"
     assert default_specification(pipeline) == seen.read_text(encoding="utf-8"), f"write it to {seen} if that is meant"

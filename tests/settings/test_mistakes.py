@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 from specifying import GROUNDING, REFERRING, sentence, write
 
+from raylabel.blocks import members
 from raylabel.cli import main
 from raylabel.errors import ConfigError
 from raylabel.settings import Settings, load_settings
-from raylabel.settings.block import members
 
 ROWS = json.loads((Path(__file__).parents[1] / "data" / "settings" / "wrong_configurations.json").read_text("utf-8"))
 """Wrong configurations: a command, the file it names where that is not one of ``data``, what was said to it before

@@ -7,7 +7,8 @@ import logging
 import pytest
 from specifying import GROUNDING, REFERRING, sentence, write
 
-from raylabel.settings import STEP_NAMES, load_settings
+from raylabel.pipelines import PIPELINES
+from raylabel.settings import load_settings
 
 # --- what a run needs ------------------------------------------------------------------------------------------------
 
@@ -36,7 +37,7 @@ def test_step_1_alone_runs_on_the_file_of_step_0_without_an_input(data):
 
 
 def test_what_does_not_look_at_the_input_needs_none(data):
-    for pipeline in STEP_NAMES:
+    for pipeline in PIPELINES:
         assert load_settings(None, ["results_dir=out", f"autolabel_type={pipeline}"], needs_input=False)
 
 

@@ -7,8 +7,7 @@ import json
 import pytest
 from specifying import GROUNDING, SECRET, write
 
-from raylabel.pipelines import PIPELINES
-from raylabel.settings import STEP_NAMES, load_settings, redacted, resolve_steps
+from raylabel.settings import load_settings, redacted, resolve_steps
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(data):
@@ -87,10 +86,6 @@ def test_numbers_lists_and_blocks_on_the_command_line(data):
 def test_steps_are_named_by_number_or_name(pipeline, steps, names):
     assert resolve_steps(pipeline, steps) == names
     assert resolve_steps(pipeline, names) == names
-
-
-def test_the_specification_knows_the_steps_of_the_pipelines():
-    assert {name: tuple(s.name for s in steps) for name, steps in PIPELINES.items()} == STEP_NAMES
 
 
 @pytest.mark.parametrize("spelling", ["LOW", "MEDIA_RESOLUTION_LOW"])

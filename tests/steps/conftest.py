@@ -50,7 +50,7 @@ def make_step() -> Callable[..., Step]:
 
     def make(step: type[Step], convention: Convention = XYXY_1000, **settings: Any) -> Step:
         profile = UNKNOWN.with_convention(convention, "test")
-        return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(profile), profile),), **settings))
+        return step(StepSetup((ModelTarget(step.prompt_for(profile), profile),), **settings))
 
     return make
 

@@ -122,7 +122,7 @@ def looking(model):
 
 
 def set_up(step, profile, **settings):
-    return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(profile), profile),), **settings))
+    return step(StepSetup((ModelTarget(step.prompt_for(profile), profile),), **settings))
 
 
 def nearly(dialect: str) -> float:

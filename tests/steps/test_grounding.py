@@ -68,7 +68,7 @@ def test_the_numbers_of_a_picture_that_was_made_smaller_refer_to_the_whole_image
 ):
     record = make_record(Size(4000, 3000), expressions=expressions(red_car=None))
     profile = Profile("test", XYXY_PIXELS, resize=Resize(max_pixels=400 * 300))
-    step = Grounding(StepSetup((ModelTarget(SAMPLING, Grounding.prompt, profile),)))
+    step = Grounding(StepSetup((ModelTarget(Grounding.prompt, profile),)))
     course = go(step, record, lambda q: [{"id": 1, "bbox_2d": [100, 150, 300, 300]}])
     assert found(course) == {"red car": [Box(1000, 1500, 3000, 3000)]}
     assert "in pixels of the image, which is 400 pixels wide and 300 pixels high" in course.questions[0].text

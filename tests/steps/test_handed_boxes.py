@@ -33,7 +33,7 @@ def record(make_record, expressions):
 
 def set_up(step, **profile):
     known = dataclasses.replace(UNKNOWN, **profile)
-    return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(known), known),)))
+    return step(StepSetup((ModelTarget(step.prompt_for(known), known),)))
 
 
 def every_step():

@@ -67,19 +67,19 @@ def inner_block(field: FieldInfo) -> type[Block] | None:
 
 @functools.cache
 def documentation(block: type[Block], name: str = "") -> str:
-    """The text under a field, or else that of the block, as one paragraph.
+    """The text under a field, or its description where that is put together, or that of the block, as one paragraph.
 
     Read from the source when it is wanted: pydantic's ``use_attribute_docstrings`` does it at import, in 20 ms of every
     process.
     """
-    text = block.__doc__ or ""
+    text = (name and block.model_fields[name].description) or block.__doc__ or ""
     for base in reversed(block.__mro__) if name else ():
         if name in vars(base).get("__annotations__", {}):
             (declared,) = ast.parse(inspect.getsource(base)).body
             assert isinstance(declared, ast.ClassDef)
             for line, below in zip(declared.body, declared.body[1:], strict=False):
-                if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name:
-                    text = ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
+                if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name and isinstance(below, ast.Expr):
+                    text = ast.literal_eval(below.value)
     return " ".join(text.replace("``", "").split())
 
 
