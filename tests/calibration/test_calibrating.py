@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dialect_writers import Scale, written
 
 from raylabel.calibration.measured import Measured
 from raylabel.calibration.probes import probes
@@ -20,6 +19,7 @@ from raylabel.errors import CalibrationError, ClientError, ConfigError, InputErr
 from raylabel.errors import Verdict as Judgement
 from raylabel.geometry import Convention
 from raylabel.profiles import UNKNOWN, profile_named
+from tests.calibration.dialect_writers import Scale, written
 
 Settle = Callable[..., Verdict]
 AskedFor = Callable[[Request], tuple[tuple[int, int], list[str]]]

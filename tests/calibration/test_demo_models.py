@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from served_here import served_here
 
 from raylabel.calibration.verdict import Verdict
 from raylabel.clients.openai_compat import OpenAIClient
@@ -14,6 +13,7 @@ from raylabel.errors import CalibrationError
 from raylabel.geometry import Convention
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.records import Size
+from tests.served_here import served_here
 
 Settle = Callable[..., Verdict]
 ClientOf = Callable[[DemoServer], OpenAIClient]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from served_here import served_here
 
 from raylabel.calibration.calibrating import settle, settle_reading
 from raylabel.calibration.reading import AS_WRITTEN, NOT_AT_ALL, OTHERWISE, BoxReading
@@ -18,6 +17,7 @@ from raylabel.demo.server.http_server import DemoServer
 from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Convention
 from raylabel.profiles import AS_IS
 from raylabel.settings import ImageSettings
+from tests.served_here import served_here
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 

@@ -6,7 +6,6 @@ import dataclasses
 import random
 
 import pytest
-from dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
 from raylabel.calibration.diagnosis import problem_of
 from raylabel.calibration.fitting import Fit, fit
@@ -15,6 +14,7 @@ from raylabel.calibration.observations import Response, observe
 from raylabel.calibration.probes import Probe, probes
 from raylabel.geometry import ORDERS, SQUARE
 from raylabel.records import Box, Size
+from tests.calibration.dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
 SCALES = {
     "1000": Scale(1000),

@@ -7,11 +7,11 @@ import base64
 import json
 
 import pytest
-from openai_words import KEY, SCHEMA, completion
 
 from raylabel.answers.json_text import read_json
 from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.openai_compat import OpenAIClient
+from tests.clients.openai_words import KEY, SCHEMA, completion
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 
 import pytest
-from openai_words import KEY, SCHEMA, completion
 
 from raylabel.clients.base import SchemaForm
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
+from tests.clients.openai_words import KEY, SCHEMA, completion
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from openai_words import KEY
 
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, Verdict
+from tests.clients.openai_words import KEY
 
 
 @pytest.fixture

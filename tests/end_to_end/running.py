@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from served_here import served_here
 
 from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
@@ -30,6 +29,7 @@ from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.settings import Settings
 from raylabel.specification import load_settings
+from tests.served_here import served_here
 
 Json = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
@@ -87,6 +87,15 @@ def referring(world: World, results: Path, url: str, *overrides: str, backend: s
             *overrides,
         ],
     )
+
+
+def unknown(settings: Settings) -> Settings:
+    """The same specification without a word on how the model writes boxes."""
+    vlm = settings.pipeline.vlm
+    vlm.boxes.order, vlm.boxes.scale, vlm.calibrate = "auto", "auto", "auto"
+    vlm.openai.model_name = vlm.gemini.model = "a-model-nobody-knows"
+    settings.double_check.adjust = "apply"
+    return settings
 
 
 def captions_override(path: Path, lines: Sequence[Json | str]) -> str:

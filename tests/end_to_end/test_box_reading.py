@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.calibration.color_probe import SIZE, colors_seen
+from raylabel.cli import main
+from raylabel.demo.score import missed_targets, score_referring
+from raylabel.demo.world import World, build_world
+from raylabel.errors import CalibrationError
+from raylabel.geometry import XYXY_1000, YXYX_1000, View
+from raylabel.settings import Settings
+from tests.end_to_end.running import (
     CHECK,
     GROUNDING,
     GROUPING,
@@ -20,16 +28,8 @@ from running import (
     label,
     referring,
     says,
+    unknown,
 )
-from test_dialects import unknown
-
-from raylabel.calibration.color_probe import SIZE, colors_seen
-from raylabel.cli import main
-from raylabel.demo.score import missed_targets, score_referring
-from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError
-from raylabel.geometry import XYXY_1000, YXYX_1000, View
-from raylabel.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import read_journal, write_config
 
 import raylabel
 from raylabel.demo.launch import demo_server
 from raylabel.demo.scenes import Style
 from raylabel.demo.world import build_world
+from tests.end_to_end.cli_runs import read_journal, write_config
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import CliRun, read_journal, wait_until, write_config
-from running import (
+
+from raylabel.demo.world import World, build_world
+from raylabel.specification import load_settings
+from tests.end_to_end.cli_runs import CliRun, read_journal, wait_until, write_config
+from tests.end_to_end.running import (
     CHECK,
     EXTRACTION,
     GROUNDING,
@@ -27,10 +30,7 @@ from running import (
     referring,
     says,
 )
-from served_here import served_here
-
-from raylabel.demo.world import World, build_world
-from raylabel.specification import load_settings
+from tests.served_here import served_here
 
 pytestmark = pytest.mark.slow
 

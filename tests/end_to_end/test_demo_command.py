@@ -9,14 +9,14 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runs import write_config
-from running import command, mutant, python, read_lines
-from served_here import served_here
 
 from raylabel.demo.score import DEMO_TARGETS, missed_targets
 from raylabel.demo.show import run_demo
 from raylabel.demo.world import build_world
 from raylabel.runtime.in_process import InProcess
+from tests.end_to_end.cli_runs import write_config
+from tests.end_to_end.running import command, mutant, python, read_lines
+from tests.served_here import served_here
 
 pytestmark = pytest.mark.slow
 

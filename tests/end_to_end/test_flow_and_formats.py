@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import EXTRACTION, GROUNDING, WireServer, grounding, label, read_lines, referring
 
 from raylabel.demo.world import build_world
+from tests.end_to_end.running import EXTRACTION, GROUNDING, WireServer, grounding, label, read_lines, referring
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from running import Ran, WireServer, command, endpoint, label, read_lines
 
 from raylabel.errors import InputError
 from raylabel.runtime.in_process import InProcess
 from raylabel.settings import Settings
 from raylabel.specification import load_settings
+from tests.end_to_end.running import Ran, WireServer, command, endpoint, label, read_lines
 
 pytestmark = pytest.mark.slow
 

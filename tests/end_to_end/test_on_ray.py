@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private.node import Node
-from running import Fault, Seen, WireServer, error, grounding, journaled_server, label, read_lines, referring
 
 from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
@@ -16,6 +15,17 @@ from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.surveying import Survey
 from raylabel.settings import RaySettings
+from tests.end_to_end.running import (
+    Fault,
+    Seen,
+    WireServer,
+    error,
+    grounding,
+    journaled_server,
+    label,
+    read_lines,
+    referring,
+)
 
 pytestmark = [
     pytest.mark.slow,

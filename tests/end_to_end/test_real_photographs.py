@@ -18,11 +18,21 @@ import numpy as np
 import pytest
 import skimage
 from PIL import Image, ImageOps
-from running import CAPTION, EXTRACTION, GROUNDING, REGIONS, Ran, WireServer, captions_override, endpoint, label
 
 from raylabel.demo.server.language import read_phrase
 from raylabel.demo.server.seeing import look_at
 from raylabel.specification import load_settings
+from tests.end_to_end.running import (
+    CAPTION,
+    EXTRACTION,
+    GROUNDING,
+    REGIONS,
+    Ran,
+    WireServer,
+    captions_override,
+    endpoint,
+    label,
+)
 
 pytestmark = pytest.mark.slow
 

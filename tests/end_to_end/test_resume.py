@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runs import CliRun, asked_twice, read_journal, run_cli, wait_until, write_config
-from running import label
-from served_here import served_here
 
 from raylabel.demo.scenes import Style
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.demo.world import World, build_world
 from raylabel.specification import load_settings
+from tests.end_to_end.cli_runs import CliRun, asked_twice, read_journal, run_cli, wait_until, write_config
+from tests.end_to_end.running import label
+from tests.served_here import served_here
 
 pytestmark = pytest.mark.slow
 

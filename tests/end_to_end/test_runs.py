@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
+from raylabel.demo.world import World, build_world
+from raylabel.errors import InputError
+from raylabel.specification import load_settings
+from tests.end_to_end.running import (
     CAPTION,
     CHECK,
     EXTRACTION,
@@ -26,11 +31,6 @@ from running import (
     referring,
     write_lines,
 )
-
-from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
-from raylabel.demo.world import World, build_world
-from raylabel.errors import InputError
-from raylabel.specification import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import (
+
+from raylabel.demo.server import openai_api
+from raylabel.demo.server.model import Model
+from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import (
     GROUNDING,
     MODEL,
     Fault,
@@ -25,10 +29,6 @@ from running import (
     read_lines,
     says,
 )
-
-from raylabel.demo.server import openai_api
-from raylabel.demo.server.model import Model
-from raylabel.demo.world import World, build_world
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.cli import main
+from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
+from raylabel.demo.world import World, build_world
+from raylabel.errors import CalibrationError, ConfigError
+from raylabel.settings import Settings
+from raylabel.specification import load_settings
+from tests.end_to_end.running import (
     CAPTION,
     EXTRACTION,
     GROUNDING,
@@ -19,15 +26,8 @@ from running import (
     read_lines,
     referring,
     says,
+    unknown,
 )
-from test_dialects import unknown
-
-from raylabel.cli import main
-from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
-from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError, ConfigError
-from raylabel.settings import Settings
-from raylabel.specification import load_settings
 
 pytestmark = pytest.mark.slow
 

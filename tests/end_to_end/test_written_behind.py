@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from running import WireServer, error, grounding, label, referring
 
 from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import WireServer, error, grounding, label, referring
 
 FILES = (
     "annotations.jsonl",

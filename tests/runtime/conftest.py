@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from asking_bench import Bench
-from worker_bench import WorkerBench, answer
 
 from raylabel.runtime import worker
+from tests.runtime.asking_bench import Bench
+from tests.runtime.worker_bench import WorkerBench, answer
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from asking_bench import BOX, CAPTION, POLICY, in_turn, make_record, phrases, trouble
 
 from raylabel.clients.base import Finish, Picture, Reply, Usage
 from raylabel.errors import StoreError, Verdict
@@ -17,6 +16,7 @@ from raylabel.steps.image_caption import ImageCaption
 from raylabel.store.folders import Folder
 from raylabel.store.results import answer_row
 from raylabel.store.tables import Table
+from tests.runtime.asking_bench import BOX, CAPTION, POLICY, in_turn, make_record, phrases, trouble
 
 # --- what is paid is kept --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from asking_bench import CAPTION, cut, in_turn, make_record, trouble, violations
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ImageError, Verdict
@@ -17,6 +16,7 @@ from raylabel.runtime.window import Stopped
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 from raylabel.validation import CUT_OFF, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
+from tests.runtime.asking_bench import CAPTION, cut, in_turn, make_record, trouble, violations
 
 # --- what is counted -------------------------------------------------------------------------------------------------
 

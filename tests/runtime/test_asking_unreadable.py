@@ -7,7 +7,6 @@ import dataclasses
 import json
 
 import pytest
-from asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, violations
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish
@@ -19,6 +18,7 @@ from raylabel.steps.base import Voice
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.validation import UNREADABLE
+from tests.runtime.asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, violations
 
 # --- unreadable ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-from worker_bench import answer
 
 from raylabel.errors import ClientError, ServerError, Verdict
 from raylabel.runtime import head_start
@@ -15,6 +14,7 @@ from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
 from raylabel.runtime.head_start import HeadStart
 from raylabel.runtime.in_process import InProcess
+from tests.runtime.worker_bench import answer
 
 
 class Slow(InProcess):

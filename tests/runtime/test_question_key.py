@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from asking_bench import CAPTION, SAMPLING, make_record, phrases
 
 from raylabel.clients.retry import RetryPolicy
 from raylabel.records import digest_of
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
+from tests.runtime.asking_bench import CAPTION, SAMPLING, make_record, phrases
 
 
 def key(bench, record=None, step=ImageCaption, **changes):

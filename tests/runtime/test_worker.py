@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from worker_bench import EXTRACTION, GROUNDING, answer
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ClientError, InputError, Verdict
@@ -14,6 +13,7 @@ from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import ShardEnd
 from raylabel.runtime.worker import Worker
 from raylabel.sources import scan
+from tests.runtime.worker_bench import EXTRACTION, GROUNDING, answer
 
 
 async def slowly(request):

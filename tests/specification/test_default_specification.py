@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from specifying import GROUNDING, REFERRING, write
 
 from raylabel.settings import STEP_NAMES, Settings
 from raylabel.specification import default_specification, load_settings
 from raylabel.specification.keys import Key, paths
+from tests.specification.specifying import GROUNDING, REFERRING, write
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from specifying import GROUNDING, REFERRING, sentence, write
 
 from raylabel.errors import ConfigError
 from raylabel.specification import load_settings
 from raylabel.specification.keys import paths
+from tests.specification.specifying import GROUNDING, REFERRING, sentence, write
 
 
 @pytest.mark.parametrize(

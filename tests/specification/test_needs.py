@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from specifying import GROUNDING, REFERRING, sentence, write
 
 from raylabel.specification import load_settings
+from tests.specification.specifying import GROUNDING, REFERRING, sentence, write
 
 # --- what a run needs ------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from specifying import GROUNDING, SECRET, write
 
 from raylabel.pipelines import PIPELINES
 from raylabel.settings import STEP_NAMES, resolve_steps
 from raylabel.specification import load_settings
+from tests.specification.specifying import GROUNDING, SECRET, write
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(data):

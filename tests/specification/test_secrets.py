@@ -6,10 +6,10 @@ import dataclasses
 import json
 
 import pytest
-from specifying import GROUNDING, SECRET, sentence, write
 
 from raylabel.settings import redacted
 from raylabel.specification import load_settings
+from tests.specification.specifying import GROUNDING, SECRET, sentence, write
 
 
 def test_no_secret_survives_redaction(data):
