@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import yaml
 from raylabel import __version__
 from raylabel.cli import COMMANDS, main
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
+from raylabel.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 SECRET = "sk-very-secret-0123456789"
@@ -35,23 +37,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def engine(monkeypatch):
+class Engine(ModuleType):
     """Stands where the engine is imported from and notes how it was called; what it does can be replaced."""
-    module = ModuleType("raylabel.runtime.run")
-    calls = []
 
-    def run(settings, executor, limit):
-        calls.append((settings, limit))
+    def __init__(self) -> None:
+        super().__init__("raylabel.runtime.run")
+        self.calls: list[tuple[Settings, int | None]] = []
+        self.run: Callable[[Settings, object, int | None], int] = self._note
+
+    def _note(self, settings: Settings, executor: object, limit: int | None) -> int:
+        self.calls.append((settings, limit))
         return 3
 
-    module.run = run
-    module.calls = calls
-    monkeypatch.setitem(sys.modules, "raylabel.runtime.run", module)
-    return module
+
+@pytest.fixture
+def engine(monkeypatch):
+    engine = Engine()
+    monkeypatch.setitem(sys.modules, "raylabel.runtime.run", engine)
+    return engine
 
 
-def stderr_of(capsys) -> str:
+def stderr_of(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("raylabel: ")
@@ -269,8 +275,13 @@ def test_an_unexpected_error_keeps_its_traceback(folder, engine):
 def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
     calls = []
     demo, sheets = ModuleType("raylabel.demo.show"), ModuleType("raylabel.review.sheets")
-    demo.run_demo = lambda *given: calls.append(given) or 0
-    sheets.write_contact_sheets = lambda results, out: [out / "sheet_0.png"]
+
+    def run_demo(*given):
+        calls.append(given)
+        return 0
+
+    monkeypatch.setattr(demo, "run_demo", run_demo, raising=False)
+    monkeypatch.setattr(sheets, "write_contact_sheets", lambda results, out: [out / "sheet_0.png"], raising=False)
     monkeypatch.setitem(sys.modules, "raylabel.demo.show", demo)
     monkeypatch.setitem(sys.modules, "raylabel.review.sheets", sheets)
     assert main(["demo"]) == 0

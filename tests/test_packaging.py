@@ -107,7 +107,7 @@ def test_what_the_package_imports_is_declared(top: str, file: str) -> None:
     library = canonicalize_name(IMPORT_NAMES.get(top, top))
     if library in COMES_WITH:
         assert library in installed_closure([Requirement(COMES_WITH[library])])
-        library = COMES_WITH[library]
+        library = canonicalize_name(COMES_WITH[library])
     assert library in declared, f"{file} imports {top}"
 
 

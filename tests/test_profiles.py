@@ -163,7 +163,7 @@ def test_the_first_name_that_has_a_row_counts():
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.name)
-def test_a_row_is_complete(profile):
+def test_a_row_is_complete(profile: Profile):
     assert re.match(r"[PSU][ :]", profile.source), "a row says where it is written, led by its grade"
     assert profile.spelling in SPELLINGS
     assert profile.wording in WORDINGS
@@ -259,6 +259,7 @@ def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
 @pytest.mark.parametrize("name", ["qwen2.5-vl", "gemini", "claude"])
 def test_a_label_is_asked_for_only_of_families_that_were_trained_to_say_one(name):
     profile = profile_named(name)
+    assert profile is not None
     values = box_values(profile, view_of(profile, PHOTO))
     text = WORDINGS[profile.wording].render({"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values})
     assert ('"label"' in text) is (name == "qwen2.5-vl")

@@ -173,6 +173,6 @@ def test_a_reply_that_groups_no_region_is_unreadable(text):
 def test_groups_that_count_from_0_are_not_believed_and_unknown_regions_are_counted():
     with pytest.raises(AnswerError, match="counts anew"):
         read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [0, 1]}]}), range(1, 4))
-    left_out = Counter()
+    left_out: Counter[str] = Counter()
     read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [1, 9]}]}), range(1, 4), left_out)
     assert left_out == {"unknown_id": 1}

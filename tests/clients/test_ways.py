@@ -153,7 +153,7 @@ class Paths:
     """A server that knows some paths, and says the same to all others."""
 
     def __init__(self, known, otherwise):
-        self.seen = []
+        self.seen: list[tuple[str, str]] = []
         owner = self
 
         class Handler(BaseHTTPRequestHandler):

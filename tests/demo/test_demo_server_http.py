@@ -205,7 +205,8 @@ def test_the_vendors_own_clients_understand_the_server(server):
             media_resolution=types.MediaResolution.MEDIA_RESOLUTION_HIGH,
             thinking_config=types.ThinkingConfig(thinking_budget=0),
         )
-        parts = ["Look.", types.Part.from_bytes(data=PICTURE, mime_type="image/png"), "Describe it."]
+        picture = types.Part.from_bytes(data=PICTURE, mime_type="image/png")
+        parts: list[types.PartUnion] = ["Look.", picture, "Describe it."]
         try:
             return await client.aio.models.generate_content(model="any", contents=parts, config=config)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,12 @@ HELD = {"boxes": [{"id": 1, "box": [400, 500, 550, 550], "score": 0.9}]}
 HELD_Y_FIRST = {"boxes": [{"id": 1, "box": [500, 400, 550, 550], "score": 0.9}]}
 PLAIN = [{"id": 1, "bbox_2d": [400, 500, 550, 550], "label": "blue bar"}]
 
-
-RESPONSE_FORMAT = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}}}
-JSON_OBJECT = {"response_format": {"type": "json_object"}}
-VLLM = {"structured_outputs": {"json": SCHEMA}}
-JSON_SCHEMA = {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}
-OPENAPI = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
+Json = dict[str, Any]
+RESPONSE_FORMAT: Json = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}}}
+JSON_OBJECT: Json = {"response_format": {"type": "json_object"}}
+VLLM: Json = {"structured_outputs": {"json": SCHEMA}}
+JSON_SCHEMA: Json = {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}
+OPENAPI: Json = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
 
 
 def test_a_server_of_the_usual_kind_obeys_the_usual_fields():
@@ -99,7 +100,7 @@ def test_a_series_is_continued_where_a_schema_asks_for_numbers(mode, numbers):
         "properties": {"numbers": {"type": "array", "items": {"type": "integer"}}, "caption": {"type": "string"}},
         "required": ["numbers", "caption"],
     }
-    held = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}}
+    held: Json = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}}
     with served_here("--schema", mode) as server:
         told = json.loads(chat(server.url, "Which three come next: 2, 4, 6?", **held)[1])
     assert told == {"numbers": numbers, "caption": "A blue bar in the middle on a grey ground."}

@@ -112,7 +112,7 @@ def troubled(seen: Seen) -> Fault | None:
 def test_a_run_with_every_kind_of_record_says_what_is_in_its_file(world: World, tmp_path: Path) -> None:
     good = read_lines(world.captions_path)[:4]
     picture = good[0]["image_path"]
-    lines = [
+    lines: list[Json | str] = [
         *good[:2],
         {"image_path": picture, "caption": "a unicorn"},
         "not JSON",

@@ -67,7 +67,8 @@ class Photo:
 
     def displayed(self) -> Image.Image:
         with Image.open(IMAGES / self.source) as image:
-            return image.crop((0, 0, *self.size))
+            upright: Image.Image = image.crop((0, 0, *self.size))
+            return upright
 
     def write(self, folder: Path) -> None:
         path = folder / self.name

@@ -22,6 +22,7 @@ from tests.end_to_end.running import (
     GROUPING,
     REGIONS,
     JournaledServer,
+    Json,
     WireServer,
     captions_override,
     grounding,
@@ -71,7 +72,7 @@ def test_bad_images_and_bad_lines_are_told_and_the_others_are_labeled(world: Wor
         {"image_path": f"{name}", "caption": "a red ring that nobody may be asked about"}
         for name in ("missing.png", "empty.png", "truncated.jpg", "text.jpg")
     ]
-    lines = [
+    lines: list[Json | str] = [
         *good[:2],
         bad[0],
         '{"image_path": "cut off',
@@ -160,8 +161,8 @@ def test_lines_that_share_an_id_an_image_or_everything_stay_records_of_their_own
     odd.parent.mkdir(parents=True)
     shutil.copy(first, odd)
     shutil.copy(second, tmp_path / "images" / "b.png")
-    ring = {"image_path": "b.png", "caption": "The small yellow ring.", "image_id": "same"}
-    lines = [
+    ring: Json = {"image_path": "b.png", "caption": "The small yellow ring.", "image_id": "same"}
+    lines: list[Json] = [
         {"image_path": "sub dir/ünï – код.png", "caption": "a blue star", "image_id": "same"},
         {"image_path": "sub dir/../sub dir/ünï – код.png", "caption": "blue stars", "image_id": "../../escaped"},
         ring,

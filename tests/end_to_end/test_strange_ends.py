@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class PerRecord:
         faults: by name, what the server does with a question, given how often it was asked before.
     """
 
-    def __init__(self, world: World, path: Path, faults: dict[str, Callable[[Seen, int], Fault | None]]) -> None:
+    def __init__(self, world: World, path: Path, faults: Mapping[str, Callable[[Seen, int], Fault | None]]) -> None:
         picture = read_lines(world.captions_path)[0]
         lines = [{**picture, "caption": f"{picture['caption']} Seen by {name}."} for name in faults]
         self.input = captions_override(path, lines)
@@ -133,8 +133,10 @@ def test_each_word_means_the_same_in_a_whole_run(world: World, tmp_path: Path) -
 
 
 def test_a_caption_without_phrases_is_not_believed_of_a_reply_nobody_vouches_for(world: World, tmp_path: Path) -> None:
-    words = {"stop": "stop", "none": None, "wibble": "wibble"}
-    faults = {name: lambda seen, before, word=word: nothing_found(seen, word) for name, word in words.items()}
+    def ending(word: str | None) -> Callable[[Seen, int], Fault]:
+        return lambda seen, before: nothing_found(seen, word)
+
+    faults = {"stop": ending("stop"), "none": ending(None), "wibble": ending("wibble")}
     faulty = PerRecord(world, tmp_path / "captions.jsonl", faults)
     with WireServer(faulty) as wire:
         ran = label(grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input))
@@ -220,7 +222,7 @@ def test_a_filters_400_is_settled_and_not_paid_for_again(world: World, tmp_path:
             "content_filter_result": {"violence": {"filtered": True}, "hate": {"filtered": False}},
         },
     }
-    coded = {
+    coded: dict[str, Json] = {
         "azure": azure,
         "azure inner": {"message": "no", "code": "BadRequest", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
         "dashscope": {"message": "no", "code": "data_inspection_failed"},
@@ -228,9 +230,11 @@ def test_a_filters_400_is_settled_and_not_paid_for_again(world: World, tmp_path:
         "volcengine": {"message": "no", "code": "InputImageSensitiveContentDetected.PolicyViolation"},
         "volcengine text": {"message": "no", "code": "InputTextSensitiveContentDetected"},
     }
-    faults: dict[str, Callable[[Seen, int], Fault | None]] = {
-        name: lambda seen, before, body=body: Fault(400, {"error": body}) for name, body in coded.items()
-    }
+
+    def refusing(body: Json) -> Callable[[Seen, int], Fault]:
+        return lambda seen, before: Fault(400, {"error": body})
+
+    faults = {name: refusing(body) for name, body in coded.items()}
     faults["bad request"] = lambda seen, before: error(400, "the picture cannot be read")
     moderated = {"message": "flagged", "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "a"}}
     faults["openrouter"] = lambda seen, before: Fault(403, {"error": moderated})

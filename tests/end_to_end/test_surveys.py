@@ -238,8 +238,8 @@ def test_votes_find_what_single_answers_miss_and_their_scores_are_the_agreement(
 def test_several_models_take_turns_in_voting(world: World, tmp_path: Path) -> None:
     with journaled_server(tmp_path / "s", "--boxes", "xyxy1000") as server:
         settings = unknown(grounding(world, tmp_path / "r", server.url))
-        settings.pipeline.workflow.voters = ["one", "other"]  # type: ignore[union-attr]
-        settings.pipeline.workflow.votes = 2  # type: ignore[union-attr]
+        workflow = settings.image_grounding.workflow
+        workflow.voters, workflow.votes = ["one", "other"], 2
         ran = label(settings)
     assert ran.code == 0
     assert set(ran.manifest["models"]) == {"one", "other"}

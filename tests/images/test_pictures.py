@@ -7,6 +7,7 @@ import random
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -62,7 +63,7 @@ def at_corners(image: Image.Image) -> list[tuple[int, ...]]:
     return [rgb.getpixel(p) for p in ((4, 4), (w - 5, 4), (4, h - 5), (w - 5, h - 5))]  # type: ignore[misc]
 
 
-def close(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], by: int = 6) -> bool:
+def close(found: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, ...]], by: int = 6) -> bool:
     return all(abs(a - b) <= by for f, w in zip(found, wanted, strict=True) for a, b in zip(f, w, strict=True))
 
 

@@ -204,7 +204,11 @@ def test_what_is_in_flight_when_the_run_stops_is_stored(bench):
 
 def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(bench):
     async def main():
-        asker, client = bench.asker(lambda request: asker.window.stop() or "no")
+        def stop(request):
+            asker.window.stop()
+            return "no"
+
+        asker, client = bench.asker(stop)
         with pytest.raises(Stopped):
             await asker.settle(make_record())
         return client

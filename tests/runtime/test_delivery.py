@@ -15,7 +15,18 @@ from raylabel.exports.failures import Reasons
 from raylabel.exports.figures import Figures
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES
-from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, ImageFacts, Instance, Outcome, Size, StepOutcome
+from raylabel.records import (
+    IMAGE_GROUNDING,
+    Box,
+    Changes,
+    Expression,
+    ImageFacts,
+    Instance,
+    Outcome,
+    Record,
+    Size,
+    StepOutcome,
+)
 from raylabel.runtime.asking import AskSetup, Listener, StepEnd
 from raylabel.runtime.delivery import Counts, deliver
 from raylabel.runtime.driver import Driver
@@ -60,6 +71,7 @@ def delivered(tmp_path):
     )
     told, quiet, broken = (line for shard in shards for line in read_shard(source, shard))
     thermal = ImageFacts("d", Size(60, 40), 1, "image/png", plain=False, flags=("stretched",))
+    assert isinstance(told, Record)
     told = dataclasses.replace(told, image=thermal)
 
     def end(step, record, outcome, changes=EXTRACTED):

@@ -86,7 +86,12 @@ def test_looks_stay_few_whatever_the_length(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "images").mkdir()
     asked: list[str] = []
     look_up = files._look_up
-    monkeypatch.setattr(files, "_look_up", lambda path: asked.append(path) or look_up(path))
+
+    def noted(path):
+        asked.append(path)
+        return look_up(path)
+
+    monkeypatch.setattr(files, "_look_up", noted)
     assert "none of the first 20 images exists" in look(source, tmp_path)
     assert len(asked) < 500
 

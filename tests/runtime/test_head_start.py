@@ -24,7 +24,8 @@ class Slow(InProcess):
         super().__init__()
         self.shards: list[int] = []
         self._seconds, self._fails = seconds, fails
-        self.entered = self.left = None
+        self.entered: threading.Thread | None = None
+        self.left: threading.Thread | None = None
 
     def __enter__(self):
         time.sleep(self._seconds)

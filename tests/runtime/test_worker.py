@@ -9,10 +9,12 @@ import pytest
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ClientError, InputError, Verdict
+from raylabel.records import Record
 from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import ShardEnd
+from raylabel.runtime.gallery import Gallery
 from raylabel.runtime.worker import Worker
-from raylabel.sources import scan
+from raylabel.sources import read_shard, scan
 from tests.runtime.worker_bench import EXTRACTION, GROUNDING, answer
 
 
@@ -37,19 +39,9 @@ def test_what_came_of_a_record_is_durable_when_its_shard_ends(make):
             await asyncio.sleep(0.005)
         assert len(bench.rows(GROUNDING).newest(ids)) == 4, "the rows are there before the end is told"
 
-    ids = []
-    real = worker_module.read_shard
-
-    def read(source, shard):
-        for record in real(source, shard):
-            ids.append(record.record_id)
-            yield record
-
-    worker_module.read_shard, kept = read, worker_module.read_shard
-    try:
-        asyncio.run(bench.work(look))
-    finally:
-        worker_module.read_shard = kept
+    lines = [line for shard in bench.shards for line in read_shard(bench.spec.source, shard)]
+    ids = [line.record_id for line in lines if isinstance(line, Record)]
+    asyncio.run(bench.work(look))
 
 
 def test_a_record_goes_on_to_its_next_step_while_its_neighbours_are_in_the_one_before(make):
@@ -85,14 +77,14 @@ def test_requests_in_flight_fill_the_window_and_never_exceed_it(make):
 def test_images_are_opened_only_a_little_ahead_of_the_requests(make, monkeypatch):
     bench = make(200, slowly, shard=32, max_workers=1)
     opened = 0
-    real = worker_module.Gallery.open
+    real = Gallery.open
 
     async def counted(self, record):
         nonlocal opened
         opened += 1
         return await real(self, record)
 
-    monkeypatch.setattr(worker_module.Gallery, "open", counted)
+    monkeypatch.setattr(Gallery, "open", counted)
 
     async def look(worker):
         await asyncio.sleep(0.3)

@@ -83,5 +83,5 @@ def answer(request):
     """Extraction gives back the caption, which is another one for each record."""
     if "extract the referring" not in request.question:
         return GROUNDED
-    caption = re.search(r'Caption: "(.*)"', request.question)[1]
+    (caption,) = re.findall(r'Caption: "(.*)"', request.question)
     return json.dumps({"cleaned_caption": caption, "expressions": [{"text": caption}]})

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -101,7 +102,9 @@ def test_images_of_every_kind_are_listed_with_their_labels_in_any_case(tmp_path:
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
-def test_a_label_is_found_in_either_normal_form_of_its_name(tmp_path: Path, forms: tuple[str, str]) -> None:
+def test_a_label_is_found_in_either_normal_form_of_its_name(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
     image, label = (unicodedata.normalize(form, "Straße/Müller é") for form in forms)
     notes: list[str] = []
     source = folders(tmp_path, [f"{image}.jpg"], {f"{label}.txt": CAR})

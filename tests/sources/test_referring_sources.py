@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def settled(tmp_path: Path, **fields: Any) -> Record:
     return settle_units(dataclasses.replace(record, image=FACTS))
 
 
-def regions(boxes: list[list[float]], key: str = "bbox", **more: Any) -> list[dict[str, Any]]:
+def regions(boxes: Sequence[Sequence[Any]], key: str = "bbox", **more: Any) -> list[dict[str, Any]]:
     return [{key: b, "type": "car", "color": "red", "description": f"car {n}", **more} for n, b in enumerate(boxes)]
 
 

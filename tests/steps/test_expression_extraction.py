@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from raylabel.records import Outcome
 from raylabel.steps.expression_extraction import ExpressionExtraction
 from raylabel.validation import EMPTY_PHRASE, NOT_IN_CAPTION, REPEATED_PHRASE, SENTENCE, SPAN_CORRECTED
 
-REPLY = {
-    "cleaned_caption": "a red car: left of a red car",
-    "expressions": [
-        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
-        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
-        {"text": "a Red car", "char_span": [0, 9], "noun_chunk": "car"},
-        {"text": "a red car: left", "char_span": None, "noun_chunk": None},
-    ],
-}
+PHRASES: list[dict[str, Any]] = [
+    {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+    {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+    {"text": "a Red car", "char_span": [0, 9], "noun_chunk": "car"},
+    {"text": "a red car: left", "char_span": None, "noun_chunk": None},
+]
+REPLY = {"cleaned_caption": "a red car: left of a red car", "expressions": PHRASES}
 
 
 def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_step, make_record, go):
@@ -27,7 +27,7 @@ def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_st
     assert [e.char_span for e in found] == [(19, 28), (0, 9), None, (0, 15)]
     assert all(e.char_span is None or caption[slice(*e.char_span)] == e.text for e in found)
     assert [e.flags for e in found] == [(), (), (NOT_IN_CAPTION,), ()]
-    assert [e.text for e in found] == [e["text"] for e in REPLY["expressions"]]
+    assert [e.text for e in found] == [phrase["text"] for phrase in PHRASES]
     assert course.outcome == "labeled"
 
 

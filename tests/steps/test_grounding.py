@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 
 from raylabel.errors import AnswerError
-from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
+from raylabel.geometry import NO_AREA, OUTSIDE_IMAGE, XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
 from raylabel.steps.base import Skip, StepSetup, Voice
 from raylabel.steps.grounding import Grounding
-from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, NO_AREA, OUTSIDE_IMAGE, OUTVOTED
+from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, OUTVOTED
 
 BOX = [100, 200, 300, 400]
 BOX_PX = Box(64.0, 96.0, 192.0, 192.0)

@@ -100,6 +100,7 @@ def test_the_lease_of_a_killed_run_ends_by_silence(lease, waits, results):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, results.root.location], stdout=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         process.kill()
     left = holder(results)
