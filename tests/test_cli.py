@@ -81,6 +81,8 @@ def python(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
 # --- run and generate -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("-e and --experiment_spec_file")
+@pytest.mark.tao_row("python -m raylabel run config.yaml")
 @pytest.mark.parametrize(
     "words",
     [
@@ -104,6 +106,7 @@ def test_run_and_generate_hand_the_merged_settings_to_the_engine(folder, engine,
     assert (settings.results_dir, settings.ray.actors, limit) == ("r", 2, 5)
 
 
+@pytest.mark.tao_row("auto_label generate -e spec.yaml key=value")
 def test_the_generate_line_of_tao_works_word_for_word(folder, engine):
     (folder / "r").mkdir()
     (folder / "d").mkdir()
@@ -116,6 +119,7 @@ def test_the_generate_line_of_tao_works_word_for_word(folder, engine):
     assert limit is None
 
 
+@pytest.mark.tao_row("auto_label default_specs results_dir=... module_name=auto_label")
 def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(folder, engine, capsys):
     line = "default_specs results_dir=/r module_name=auto_label"
     assert main(line.replace("=/", f"={folder}/").split()) == 0
@@ -151,6 +155,7 @@ def test_default_specs_never_overwrites_what_somebody_edited(folder, capsys):
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -217,11 +222,13 @@ def test_a_missing_key_is_told_before_anything_starts(folder, engine, capsys, mo
     assert engine.calls == []
 
 
+@pytest.mark.tao_row("an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted")
 def test_a_key_in_the_environment_is_enough(folder, engine, monkeypatch):
     monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
     assert main(["run", "spec.yaml", "image_grounding.vlm.backend=gemini"]) == 3
 
 
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 def test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specification(folder):
     program = (
         "import sys; from raylabel.cli import main; code = main(['run', 'spec.yaml', 'ray.actors=-1']); "
@@ -315,6 +322,7 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"raylabel {__version__}\n"
 
 
+@pytest.mark.tao_row("python -m raylabel run config.yaml")
 def test_python_m_raylabel_is_the_same_program(folder):
     done = python("-m", "raylabel", "run", "spec.yaml", "image_grounding.vlm.openai.api_ky=" + SECRET, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")

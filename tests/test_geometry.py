@@ -188,6 +188,7 @@ def test_iou(a, b, value):
 
 
 # int(v / side * 1000): 100/1242 = 80.5, 120/375 = 320, 220/1242 = 177.1, 210/375 = 560.
+@pytest.mark.tao_row("boxes on the 0-1000 grid, rounded down")
 def test_the_legacy_grid_rounds_down():
     assert px_to_legacy1000(Box(100, 120, 220, 210), KITTI) == (80, 320, 177, 560)
 

@@ -140,6 +140,7 @@ def test_the_license_is_apache_2_in_full() -> None:
     assert all(f"\n   {number}. " in text for number in range(1, 10))
 
 
+@pytest.mark.tao_row("auto_label generate -e spec.yaml key=value")
 @pytest.mark.parametrize("name", sorted(PROJECT["scripts"]))
 def test_a_console_script_exists(name: str) -> None:
     point = importlib.metadata.EntryPoint(name, PROJECT["scripts"][name], "console_scripts")

@@ -26,6 +26,7 @@ BOX = Box(64, 120, 192, 240)
 """In VGA: x 0.1 to 0.3 of the width, y 0.25 to 0.5 of the height."""
 
 
+@pytest.mark.tao_row("the prompt asks for pixels, whatever convention the model was trained on")
 @pytest.mark.parametrize(
     ("name", "size", "box_px", "written", "answer"),
     [

@@ -41,6 +41,7 @@ def test_spans_are_found_by_search(phrases, spans):
     assert locate(CAPTION, phrases) == spans
 
 
+@pytest.mark.tao_row("char_span: cleaned_caption[a:b] == text, or null and flagged")
 @settings(deadline=None)
 @given(
     st.text(alphabet="ab äß😀", max_size=30),

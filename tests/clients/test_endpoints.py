@@ -26,6 +26,7 @@ def openai(**fields):
     return VlmSettings(backend="openai", openai=OpenAISettings(**fields))
 
 
+@pytest.mark.tao_row("an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted")
 @pytest.mark.parametrize(
     ("vlm", "env", "key"),
     [
@@ -80,6 +81,7 @@ def test_a_missing_or_broken_key_is_one_sentence_that_names_it(vlm, env, part):
     assert "schlüssel" not in str(caught.value)
 
 
+@pytest.mark.tao_row("base_url without /chat/completions")
 @pytest.mark.parametrize(
     "vlm",
     [

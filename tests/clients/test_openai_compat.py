@@ -19,6 +19,7 @@ def client(server):
     return OpenAIClient(KEY, server.url + "/v1")
 
 
+@pytest.mark.tao_row("token usage is ignored")
 def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask, answer, make_request):
     server.says(answer(body=completion(content="a car")))
     reply = ask(client, make_request())
@@ -33,6 +34,7 @@ def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask
     assert not reply.with_schema
 
 
+@pytest.mark.tao_row("base_url without /chat/completions")
 def test_the_body_holds_preamble_picture_question_in_this_order(server, client, ask, answer, make_request):
     server.says(answer(body=completion(content="")))
     request = make_request()
@@ -124,6 +126,7 @@ def test_openai_itself_gets_max_completion_tokens(make_request):
     assert "max_tokens" not in body
 
 
+@pytest.mark.tao_row("finish_reason is ignored")
 @pytest.mark.parametrize(
     ("message", "text", "finish", "detail"),
     [

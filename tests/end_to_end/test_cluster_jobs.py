@@ -190,6 +190,7 @@ def most_at_once(entries: list[dict[str, Any]]) -> int:
     return most
 
 
+@pytest.mark.tao_row("one process")
 def test_both_nodes_of_a_cluster_work_on_a_submitted_job(tmp_path: Path) -> None:
     key = f"sk-{secrets.token_hex(16)}"
     world = build_world(tmp_path / "world", IMAGES, style=Style(sizes_wh=((320, 240),)))

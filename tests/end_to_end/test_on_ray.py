@@ -48,6 +48,7 @@ def two_workers() -> Iterator[RayExecutor]:
         yield executor
 
 
+@pytest.mark.tao_row("max_workers is the number of requests in flight of a step, over the whole cluster")
 @pytest.mark.parametrize("build", [grounding, referring])
 def test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_ray(
     world: World, two_workers: RayExecutor, tmp_path: Path, build: object

@@ -62,6 +62,8 @@ def new_entries(journal: Path, before: int) -> list[dict[str, object]]:
     return read_journal(journal)[before:]
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
+@pytest.mark.tao_row("ids collide after a resume")
 @pytest.mark.parametrize("actors", [pytest.param(0, id="in-its-own-process"), pytest.param(2, id="on-ray")])
 def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
     large_world: World, tmp_path: Path, actors: int
@@ -184,6 +186,7 @@ def test_a_changed_caption_prompt_or_model_asks_again_for_what_it_changes(
     assert again["grounding"] >= asked_anew
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
 @pytest.mark.parametrize("pipeline", [GROUNDING, REFERRING])
 def test_one_worker_and_sixty_four_give_the_same_file(
     world: World, server: DemoServer, tmp_path: Path, pipeline: str

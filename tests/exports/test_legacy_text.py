@@ -83,6 +83,7 @@ STEP0 = """[
 ]"""
 
 
+@pytest.mark.tao_row(".step0: a JSON array of four keys, indent 2, non-ASCII kept, no last newline, [] without regions")
 def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
     regions = (
         Region(Box(100, 120, 220, 210), "car", "weiß", "weißes Auto: links", flags=("clipped",)),
@@ -92,10 +93,13 @@ def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
     assert step0_text(record(regions=())) == step0_text(record()) == "[]"
 
 
+@pytest.mark.tao_row(".step1: the caption and nothing else")
 def test_step1_is_the_caption_alone() -> None:
     assert step1_text(record(caption="Zwei Autos.")) == "Zwei Autos."
 
 
+@pytest.mark.tao_row(".step2 and .step3: a line an expression that has boxes; an empty phrase is object")
+@pytest.mark.tao_row("a phrase containing a colon is dropped")
 @pytest.mark.parametrize(
     ("expressions", "text"),
     [
@@ -126,6 +130,7 @@ def test_expressions_are_lines_of_phrase_and_boxes(expressions: tuple[Expression
     assert expression_lines_text(record(expressions=expressions)) == text
 
 
+@pytest.mark.tao_row("boxes on the 0-1000 grid, rounded down")
 def test_grid_numbers_come_from_exact_boxes() -> None:
     # 372.6 of 1242 is 300 on the grid; the rounded 373 would be 300.32, the rounded 372 299.5.
     assert expression_lines_text(record(expressions=(expression("x", Box(372.6, 0, 745.1, 187.4)),))) == (
@@ -133,6 +138,7 @@ def test_grid_numbers_come_from_exact_boxes() -> None:
     )
 
 
+@pytest.mark.tao_row("a failed or unreadable call is written as an empty result and never tried again")
 @pytest.mark.parametrize(
     ("outcome", "step", "fields", "text"),
     [
@@ -185,11 +191,13 @@ def test_no_id_leads_out_of_the_labels_folder(tmp_path: Path, image_id: str) -> 
     assert path.name.startswith("%")
 
 
+@pytest.mark.tao_row("label files mirror the sub-folders of image_dir")
 @pytest.mark.parametrize("image_id", ["000042", "a b/ü 1/x.y", "..x/y..", "100% sure", "a:b"])
 def test_a_plain_id_names_its_file_and_mirrors_its_folders(image_id: str) -> None:
     assert label_path(Path("l"), record(image_id=image_id), ".txt.step2") == Path(f"l/{image_id}.txt.step2")
 
 
+@pytest.mark.tao_row("records with the same file stem overwrite each other")
 def test_different_ids_never_share_a_file() -> None:
     ids = ["a/b", "a//b", "/a/b", "%2Fa%2Fb", "%%2Fa%2Fb", "../a", "a", "./a", "a ", " a", "\\a", "x" * 500, "x" * 501]
     paths = [label_path(Path("l"), record(image_id=i), ".txt.step0") for i in ids]
@@ -201,6 +209,7 @@ def test_different_ids_never_share_a_file() -> None:
 LINE = '{"bbox_2d": [80, 320, 177, 560], "type": "car", "color": "red", "description": "d"}'
 
 
+@pytest.mark.tao_row("reading back: one object a line, or fenced")
 @pytest.mark.parametrize(
     "text",
     [
@@ -227,6 +236,7 @@ def test_a_box_without_width_on_the_grid_is_one_step_wide() -> None:
     assert region.flags == ("widened",)
 
 
+@pytest.mark.tao_row("reading back: the note of a failed call, or an empty file, is a failure")
 @pytest.mark.parametrize(
     "text",
     [
@@ -251,6 +261,7 @@ def test_nothing_is_nothing_where_there_was_nothing_to_ask() -> None:
     assert read_expression_lines("", SIZE, "owner", expected=False) == ()
 
 
+@pytest.mark.tao_row("reading back: the note of a failed call, or an empty file, is a failure")
 def test_captions_are_read_back() -> None:
     assert read_step1_text("A street.\n") == "A street."
     for text in ("", "Failed to obtain answer via API.\n"):
@@ -258,6 +269,7 @@ def test_captions_are_read_back() -> None:
             read_step1_text(text)
 
 
+@pytest.mark.tao_row("reading back: one object a line, or fenced")
 def test_expression_lines_are_read_back_as_they_were_written() -> None:
     written = (
         expression("sign: [a]: stop", Box(0, 0, 621, 187.5)),
@@ -277,6 +289,7 @@ def test_expression_lines_are_read_back_as_they_were_written() -> None:
     assert expression_lines_text(record(expressions=found)) == text
 
 
+@pytest.mark.tao_row("reading back: the note of a failed call, or an empty file, is a failure")
 @pytest.mark.parametrize(
     "text", ["", "Failed to obtain answer via API.", "no boxes here", "x: [[1, 2, 3]]", "x: [[1, 2, 3, 4]"]
 )

@@ -40,6 +40,7 @@ def test_a_file_uri_is_a_local_path(tmp_path: Path) -> None:
     assert stamp((tmp_path / "a b.jpg").as_uri()) == stamp(str(tmp_path / "a b.jpg"))
 
 
+@pytest.mark.tao_row("image_path: absolute, relative to image_root, or a URI")
 @pytest.mark.parametrize("name", ["plain.jpg", "a b/ä#1.jpg", "a%20b/%C3%A4%231.jpg"])
 def test_an_object_store_is_read_through_its_uri(bucket: str, name: str) -> None:
     assert read_bytes(f"{bucket}/{name}") == b"12345"

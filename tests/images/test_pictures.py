@@ -287,6 +287,7 @@ def test_what_is_no_image_fails_with_a_reason(data: bytes, reason: str) -> None:
         inspect(data, LIMITS)
 
 
+@pytest.mark.tao_row("a missing or corrupt image turns into a text-only request")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_truncated_image_is_never_sent(kind: str) -> None:
     data = encoded(Image.fromarray(NOISE), kind)

@@ -155,6 +155,7 @@ def test_box_questions_never_carry_a_schema(bench):
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("every error is retried alike, including a wrong key")
 def test_an_error_that_no_request_can_survive_stops_the_run_at_once(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.STOP_RUN, "the key was rejected", status=401))
     with pytest.raises(Stopped):
@@ -217,6 +218,7 @@ def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(b
     assert [row["text"] for row in bench.stored()] == ["no"]
 
 
+@pytest.mark.tao_row("100 % failures end as success")
 def test_a_server_that_never_answers_ends_the_run_and_not_every_record(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.RETRY, "connection refused"))
 

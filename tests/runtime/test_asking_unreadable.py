@@ -64,6 +64,7 @@ def test_the_temperature_rises_to_one_at_most_and_never_falls(bench):
     assert [r.sampling.temperature for r in asked] == [1.5, 1.5, 1.5]
 
 
+@pytest.mark.tao_row("finish_reason is ignored")
 def test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole(bench):
     end, asked = bench.settle(in_turn(cut(CAPTION), cut(CAPTION), CAPTION), make_record())
     assert [r.sampling.max_tokens for r in asked] == [1000, 2000, 4000]
@@ -86,6 +87,7 @@ def test_why_a_reply_says_nothing_is_told(bench, reply, reason):
     assert len(asked) == 1
 
 
+@pytest.mark.tao_row("a failed or unreadable call is written as an empty result and never tried again")
 def test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on(bench):
     bench.settle(lambda r: "no", make_record())
     end, asked = bench.settle(lambda r: "no", make_record())

@@ -146,6 +146,7 @@ def test_a_step_built_on_something_that_is_no_longer_so_is_left_out_and_named(st
     assert store.restore(record) == (now, [GROUNDING.label])
 
 
+@pytest.mark.tao_row("new inputs are ignored once an output file exists")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -321,6 +322,7 @@ def ended(step, outcome):
     return {"outcomes": {step.label: StepOutcome(outcome)}}
 
 
+@pytest.mark.tao_row("any subset is legal when its inputs exist")
 @pytest.mark.parametrize(
     ("step", "record", "selected", "barred"),
     [

@@ -59,6 +59,7 @@ def test_a_flat_folder_gives_records_in_order_of_their_names(tmp_path: Path) -> 
     assert {(r.source, r.image, r.regions) for r in found} == {("image_referring_expression", None, None)}
 
 
+@pytest.mark.tao_row(".jpg, .jpeg and .png in any case, sub-folders included")
 def test_sub_folders_and_suffixes_make_distinct_records(tmp_path: Path) -> None:
     other = CAR.replace("Car", "Van")
     source = folders(
@@ -191,6 +192,7 @@ def test_the_same_folders_give_the_same_shards_until_a_file_changes(tmp_path: Pa
     assert (changed[0] == first[0], changed[1] == first[1]) == (True, False)
 
 
+@pytest.mark.tao_row("where no image finds a label file the run does not start")
 def test_labels_in_another_folder_stop_the_run_with_an_example(tmp_path: Path) -> None:
     source = folders(tmp_path, ["a/000.jpg", "b.jpg"], {"other/000.txt": CAR})
     with pytest.raises(InputError) as caught:

@@ -27,6 +27,9 @@ def test_the_default_specification_loads_once_the_question_marks_are_given(data,
     assert caplog.records == []
 
 
+@pytest.mark.tao_row(
+    "output_format: jsonl by default, both in the generated specification; media resolution high everywhere"
+)
 def test_the_default_specification_holds_every_setting_with_its_comment():
     text = default_specification()
     content = yaml.safe_load(text)

@@ -14,6 +14,7 @@ from raylabel.specification.keys import paths
 from tests.specification.specifying import GROUNDING, REFERRING, sentence, write
 
 
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 @pytest.mark.parametrize(
     ("override", "parts"),
     [

@@ -19,6 +19,8 @@ PHRASES: list[dict[str, Any]] = [
 REPLY = {"cleaned_caption": "a red car: left of a red car", "expressions": PHRASES}
 
 
+@pytest.mark.tao_row("char_span: cleaned_caption[a:b] == text, or null and flagged")
+@pytest.mark.tao_row("char_span is never checked")
 def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_step, make_record, go):
     record = make_record(caption="In this photo: a red car: left of a red car")
     course = go(make_step(ExpressionExtraction), record, lambda q: REPLY)
@@ -31,6 +33,7 @@ def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_st
     assert course.outcome == "labeled"
 
 
+@pytest.mark.tao_row("expression_extraction: cleaned_caption and expressions with empty instances")
 def test_expressions_are_not_grounded_yet_and_have_ids_of_their_own(make_step, make_record, go):
     record = make_record(caption="a red car left of a red car")
     first = go(make_step(ExpressionExtraction), record, lambda q: REPLY).changes.expressions

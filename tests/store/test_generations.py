@@ -26,6 +26,7 @@ def test_an_interrupted_generation_is_continued_by_the_same_command_and_kept_wit
     assert open_generations(results, STEPS, force=force) == dict.fromkeys(STEPS, 1)
 
 
+@pytest.mark.tao_row("force_reprocess")
 def test_a_finished_generation_is_followed_by_a_new_one_only_with_force(results):
     open_generations(results, STEPS, force=True)
     finish_generations(results, STEPS)
