@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from raylabel.clients.base import Client, Request, Sampling
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.demo.server.http_server import DemoServer
+from tests.clients.asking import and_close
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 
@@ -32,14 +32,7 @@ def settled() -> Callable[..., Verdict]:
 
     def run(client: Client, model: str = "some-vlm", **wishes: Any) -> Verdict:
         asked = {"endpoint": "host", "model": model, "configured": None, "known": None, "mode": "auto", **wishes}
-
-        async def once() -> Verdict:
-            try:
-                return await settle(client, Sampling(model, 0.0, 2048, 60.0), POLICY, **asked)
-            finally:
-                await client.close()
-
-        return asyncio.run(once())
+        return and_close(client, lambda: settle(client, Sampling(model, 0.0, 2048, 60.0), POLICY, **asked))
 
     return run
 

@@ -11,6 +11,7 @@ import pytest
 from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.gemini import GeminiClient
 from raylabel.errors import ClientError, Verdict
+from tests.clients.asking import ask_at_once
 
 SCHEMA = {
     "type": "object",
@@ -349,14 +350,7 @@ def test_googles_own_address_is_the_default_whatever_the_environment_says(monkey
 
 def test_many_requests_share_one_client(server, client, answer, make_request):
     server.says(answer(body=generated({"text": "a"})))
-
-    async def many():
-        try:
-            return await asyncio.gather(*(client.ask(make_request()) for _ in range(20)))
-        finally:
-            await client.close()
-
-    assert [r.text for r in asyncio.run(many())] == ["a"] * 20
+    assert [reply.text for reply in ask_at_once(client, make_request(), 20)] == ["a"] * 20
 
 
 @pytest.mark.parametrize(
@@ -382,14 +376,11 @@ def test_many_requests_share_one_client(server, client, answer, make_request):
         pytest.param(200, {"name": 7, "inputTokenLimit": "many"}, None, id="odd-model"),
     ],
 )
-def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(server, client, check, answer, status, body, verdict):
+def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(
+    server, client, verdict_of_check, answer, status, body, verdict
+):
     server.says(answer(status=status, body=body))
-    if verdict is None:
-        check(client)
-    else:
-        with pytest.raises(ClientError) as caught:
-            check(client)
-        assert caught.value.verdict is verdict
+    assert verdict_of_check(client) is verdict
     asked = [(s.method, s.path) for s in server.seen]
     assert asked[0] == ("GET", f"/v1beta/models/{MODEL}")
     assert len(asked) == (2 if verdict is Verdict.STOP_RUN and status == 404 else 1), "the list of models is a GET too"

@@ -11,6 +11,7 @@ import pytest
 from raylabel.answers.json_text import read_json
 from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.openai_compat import OpenAIClient
+from tests.clients.asking import ask_at_once
 from tests.clients.openai_words import KEY, SCHEMA, completion
 
 
@@ -178,11 +179,4 @@ def test_missing_usage_stays_unknown(server, client, ask, answer, make_request, 
 
 def test_many_requests_share_one_client(server, client, answer, make_request):
     server.says(answer(body=completion(content="a")))
-
-    async def many():
-        try:
-            return await asyncio.gather(*(client.ask(make_request()) for _ in range(20)))
-        finally:
-            await client.close()
-
-    assert [r.text for r in asyncio.run(many())] == ["a"] * 20
+    assert [reply.text for reply in ask_at_once(client, make_request(), 20)] == ["a"] * 20

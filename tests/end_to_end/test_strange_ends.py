@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from tests.end_to_end.running import (
     read_lines,
     says,
 )
+from tests.local_server import Exchange, LocalServer
 
 pytestmark = pytest.mark.slow
 
@@ -419,51 +418,17 @@ def test_a_quota_that_is_used_up_is_told_before_anything_starts(
     assert ran.annotations == []
 
 
-class FaultServer:
+class FaultServer(LocalServer):
     """Gives one and the same answer to whatever is posted, in whatever protocol; looking things up succeeds."""
 
     def __init__(self, fault: Fault) -> None:
+        super().__init__(self._answer)
         self.posts = 0
-        owner = self
+        self._fault = fault
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._send(200, {"data": [], "name": "models/any"}, {})
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                owner.posts += 1
-                self._send(fault.status, fault.body, fault.headers)
-
-            def _send(self, status: int, body: Json, headers: dict[str, str]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response_only(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # clients hang up when their actor ends
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> FaultServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _answer(self, exchange: Exchange) -> None:
+        if exchange.command == "GET":
+            exchange.send(200, {"data": [], "name": "models/any"})
+            return
+        self.posts += 1
+        exchange.send(self._fault.status, self._fault.body, self._fault.headers)

@@ -12,7 +12,6 @@ from raylabel.cli import main
 from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError, ConfigError
-from raylabel.settings import Settings
 from raylabel.specification import load_settings
 from tests.end_to_end.running import (
     CAPTION,
@@ -26,6 +25,7 @@ from tests.end_to_end.running import (
     read_lines,
     referring,
     says,
+    served_as,
     unknown,
 )
 
@@ -35,11 +35,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build_world(tmp_path_factory.mktemp("world"), 5, seed=3)
-
-
-def served_as(settings: Settings, name: str) -> Settings:
-    settings.pipeline.vlm.openai.model_name = settings.pipeline.vlm.gemini.model = name
-    return settings
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------
