@@ -21,6 +21,7 @@ from PIL import Image
 
 from raylabel.demo.launch import demo_server
 from tests.demo.http_calls import CHAT, GENERATE, GROUND_QUESTION, PICTURE, call, image_url, inline, unfenced
+from tests.waiting import wait_until
 
 CAPTION_SCHEMA = {
     "type": "object",
@@ -268,12 +269,11 @@ def test_the_server_goes_when_its_parent_is_killed(tmp_path: Path):
         assert parent.stdout is not None
         orphan = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
-        if not is_running(orphan):
-            return
-        time.sleep(0.1)
-    os.kill(orphan, signal.SIGKILL)
-    pytest.fail("the server outlived its parent")
+    try:
+        wait_until(lambda: not is_running(orphan), 60)
+    except AssertionError:
+        os.kill(orphan, signal.SIGKILL)
+        raise
 
 
 def is_running(pid: int) -> bool:

@@ -12,8 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from raylabel.demo.launch import demo_server
 from raylabel.demo.scenes import Style
 from raylabel.demo.world import build_world
 from tests.end_to_end.cli_runs import read_journal, write_config
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -138,13 +138,6 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def wait_until(happened: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"it did not happen in {seconds} s"
-        time.sleep(0.1)
 
 
 def marked(mark: str) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 
 from raylabel.demo.world import World, build_world
 from raylabel.specification import load_settings
-from tests.end_to_end.cli_runs import CliRun, read_journal, wait_until, write_config
+from tests.end_to_end.cli_runs import CliRun, read_journal, write_config
 from tests.end_to_end.running import (
     CHECK,
     EXTRACTION,
@@ -337,7 +337,7 @@ def test_a_killed_and_resumed_run_that_keeps_what_is_rejected_says_and_writes_th
         whole = label(load_settings(config_of("whole"), []))
         before = len(read_journal(journal))
         run = CliRun(config_of("killed"))
-        wait_until(lambda: len(read_journal(journal)) >= before + 40, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= before + 40)
         run.kill_all()
         killed = label(load_settings(tmp_path / "killed.yaml", []))
     assert whole.code == killed.code == 0

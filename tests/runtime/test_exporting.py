@@ -13,6 +13,7 @@ from raylabel.runtime import exporting
 from raylabel.runtime.delivery import Delivery
 from raylabel.runtime.exporting import Exporter
 from raylabel.sources import Shard
+from tests.waiting import wait_until
 
 SHARDS = [Shard(number, "lines.jsonl", number, 1, number + 1, number, 1, str(number)) for number in range(5)]
 
@@ -40,14 +41,6 @@ class Noted(Delivery):
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
     monkeypatch.setattr(exporting, "EVERY_S", 0.01)
-
-
-def wait_until(condition) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
 
 
 def end(exporter, delivery, *numbers) -> None:

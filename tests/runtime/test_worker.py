@@ -16,6 +16,7 @@ from raylabel.runtime.gallery import Gallery
 from raylabel.runtime.worker import Worker
 from raylabel.sources import read_shard, scan
 from tests.runtime.worker_bench import EXTRACTION, GROUNDING, answer
+from tests.waiting import until
 
 
 async def slowly(request):
@@ -35,8 +36,7 @@ def test_what_came_of_a_record_is_durable_when_its_shard_ends(make):
     bench = make(4)
 
     async def look(worker):
-        while not bench.coordinator.driver_beat().ended:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(bench.coordinator.driver_beat().ended))
         assert len(bench.rows(GROUNDING).newest(ids)) == 4, "the rows are there before the end is told"
 
     lines = [line for shard in bench.shards for line in read_shard(bench.spec.source, shard)]
@@ -50,7 +50,8 @@ def test_a_record_goes_on_to_its_next_step_while_its_neighbours_are_in_the_one_b
     async def script(request):
         step = EXTRACTION if "extract the referring" in request.question else GROUNDING
         order.append(step)
-        await asyncio.sleep(0.5 if step == EXTRACTION and order.count(EXTRACTION) == 1 else 0.01)
+        if order.count(EXTRACTION) == 1:
+            await until(lambda: GROUNDING in order or len(order) > 40)
         return answer(request)
 
     asyncio.run(make(60, script, shard=32, max_workers=2).work())
@@ -87,9 +88,9 @@ def test_images_are_opened_only_a_little_ahead_of_the_requests(make, monkeypatch
     monkeypatch.setattr(Gallery, "open", counted)
 
     async def look(worker):
-        await asyncio.sleep(0.3)
-        asked = len(bench.client.requests)
-        assert opened <= asked + 20
+        while (asked := len(bench.client.requests)) < 15:
+            assert opened <= asked + 20
+            await asyncio.sleep(0.005)
         bench.coordinator.stop()
 
     asyncio.run(bench.work(look))
@@ -99,8 +100,7 @@ def test_a_stopped_worker_stores_what_was_in_flight_and_takes_up_nothing_more(ma
     bench = make(50, slowly, max_workers=3)
 
     async def look(worker):
-        while len(bench.client.requests) < 8:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(bench.client.requests) >= 8)
         bench.coordinator.stop()
 
     status = asyncio.run(bench.work(look))
@@ -195,15 +195,15 @@ def test_without_a_coordinator_nothing_is_asked(make, monkeypatch):
         worker = Worker(bench.spec, tell, "here")
         await worker.open()
         settling = asyncio.ensure_future(worker.settle(bench.shards))
-        await asyncio.sleep(0.2)
+        await until(lambda: len(bench.client.requests) > 4)
         bench_tell["answers"] = False
-        await asyncio.sleep(0.6)
-        asked = len(bench.client.requests)
-        await asyncio.sleep(0.3)
-        assert len(bench.client.requests) == asked, "the slots are gone"
+        asked = 0
+        while len(bench.client.requests) > asked:  # until the slots are gone
+            asked = len(bench.client.requests)
+            await asyncio.sleep(0.3)
+        assert asked < 200, "they never went"
         bench_tell["answers"] = True
-        await asyncio.sleep(0.5)
-        assert len(bench.client.requests) > asked, "and come back"
+        await until(lambda: len(bench.client.requests) > asked)
         bench.coordinator.stop()
         await settling
         await worker.close()
