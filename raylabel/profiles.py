@@ -2,7 +2,7 @@
 
 A row says what must be known to ask a family for boxes and to read them right. Grades: P, the owner's repository,
 documentation or maintainers say so; S, third-party code or benchmarks depend on it; U, inferred. Families of whose
-boxes nothing is known are not here: they are calibrated (``raylabel.calibration``), as every model is that has no row.
+boxes nothing is known are not here: they are calibrated (``raylabel.probing``), as every model is that has no row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Profile:
         models: regular expressions, searched in the lower-cased name; the first row of the table that matches counts.
         key: under which JSON answers hold a box.
         spelling: how a box is written, one of ``SPELLINGS``.
-        wording: the grounding question, a name in ``raylabel.prompts.grounding.WORDINGS``.
+        question_style: the grounding question, a name in ``raylabel.prompts.grounding.QUESTION_STYLES``.
         resize: what the model's servers do to pictures; done before sending, so that theirs changes nothing.
         schema: grounding answers may be bound to a JSON schema.
         scores: a score a box is asked for.
@@ -65,7 +65,7 @@ class Profile:
     models: tuple[str, ...] = ()
     key: str = "bbox_2d"
     spelling: str = LIST
-    wording: str = "list"
+    question_style: str = "list"
     resize: Resize = AS_IS
     schema: bool = False
     scores: bool = True
@@ -78,7 +78,7 @@ class Profile:
     source: str = ""
 
     @property
-    def handed(self) -> Profile:
+    def for_questions(self) -> Profile:
         """The profile by which boxes are written into questions: in the numbers that the model reads."""
         if self.reads is None:
             return self
@@ -130,7 +130,7 @@ PROFILES: tuple[Profile, ...] = (
         Convention("yxyx", 1024.0, top=1023.0),
         (r"paligemma",),
         spelling=LOC1024,
-        wording="detect",
+        question_style="detect",
         answers_in="location_tokens",
         scores=False,
         source="P: google-research/big_vision, configs/proj/paligemma/README.md",
@@ -205,7 +205,7 @@ PROFILES: tuple[Profile, ...] = (
         XYXY_1000,
         (r"qwen-?vl(-chat|-7b|$)",),
         spelling=PAIRS,
-        wording="ref_box",
+        question_style="ref_box",
         scores=False,
         source="P: QwenLM/Qwen-VL, README.md and TUTORIAL.md",
     ),
@@ -214,7 +214,7 @@ PROFILES: tuple[Profile, ...] = (
         "internvl",
         XYXY_1000,
         (r"internvl-?(chat-?v?)?(1[.\-_]?[2-5]?|2([.\-_]5)?|3)(?![.\-_]?\d*[.\-_]5)(?!\d)",),
-        wording="ref",
+        question_style="ref",
         scores=False,
         source="P: OpenGVLab/InternVL, eval/refcoco/evaluate_grounding.py, #227, #1016",
     ),
@@ -222,7 +222,7 @@ PROFILES: tuple[Profile, ...] = (
         "all-seeing-v2",
         XYXY_1000,
         (r"all-?seeing|asmv2",),
-        wording="ref",
+        question_style="ref",
         scores=False,
         source="S: visualisation script; the format of InternVL",
     ),
@@ -238,7 +238,7 @@ PROFILES: tuple[Profile, ...] = (
         "cogvlm",
         XYXY_1000,
         (r"cogvlm|cogagent",),
-        wording="point_out",
+        question_style="point_out",
         scores=False,
         source="P: THUDM/CogVLM, README, utils/utils/grounding_parser.py, #46",
     ),
@@ -247,7 +247,7 @@ PROFILES: tuple[Profile, ...] = (
         "deepseek-vl2",
         _XYXY_999,
         (r"deepseek-?vl-?2",),
-        wording="det",
+        question_style="det",
         answers_in="tags",
         scores=False,
         source="P: deepseek-ai/DeepSeek-VL2, README, serve/app_modules/utils.py, #100",
@@ -258,7 +258,7 @@ PROFILES: tuple[Profile, ...] = (
         Convention("xyxy", 1000.0, offset=0.5, top=999.0),
         (r"florence-?2",),
         spelling=LOC,
-        wording="open_vocabulary",
+        question_style="open_vocabulary",
         answers_in="location_tokens",
         scores=False,
         source="P: transformers, tests/models/florence2",
@@ -268,7 +268,7 @@ PROFILES: tuple[Profile, ...] = (
         _XYXY_1,
         (r"kosmos-?2(?!\.5)",),
         spelling=PATCH,
-        wording="phrase",
+        question_style="phrase",
         answers_in="patches",
         scores=False,
         source="P: transformers, processing_kosmos2.py",
@@ -279,7 +279,7 @@ PROFILES: tuple[Profile, ...] = (
         _XYXY_1,
         (r"moondream",),
         spelling=NAMED,
-        wording="detect",
+        question_style="detect",
         scores=False,
         source="P: vikhyat/moondream, moondream/torch/moondream.py",
     ),
@@ -294,7 +294,7 @@ PROFILES: tuple[Profile, ...] = (
         "minicpm-v",
         XYXY_1000,
         (r"minicpm-?(v|o)",),
-        wording="ref",
+        question_style="ref",
         scores=False,
         source="P: OpenBMB/MiniCPM-V#982",
     ),
@@ -302,7 +302,7 @@ PROFILES: tuple[Profile, ...] = (
         "shikra",
         Convention("xyxy", 1.0, frame=SQUARE),
         (r"shikra",),
-        wording="point_out",
+        question_style="point_out",
         scores=False,
         source="P: shikras/shikra, box_process_function.py, config/_base_/model/shikra.py (Expand2square)",
     ),
@@ -310,7 +310,7 @@ PROFILES: tuple[Profile, ...] = (
         "ferret",
         XYXY_1000,
         (r"ferret",),
-        wording="point_out",
+        question_style="point_out",
         scores=False,
         source="P: apple/ml-ferret, ferret/serve/gradio_web_server.py",
     ),
@@ -318,7 +318,7 @@ PROFILES: tuple[Profile, ...] = (
         "locate-anything",
         XYXY_1000,
         (r"locate-?anything", r"eagle.*embodied"),
-        wording="all_instances",
+        question_style="all_instances",
         scores=False,
         source="P: NVlabs/Eagle, Embodied/README.md",
     ),
@@ -358,7 +358,7 @@ PROFILES: tuple[Profile, ...] = (
         (r"claude-opus-4[.\-][7-9]",),
         key="box",
         resize=_CLAUDE_4_7,
-        wording="object",
+        question_style="object",
         schema=True,
         source="P: platform.claude.com, build-with-claude/vision-coordinates; S: the exact limits",
     ),
@@ -368,7 +368,7 @@ PROFILES: tuple[Profile, ...] = (
         (r"claude",),
         key="box",
         resize=_CLAUDE,
-        wording="object",
+        question_style="object",
         schema=True,
         source="P: platform.claude.com, build-with-claude/vision-coordinates; S: the exact limits",
     ),

@@ -24,7 +24,7 @@ ROWS = {
     ),
     "specification": (
         "the documented keys with their defaults",
-        "output_format: jsonl by default, both in the generated specification; media resolution high everywhere",
+        "output_format: jsonl by default, in the generated specification too; media resolution high everywhere",
         "LOW, MEDIUM and HIGH",
         "an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted",
         "base_url without /chat/completions",

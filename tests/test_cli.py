@@ -14,10 +14,14 @@ import yaml
 
 from raylabel import __version__
 from raylabel.cli import COMMANDS, main
+from raylabel.commands.init import recipes
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
+from raylabel.pipelines import PIPELINES
+from raylabel.prompts import PREAMBLE
 from raylabel.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+STEPS = [step.name for pipeline in PIPELINES.values() for step in pipeline]
 SECRET = "sk-very-secret-0123456789"
 
 
@@ -125,7 +129,7 @@ def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(fol
     assert main(line.replace("=/", f"={folder}/").split()) == 0
     path = folder / "r" / "experiment.yaml"
     assert capsys.readouterr().out == f"{path}\n"
-    assert yaml.safe_load(path.read_text())["image_referring_expression"]["workflow"]["output_format"] == "both"
+    assert yaml.safe_load(path.read_text())["image_referring_expression"]["workflow"]["output_format"] == "jsonl"
     given = ["results_dir=r", "image_grounding.data.input_jsonl=captions.jsonl", "image_grounding.vlm.gemini.api_key=k"]
     assert main(["generate", "-e", str(path), *given]) == 3
 
@@ -187,6 +191,13 @@ def test_default_specs_never_overwrites_what_somebody_edited(folder, capsys):
         pytest.param(["demo", "--pipeline", "x"], ["--pipeline", "image_grounding"], id="pipeline"),
         pytest.param(["demo", "--backend", "x"], ["--backend", "gemini"], id="backend"),
         pytest.param(["demo", "ray.actors=1"], ['"ray.actors=1"', "takes no"], id="demo-takes-no-settings"),
+        pytest.param(["init", "vlm-grounding"], ['"vlm-grounding"', '"vllm-grounding"'], id="recipe"),
+        pytest.param(["init", "vllm-grounding", "spec.yaml"], ['"spec.yaml" exists', "another name"], id="init-over"),
+        pytest.param(["init", "vllm-grounding", "no/spec.yaml"], ["cannot write", "no/spec.yaml"], id="init-nowhere"),
+        pytest.param(["prompts", "groundin"], ['"groundin"', '"grounding"'], id="prompts-step"),
+        pytest.param(
+            ["prompts", "grounding", "--profile", "palligemma"], ["palligemma", '"paligemma"'], id="prompts-profile"
+        ),
         pytest.param(["review"], ["RESULTS"], id="review-alone"),
         pytest.param(["review", "from_file", "--png"], ["RESULTS", "from_file"], id="no-such-results"),
         pytest.param(["review", "."], ["--png"], id="nothing-to-draw"),
@@ -276,6 +287,73 @@ def test_an_unexpected_error_keeps_its_traceback(folder, engine):
         main(["run", "spec.yaml"])
 
 
+# --- init and prompts -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_becomes_a_specification_that_only_lacks_its_data(folder, engine, monkeypatch, capsys, recipe):
+    for name in ("GOOGLE_API_KEY", "NVIDIA_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    assert main(["init", recipe]) == 0
+    path = f"{recipe}.yaml"
+    out = capsys.readouterr().out
+    assert out.startswith(f"{path}\n")
+    assert f"raylabel run {path}" in out
+    text = (folder / path).read_text()
+    assert text.startswith(f"# raylabel run {path} --limit 20\n")
+    assert ("which images? " in text) is not recipe.startswith("demo")
+    assert main(["run", path]) == 2
+    assert "image_root: no folder" in (said := stderr_of(capsys)) or "image_dir: no folder" in said
+    for key, value in next(iter(v for k, v in yaml.safe_load(text).items() if k.startswith("image_")))["data"].items():
+        place = folder / value
+        (place.parent if key.endswith("jsonl") else place).mkdir(parents=True, exist_ok=True)
+        if key.endswith("jsonl"):
+            place.touch()
+    assert main(["run", path]) == 3
+    assert len(engine.calls) == 1
+
+
+def test_a_recipe_has_its_name_in_any_spelling_and_goes_where_it_is_told(folder):
+    assert main(["init", "gemini_image_grounding.yaml", "mine.yaml"]) == 0
+    assert main(["init", "gemini-grounding", "too.yaml"]) == 0
+    mine, too = ((folder / name).read_text() for name in ("mine.yaml", "too.yaml"))
+    assert mine == too.replace("too.yaml", "mine.yaml")
+
+
+def test_without_a_name_the_recipes_are_listed(capsys):
+    assert main(["init"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name} " in out for name in recipes())
+    assert "Captions in, phrases with boxes out. Gemini, through Google's API.\n" in out
+
+
+def test_prompts_show_what_a_model_is_asked_in_the_words_of_its_family(capsys):
+    assert main(["prompts", "grounding"]) == 0
+    usual = capsys.readouterr().out
+    assert usual.startswith(f"{PREAMBLE}\n\n<image, 1280x720>\n\nTask: find phrases in the image")
+    assert "[x1, y1, x2, y2] normalized to 0-1000" in usual
+    assert "$phrases" in usual, "what differs from record to record keeps its name"
+    assert "$box" not in usual
+    assert main(["prompts", "grounding", "--profile", "google/paligemma2-3b-mix-448"]) == 0
+    assert capsys.readouterr().out == "<image, 1280x720>\n\ndetect $phrase\n"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_template_of_every_step_is_a_prompt_that_may_be_given_back(folder, engine, capsys, step):
+    assert main(["prompts", step, "--template"]) == 0
+    (folder / "mine.txt").write_text(capsys.readouterr().out)
+    given = ["image_referring_expression.data.input_annotations_jsonl=captions.jsonl", "results_dir=r"]
+    given += ["image_referring_expression.vlm.gemini.api_key=k"]
+    pipeline = "image_grounding" if step in ("expression_extraction", "grounding") else "image_referring_expression"
+    words = [f"autolabel_type={pipeline}", f"steps.{step}.prompt_file=mine.txt", *given]
+    assert main(["run", "spec.yaml", *words]) == 3
+
+
+def test_without_a_name_the_steps_are_listed(capsys):
+    assert main(["prompts"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == STEPS
+
+
 # --- demo and review ------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +391,23 @@ def test_help_is_everywhere_and_holds_an_example(command, capsys):
         main([*command.split(), "--help"])
     assert left.value.code == 0
     assert "example:" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_that_takes_time():
+    program = (
+        "import contextlib, sys; from raylabel.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "print([m for m in ('omegaconf', 'pydantic', 'numpy', 'pyarrow', 'PIL') if m in sys.modules], file=sys.stderr)"
+    )
+    assert python("-c", program, cwd=ROOT).stderr == "[]\n"
+
+
+def test_a_python_without_the_libraries_is_told_what_to_do(folder):
+    done = python("-S", "-m", "raylabel", "run", "spec.yaml", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'raylabel: {sys.executable} has no module "')
+    assert "activate" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_version_is_that_of_the_package(capsys):

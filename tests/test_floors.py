@@ -24,19 +24,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiles", "validation"),
     ("answers", "prompts"),
     ("settings",),
-    ("specification",),
     # doors: the rooms that touch the world
     ("images", "clients", "servers", "sources", "store", "exports"),
     # what to ask and how to read the answer
     ("steps",),
     ("pipelines",),
-    ("calibration",),
+    ("probing",),
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
     ("engine",),
     ("review",),
     ("demo",),
     # entry
+    ("commands",),
     ("cli",),
     ("__main__",),
 )
@@ -61,7 +61,7 @@ VENDORS = {
     "httpx2": ("clients/*",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
-    "omegaconf": ("settings.py", "specification/*", "cli.py"),
+    "omegaconf": ("settings/*",),
 }
 """Third-party packages that few files may know."""
 
@@ -86,7 +86,7 @@ WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers
 """Rooms without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic"}
 
-SPEAKERS = ("cli.py", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
+SPEAKERS = ("cli.py", "commands/*", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""
 ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
 """Files that may end the process."""

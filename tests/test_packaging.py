@@ -132,6 +132,15 @@ def test_every_file_that_is_no_code_is_installed() -> None:
     assert others - installed == set()
 
 
+def test_the_recipes_in_the_package_are_those_in_configs() -> None:
+    """Edit them in ``configs/``, then ``cp configs/*.yaml raylabel/recipes/``."""
+    shown, installed = (
+        {file.name: file.read_text(encoding="utf-8") for file in ROOT.joinpath(folder).glob("*.yaml")}
+        for folder in ("configs", "raylabel/recipes")
+    )
+    assert installed == shown
+
+
 def test_the_license_is_apache_2_in_full() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert PROJECT["license"] == "Apache-2.0"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.answers.reading import Said, read_boxes
+from raylabel.answers.reading import ReplyKind, read_boxes
 from raylabel.geometry import View, iou, place
 from raylabel.profiles import PROFILES, SPELLINGS, Profile, profile_for, profile_named
-from raylabel.prompts.boxes import box_values, spelled
-from raylabel.prompts.grounding import WORDINGS
+from raylabel.prompts.boxes import box_values, format_box
+from raylabel.prompts.grounding import QUESTION_STYLES
 from raylabel.records import Box, Size
 
 
@@ -108,9 +108,9 @@ def test_boxes_are_written_and_read_as_the_owner_of_the_family_says(name, size, 
     profile = profile_named(name)
     assert profile is not None
     view = view_of(profile, size)
-    assert spelled(box_px, profile, view) == written
+    assert format_box(box_px, profile, view) == written
     reading = read_boxes(answer, profile.convention.order, profile.convention.sides(view), ["a"])
-    assert reading.said is Said.BOXES
+    assert reading.kind is ReplyKind.BOXES
     (found,) = reading.boxes
     back = place(found.corners, profile.convention, view)
     # Kosmos-2 means the middles of its cells: 0.109375, 0.265625, 0.296875, 0.484375.
@@ -167,8 +167,8 @@ def test_the_first_name_that_has_a_row_counts():
 def test_a_row_is_complete(profile: Profile):
     assert re.match(r"[PSU][ :]", profile.source), "a row says where it is written, led by its grade"
     assert profile.spelling in SPELLINGS
-    assert profile.wording in WORDINGS
-    prompt = WORDINGS[profile.wording]
+    assert profile.question_style in QUESTION_STYLES
+    prompt = QUESTION_STYLES[profile.question_style]
     assert (prompt.schema() is not None) == profile.schema
     for pattern in profile.models:
         re.compile(pattern)
@@ -187,10 +187,12 @@ def test_names_of_rows_are_unique():
 def test_a_question_says_how_boxes_are_written_and_states_the_size_where_they_are_pixels(profile):
     view = view_of(profile, PHOTO)
     values = box_values(profile, view)
-    text = WORDINGS[profile.wording].render({"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values})
+    text = QUESTION_STYLES[profile.question_style].render(
+        {"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values}
+    )
     assert "cup" in text
     assert "$" not in text
-    if profile.wording in ("list", "object") and profile.convention.scale is None:
+    if profile.question_style in ("list", "object") and profile.convention.scale is None:
         assert f"{view.sent.width} pixels wide and {view.sent.height} pixels high" in text
 
 
@@ -237,7 +239,7 @@ def resolution_px(profile: Profile, view: View) -> tuple[float, float]:
 def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
     size, box_px = case
     view = view_of(profile, size)
-    written = spelled(box_px, profile, view)
+    written = format_box(box_px, profile, view)
     if in_json:
         text = json.dumps([{profile.key: written, "label": "cup"}])
     elif profile.spelling == "loc":
@@ -249,7 +251,7 @@ def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
     else:
         text = f"The cup is at {json.dumps(written)}."
     reading = read_boxes(text, profile.convention.order, profile.convention.sides(view), ["cup"])
-    assert reading.said is Said.BOXES, text
+    assert reading.kind is ReplyKind.BOXES, text
     (found,) = reading.boxes
     back = place(found.corners, profile.convention, view)
     far_x, far_y = resolution_px(profile, view)
@@ -262,5 +264,7 @@ def test_a_label_is_asked_for_only_of_families_that_were_trained_to_say_one(name
     profile = profile_named(name)
     assert profile is not None
     values = box_values(profile, view_of(profile, PHOTO))
-    text = WORDINGS[profile.wording].render({"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values})
+    text = QUESTION_STYLES[profile.question_style].render(
+        {"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values}
+    )
     assert ('"label"' in text) is (name == "qwen2.5-vl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +85,18 @@ DOCUMENTED = [
     (
         GroundingPipeline,
         """
-workflow: {steps: ["0", "1"], max_workers: 4, force_reprocess: false}
-data: {input_jsonl: "???", image_root: ""}
+workflow: {steps: [expression_extraction, grounding], max_workers: 4, force_reprocess: false}
+data: {input_jsonl: "", image_root: ""}
 """,
     ),
     (
         ReferringPipeline,
         """
-workflow: {steps: ["0", "1", "2", "3"], max_workers: 4, force_reprocess: false, output_format: jsonl}
+workflow:
+  steps: [region_expr, image_caption, grounding_expr, double_check]
+  max_workers: 4
+  force_reprocess: false
+  output_format: jsonl
 data: {image_dir: "", kitti_label_dir: "", input_annotations_jsonl: ""}
 """,
     ),
@@ -102,7 +105,7 @@ data: {image_dir: "", kitti_label_dir: "", input_annotations_jsonl: ""}
 
 @pytest.mark.tao_row("the documented keys with their defaults")
 @pytest.mark.tao_row(
-    "output_format: jsonl by default, both in the generated specification; media resolution high everywhere"
+    "output_format: jsonl by default, in the generated specification too; media resolution high everywhere"
 )
 @pytest.mark.parametrize(("block", "text"), DOCUMENTED, ids=["image_grounding", "image_referring_expression"])
 def test_the_documented_specification_is_the_default_one(block: type[Any], text: str) -> None:
@@ -115,4 +118,4 @@ def test_the_documented_specification_is_the_default_one(block: type[Any], text:
                 assert found[key] == value, f"{where}.{key}"
 
     documented = yaml.safe_load(text) | {"vlm": yaml.safe_load(VLM)}
-    check(documented, dataclasses.asdict(block()), block.__name__)
+    check(documented, block().model_dump(), block.__name__)

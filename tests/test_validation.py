@@ -32,7 +32,7 @@ from raylabel.validation import (
 )
 
 DATA = Path(__file__).parent / "data" / "phrases"
-README = Path(__file__).parents[1] / "README.md"
+OUTPUT = Path(__file__).parents[1] / "docs" / "output.md"
 
 
 def lines(name: str) -> list[str]:
@@ -59,8 +59,8 @@ def test_no_rule_stands_in_the_table_twice() -> None:
     assert len(names) == len(set(names))
 
 
-def test_the_readme_shows_the_table_as_it_is() -> None:
-    section = README.read_text(encoding="utf-8").split("### What is checked\n")[1].split("\n## ")[0]
+def test_the_docs_show_the_table_as_it_is() -> None:
+    section = OUTPUT.read_text(encoding="utf-8").split("### What is checked\n")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{rule.name}` | {rule.meaning} | {rule.follows} |" for rule in RULES.values()]
 

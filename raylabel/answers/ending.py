@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from raylabel.answers.entry import Found
-from raylabel.answers.strip import Front
+from raylabel.answers.strip import AnswerPart
 from raylabel.answers.tree import Group, Tree
 
 
-def ends_early(front: Front, tree: Tree, found: Found) -> bool:
+def ends_early(part: AnswerPart, tree: Tree, found: Found) -> bool:
     """Whether the end of an answer is missing.
 
     An object that lacks nothing but its own brace, behind a list of entries, counts as whole: models forget it. Where
     the entries stand in tags, brackets between them are words.
     """
-    text = front.flat
-    if front.cut or tree.exhausted or found.unfinished:
+    text = part.flat
+    if part.cut or tree.exhausted or found.unfinished:
         return True
-    if front.whole:
+    if part.whole:
         return False
     if _in_tag(text) or text[-20:].rstrip().endswith(("[", "(", "{", "<")):
         return True

@@ -121,7 +121,7 @@ class Entry:
 
     Args:
         number: the ``id`` it carries; ``unclear_id`` where that is no number.
-        denied: it says that there is no box.
+        says_absent: it says that there is no box.
         causes: rules that keep it from being read whole.
         places: of the phrases asked for that its label stands for.
         phrase: the one that it is about, where that is told.
@@ -131,7 +131,7 @@ class Entry:
     number: int | None = None
     unclear_id: bool = False
     boxes: list[AnswerBox] = field(default_factory=list)
-    denied: bool = False
+    says_absent: bool = False
     causes: Counter[str] = field(default_factory=lambda: _NO_CAUSES)
     places: Sequence[int] = ()
     phrase: str | None = None

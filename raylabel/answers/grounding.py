@@ -11,8 +11,8 @@ from raylabel.answers.formats.location_tokens import LOC, LOC_1024
 from raylabel.answers.formats.patches import PATCH
 from raylabel.answers.formats.tags import DET
 from raylabel.answers.json_text import demand_known, unreadable
-from raylabel.answers.labels import Asked, label_form
-from raylabel.answers.reading import Reading, Said, read_boxes
+from raylabel.answers.labels import AskedPhrases, label_form
+from raylabel.answers.reading import Reading, ReplyKind, read_boxes
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import OTHER_LABEL, REPEATED, UNKNOWN_ID
 
@@ -65,17 +65,17 @@ def read_grounding(
     >>> found[1][0].corners, 2 in found
     ((1.0, 2.0, 3.0, 4.0), False)
     """
-    phrases = Asked(asked.values())
+    phrases = AskedPhrases(asked.values())
     reading = read_boxes(text, order, sides, phrases, known)
-    if reading.said is Said.REFUSED:
+    if reading.kind is ReplyKind.REFUSED:
         raise AnswerError(AnswerProblem.REFUSED, reading.reason)
     unknown = demand_known((entry.number for entry in reading.entries), asked) if numbered else 0
     settled = _settled(reading, _Match(list(asked), phrases, numbered))
     if not settled:
-        if reading.said is Said.UNREADABLE:
+        if reading.kind is ReplyKind.UNREADABLE:
             broken = tuple(rule for rule in reading.left_out if rule != REPEATED)
             raise unreadable(reading.reason, unmatched=bool(reading.entries), violations=broken)
-        if reading.said is Said.BOXES or reading.entries:
+        if reading.kind is ReplyKind.BOXES or reading.entries:
             raise unreadable("the reply settles no phrase that was asked for", unmatched=True)
         settled = dict.fromkeys(asked, ())
     left_out = {**reading.left_out, UNKNOWN_ID: unknown} if unknown else reading.left_out
@@ -84,7 +84,7 @@ def read_grounding(
 
 def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]]:
     found: dict[int, list[AnswerBox]] = {}
-    denied: set[int] = set()
+    absent: set[int] = set()
     unsettled: set[int] = set()
     foreign = False
     for entry in _whole_entries(reading):
@@ -93,10 +93,10 @@ def _settled(reading: Reading, match: _Match) -> dict[int, tuple[AnswerBox, ...]
         if len(numbers) != 1 or entry.broken:
             unsettled |= numbers
             continue
-        denied |= numbers if entry.denied else set()
+        absent |= numbers if entry.says_absent else set()
         boxes = entry.boxes if not flags else [replace(box, flags=(*box.flags, *flags)) for box in entry.boxes]
         found.setdefault(numbers.pop(), []).extend(boxes)
-    unsettled.update(filter(found.get, denied))  # "nothing" and a box for one phrase: a contradiction
+    unsettled.update(filter(found.get, absent))  # "nothing" and a box for one phrase: a contradiction
     settled = {number: _once(boxes) for number, boxes in found.items() if number not in unsettled}
     complete = reading.shape in COMPLETE_WITHOUT_SILENT and not (foreign or unsettled or reading.partial)
     return {**dict.fromkeys(match.numbers, ()), **settled} if settled and complete else settled
@@ -115,7 +115,7 @@ def _whole_entries(reading: Reading) -> tuple[Entry, ...]:
 class _Match:
     """Which of the phrases asked for an entry is about."""
 
-    def __init__(self, numbers: list[int], phrases: Asked, numbered: bool) -> None:
+    def __init__(self, numbers: list[int], phrases: AskedPhrases, numbered: bool) -> None:
         self.numbers = numbers
         self.phrases = phrases
         self.numbered = numbered
@@ -130,7 +130,7 @@ class _Match:
             found = {number} if number in by_label else {number, *by_label}
         else:
             found = set(self.numbers) if entry.label is None and len(self.numbers) == 1 else by_label
-        if not found and not self.numbered and not entry.denied and self.is_only_one_in_other_words(entry.label):
+        if not found and not self.numbered and not entry.says_absent and self.is_only_one_in_other_words(entry.label):
             return set(self.numbers), (OTHER_LABEL,)
         return found, ()
 

@@ -11,10 +11,10 @@ from raylabel.answers.ending import ends_early
 from raylabel.answers.entry import Found
 from raylabel.answers.fields import parts_of
 from raylabel.answers.long_texts import bounded
-from raylabel.answers.strip import Front, answer_of
+from raylabel.answers.strip import AnswerPart, answer_of
 from raylabel.answers.tokens import whole_text
 from raylabel.answers.tree import Group, Value, parse
-from raylabel.answers.words import InWords, said_in_words
+from raylabel.answers.words import ProseKind, classify_prose
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.validation import UNKNOWN_ID
 
@@ -49,19 +49,19 @@ def answer_part(text: str) -> str:
     >>> answer_part("<think>maybe [1, 2]</think> [3]")
     '[3]'
     """
-    return _front_of(text).text.strip()
+    return _required_part(text).text.strip()
 
 
-def _front_of(text: str) -> Front:
-    front = answer_of(bounded(text).text)
-    if not front.text.strip():
-        raise unreadable(front.reason or "nothing stands where the answer should be")
-    return front
+def _required_part(text: str) -> AnswerPart:
+    part = answer_of(bounded(text).text)
+    if not part.text.strip():
+        raise unreadable(part.reason or "nothing stands where the answer should be")
+    return part
 
 
 def is_refusal(text: str) -> bool:
     """True for a short prose reply that declines. Replies that hold JSON are never refusals."""
-    return "{" not in text and "[" not in text and said_in_words(text) is InWords.REFUSED
+    return "{" not in text and "[" not in text and classify_prose(text) is ProseKind.REFUSED
 
 
 def read_json(text: str) -> Any:
@@ -79,8 +79,8 @@ def read_json(text: str) -> Any:
     >>> read_json('[{"id": 1, "color": "red", "id": 2, "color": "blue"}]')
     [{'id': 1, 'color': 'red'}, {'id': 2, 'color': 'blue'}]
     """
-    front = _front_of(text)
-    text = front.text.strip()
+    part = _required_part(text)
+    text = part.text.strip()
     if is_refusal(text):
         raise AnswerError(AnswerProblem.REFUSED, f"the model declines: {text[:200]}")
     fences = _FENCE.findall(text)
@@ -91,7 +91,7 @@ def read_json(text: str) -> Any:
                 return whole_text(_spread(value))
         except (ValueError, RecursionError):
             continue
-    return _damaged(fences[-1] if fences else text, front)
+    return _damaged(fences[-1] if fences else text, part)
 
 
 class _Several(list[Any]):
@@ -126,12 +126,12 @@ def _spread(value: Any) -> Any:
     return value
 
 
-def _damaged(body: str, front: Front) -> Any:
-    tree = parse(body, whole=front.whole)
+def _damaged(body: str, part: AnswerPart) -> Any:
+    tree = parse(body, whole=part.whole)
     groups = [group for group in tree.groups if group.values]
     if not groups:
         raise unreadable("the reply holds no JSON")
-    if ends_early(front, tree, Found("json")):
+    if ends_early(part, tree, Found("json")):
         raise unreadable("the reply's JSON is cut off")
     values = [_spread(_value(group)) for group in groups]
     return values[0] if len(values) == 1 or not all(isinstance(v, dict) for v in values) else values

@@ -69,10 +69,10 @@ def label_form(text: str) -> str:
     return normalised(strip_marks(unicodedata.normalize("NFKC", text)))
 
 
-class Asked:
+class AskedPhrases:
     """The phrases that were asked for, found by their labels.
 
-    >>> asked = Asked(["the dog", "A red car", "a dog", "kite"])
+    >>> asked = AskedPhrases(["the dog", "A red car", "a dog", "kite"])
     >>> asked.meant_by("Red car."), asked.meant_by("THE DOG"), asked.meant_by("dog"), asked.meant_by("car")
     ([1], [0], [0, 2], [])
     """
@@ -118,10 +118,10 @@ class Prefix(NamedTuple):
     field: bool = False
 
 
-def read_prefix(words: str, asked: Asked) -> Prefix:
+def read_prefix(words: str, asked: AskedPhrases) -> Prefix:
     """The label in the words before a box.
 
-    >>> read_prefix("- **ball girl**: ", Asked([])), read_prefix("I see a cup ", Asked([]))
+    >>> read_prefix("- **ball girl**: ", AskedPhrases([])), read_prefix("I see a cup ", AskedPhrases([]))
     (Prefix(label='ball girl', names=True, field=False), Prefix(label=None, names=False, field=False))
     """
     words = _BLANKS.sub(" ", words)

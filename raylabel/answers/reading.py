@@ -6,7 +6,7 @@ what was asked. An answer of the very shape that was asked for takes the short w
 
 >>> read_boxes('```json\\n[{"box_2d": [100, 200, 300, 400], "label": "cup"}]\\n```', "yxyx").boxes[0].corners
 (200.0, 100.0, 400.0, 300.0)
->>> read_boxes("<ref>cup</ref><box>none</box>").said.value
+>>> read_boxes("<ref>cup</ref><box>none</box>").kind.value
 'nothing'
 """
 
@@ -26,19 +26,19 @@ from raylabel.answers.formats.clean import read_clean
 from raylabel.answers.formats.keyed import KEYED
 from raylabel.answers.formats.objects import JSON
 from raylabel.answers.formats.tags import FAMILY
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.long_texts import bounded
-from raylabel.answers.strip import Front, answer_of
+from raylabel.answers.strip import AnswerPart, answer_of
 from raylabel.answers.tree import Tree, parse
 from raylabel.answers.vocabulary import bare, means_nothing
-from raylabel.answers.words import InWords, is_error, is_example, said_in_words
+from raylabel.answers.words import ProseKind, classify_prose, is_error, is_example
 from raylabel.validation import REPEATED, TOO_MANY
 
 LOOP = 8
 """An entry said so many times is a loop."""
 
 
-class Said(str, Enum):
+class ReplyKind(str, Enum):
     """What an answer says."""
 
     BOXES = "boxes"
@@ -59,7 +59,7 @@ class Reading:
         left_out: rules (``raylabel.validation``) that were broken, with counts.
     """
 
-    said: Said
+    kind: ReplyKind
     entries: tuple[Entry, ...] = ()
     reason: str = ""
     partial: bool = False
@@ -71,18 +71,12 @@ class Reading:
         """All boxes, in the order of the answer."""
         return tuple(box for entry in self.entries for box in entry.boxes)
 
-    @property
-    def denied(self) -> tuple[str | int, ...]:
-        """Labels, or numbers where the entry carries one, that are explicitly empty."""
-        names = [e.label if e.number is None else e.number for e in self.entries if e.denied]
-        return tuple(name for name in names if name is not None)
-
 
 def read_boxes(
     text: str,
     order: str = "xyxy",
     sides: tuple[float, float] | None = None,
-    asked: Sequence[str] | Asked = (),
+    asked: Sequence[str] | AskedPhrases = (),
     known: str = "",
 ) -> Reading:
     """Read an answer of any shape. Never raises; time and memory grow with the length of the text only.
@@ -94,35 +88,35 @@ def read_boxes(
         asked: the phrases that were asked for; they help to tell labels from sentences.
         known: the one of ``formats.FORMATS`` that the model writes; others are tried only where it finds nothing.
     """
-    phrases = asked if isinstance(asked, Asked) else Asked(asked)
+    phrases = asked if isinstance(asked, AskedPhrases) else AskedPhrases(asked)
     if (found := read_clean(text, phrases.phrases)) is not None:
-        return _Judge(order, sides, phrases).reading(found, False, "")
+        return _Interpreter(order, sides, phrases).reading(found, False, "")
     text, looped, too_long = bounded(text)
-    front = answer_of(text)
-    if not front.text:
-        return Reading(Said.UNREADABLE, reason=front.reason, partial=front.cut)
-    reading = _read(front, order, sides, phrases, looped or too_long, known)
-    if reading.said is Said.UNREADABLE and front.after.strip() and (after := answer_of(front.after)).text:
+    part = answer_of(text)
+    if not part.text:
+        return Reading(ReplyKind.UNREADABLE, reason=part.reason, partial=part.cut)
+    reading = _read(part, order, sides, phrases, looped or too_long, known)
+    if reading.kind is ReplyKind.UNREADABLE and part.after.strip() and (after := answer_of(part.after)).text:
         later = _read(after, order, sides, phrases, looped or too_long, known)
-        return later if later.said is Said.BOXES else reading
+        return later if later.kind is ReplyKind.BOXES else reading
     return reading
 
 
 def _read(
-    front: Front, order: str, sides: tuple[float, float] | None, asked: Asked, looped: bool, known: str
+    part: AnswerPart, order: str, sides: tuple[float, float] | None, asked: AskedPhrases, looped: bool, known: str
 ) -> Reading:
-    tree = parse(front.flat, FAMILY, front.whole)
-    found = _believed(read_formats(tree, asked, known), tree, asked)
-    cut = looped or ends_early(front, tree, found)
+    tree = parse(part.flat, FAMILY, part.whole)
+    found = _unless_no_answer(read_formats(tree, asked, known), tree, asked)
+    cut = looped or ends_early(part, tree, found)
     for inner in (answer_of(text) for text in found.texts[-1:] if not found.entries and not found.causes):
         # A text under a key such as "answer" may be the answer itself.
         reading = _read(inner, order, sides, asked, cut, known) if inner.text else None
-        if reading is not None and (reading.said is not Said.UNREADABLE or not found.empty):
+        if reading is not None and (reading.kind is not ReplyKind.UNREADABLE or not found.empty):
             return reading
-    return _Judge(order, sides, asked).reading(found, cut, front.text)
+    return _Interpreter(order, sides, asked).reading(found, cut, part.text)
 
 
-def _believed(found: Found, tree: Tree, asked: Asked) -> Found:
+def _unless_no_answer(found: Found, tree: Tree, asked: AskedPhrases) -> Found:
     """What was found, unless what stands around it says that it is no answer."""
     text = tree.text
     page = _PAGE.match(text) or (_HTML.match(text) and not found.has_boxes)
@@ -145,7 +139,7 @@ def _around(tree: Tree) -> str:
 _MOST_GROUPS, _LONGEST_WORDS = 20, 1000
 
 
-def _is_error_text(text: str, found: Found, asked: Asked) -> bool:
+def _is_error_text(text: str, found: Found, asked: AskedPhrases) -> bool:
     """Whether numbers between words are those of an error: the words say so, and none names what was asked for."""
     in_words = not found.entries or found.shape in BETWEEN_WORDS
     return in_words and len(text) < 5000 and is_error(text) and not any(asked.meant_by(e.label) for e in found.entries)
@@ -158,10 +152,10 @@ _PAGE = re.compile(
 _HTML = re.compile(r"\s{0,40}<html", re.IGNORECASE)
 
 
-class _Judge:
+class _Interpreter:
     """Entries to what they say: order and scale applied, what is no box left out, repeats counted."""
 
-    def __init__(self, order: str, sides: tuple[float, float] | None, asked: Asked) -> None:
+    def __init__(self, order: str, sides: tuple[float, float] | None, asked: AskedPhrases) -> None:
         self.order = order
         self.sides = sides
         self.asked = asked
@@ -182,10 +176,10 @@ class _Judge:
             self.place(entry)
         looped = max(self.seen.values(), default=0) >= LOOP
         partial = partial or looped or TOO_MANY in self.left_out
-        said, reason, partial = self.said(found, partial, words)
-        entries = tuple(e for e in self.entries if e.boxes or e.denied or e.broken)
+        kind, reason, partial = self.verdict(found, partial, words)
+        entries = tuple(e for e in self.entries if e.boxes or e.says_absent or e.broken)
         shape = found.shape if entries else "none"
-        return Reading(said, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
+        return Reading(kind, entries, reason, partial, shape, MappingProxyType(dict(self.left_out)))
 
     def place(self, entry: Entry) -> None:
         """Take an entry with its boxes placed; one that only repeats others is dropped."""
@@ -214,49 +208,49 @@ class _Judge:
             self.left_out[REPEATED] += repeated
         if not repeated or boxes or entry.causes:
             entry.boxes = boxes
-            entry.denied = entry.denied and not boxes and not entry.causes
+            entry.says_absent = entry.says_absent and not boxes and not entry.causes
             self.entries.append(entry)
 
-    def said(self, found: Found, partial: bool, words: str) -> tuple[Said, str, bool]:
+    def verdict(self, found: Found, partial: bool, words: str) -> tuple[ReplyKind, str, bool]:
         """The verdict, its reason, and whether there may be more."""
         if any(entry.boxes for entry in self.entries):
-            return Said.BOXES, _left_out(self.left_out), partial
+            return ReplyKind.BOXES, _left_out(self.left_out), partial
         faults = {rule: n for rule, n in self.left_out.items() if rule != REPEATED}
         if faults:
-            return Said.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
+            return ReplyKind.UNREADABLE, f"no box in it: {_left_out(faults)}", partial
         if found.error:
-            if said_in_words(found.error) is InWords.REFUSED:
-                return Said.REFUSED, f"the model declines: {found.error[:200]}", False
-            return Said.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
+            if classify_prose(found.error) is ProseKind.REFUSED:
+                return ReplyKind.REFUSED, f"the model declines: {found.error[:200]}", False
+            return ReplyKind.UNREADABLE, f"an error instead of an answer: {found.error[:200]}", False
         if partial:
-            return Said.UNREADABLE, "cut off before the first box", True
+            return ReplyKind.UNREADABLE, "cut off before the first box", True
         if found.empty and not self.entries and (doubt := _words_beside(words)):
             return (*doubt, False)
-        if found.empty or any(entry.denied for entry in self.entries):
-            return Said.NOTHING, "the answer names no box", False
-        return (*self.in_words(words), False)
+        if found.empty or any(entry.says_absent for entry in self.entries):
+            return ReplyKind.NOTHING, "the answer names no box", False
+        return (*self.prose_verdict(words), False)
 
-    def in_words(self, words: str) -> tuple[Said, str]:
-        """What an answer without entries says."""
+    def prose_verdict(self, words: str) -> tuple[ReplyKind, str]:
+        """What an answer without entries says in prose."""
         words = _END_TOKENS.sub(" ", _LABELS.sub(" ", words[:5000])).strip(" \t\r\n`.!*")
         if bare(words) and means_nothing(words) and not (self.asked.phrases and bare(words) in _NO_ANSWERS):
-            return Said.NOTHING, "the answer says so"
-        said = said_in_words(words, self.asked.phrases)
-        if said is InWords.REFUSED:
-            return Said.REFUSED, f"the model declines: {words[:200]}"
-        if said is InWords.NOTHING:
-            return Said.NOTHING, "the answer says so"
+            return ReplyKind.NOTHING, "the answer says so"
+        said = classify_prose(words, self.asked.phrases)
+        if said is ProseKind.REFUSED:
+            return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
+        if said is ProseKind.NOTHING:
+            return ReplyKind.NOTHING, "the answer says so"
         if len(words) <= 5000 and is_error(words):
-            return Said.UNREADABLE, f"an error instead of an answer: {words[:200]}"
-        return Said.UNREADABLE, "no coordinates in it"
+            return ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}"
+        return ReplyKind.UNREADABLE, "no coordinates in it"
 
 
-def _words_beside(text: str) -> tuple[Said, str] | None:
+def _words_beside(text: str) -> tuple[ReplyKind, str] | None:
     """What the words around an empty list say against it: that the model declines, or that something failed."""
     words = " ".join(_LISTS.sub(" ", text[:5000]).split())
-    if not any(map(str.isalpha, words)) or said_in_words(words) is not InWords.REFUSED:
-        return (Said.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
-    return Said.REFUSED, f"the model declines: {words[:200]}"
+    if not any(map(str.isalpha, words)) or classify_prose(words) is not ProseKind.REFUSED:
+        return (ReplyKind.UNREADABLE, f"an error instead of an answer: {words[:200]}") if is_error(words) else None
+    return ReplyKind.REFUSED, f"the model declines: {words[:200]}"
 
 
 _LISTS = re.compile(r"```\w{0,10}|[\[\]{}()]")

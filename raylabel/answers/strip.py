@@ -34,7 +34,7 @@ _ENTITY = re.compile(r"&(?:lt|quot|#34|#x22|#60);")
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class AnswerPart:
     """The answer part of a reply.
 
     Args:
@@ -54,17 +54,17 @@ class Front:
     whole: bool = False
 
 
-def answer_of(text: str) -> Front:
+def answer_of(text: str) -> AnswerPart:
     """Cut a reply down to its answer.
 
     >>> answer_of("maybe [1, 2]</think><answer>[x1, y1]</answer> or <answer>[3]</answer>").text
     '[3]'
     """
     if not text or text.isspace():
-        return Front("", "", reason="the answer is empty")
+        return AnswerPart("", "", reason="the answer is empty")
     if text.isascii() and not any(mark in text for mark in _MARKS) and "think]" not in text.lower():
         text = text.lstrip()  # most answers: all of it, as it is
-        return Front(text, text)
+        return AnswerPart(text, text)
     text, turn_over = _last_turn(_visible(text))
     text, thinking = _after_thinking(text)
     block = _answer_block(text)
@@ -73,8 +73,8 @@ def answer_of(text: str) -> Front:
     text = inside.text.lstrip()
     if not text:
         reason = "the reasoning never ends in an answer" if thinking else "nothing stands where the answer should be"
-        return Front("", "", cut, reason, block.after)
-    return Front(text, _flat(text), cut, "", block.after, inside.whole or block.whole or turn_over)
+        return AnswerPart("", "", cut, reason, block.after)
+    return AnswerPart(text, _flat(text), cut, "", block.after, inside.whole or block.whole or turn_over)
 
 
 class _Part(NamedTuple):

@@ -22,7 +22,7 @@ MAX_LENGTH = 600
 """A longer text is a description; it neither declines nor denies."""
 
 
-class InWords(Enum):
+class ProseKind(Enum):
     """What a reply without boxes says in words."""
 
     REFUSED = "refused"
@@ -30,31 +30,31 @@ class InWords(Enum):
     UNCLEAR = "unclear"
 
 
-def said_in_words(text: str, phrases: Sequence[str] = ()) -> InWords:
+def classify_prose(text: str, phrases: Sequence[str] = ()) -> ProseKind:
     """What a reply says that holds no box: it declines, it denies all of the phrases, or neither.
 
     Args:
         phrases: what was asked for; where nothing in particular was, one sentence of absence is about all of it.
 
-    >>> said_in_words("There are no red cars in this image.", ["the red car"]).value
+    >>> classify_prose("There are no red cars in this image.", ["the red car"]).value
     'nothing'
-    >>> said_in_words("There are no people in this image.", ["the red car"]).value
+    >>> classify_prose("There are no people in this image.", ["the red car"]).value
     'unclear'
-    >>> said_in_words("I'm sorry, but I can't help with that.").value
+    >>> classify_prose("I'm sorry, but I can't help with that.").value
     'refused'
     """
     text = re.sub(r"[^\S\n]+", " ", unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)).strip()
     if not text or len(text) > MAX_LENGTH or is_error(text):
-        return InWords.UNCLEAR
+        return ProseKind.UNCLEAR
     if _declines(text):
-        return InWords.REFUSED
+        return ProseKind.REFUSED
     plain = text.casefold()
     languages = [language for language in LANGUAGES if language.spaced or not plain.isascii()]
     if not _ASKS.search(plain) and any(_denies(plain, phrases, language) for language in languages):
-        return InWords.NOTHING
+        return ProseKind.NOTHING
     if not phrases and _OTHER_NEGATIONS.search(plain) and not re.search(r"[.!?;:]\s+\S", plain):
-        return InWords.NOTHING
-    return InWords.UNCLEAR
+        return ProseKind.NOTHING
+    return ProseKind.UNCLEAR
 
 
 _ASKS = re.compile("[?\uff1f]|有没有|吗")

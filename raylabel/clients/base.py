@@ -122,7 +122,7 @@ class Reply:
         finish_detail: the vendor's own word for ``finish``, and what else is to be said of the end.
         model: as the server states it.
         latency_s: of this request alone, retries not included.
-        with_schema: a reply schema was sent; whether it was obeyed is another matter (see ``schema_probe``).
+        with_schema: a reply schema was sent; whether it was obeyed is another matter (see ``raylabel.probing.schema``).
     """
 
     text: str

@@ -99,13 +99,15 @@ def demo_settings(world: World, out: Path, pipeline: str, backend: str, url: str
         autolabel_type=pipeline,
         image_grounding=GroundingPipeline(
             vlm=vlm,
-            workflow=GroundingWorkflow(_STEPS[IMAGE_GROUNDING], max_workers=WORKERS, force_reprocess=True),
-            data=GroundingData(str(world.captions_path), str(world.images_dir)),
+            workflow=GroundingWorkflow(steps=_STEPS[IMAGE_GROUNDING], max_workers=WORKERS, force_reprocess=True),
+            data=GroundingData(input_jsonl=str(world.captions_path), image_root=str(world.images_dir)),
         ),
         image_referring_expression=ReferringPipeline(
             vlm=vlm,
-            workflow=ReferringWorkflow(_STEPS[IMAGE_REFERRING_EXPRESSION], max_workers=WORKERS, force_reprocess=True),
-            data=ReferringData(str(world.images_dir), str(world.labels_dir)),
+            workflow=ReferringWorkflow(
+                steps=_STEPS[IMAGE_REFERRING_EXPRESSION], max_workers=WORKERS, force_reprocess=True
+            ),
+            data=ReferringData(image_dir=str(world.images_dir), kitti_label_dir=str(world.labels_dir)),
         ),
         double_check=DoubleCheckSettings(adjust="apply"),
     )

@@ -48,7 +48,7 @@ class WorkerActor:
         if isinstance(self._worker, Exception):
             raise self._worker
         for first, end in zip(block.column("first").to_pylist(), block.column("end").to_pylist(), strict=True):
-            self._wait(self._worker.settle(self._shards[first:end]))
+            self._wait(self._worker.process(self._shards[first:end]))
         return block
 
     def _wait(self, coroutine: Any) -> Any:

@@ -16,10 +16,11 @@ from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
 from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.errors import ServerError
+from raylabel.probing.endpoint import probe_endpoint
+from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
-from raylabel.runtime.surveying import Survey, survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import RaySettings, Settings
 
@@ -51,10 +52,10 @@ class RayExecutor:
     ) -> None:
         self._sessions.pop().__exit__(kind, error, trace)
 
-    def survey(self, settings: Settings, known: Survey) -> Survey:
-        task = ray.remote(survey).options(num_cpus=0, scheduling_strategy="SPREAD")
+    def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
+        task = ray.remote(probe_endpoint).options(num_cpus=0, scheduling_strategy="SPREAD")
         try:
-            found: Survey = ray.get(task.remote(settings, with_key(settings.pipeline.vlm, os.environ), known))
+            found: EndpointFacts = ray.get(task.remote(settings, with_key(settings.pipeline.vlm, os.environ), known))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         return found

@@ -19,12 +19,11 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from raylabel.engine.lean_ray import without_helpers
 from raylabel.errors import ConfigError, ServerError
-from raylabel.settings import RaySettings
+from raylabel.settings import HOST_AND_PORT, RaySettings
 
 PATIENCE_S = 5.0
 """What a cluster's head may take to accept a connection, and again to say its first word."""
 
-_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/\s]+):\d+")
 _LOG_LINE = re.compile(r"\[[-\d]+ [:,\d]+ [A-Z] .*\.cc:\d+:")
 """Of Ray's C++: ``[2026-11-25 21:31:07,810 I 19730 19730] logging.cc:303: ...``."""
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
@@ -76,7 +75,7 @@ def check_cluster(settings: RaySettings) -> None:
     address, named_by = _cluster(settings)
     if not address or ray.is_initialized():
         return
-    if address != "auto" and not _HOST_AND_PORT.fullmatch(address):
+    if address != "auto" and not HOST_AND_PORT.fullmatch(address):
         # Ray Client (ray://) is not enough for Ray Data, seen with 2.60; http:// is where jobs are submitted.
         raise ConfigError(
             f'{named_by}: found "{address}", expected auto or HOST:PORT of a Ray cluster with this machine in it '

@@ -190,7 +190,7 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
         data: the whole file.
 
     Raises:
-        ImageError: empty, not an image, truncated, broken, or larger than ``refuse_pixels``.
+        ImageError: empty, not an image, truncated, broken, or larger than ``max_decode_pixels``.
     """
     file = _open(data)
     return _facts(file, _know(file, limits) or _decode(file, limits).known)
@@ -303,10 +303,10 @@ def _decode(file: _File, limits: ImageSettings) -> _Decoded:
 
 
 def _refuse_large(size: Size, limits: ImageSettings) -> None:
-    if size.width * size.height > limits.refuse_pixels > 0:
+    if size.width * size.height > limits.max_decode_pixels > 0:
         raise ImageError(
             f"the image has {size.width}x{size.height} pixels, more than "
-            f"image.refuse_pixels={limits.refuse_pixels} allows"
+            f"image.max_decode_pixels={limits.max_decode_pixels} allows"
         )
 
 

@@ -1,6 +1,6 @@
 """Boxes in, the color of the rectangle in each out: whether a model reads boxes as they are written for it.
 
-No step asks this; calibration does, of a picture it has drawn (``raylabel.calibration.reading``).
+No step asks this; calibration does, of a picture it has drawn (``raylabel.probing.box_reading``).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _NAMES = {
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
-def spelled(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str, float] | str:
+def format_box(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str, float] | str:
     """A box as the model writes it, to stand in a question's JSON.
 
     Args:
@@ -26,7 +26,7 @@ def spelled(box_px: Box, profile: Profile, view: View) -> list[float] | dict[str
     >>> from raylabel.geometry import Convention
     >>> from raylabel.records import Size
     >>> view, florence = View(Size(640, 480), Size(640, 480)), Convention("xyxy", 1000, 0.5, 999)
-    >>> spelled(Box(64, 120, 192, 480), Profile("x", florence, spelling=LOC), view)
+    >>> format_box(Box(64, 120, 192, 480), Profile("x", florence, spelling=LOC), view)
     '<loc_100><loc_250><loc_300><loc_999>'
     """
     numbers = from_displayed(box_px, profile.convention, view)

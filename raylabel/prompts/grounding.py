@@ -1,4 +1,4 @@
-"""Phrases in, boxes per phrase out: one wording for models that follow instructions, and the native ones of families
+"""Phrases in, boxes per phrase out: one style for models that follow instructions, and the native ones of families
 that were trained on a fixed question."""
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _native(text: str) -> Prompt:
     return Prompt(NAME, 1, text, ("phrase",), preamble="", again=_AGAIN if is_sentence else "")
 
 
-WORDINGS: Mapping[str, Prompt] = {
+QUESTION_STYLES: Mapping[str, Prompt] = {
     "list": PROMPT,
     "object": Prompt(
         name=NAME,

@@ -49,7 +49,7 @@ def _result(line: bytes, number: int) -> dict[str, Any]:
     reading = read_boxes(_raw(given), order, sides, _asked(given))
     result: dict[str, Any] = {
         "id": given.get("id", number),
-        "outcome": reading.said.value,
+        "outcome": reading.kind.value,
         "boxes": [{"label": box.label, "box": [_short(v) for v in box.corners]} for box in reading.boxes],
         "reason": reading.reason,
     }

@@ -17,7 +17,7 @@ from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.window import Stopped, Window
-from raylabel.steps.base import NO_CHANGES, Answered, Heard, More, Question, Result, Skip, Step
+from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
 from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
@@ -57,26 +57,11 @@ class StepEnd:
     answers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A model that questions are put to.
-
-    Args:
-        resize: how pictures are resized for it.
-        recipe: how they are prepared altogether; part of the question.
-    """
-
-    sampling: Sampling
-    resize: Resize
-    recipe: str
-
-
 @dataclass(frozen=True)
 class AskSetup:
     """What a run decides about asking in one step.
 
     Args:
-        listeners: one for each of the step's voices.
         generation: of the step.
         readings: replies bought for one question in a run while they cannot be read.
         structured_output: ``auto``, ``always`` or ``never``.
@@ -85,7 +70,6 @@ class AskSetup:
         finish_words: plain words by which this server says that an answer is whole, beyond those that are known.
     """
 
-    listeners: tuple[Listener, ...]
     policy: RetryPolicy
     generation: int
     readings: int
@@ -94,13 +78,9 @@ class AskSetup:
     endpoint: str
     finish_words: frozenset[str] = frozenset()
 
-    @property
-    def sampling(self) -> Sampling:
-        return self.listeners[0].sampling
-
 
 @dataclass(frozen=True, slots=True)
-class _Landed:
+class _QuestionOutcome:
     """What became of a question.
 
     Args:
@@ -119,7 +99,7 @@ class _Landed:
     word: str = ""
 
 
-class _Hearing:
+class _Replies:
     """The replies to one question in the order they came: the first that settles it stands, whatever came later.
 
     A reply whose end the server does not vouch for (``raylabel.clients.finish``) settles what it says is there. What it
@@ -137,10 +117,10 @@ class _Hearing:
         self._known = known
         self._broken: Counter[str] = Counter()
         self._problem: AnswerError | None = None
-        self._cut: _Landed | None = None
-        self._denied: list[frozenset[int]] = []
+        self._cut: _QuestionOutcome | None = None
+        self._absent: list[frozenset[int]] = []
 
-    def add(self, row: Row) -> _Landed | None:
+    def add(self, row: Row) -> _QuestionOutcome | None:
         """Take the next reply; what becomes of the question if it settles it."""
         reply = reply_of(row)
         word = word_of(reply.finish_detail) if reply.finish is Finish.OTHER else ""
@@ -148,45 +128,45 @@ class _Hearing:
             word = ""
         self.rows.append(row)
         try:
-            answered = self._held_against(word, _read(self._step, self._question, reply, self._record))
+            answered = self._check_ending(word, _read(self._step, self._question, reply, self._record))
         except AnswerError as error:
             answered = Answered(self._question, problem=error)
         if answered.is_whole:
-            return self._landed(answered, row, word)
+            return self._outcome(answered, row, word)
         self._broken.update(_rules_broken(answered, row, word))
         self._problem = answered.problem
         if answered.problem is None:  # the last one that can be read in part had the most room
-            self._cut = self._landed(answered, row, word)
+            self._cut = self._outcome(answered, row, word)
         return None
 
-    def in_part(self, fewest: int) -> _Landed | None:
+    def partial_outcome(self, fewest: int) -> _QuestionOutcome | None:
         """The answer that was cut off every time, after at least so many replies."""
         if self._cut is None or len(self.rows) < max(fewest, FEWEST_CUT):
             return None
         return replace(self._cut, replies=len(self.rows))
 
-    def open(self) -> _Landed:
+    def open_outcome(self) -> _QuestionOutcome:
         """What is left where nothing settles it."""
         problem = self._problem or AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off")
         text = self.rows[-1]["text"] if self.rows else ""
-        return _Landed(Answered(self._question, problem=problem), (), len(self.rows), text, self._broken)
+        return _QuestionOutcome(Answered(self._question, problem=problem), (), len(self.rows), text, self._broken)
 
-    def _landed(self, answered: Answered, row: Row, word: str) -> _Landed:
-        return _Landed(answered, (row["uid"],), len(self.rows), "", self._broken, word)
+    def _outcome(self, answered: Answered, row: Row, word: str) -> _QuestionOutcome:
+        return _QuestionOutcome(answered, (row["uid"],), len(self.rows), "", self._broken, word)
 
-    def _held_against(self, word: str, answered: Answered) -> Answered:
+    def _check_ending(self, word: str, answered: Answered) -> Answered:
         """A reply that ended with such a word, as far as it can be believed.
 
         Raises:
             AnswerError: it says that something is not there, and nobody vouches for that.
         """
-        denied = self._step.denied(answered) if word and answered.problem is None else frozenset()
-        if not denied:
+        absent = self._step.reported_absent(answered) if word and answered.problem is None else frozenset()
+        if not absent:
             return answered
         if word == NO_WORD:
-            if any(denied <= before for before in self._denied):
+            if any(absent <= before for before in self._absent):
                 return answered
-            self._denied.append(denied)
+            self._absent.append(absent)
             why = "the server does not say whether the reply is whole; a second one would have to say the same"
         else:
             why = (
@@ -219,12 +199,12 @@ def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answe
             )
         reason = f"the reply is empty ({reply.finish_detail or 'stop'}){advice}"
         raise AnswerError(AnswerProblem.UNREADABLE, reason)
-    heard = Heard(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
-    return step.read(question, heard, record)
+    text = ReplyText(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
+    return step.read(question, text, record)
 
 
 class Asker:
-    """Settles one step for records, many at a time, on one event loop.
+    """Takes records through one step, many at a time, on one event loop.
 
     Args:
         picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
@@ -253,13 +233,13 @@ class Asker:
         self._picture = picture
         self._before_first = before_first
         self._on_fatal = on_fatal
-        self._flights: dict[str, asyncio.Future[_Landed]] = {}
+        self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
         self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
         self._unanswered = 0
 
-    async def settle(self, record: Record) -> StepEnd:
+    async def run_step(self, record: Record) -> StepEnd:
         """Everything the step has to do for a record that has what the step needs.
 
         Raises:
@@ -275,44 +255,44 @@ class Asker:
             return StepEnd(StepOutcome(Outcome.SKIPPED, first.reason), first.changes)
         pending = list(first)
         answers: list[Answered] = []
-        landed: dict[str, _Landed] = {}
+        by_key: dict[str, _QuestionOutcome] = {}
         used: list[str] = []
         raw = ""
         while True:
             keys = [self._key(q, record) for q in pending]
-            settled = await self._settled(keys, pending, record)
-            for key, question, one in zip(keys, pending, settled, strict=True):
+            outcomes = await self._ask_all(keys, pending, record)
+            for key, question, one in zip(keys, pending, outcomes, strict=True):
                 if not isinstance(one, BaseException):
-                    landed[key] = one  # the same words may be asked twice: the same replies are counted once
+                    by_key[key] = one  # the same words may be asked twice: the same replies are counted once
                     same = one.answered.question is question
                     answers.append(one.answered if same else replace(one.answered, question=question))
                     used.extend(one.uids)
                     raw = one.text or raw
-            attempts = sum(one.replies for one in landed.values())
-            broken = _added(*(one.broken for one in landed.values()))
-            if errors := [e for e in settled if isinstance(e, BaseException)]:
+            attempts = sum(one.replies for one in by_key.values())
+            broken = _sum_counts(*(one.broken for one in by_key.values()))
+            if errors := [e for e in outcomes if isinstance(e, BaseException)]:
                 worst = next((e for e in errors if not isinstance(e, (ClientError, ImageError))), errors[0])
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
                 attempts += worst.tries if isinstance(worst, ClientError) else 0
                 outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken)
                 return StepEnd(outcome, answers=tuple(used))
-            result = self.step.settle(answers, record)
-            if not isinstance(result, More):
+            result = self.step.conclude(answers, record)
+            if not isinstance(result, FollowUp):
                 break
             pending = list(result.questions)
-        if words := [one.word for one in landed.values() if one.word]:
-            result = _with_words(result, Counter(words))
-        violations = _added(broken, result.violations)
+        if words := [one.word for one in by_key.values() if one.word]:
+            result = _with_unknown_endings(result, Counter(words))
+        violations = _sum_counts(broken, result.violations)
         if result.outcome.is_open:
             outcome = StepOutcome(result.outcome, result.reason, attempts, raw[:RAW_LIMIT], violations)
         else:
             outcome = StepOutcome(result.outcome, result.reason, violations=violations)
         return StepEnd(outcome, result.changes, tuple(used))
 
-    async def _settled(
+    async def _ask_all(
         self, keys: Sequence[str], questions: Sequence[Question], record: Record
-    ) -> list[_Landed | BaseException]:
+    ) -> list[_QuestionOutcome | BaseException]:
         """What became of questions, asked side by side. All of them end before any error counts: replies that were paid
         for are stored in any case."""
         if len(keys) == 1:
@@ -323,39 +303,47 @@ class Asker:
         asked = (self._answer(key, question, record) for key, question in zip(keys, questions, strict=True))
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _answer(self, key: str, question: Question, record: Record) -> _Landed:
-        """What became of a question; equal questions that meet (duplicate lines) share one flight."""
-        if (flight := self._flights.get(key)) is not None:
-            return await asyncio.shield(flight)
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+    async def _answer(self, key: str, question: Question, record: Record) -> _QuestionOutcome:
+        """What became of a question; equal questions that meet (duplicate lines) share one request."""
+        if (future := self._in_progress.get(key)) is not None:
+            return await asyncio.shield(future)
+        future = self._in_progress[key] = asyncio.get_running_loop().create_future()
         try:
-            landed = await self._fly(key, question, record)
+            outcome = await self._ask_once(key, question, record)
         except asyncio.CancelledError:
-            flight.cancel()
+            future.cancel()
             raise
         except Exception as error:
-            flight.set_exception(error)
-            flight.exception()  # it is raised here, too, where somebody hears it
+            future.set_exception(error)
+            future.exception()  # it is raised here, too, where somebody hears it
             raise
         else:
-            flight.set_result(landed)
-            return landed
+            future.set_result(outcome)
+            return outcome
         finally:
-            del self._flights[key]
+            del self._in_progress[key]
 
-    async def _fly(self, key: str, question: Question, record: Record) -> _Landed:
-        heard = _Hearing(self.step, question, record, self._setup.finish_words)
+    async def _ask_once(self, key: str, question: Question, record: Record) -> _QuestionOutcome:
+        """What became of a question: read from what is stored, else asked until a reply can be read.
+
+        Stored replies are read again each time, in the order they came: a run that continues, or that has a better
+        reader, pays only for what cannot be read. A reply that cannot be read is no answer, and guessing at it would be
+        a wrong label: another one is bought, worded and sampled otherwise, since the same request may get the same
+        reply. How many is limited in a run and not for good: what stays open is asked again by the next run. A reply
+        that was cut off may hold less than there is, so it counts only where one with more room was cut off, too.
+        """
+        replies = _Replies(self.step, question, record, self._setup.finish_words)
         for row in self.answers.rows(key):
-            if (landed := heard.add(row)) is not None:
+            if (outcome := replies.add(row)) is not None:
                 self.tally.replayed += 1
-                return replace(landed, replies=len(self.answers.rows(key)))
-        if (landed := heard.in_part(self._setup.readings)) is not None:
+                return replace(outcome, replies=len(self.answers.rows(key)))
+        if (outcome := replies.partial_outcome(self._setup.readings)) is not None:
             self.tally.replayed += 1
-            return landed
+            return outcome
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
-            request, reply, tries = await self._ask(question, record, heard.rows)
+            request, reply, tries = await self._ask(question, record, replies.rows)
             row = answer_row(
                 key,
                 reply,
@@ -368,36 +356,36 @@ class Asker:
                 asked_at=time.time() - reply.latency_s,
             )
             uid = await self.journal.add(row)
-            if (landed := heard.add({**row, "uid": uid})) is not None:
-                return landed
+            if (outcome := replies.add({**row, "uid": uid})) is not None:
+                return outcome
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
-        return heard.in_part(FEWEST_CUT) or heard.open()
+        return replies.partial_outcome(FEWEST_CUT) or replies.open_outcome()
 
     async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
-        listener = self._setup.listeners[question.voice]
+        target = self.step.setup.targets[question.target]
         async with self.window:
             await self._before_first()
             request = Request(
                 preamble=question.preamble,
-                picture=await self._picture(record, listener.resize),
-                question=_worded(question, rows),
-                sampling=_varied(listener.sampling, rows),
+                picture=await self._picture(record, target.resize),
+                question=_question_text(question, rows),
+                sampling=_next_sampling(target.sampling, rows),
                 schema=self._schema(question, rows),
                 schema_form=self._setup.schema_form,
             )
             try:
-                reply, tries = await self._patiently(request)
+                reply, tries = await self._send(request)
             except ClientError as error:
                 if not error.schema_rejected or self._setup.structured_output != "auto":
                     raise
-                reply, tries = await self._patiently(replace(request, schema=None))
+                reply, tries = await self._send(replace(request, schema=None))
                 self._schema_refused = True  # it works without: this endpoint takes no schemas
         self._count(reply)
         return request, reply, tries
 
-    async def _patiently(self, request: Request) -> tuple[Reply, int]:
+    async def _send(self, request: Request) -> tuple[Reply, int]:
         def note(error: ClientError, wait_s: float) -> None:
             self.tally.retries += 1
 
@@ -436,20 +424,20 @@ class Asker:
         sample number where there is one. What all questions of a prompt have in common is written as JSON once.
         """
         assert record.image is not None
-        place = (question.voice, question.preamble, id(question.schema))
+        place = (question.target, question.preamble, id(question.schema))
         common = self._common.get(place)
         if common is None:
-            common = self._common[place] = self._written_once(question)
+            common = self._common[place] = self._write_common_parts(question)
         before, between, after, _ = common
         sample = f",{question.sample}" if question.sample else ""
         return digest_of_json(
             f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
         )
 
-    def _written_once(self, question: Question) -> tuple[str, str, str, Any]:
+    def _write_common_parts(self, question: Question) -> tuple[str, str, str, Any]:
         """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
-        listener = self._setup.listeners[question.voice]
-        sampling = listener.sampling
+        target = self.step.setup.targets[question.target]
+        sampling = target.sampling
         around = (
             ["question", self.step.name, question.preamble],
             [
@@ -460,7 +448,7 @@ class Asker:
                 sampling.media_resolution,
                 dict(sampling.extra_body),
             ],
-            [listener.recipe, self._setup.generation],
+            [target.recipe, self._setup.generation],
         )
         before, between, after = (canonical_json(parts)[1:-1] for parts in around)
         return f"[{before},", f",{between},", f",{after}", question.schema
@@ -481,7 +469,7 @@ def _rules_broken(answered: Answered, row: Row, word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*(answered.problem.violations or (UNREADABLE,)), *named)))
 
 
-def _with_words(result: Result, words: Counter[str]) -> Result:
+def _with_unknown_endings(result: Result, words: Counter[str]) -> Result:
     """A step's result, made from replies that ended with these words: what came out of it says so, or the count does
     where nothing came out that could."""
     names = Counter({f"{UNKNOWN_FINISH}:{word}": count for word, count in words.items()})
@@ -501,7 +489,7 @@ def _with_words(result: Result, words: Counter[str]) -> Result:
     return replace(result, changes=replace(changes, regions=regions, expressions=expressions))
 
 
-def _added(*counts: Mapping[str, int]) -> dict[str, int]:
+def _sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
     """The sum of counts, without zeros."""
     total: dict[str, int] = {}
     for one in counts:
@@ -510,13 +498,13 @@ def _added(*counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in total.items() if count}
 
 
-def _worded(question: Question, rows: list[Row]) -> str:
+def _question_text(question: Question, rows: list[Row]) -> str:
     """The question as it is put now: with more words once a whole reply was of no use."""
     unclear = any(row["finish"] != Finish.LENGTH.value for row in rows)
     return f"{question.text}\n\n{question.again}" if question.again and unclear else question.text
 
 
-def _varied(sampling: Sampling, rows: list[Row]) -> Sampling:
+def _next_sampling(sampling: Sampling, rows: list[Row]) -> Sampling:
     """The sampling of the next attempt: warmer after each unreadable reply, with more room after a cut one."""
     if not rows:
         return sampling

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
+from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Status
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -48,8 +48,8 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def survey(self, settings: Settings, known: Survey) -> Survey:
-        """Survey the endpoint from where the workers run (``raylabel.runtime.surveying``)."""
+    def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
+        """Ask the endpoint from where the workers run (``raylabel.probing.endpoint``)."""
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         """Begin with the work; it goes on by itself.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
+from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Tell
 from raylabel.settings import Settings
 
@@ -61,8 +61,8 @@ class HeadStart:
         if self._thread is not None:
             self._thread.join()
 
-    def survey(self, settings: Settings, known: Survey) -> Survey:
-        return self._first.survey(settings, known)
+    def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
+        return self._first.probe_endpoint(settings, known)
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         self._work, self._on_end = work, on_end

@@ -15,11 +15,12 @@ from typing import TypeVar
 
 from raylabel.clients.endpoints import with_key
 from raylabel.errors import RaylabelError, ServerError
+from raylabel.probing.endpoint import probe_endpoint
+from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_what_comes_late
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.surveying import Survey, survey
 from raylabel.runtime.worker import Tell, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -60,8 +61,8 @@ class InProcess:
         self._thread.join()
         self._loop.close()
 
-    def survey(self, settings: Settings, known: Survey) -> Survey:
-        return survey(settings, with_key(settings.pipeline.vlm, os.environ), known)
+    def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
+        return probe_endpoint(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
         self._coordinator = Coordinator(work.budget, work.spec.driver)
@@ -158,7 +159,7 @@ class InProcess:
         await worker.open()
         self._worker = worker
         try:
-            await worker.settle(self._taken())
+            await worker.process(self._taken())
         finally:
             self._worker = None
             await worker.close()

@@ -9,34 +9,35 @@ from collections.abc import Sequence
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
-from raylabel.images import recipe
 from raylabel.pipelines import PIPELINES, steps_of, upstream_of
+from raylabel.probing.facts import EndpointFacts
 from raylabel.records import digest_of
-from raylabel.runtime.asking import AskSetup, Listener
+from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.spec import RunSpec, StepPlan
-from raylabel.runtime.surveying import Survey, models_of, prompt_of
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
-from raylabel.steps.base import Step, StepSetup, Voice
+from raylabel.steps.base import Step, StepSetup
 from raylabel.store.generations import open_generations
 from raylabel.store.results import Results
 
 STEPS_FILE = "steps.json"
 
 
-def build_spec(settings: Settings, results: Results, source: SourceSpec, survey: Survey, limit: int | None) -> RunSpec:
+def build_spec(
+    settings: Settings, results: Results, source: SourceSpec, facts: EndpointFacts, limit: int | None
+) -> RunSpec:
     """Everything a run decides. A forced run's new generation is recorded when this returns.
 
     Args:
-        survey: how the models are asked for boxes and read.
+        facts: how the models are asked for boxes and read.
 
     Raises:
         ConfigError, InputError: the user can mend it.
     """
     pipeline, workflow = PIPELINES[settings.autolabel_type], settings.pipeline.workflow
     steps = steps_of(settings.autolabel_type, workflow.steps)
-    plans = tuple(_step_plan(settings, step, survey) for step in steps)
+    plans = tuple(_step_plan(settings, step, facts) for step in steps)
     opened = open_generations(results, [s.directory for s in steps], force=workflow.force_reprocess)
     others = [s.directory for s in pipeline if s.directory not in opened]
     generations = opened | open_generations(results, others, force=False)
@@ -59,20 +60,14 @@ def _in_generation(plan: StepPlan, generations: dict[str, int]) -> StepPlan:
     return dataclasses.replace(plan, ask=ask)
 
 
-def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan:
+def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> StepPlan:
     own: StepSettings = getattr(settings.steps, step.name)
     workflow = settings.pipeline.workflow
-    voices, listeners = [], []
-    for sampling in models_of(settings, step):
-        known = survey.profile_of(sampling.model)
-        profile = dataclasses.replace(known, resize=known.resize.within(settings.image.max_pixels))
-        voices.append(Voice(prompt_of(settings, step, profile), profile))
-        listeners.append(Listener(sampling, profile.resize, recipe(settings.image, profile.resize)))
     votes = workflow.votes if isinstance(workflow, GroundingWorkflow) else 1
     return StepPlan(
         step=step,
         setup=StepSetup(
-            voices=tuple(voices),
+            targets=facts.targets_of(settings, step),
             votes=votes,
             min_agreement=workflow.min_agreement if isinstance(workflow, GroundingWorkflow) else 0.0,
             items_per_request=settings.limits.items_per_request,
@@ -80,12 +75,11 @@ def _step_plan(settings: Settings, step: type[Step], survey: Survey) -> StepPlan
             keep_rejected=settings.double_check.keep_rejected,
         ),
         ask=AskSetup(
-            listeners=tuple(listeners),
             policy=retry_policy(settings),
             generation=0,
-            readings=settings.limits.readings,
+            readings=settings.limits.max_attempts_per_question,
             structured_output=settings.pipeline.vlm.structured_output,
-            schema_form=survey.schema_form,
+            schema_form=facts.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),
             finish_words=frozenset(plain(word) for word in settings.pipeline.vlm.finish_words),
         ),
@@ -119,22 +113,22 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
 def _step_digest(plan: StepPlan) -> str:
     """Of everything a step's result depends on besides the record, the image and earlier steps."""
     setup = plan.setup
-    heard = []
-    for voice, listener in zip(setup.voices, plan.ask.listeners, strict=True):
-        profile = dataclasses.asdict(voice.profile) if plan.step.holds_boxes else {}
-        sampling = dataclasses.asdict(listener.sampling)
-        heard.append(
+    asked = []
+    for target in setup.targets:
+        profile = dataclasses.asdict(target.profile) if plan.step.involves_boxes else {}
+        sampling = dataclasses.asdict(target.sampling)
+        asked.append(
             [
-                [voice.prompt.preamble, voice.prompt.text, voice.prompt.schema()],
+                [target.prompt.preamble, target.prompt.text, target.prompt.schema()],
                 {k: v for k, v in profile.items() if k in ("convention", "key", "spelling", "scores")},
                 {k: v for k, v in sampling.items() if k not in ("max_tokens", "timeout_s")},
-                listener.recipe,
+                target.recipe,
             ]
         )
     return digest_of(
         plan.step.name,
         plan.step.version,
-        heard,
+        asked,
         [setup.votes, setup.min_agreement],
         setup.items_per_request,
         setup.adjust,

@@ -1,4 +1,4 @@
-"""How a process that does nothing but settle records is set up."""
+"""How a process that does nothing but label records is set up."""
 
 from __future__ import annotations
 

@@ -15,14 +15,17 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.calibration.verdict import verdict_to_json
 from raylabel.clients.endpoints import trouble_in_words, with_key
-from raylabel.errors import ClientError, InputError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
+from raylabel.probing.endpoint import probe_endpoint
+from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
+from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
+from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_other_results
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter
 from raylabel.runtime.first_look import look_at_input
@@ -33,7 +36,6 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
-from raylabel.runtime.surveying import Survey, is_complete, recall, remember, survey, warnings
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -77,7 +79,7 @@ class _Plan:
     digests: list[str]
     todo: list[Shard]
     settled: set[int]
-    known: Survey
+    known: EndpointFacts
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ class _Run:
 
     def go(self) -> int:
         lease = Lease(self._results, on_lost=self._lost.set)
-        lease.acquire(self._say)
+        try:
+            lease.acquire(self._say)
+        except StoreError as error:
+            raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
         try:
             with ExitStack() as stack:
                 code = self._go(stack)
@@ -122,6 +127,8 @@ class _Run:
 
     def _go(self, stack: ExitStack) -> int:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        if warning := warn_of_other_results(self._settings, self._results):
+            self._say(warning)
         try:
             plan = self._prepare(source, stack)
         except ClientError as error:
@@ -131,6 +138,8 @@ class _Run:
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
         with Delivery(plan.spec, self._output_format()) as delivery:
+            for warning in keep_edited(self._results, delivery.paths):
+                self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
@@ -143,6 +152,7 @@ class _Run:
                 delivery.abandon()
                 self._complain(worked.fatal.message)
                 return worked.fatal.exit_code
+        note_written(self._results, delivery.paths)
         if self._output_format() == "jsonl":  # the others write a file an image
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
@@ -156,16 +166,16 @@ class _Run:
             ClientError: the endpoint turns us away, or nobody answers.
         """
         shards = list(self._scan(source))
-        known = recall(self._settings, self._results)
+        known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and not plan.todo:
             return plan
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
-        found = self._survey(known)
+        found = self._probe_endpoint(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 
-    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: Survey) -> _Plan:
+    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit)
         digests = shard_digests(spec, shards)
         table = self._results.shards()
@@ -174,19 +184,19 @@ class _Run:
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
-    def _survey(self, known: Survey) -> Survey:
+    def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
         """Find out what is not known of the endpoint, and show it."""
         vlm = with_key(self._settings.pipeline.vlm, os.environ)
         try:
-            found = survey(self._settings, vlm, known)
+            found = probe_endpoint(self._settings, vlm, known)
         except ClientError as error:
             if error.verdict.ends_run or not self._executor.is_elsewhere:
                 raise
             # The endpoint may be one that only the cluster's nodes see.
-            found = self._executor.survey(self._settings, known)
-        remember(self._settings, self._results, found)
+            found = self._executor.probe_endpoint(self._settings, known)
+        save_facts(self._settings, self._results, found)
         for verdict in found.verdicts.values():
-            self._say(verdict.in_words())
+            self._say(verdict.describe())
         for sentence in warnings(self._settings, found):
             self._say(sentence)
         return found
@@ -287,11 +297,14 @@ class _Run:
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
-            rate = self._settings.limits.max_failure_rate
-            self._complain(
-                f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}"
-            )
+            self._complain(self._too_many_open(counts))
         return code
+
+    def _too_many_open(self, counts: Counts) -> str:
+        rate = self._settings.limits.max_failure_rate
+        reasons, _ = max((counts.open_reasons, counts.unusable_reasons), key=lambda r: r.total).most_frequent(1)
+        why = f"; most often: {reasons[0].example}" if reasons else ""
+        return f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}{why}"
 
     def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
         lines = sum(s.count for s in shards)

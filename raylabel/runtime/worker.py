@@ -93,12 +93,12 @@ class Worker:
         self._selected = [plan.step for plan in spec.selected]
         # What is in flight, and as much again between two requests: waiting for its replies to be stored, and read.
         share = [max(1, -(-plan.max_workers // workers)) for plan in spec.selected]
-        self._room = asyncio.Semaphore(2 * sum(share) + _LEAST_AHEAD)
-        self._ahead = asyncio.Semaphore(min(_MOST_AHEAD, max(_LEAST_AHEAD, share[0] // 2)))
+        self._records_room = asyncio.Semaphore(2 * sum(share) + _LEAST_AHEAD)
+        self._images_room = asyncio.Semaphore(min(_MOST_AHEAD, max(_LEAST_AHEAD, share[0] // 2)))
         self._unasked: set[str] = set()
-        self._feeding = asyncio.Lock()
-        self._to_feed = 0
-        self._telling = asyncio.Lock()
+        self._starting = asyncio.Lock()
+        self._calls_to_start = 0
+        self._reporting = asyncio.Lock()
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
 
     async def open(self) -> None:
@@ -114,9 +114,9 @@ class Worker:
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, UNHURRIED_S)
-        resizes = dict.fromkeys(heard.resize for plan in spec.selected for heard in plan.ask.listeners)
+        resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
         self._gallery = Gallery(spec.image, facts, list(resizes))
-        parts = {plan.step: self._part(plan) for plan in spec.selected}
+        parts = {plan.step: self._build_part(plan) for plan in spec.selected}
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
@@ -131,7 +131,7 @@ class Worker:
         # Without beats there are no slots: should they break off, whoever waits for one is sent away.
         self._beating.add_done_callback(lambda _: self._stop(None))
 
-    def _part(self, plan: StepPlan) -> _Part:
+    def _build_part(self, plan: StepPlan) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
         asker = Asker(
             plan.step(plan.setup),
@@ -159,7 +159,7 @@ class Worker:
 
     # --- shards ----------------------------------------------------------------------------------------------------
 
-    async def settle(self, shards: Iterable[Shard]) -> None:
+    async def process(self, shards: Iterable[Shard]) -> None:
         """Take shards through all steps, in order; each is reported when it ended. May be called while it runs.
 
         Raises:
@@ -167,20 +167,20 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         ends: list[asyncio.Task[None]] = []
-        self._to_feed += 1
-        self._hurry()
-        async with self._feeding:  # earlier blocks first
+        self._calls_to_start += 1
+        self._set_write_delays()
+        async with self._starting:  # earlier blocks first
             try:
                 await self._refresh()
                 for shard in shards:
                     if self._is_stopping:
                         break
                     records, stored = await loop.run_in_executor(self._reader, self._read, shard)
-                    ends.append(await self._feed(shard, records, stored))
+                    ends.append(await self._start_shard(shard, records, stored))
             except StoreError as error:
                 self._fail(error)
-        self._to_feed -= 1
-        self._hurry()
+        self._calls_to_start -= 1
+        self._set_write_delays()
         await asyncio.gather(*ends)
         if self._beating.done():
             self._beating.result()  # raises what ended it, and with that ends the run
@@ -188,22 +188,22 @@ class Worker:
             if await self.report() is not None:
                 break
 
-    def _hurry(self) -> None:
+    def _set_write_delays(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
         for journal in (self._images, *(part.journal for part in self._parts)):
-            journal.gather_s = UNHURRIED_S if self._to_feed else GATHER_S
+            journal.gather_s = UNHURRIED_S if self._calls_to_start else GATHER_S
 
     async def _refresh(self) -> None:
         """See what others stored: a block may come to us after the worker that had it died."""
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(None, table.refresh) for table in self._tables))
 
-    async def _feed(self, shard: Shard, records: Sequence[Record], stored: StoredRows) -> asyncio.Task[None]:
+    async def _start_shard(self, shard: Shard, records: Sequence[Record], stored: StoredRows) -> asyncio.Task[None]:
         """Begin with the records of a shard as there is room for them; the task ends when all of them have."""
         tasks = []
         for record in records:
-            await self._room.acquire()
-            await self._ahead.acquire()
+            await self._records_room.acquire()
+            await self._images_room.acquire()
             self._unasked.add(record.record_id)
             tasks.append(asyncio.create_task(self._record(record, stored)))
         return asyncio.create_task(self._end(shard, tasks))
@@ -231,7 +231,7 @@ class Worker:
         """Whether the record is settled; None if the run stops before it went through."""
         writing: list[Awaitable[str]] = []
         try:
-            return await self._through(record, stored, writing)
+            return await self._run_levels(record, stored, writing)
         except Stopped:
             return None
         finally:
@@ -239,13 +239,13 @@ class Worker:
             for error in written:
                 if isinstance(error, StoreError):
                     self._fail(error)
-            self._is_asked(record.record_id)
-            self._room.release()
+            self._let_next_open(record.record_id)
+            self._records_room.release()
 
-    async def _through(self, record: Record, stored: StoredRows, writing: list[Awaitable[str]]) -> bool:
+    async def _run_levels(self, record: Record, stored: StoredRows, writing: list[Awaitable[str]]) -> bool:
         if self._is_stopping:
             raise Stopped
-        record, problem = await self._opened(record, writing)
+        record, problem = await self._with_image(record, writing)
         for level in self._levels:
             absent = [step for step in level.stored if not is_brought(step, record)]
             record, _ = restore(record, absent, stored, self._spec.generations)
@@ -263,7 +263,7 @@ class Worker:
         ended = [record.outcomes.get(step.label) for step in self._selected]
         return all(o is not None and not o.outcome.is_open for o in ended) and not record.outcome.is_open
 
-    async def _opened(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
+    async def _with_image(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
         """The record with the facts of its image, ready for the selected steps; and why nothing can be asked, or
         nothing."""
         facts, row = await self._gallery.open(record)
@@ -292,17 +292,17 @@ class Worker:
         elif problem:
             end = StepEnd(StepOutcome(Outcome.FAILED, problem))
         else:
-            end = await self._settled(part, record)
+            end = await self._run_step(part, record)
         row = build_row(part.step, record, end, part.plan.ask.generation, _versions(part.plan))
         if not is_same(row, stored[part.step.directory].get(record.record_id)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
         return end
 
-    async def _settled(self, part: _Part, record: Record) -> StepEnd:
+    async def _run_step(self, part: _Part, record: Record) -> StepEnd:
         """The border of a record: whatever goes wrong inside becomes its outcome, or stops the run."""
         try:
-            return await part.asker.settle(record)
+            return await part.asker.run_step(record)
         except StoreError as error:
             self._fail(error)
             raise Stopped from error
@@ -314,14 +314,14 @@ class Worker:
             return StepEnd(StepOutcome(Outcome.FAILED, f"internal error: {error!r}", raw=trace))
 
     async def _picture(self, record: Record, resize: Resize) -> Any:
-        self._is_asked(record.record_id)
+        self._let_next_open(record.record_id)
         return await self._gallery.picture(record, resize)
 
-    def _is_asked(self, record_id: str) -> None:
+    def _let_next_open(self, record_id: str) -> None:
         """A record's first request has its slot, or it needs none: the next image may be opened."""
         if record_id in self._unasked:
             self._unasked.remove(record_id)
-            self._ahead.release()
+            self._images_room.release()
 
     # --- the endpoint ----------------------------------------------------------------------------------------------
 
@@ -366,14 +366,14 @@ class Worker:
     async def _beat(self) -> None:
         """Report and hear the slots, a few times a second, as long as the run lives."""
         loop = asyncio.get_running_loop()
-        heard, wait_s = loop.time(), BEAT_S
+        last_directive_s, wait_s = loop.time(), BEAT_S
         while True:
             if self._spec.driver.is_dead():
                 self._stop(None)
             directive = await self.report()
             if directive is not None:
-                heard, wait_s = loop.time(), directive.beat_s
-            elif loop.time() - heard > SILENT_COORDINATOR_S:
+                last_directive_s, wait_s = loop.time(), directive.beat_s
+            elif loop.time() - last_directive_s > SILENT_COORDINATOR_S:
                 for part in self._parts:
                     part.asker.window.resize(0)
             windows = [part.asker.window for part in self._parts]
@@ -382,9 +382,9 @@ class Worker:
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
         """Report to the coordinator, and do as told; None where it does not answer."""
-        async with self._telling:  # a shard's end is reported once
+        async with self._reporting:  # a shard's end is reported once
             ended = tuple(self._ended)
-            directive = await self._tell(self._as_it_is(ended, leaving))
+            directive = await self._tell(self._build_report(ended, leaving))
             if directive is None:
                 return None
             del self._ended[: len(ended)]
@@ -394,7 +394,7 @@ class Worker:
             self._stop(None)
         return directive
 
-    def _as_it_is(self, ended: tuple[ShardEnd, ...], leaving: bool) -> Report:
+    def _build_report(self, ended: tuple[ShardEnd, ...], leaving: bool) -> Report:
         steps = {}
         for part in self._parts:
             asker, tally = part.asker, part.asker.tally

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError, AnswerProblem
 from raylabel.geometry import Convention, Corners, Resize, View, clip_to, place
 from raylabel.profiles import UNKNOWN, Profile
@@ -18,16 +19,19 @@ NO_CHANGES = Changes()
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """A model as a step hears it.
+class ModelTarget:
+    """A model that a step's questions are put to.
 
     Args:
-        prompt: in this model's words.
+        prompt: the step's question in this model's words.
         profile: how it reads and writes boxes.
+        recipe: how pictures are prepared for it; part of the question.
     """
 
+    sampling: Sampling
     prompt: Prompt
     profile: Profile = UNKNOWN
+    recipe: str = ""
 
     @property
     def resize(self) -> Resize:
@@ -40,15 +44,15 @@ class StepSetup:
     """What a run decides for a step.
 
     Args:
-        voices: the models that are asked; all but the first only where several vote.
-        votes: how often a grounding question is asked; the voices take turns.
+        targets: the models that are asked; all but the first only where several vote.
+        votes: how often a grounding question is asked; the models take turns.
         min_agreement: share of the votes that a box needs.
         items_per_request: phrases, regions or boxes in one question; longer lists are split.
         adjust: ``apply``, ``flag`` or ``never``, for the double check.
         keep_rejected: the double check keeps what it drops, as ``verified: false``.
     """
 
-    voices: tuple[Voice, ...]
+    targets: tuple[ModelTarget, ...]
     votes: int = 1
     min_agreement: float = 0.5
     items_per_request: int = 16
@@ -57,11 +61,11 @@ class StepSetup:
 
     @property
     def prompt(self) -> Prompt:
-        return self.voices[0].prompt
+        return self.targets[0].prompt
 
     @property
     def profile(self) -> Profile:
-        return self.voices[0].profile
+        return self.targets[0].profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Question:
         ids: numbers of the items asked about, as they stand in the text; empty where the question has no list.
         round: 0 for the first time an item is asked about, 1 for what was left over asked together, 2 for alone.
         sample: 0, or which of several equal questions this is, each with an answer of its own.
-        voice: whom it is put to, a place in ``StepSetup.voices``.
+        target: the model it is put to, a place in ``StepSetup.targets``.
         again: words added when it is put again because a reply was unclear.
     """
 
@@ -85,12 +89,12 @@ class Question:
     round: int = 0
     preamble: str = PREAMBLE
     sample: int = 0
-    voice: int = 0
+    target: int = 0
     again: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReplyText:
     """A reply's text, with what is known of how it came.
 
     Args:
@@ -135,7 +139,7 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class More:
+class FollowUp:
     """Not settled yet: these questions too."""
 
     questions: tuple[Question, ...]
@@ -160,9 +164,9 @@ class Step(ABC):
 
     Class attributes: ``name`` (of its settings), ``label`` (in ``pipeline_steps``), ``directory`` (in ``results_dir``),
     ``needs`` and ``gives`` (fields of ``Record``; ``uses`` are taken where they are there). Order comes from these.
-    ``holds_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
-    ``hands_boxes``: they stand in its questions, so the model must be able to read them, too.
-    ``version`` is raised when reading or settling changes, so that stored rows are made anew from the stored replies.
+    ``involves_boxes``: boxes stand in its questions or answers, so the model's way of writing them must be known.
+    ``sends_boxes``: they stand in its questions, so the model must be able to read them, too.
+    ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
     """
 
     name: ClassVar[str]
@@ -172,8 +176,8 @@ class Step(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
     prompt: ClassVar[Prompt]
-    holds_boxes: ClassVar[bool] = False
-    hands_boxes: ClassVar[bool] = False
+    involves_boxes: ClassVar[bool] = False
+    sends_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, setup: StepSetup) -> None:
@@ -181,7 +185,7 @@ class Step(ABC):
 
     def view_of(self, record: Record) -> View:
         """What a request about the record shows to the step's model."""
-        return view_of(record, self.setup.voices[0])
+        return view_of(record, self.setup.targets[0])
 
     @classmethod
     def prompt_for(cls, profile: Profile) -> Prompt:
@@ -192,20 +196,35 @@ class Step(ABC):
     def questions(self, record: Record) -> list[Question] | Skip:
         """The first questions about a record that has everything the step needs."""
 
-    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
-        """What a reply says, typed; pure. Replies that were cut off are left aside, unless a step can use a part.
+    @abstractmethod
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        """What a reply says, typed; pure.
 
         Raises:
             AnswerError: it cannot be read, or is a refusal.
         """
-        if heard.cut:
+
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
+        """What a readable reply says is not there: numbers of items, or 0 for all that was asked for."""
+        return frozenset()
+
+    @abstractmethod
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
+        """The result from all answers so far, or further questions. Called again with their answers appended."""
+
+
+class WholeReplyStep(Step):
+    """A step that can do nothing with a part of a reply: those that were cut off are left aside."""
+
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        if reply.cut:
             raise AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off by the token limit")
         left_out: Counter[str] = Counter()
-        value = self.understand(question, heard.text, record, left_out)
+        value = self.parse(question, reply.text, record, left_out)
         return Answered(question, value, left_out=left_out)
 
     @abstractmethod
-    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> Any:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> Any:
         """What the text of a whole reply says, typed; pure.
 
         Args:
@@ -215,14 +234,6 @@ class Step(ABC):
             AnswerError: it cannot be read, or is a refusal.
         """
 
-    def denied(self, answered: Answered) -> frozenset[int]:
-        """What a readable reply says is not there: numbers of items, or 0 for all that was asked for."""
-        return frozenset()
-
-    @abstractmethod
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
-        """The result from all answers so far, or further questions. Called again with their answers appended."""
-
 
 def size_of(record: Record) -> Size:
     """Size of the record's image as displayed."""
@@ -230,10 +241,10 @@ def size_of(record: Record) -> Size:
     return record.image.size
 
 
-def view_of(record: Record, voice: Voice) -> View:
+def view_of(record: Record, target: ModelTarget) -> View:
     """What a request about the record shows to a model."""
     size = size_of(record)
-    return View(size, voice.resize.apply(size))
+    return View(size, target.resize.apply(size))
 
 
 def box_in_image(found: Corners, convention: Convention, view: View) -> tuple[Box, tuple[str, ...]]:

@@ -12,9 +12,9 @@ from raylabel.answers.checks import ADJUST, DROP, KEEP, REWRITE, UNSAID, BoxChec
 from raylabel.errors import GeometryError
 from raylabel.geometry import iou
 from raylabel.prompts import double_check
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Changes, Expression, Instance, Outcome, Record
-from raylabel.steps.base import Answered, Question, Result, Skip, Step, box_in_image, problem_result
+from raylabel.steps.base import Answered, Question, Result, Skip, WholeReplyStep, box_in_image, problem_result
 from raylabel.validation import (
     ADJUST_IMPOSSIBLE,
     NOT_VERIFIED,
@@ -38,7 +38,7 @@ class _Numbered:
     boxes: tuple[int, ...]
 
 
-class DoubleCheck(Step):
+class DoubleCheck(WholeReplyStep):
     """Expressions with instances in; the same, ``verified`` set, out.
 
     Silence deletes nothing: what the answer does not mention stays as it was, unverified. Nothing is added. A verdict
@@ -51,8 +51,8 @@ class DoubleCheck(Step):
     directory = "step_3_double_check"
     needs = ("expressions",)
     gives = ("expressions",)
-    holds_boxes = True
-    hands_boxes = True
+    involves_boxes = True
+    sends_boxes = True
     prompt = double_check.PROMPT
     version = 4
 
@@ -62,15 +62,13 @@ class DoubleCheck(Step):
             return Skip("no expressions with boxes")
         return [self._ask(part, record) for part in _parts(asked, self.setup.items_per_request)]
 
-    def understand(
-        self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, PhraseCheck]:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> dict[int, PhraseCheck]:
         boxes = {n.number: frozenset(n.boxes) for n in _numbered(record)}
         convention = self.setup.profile.convention
         sides = convention.sides(self.view_of(record))
         return read_checks(text, {i: boxes[i] for i in question.ids}, convention.order, sides, left_out)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         checks: dict[int, PhraseCheck] = {n: c for a in answers for n, c in a.value.items()}
@@ -85,13 +83,13 @@ class DoubleCheck(Step):
         return Result(outcome, Changes(expressions=tuple(kept)), violations=+violations)
 
     def _ask(self, part: Sequence[_Numbered], record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = [
             {
                 "id": item.number,
                 "phrase": item.expression.text,
                 profile.key: {
-                    str(number): spelled(instance.box, profile, view)
+                    str(number): format_box(instance.box, profile, view)
                     for number, instance in zip(item.boxes, item.expression.instances or (), strict=True)
                 },
             }

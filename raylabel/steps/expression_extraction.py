@@ -11,11 +11,11 @@ from raylabel.answers.json_text import unreadable
 from raylabel.answers.nouns import head_noun
 from raylabel.prompts import expression_extraction
 from raylabel.records import Changes, Expression, Outcome, Record, expression_ids
-from raylabel.steps.base import Answered, Question, Result, Skip, Step, problem_result
+from raylabel.steps.base import Answered, Question, Result, Skip, WholeReplyStep, problem_result
 from raylabel.validation import NOT_IN_CAPTION, REPEATED_PHRASE, SPAN_CORRECTED, phrase_violation
 
 
-class ExpressionExtraction(Step):
+class ExpressionExtraction(WholeReplyStep):
     """Caption in; cleaned caption and expressions (not grounded yet) out.
 
     Sentences and phrases that are listed more often than the caption holds them are dropped, and counted. The model is
@@ -35,7 +35,7 @@ class ExpressionExtraction(Step):
         values = {"caption": json.dumps(record.caption, ensure_ascii=False)}
         return [Question(self.setup.prompt.render(values), self.setup.prompt.schema())]
 
-    def understand(
+    def parse(
         self, question: Question, text: str, record: Record, left_out: Counter[str]
     ) -> tuple[str, list[Extracted]]:
         caption, phrases = read_extraction(text)
@@ -43,11 +43,11 @@ class ExpressionExtraction(Step):
             raise unreadable("the reply lists sentences where phrases were asked for")
         return caption, phrases
 
-    def denied(self, answered: Answered) -> frozenset[int]:
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
         _, phrases = answered.value
         return frozenset() if phrases else frozenset({0})
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         caption, said = answers[-1].value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,17 +15,28 @@ from raylabel.geometry import Convention, View
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.prompts.boxes import box_values
-from raylabel.prompts.grounding import PROMPT, WORDINGS
+from raylabel.prompts.grounding import PROMPT, QUESTION_STYLES
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, bbox_id
-from raylabel.steps.base import Answered, Heard, More, Question, Result, Skip, Step, Voice, box_in_image, view_of
+from raylabel.steps.base import (
+    Answered,
+    FollowUp,
+    ModelTarget,
+    Question,
+    ReplyText,
+    Result,
+    Skip,
+    Step,
+    box_in_image,
+    view_of,
+)
 from raylabel.steps.items import (
-    Amiss,
     Ask,
-    amiss_by_cause,
+    RejectedItem,
     ask_for_missing,
     in_parts,
     is_asked_alone,
     none_if_unmatched,
+    rejected_by_rule,
     violations_in,
 )
 from raylabel.steps.voting import Vote, agree
@@ -34,7 +44,7 @@ from raylabel.validation import OUTVOTED, PARTIAL, REPEATED, UNKNOWN_ID, with_bo
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PhraseBoxes:
     """What one answer says of a phrase, or several agree on.
 
     Args:
@@ -55,13 +65,13 @@ class Grounding(Step):
     directory = "step_1_grounding"
     needs = ("expressions",)
     gives = ("expressions",)
-    holds_boxes = True
+    involves_boxes = True
     prompt = PROMPT
     version = 2
 
     @classmethod
     def prompt_for(cls, profile: Profile) -> Prompt:
-        return WORDINGS[profile.wording]
+        return QUESTION_STYLES[profile.question_style]
 
     def questions(self, record: Record) -> list[Question] | Skip:
         phrases = _phrases(record)
@@ -73,67 +83,59 @@ class Grounding(Step):
             for question in in_parts(list(phrases), self._size(sample), self._asker(phrases, record, sample))
         ]
 
-    def read(self, question: Question, heard: Heard, record: Record) -> Answered:
-        if heard.cut:
+    def read(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        if reply.cut:
             try:
-                return self._found(question, heard, record)
+                return self._answer(question, reply, record)
             except AnswerError as error:
                 raise AnswerError(
                     error.problem,
                     f"the reply is cut off by the token limit; {error.reason}",
                     violations=error.violations,
                 ) from error
-        return none_if_unmatched(question, lambda: self._found(question, heard, record), Answered(question, {}))
+        return none_if_unmatched(question, lambda: self._answer(question, reply, record), Answered(question, {}))
 
-    def understand(
-        self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, Found | Amiss]:
-        answered = self.read(question, Heard(text), record)
-        left_out.update(answered.left_out)
-        found: dict[int, Found | Amiss] = answered.value
-        return found
-
-    def _found(self, question: Question, heard: Heard, record: Record) -> Answered:
-        phrases, voice = _phrases(record), self.setup.voices[question.voice]
-        convention, view = voice.profile.convention, view_of(record, voice)
-        said = read_grounding(
-            heard.text,
+    def _answer(self, question: Question, reply: ReplyText, record: Record) -> Answered:
+        phrases, target = _phrases(record), self.setup.targets[question.target]
+        convention, view = target.profile.convention, view_of(record, target)
+        grounded = read_grounding(
+            reply.text,
             {i: phrases[i] for i in question.ids},
             convention.order,
             convention.sides(view),
-            numbered=_is_list(voice),
-            known=voice.profile.answers_in,
+            numbered=_is_list(target),
+            known=target.profile.answers_in,
         )
-        partial = heard.cut or said.partial
-        found: dict[int, Found | Amiss] = {}
-        for number, boxes in said.settled.items():
+        partial = reply.cut or grounded.partial
+        found: dict[int, PhraseBoxes | RejectedItem] = {}
+        for number, boxes in grounded.settled.items():
             try:
-                found[number] = Found(_placed(boxes, convention, view), partial)
+                found[number] = PhraseBoxes(_placed(boxes, convention, view), partial)
             except GeometryError as error:
-                found[number] = Amiss(error.violation, f"{phrases[number]!r}: {error}")
-        found |= amiss_by_cause([i for i in question.ids if i not in found], said.left_out)
-        settled = [f for f in found.values() if isinstance(f, Found)]
-        if not settled and (heard.cut or is_asked_alone(question)):
-            amiss = [a for a in found.values() if isinstance(a, Amiss)]
+                found[number] = RejectedItem(error.violation, f"{phrases[number]!r}: {error}")
+        found |= rejected_by_rule([i for i in question.ids if i not in found], grounded.left_out)
+        settled = [f for f in found.values() if isinstance(f, PhraseBoxes)]
+        if not settled and (reply.cut or is_asked_alone(question)):
+            rejected = [a for a in found.values() if isinstance(a, RejectedItem)]
             raise AnswerError(
                 AnswerProblem.UNREADABLE,
-                "; ".join(a.reason for a in amiss[:3]),
+                "; ".join(a.reason for a in rejected[:3]),
                 unmatched=True,
-                violations=tuple(a.violation for a in amiss),
+                violations=tuple(a.violation for a in rejected),
             )
-        if heard.with_schema and settled and not any(f.boxes for f in settled):
+        if reply.with_schema and settled and not any(f.boxes for f in settled):
             # Models emptied their boxes under a schema (web-infra-dev/midscene on Qwen3.6): plain words settle it.
             raise unreadable("no boxes at all under a schema; asked again without")
-        left_out = {rule: said.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if said.left_out.get(rule)}
+        left_out = {rule: grounded.left_out[rule] for rule in (REPEATED, UNKNOWN_ID) if grounded.left_out.get(rule)}
         return Answered(question, found, partial=partial, left_out=left_out)
 
-    def denied(self, answered: Answered) -> frozenset[int]:
-        found: dict[int, Found | Amiss] = answered.value
-        return frozenset(number for number, said in found.items() if isinstance(said, Found) and not said.boxes)
+    def reported_absent(self, answered: Answered) -> frozenset[int]:
+        found: dict[int, PhraseBoxes | RejectedItem] = answered.value
+        return frozenset(number for number, said in found.items() if isinstance(said, PhraseBoxes) and not said.boxes)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         phrases = _phrases(record)
-        ballots: list[dict[int, Found]] = []
+        ballots: list[dict[int, PhraseBoxes]] = []
         more: list[Question] = []
         for sample in range(self.setup.votes):
             mine = [a for a in answers if a.question.sample == sample]
@@ -141,12 +143,12 @@ class Grounding(Step):
             found, rest = ask_for_missing(mine, list(phrases), ask, self._size(sample))
             if isinstance(rest, Result):
                 return dataclasses.replace(rest, violations=violations_in(answers))
-            if isinstance(rest, More):
+            if isinstance(rest, FollowUp):
                 more.extend(rest.questions)
             ballots.append(found)
         if more:
-            return More(tuple(more))
-        by_text = {phrase: self._joined([b[number] for b in ballots]) for number, phrase in phrases.items()}
+            return FollowUp(tuple(more))
+        by_text = {phrase: self._combined([b[number] for b in ballots]) for number, phrase in phrases.items()}
         outvoted = sum(found.outvoted for found in by_text.values())
         violations = violations_in(answers)
         if outvoted:
@@ -155,40 +157,40 @@ class Grounding(Step):
         outcome = Outcome.LABELED if any(e.instances for e in expressions) else Outcome.NOTHING
         return Result(outcome, Changes(expressions=expressions), violations=violations)
 
-    def _joined(self, found: Sequence[Found]) -> Found:
+    def _combined(self, found: Sequence[PhraseBoxes]) -> PhraseBoxes:
         if len(found) == 1:
             return found[0]
         ballots = [f.boxes for f in found]
         agreed = agree(ballots, self.setup.min_agreement)
-        return Found(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
+        return PhraseBoxes(tuple(agreed), any(f.partial for f in found), len(agree(ballots, 0.0)) - len(agreed))
 
-    def _voice(self, sample: int) -> int:
-        return sample % len(self.setup.voices)
+    def _target_of(self, sample: int) -> int:
+        return sample % len(self.setup.targets)
 
     def _size(self, sample: int) -> int:
         """Phrases in one question."""
-        return self.setup.items_per_request if _is_list(self.setup.voices[self._voice(sample)]) else 1
+        return self.setup.items_per_request if _is_list(self.setup.targets[self._target_of(sample)]) else 1
 
     def _asker(self, phrases: Mapping[int, str], record: Record, sample: int) -> Ask:
-        number = self._voice(sample)
-        voice = self.setup.voices[number]
-        profile = voice.profile
-        if self.setup.votes > 1 and voice.prompt.reply is None:
+        number = self._target_of(sample)
+        target = self.setup.targets[number]
+        profile = target.profile
+        if self.setup.votes > 1 and target.prompt.reply is None:
             profile = dataclasses.replace(profile, scores=False)  # the share of the votes is the score
-        boxes = box_values(profile, view_of(record, voice))
+        boxes = box_values(profile, view_of(record, target))
 
         def ask(ids: tuple[int, ...], asking_round: int) -> Question:
             lines = prompts.json_lines({"id": i, "phrase": phrases[i]} for i in ids)
-            text = voice.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
-            schema, preamble = voice.prompt.schema(), voice.prompt.preamble
-            return Question(text, schema, ids, asking_round, preamble, sample, number, voice.prompt.again)
+            text = target.prompt.render({"phrases": lines, "phrase": phrases[ids[0]], **boxes})
+            schema, preamble = target.prompt.schema(), target.prompt.preamble
+            return Question(text, schema, ids, asking_round, preamble, sample, number, target.prompt.again)
 
         return ask
 
 
-def _is_list(voice: Voice) -> bool:
+def _is_list(target: ModelTarget) -> bool:
     """Whether a model is asked about a numbered list of phrases."""
-    return "phrases" in voice.prompt.needs
+    return "phrases" in target.prompt.needs
 
 
 def _placed(boxes: Sequence[AnswerBox], convention: Convention, view: View) -> tuple[Vote, ...]:
@@ -205,7 +207,7 @@ def _phrases(record: Record) -> dict[int, str]:
     return dict(enumerate(texts, 1))
 
 
-def _grounded(expression: Expression, found: Found) -> Expression:
+def _grounded(expression: Expression, found: PhraseBoxes) -> Expression:
     instances = tuple(
         [
             Instance(bbox_id(expression.expression_id, n), vote.box, vote.score, flags=vote.flags)

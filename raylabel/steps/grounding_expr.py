@@ -12,14 +12,14 @@ from raylabel.answers.expressions import Group, read_groups
 from raylabel.answers.json_text import unreadable
 from raylabel.answers.labels import normalised
 from raylabel.prompts import grounding_expr
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Changes, Expression, Instance, Outcome, Record, Region, bbox_id, expression_ids
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, problem_result
+from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, WholeReplyStep, problem_result
 from raylabel.steps.items import LAST_ROUND
 from raylabel.validation import LEFT_OUT, MERGED, phrase_violation, rule_broken, with_repeats_flagged
 
 
-class GroundingExpr(Step):
+class GroundingExpr(WholeReplyStep):
     """Regions (and the caption, where there is one) in; expressions over groups of regions out.
 
     Every region stands in at least one expression. Regions that the first answer leaves out, or names by a sentence
@@ -33,8 +33,8 @@ class GroundingExpr(Step):
     needs = ("regions",)
     uses = ("caption",)
     gives = ("expressions",)
-    holds_boxes = True
-    hands_boxes = True
+    involves_boxes = True
+    sends_boxes = True
     prompt = grounding_expr.PROMPT
     version = 2
 
@@ -43,7 +43,7 @@ class GroundingExpr(Step):
             return Skip("no regions", Changes(expressions=()))
         return [self._ask((), 0, record)]
 
-    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> list[Group]:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> list[Group]:
         groups = read_groups(text, range(1, len(record.regions or ()) + 1), left_out)
         if not _phrases(groups):
             raise unreadable("the reply groups regions under sentences where phrases were asked for")
@@ -51,7 +51,7 @@ class GroundingExpr(Step):
             raise rule_broken(LEFT_OUT, f"the reply leaves out region {question.ids[0]}")
         return groups
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         count = len(record.regions or ())
         violations = _violations(answers, count)
         problem = problem_result(answers)
@@ -63,17 +63,17 @@ class GroundingExpr(Step):
         if missing:
             last = max(a.question.round for a in answers)
             if last == 0:
-                return More((self._ask(missing, 1 if len(missing) > 1 else LAST_ROUND, record),))
+                return FollowUp((self._ask(missing, 1 if len(missing) > 1 else LAST_ROUND, record),))
             if last == 1:
-                return More(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
+                return FollowUp(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
             names = ", ".join(str(n) for n in missing[:8])
             return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}", violations=violations)
         return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)
 
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = [
-            {"id": number, **_told(region), profile.key: spelled(region.box, profile, view)}
+            {"id": number, **_region_fields(region), profile.key: format_box(region.box, profile, view)}
             for number, region in enumerate(record.regions or (), 1)
         ]
         caption = f"The image as a whole: {json.dumps(record.caption, ensure_ascii=False)}" if record.caption else ""
@@ -83,11 +83,11 @@ class GroundingExpr(Step):
         return Question(text, self.setup.prompt.schema(), focus, asking_round)
 
 
-def _told(region: Region) -> dict[str, str]:
+def _region_fields(region: Region) -> dict[str, str]:
     """What a question says of a region: its description, and its type and color where that leaves them out.
 
     >>> from raylabel.records import Box
-    >>> _told(Region(Box(0, 0, 9, 9), "car", "red", "the red car on the left"))
+    >>> _region_fields(Region(Box(0, 0, 9, 9), "car", "red", "the red car on the left"))
     {'description': 'the red car on the left'}
     """
     said = set(normalised(region.description).split())

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from raylabel.answers.regions import read_caption
 from raylabel.prompts import image_caption
 from raylabel.records import Changes, Outcome, Record
-from raylabel.steps.base import Answered, Question, Result, Skip, Step, problem_result
+from raylabel.steps.base import Answered, Question, Result, Skip, WholeReplyStep, problem_result
 
 
-class ImageCaption(Step):
+class ImageCaption(WholeReplyStep):
     """Image in; caption out."""
 
     name = "image_caption"
@@ -24,10 +24,10 @@ class ImageCaption(Step):
     def questions(self, record: Record) -> list[Question] | Skip:
         return [Question(self.setup.prompt.render({}), self.setup.prompt.schema())]
 
-    def understand(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> str:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> str:
         return read_caption(text)
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result:
         if (problem := problem_result(answers)) is not None:
             return problem
         return Result(Outcome.LABELED, Changes(caption=answers[-1].value))

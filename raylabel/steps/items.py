@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from raylabel.errors import AnswerError
 from raylabel.records import Outcome
-from raylabel.steps.base import Answered, More, Question, Result, problem_result
+from raylabel.steps.base import Answered, FollowUp, Question, Result, problem_result
 from raylabel.validation import ASKED_AGAIN, LEFT_OUT, RULES
 
 LAST_ROUND = 2
@@ -23,7 +23,7 @@ Ask = Callable[[tuple[int, ...], int], Question]
 
 
 @dataclass(frozen=True, slots=True)
-class Amiss:
+class RejectedItem:
     """In place of what a reply says of an item: the rule that it breaks. The item is asked about again."""
 
     violation: str
@@ -41,12 +41,12 @@ def gather(answers: Sequence[Answered]) -> dict[int, Any]:
     for answer in answers:
         if isinstance(answer.value, Mapping):
             for number, value in answer.value.items():
-                if not isinstance(value, Amiss):
+                if not isinstance(value, RejectedItem):
                     found.setdefault(number, value)
     return found
 
 
-def amiss_by_cause(missing: Sequence[int], left_out: Mapping[str, int]) -> dict[int, Amiss]:
+def rejected_by_rule(missing: Sequence[int], left_out: Mapping[str, int]) -> dict[int, RejectedItem]:
     """Items that a reply does not settle, with the rules that boxes of it broke.
 
     Which box belonged to which item is not known: an item takes a box in the order of both, and the counts are right.
@@ -60,7 +60,7 @@ def amiss_by_cause(missing: Sequence[int], left_out: Mapping[str, int]) -> dict[
         if name in RULES and RULES[name].follows == ASKED_AGAIN
         for _ in range(min(count, len(missing)))
     ]
-    return {number: Amiss(name) for number, name in zip(missing, names, strict=False)}
+    return {number: RejectedItem(name) for number, name in zip(missing, names, strict=False)}
 
 
 def violations_in(answers: Sequence[Answered]) -> Counter[str]:
@@ -74,7 +74,7 @@ def violations_in(answers: Sequence[Answered]) -> Counter[str]:
                 value = answer.value.get(number)
                 if value is None:
                     counts[LEFT_OUT] += 1
-                elif isinstance(value, Amiss):
+                elif isinstance(value, RejectedItem):
                     counts[value.violation] += 1
     return counts
 
@@ -105,7 +105,7 @@ def none_if_unmatched(question: Question, read: Callable[[], T], none: T) -> T:
 
 def ask_for_missing(
     answers: Sequence[Answered], ids: Sequence[int], ask: Ask, size: int
-) -> tuple[dict[int, Any], More | Result | None]:
+) -> tuple[dict[int, Any], FollowUp | Result | None]:
     """What was found, and what to do about the rest: more questions, an open or refused result, or None (complete).
 
     A refusal settles the step at once. A question that could not be read after all its attempts leaves the step open:
@@ -127,10 +127,10 @@ def ask_for_missing(
     together = [i for i in missing if last[i] == 0 and len(missing) > 1]
     if together:
         parts = [tuple(together[at : at + size]) for at in range(0, len(together), size)]
-        return found, More(tuple(ask(part, 1) for part in parts))
+        return found, FollowUp(tuple(ask(part, 1) for part in parts))
     if alone:
-        return found, More(tuple(ask((i,), LAST_ROUND) for i in alone))
-    said = [a.value.get(i) for a in reversed(answers) if isinstance(a.value, Mapping) for i in missing]
-    amiss = next((f"; {v.reason}" for v in said if isinstance(v, Amiss) and v.reason), "")
-    reason = f"the model leaves items of the list unanswered: {names}{amiss}"
+        return found, FollowUp(tuple(ask((i,), LAST_ROUND) for i in alone))
+    values = [a.value.get(i) for a in reversed(answers) if isinstance(a.value, Mapping) for i in missing]
+    rejected = next((f"; {v.reason}" for v in values if isinstance(v, RejectedItem) and v.reason), "")
+    reason = f"the model leaves items of the list unanswered: {names}{rejected}"
     return found, Result(Outcome.UNREADABLE, reason=reason, violations=violations_in(answers))

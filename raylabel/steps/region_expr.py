@@ -12,9 +12,9 @@ from raylabel.answers.regions import Description, read_descriptions
 from raylabel.errors import GeometryError
 from raylabel.geometry import clip_to
 from raylabel.prompts import region_expr
-from raylabel.prompts.boxes import box_values, spelled
+from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Box, Changes, Outcome, Record, Region, Seed
-from raylabel.steps.base import Answered, More, Question, Result, Skip, Step, size_of
+from raylabel.steps.base import Answered, FollowUp, Question, Result, Skip, WholeReplyStep, size_of
 from raylabel.steps.items import ask_for_missing, in_parts, none_if_unmatched, violations_in
 from raylabel.validation import (
     DESCRIPTION_SENTENCE,
@@ -27,7 +27,7 @@ from raylabel.validation import (
 )
 
 
-class RegionExpr(Step):
+class RegionExpr(WholeReplyStep):
     """Seed boxes in; one region a seed box, in their order, out."""
 
     name = "region_expr"
@@ -35,8 +35,8 @@ class RegionExpr(Step):
     directory = "step_0_region_expr"
     needs = ("seeds",)
     gives = ("regions",)
-    holds_boxes = True
-    hands_boxes = True
+    involves_boxes = True
+    sends_boxes = True
     prompt = region_expr.PROMPT
     version = 2
 
@@ -46,12 +46,10 @@ class RegionExpr(Step):
             return Skip("no seed boxes", Changes(regions=()))
         return in_parts(range(1, len(seeds) + 1), self.setup.items_per_request, lambda i, r: self._ask(i, r, record))
 
-    def understand(
-        self, question: Question, text: str, record: Record, left_out: Counter[str]
-    ) -> dict[int, Description]:
+    def parse(self, question: Question, text: str, record: Record, left_out: Counter[str]) -> dict[int, Description]:
         return none_if_unmatched(question, lambda: _read(text, question.ids, left_out), {})
 
-    def settle(self, answers: Sequence[Answered], record: Record) -> Result | More:
+    def conclude(self, answers: Sequence[Answered], record: Record) -> Result | FollowUp:
         seeds = record.seeds or ()
         ids = range(1, len(seeds) + 1)
         size = self.setup.items_per_request
@@ -62,31 +60,33 @@ class RegionExpr(Step):
         repeated = _repeated(seeds)
         regions = []
         for number, seed in enumerate(seeds, 1):
-            told: Description = found[number]
+            description: Description = found[number]
             box_px, flags = clip_to(seed.box, size_of(record))
             if number in repeated:
                 flags = (*flags, NEAR_DUPLICATE)
-            if counts[normalised(told.description)] > 1:
+            if counts[normalised(description.description)] > 1:
                 flags = (*flags, SAME_DESCRIPTION)
-            if is_sentence(told.description):
+            if is_sentence(description.description):
                 flags = (*flags, DESCRIPTION_SENTENCE)
-            regions.append(Region(box_px, told.type or seed.type.lower(), told.color, told.description, flags))
+            regions.append(
+                Region(box_px, description.type or seed.type.lower(), description.color, description.description, flags)
+            )
         return Result(Outcome.LABELED, Changes(regions=tuple(regions)), violations=violations_in(answers))
 
     def _ask(self, ids: tuple[int, ...], asking_round: int, record: Record) -> Question:
-        profile, view = self.setup.profile.handed, self.view_of(record)
+        profile, view = self.setup.profile.for_questions, self.view_of(record)
         lines = []
         for number in ids:
             seed: Seed = (record.seeds or ())[number - 1]
             box_px = _inside(seed, number, record)
-            lines.append({"id": number, "type": seed.type, profile.key: spelled(box_px, profile, view)})
+            lines.append({"id": number, "type": seed.type, profile.key: format_box(box_px, profile, view)})
         values = {"regions": prompts.json_lines(lines), **box_values(profile, view)}
         return Question(self.setup.prompt.render(values), self.setup.prompt.schema(), ids, asking_round)
 
 
 def _read(text: str, ids: Sequence[int], left_out: Counter[str]) -> dict[int, Description]:
-    said = read_descriptions(text, ids, left_out)
-    found = {number: told for number, told in said.items() if not is_empty_phrase(told.description)}
+    read = read_descriptions(text, ids, left_out)
+    found = {number: told for number, told in read.items() if not is_empty_phrase(told.description)}
     if not found:
         raise unreadable("the reply describes regions with nothing but marks", unmatched=True)
     return found

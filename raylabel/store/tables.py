@@ -12,7 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ _KEY_DIGITS = 16
 """Hexadecimal digits of a key that the index knows."""
 _PLACE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+_Keys: TypeAlias = "np.ndarray[Any, Any]"
 _FEW_ROWS = 20_000
 """That the index keeps in a dict, which is quick to add to and takes 300 bytes a row."""
 _OWN_COLUMNS = [pa.field("key", pa.string()), pa.field("seq", pa.int64()), pa.field("uid", pa.string())]
@@ -86,7 +87,7 @@ class Table:
             name = f"{number:010d}-{self._writer}.parquet"
             self._folder.publish(name, _to_small_parquet(table))
             with self._lock:
-                self._index.add({name: table.column("key")})
+                self._index.add({name: _in_short(table.column("key"))})
                 self._keep((name, 0), table)
             return uids
 
@@ -98,10 +99,10 @@ class Table:
             names = self._folder.names()
             gone = known - names.keys()
             vanished = False
-            keys: dict[str, pa.ChunkedArray] = {}
+            keys: dict[str, _Keys] = {}
             for name in sorted(n for n in names if n.endswith(".parquet") and n not in known):
                 try:
-                    keys[name] = self._read(name, ["key"]).column("key")
+                    keys[name] = _in_short(self._read(name, ["key"]).column("key"))
                 except FileNotFoundError:
                     vanished = True
             with self._lock:
@@ -247,9 +248,9 @@ class _Index:
         self._recent: dict[int, list[tuple[int, int]]] = {}
         self._recent_rows = 0
 
-    def add(self, keys: Mapping[str, pa.ChunkedArray]) -> None:
+    def add(self, keys: Mapping[str, _Keys]) -> None:
         """Take up fragments, each with the keys of its rows in order."""
-        places = [self._places_in(name, column) for name, column in keys.items() if name not in self._numbers]
+        places = [self._places_in(name, short) for name, short in keys.items() if name not in self._numbers]
         rows = sum(map(len, places))
         if rows > _FEW_ROWS or self._recent_rows + rows > max(_FEW_ROWS, len(self._sorted) // 20):
             self._sort(places)
@@ -276,14 +277,13 @@ class _Index:
             found += [(int(place["fragment"]), int(place["row"])) for place in self._sorted[low:high]]
         return [(self._names[fragment], at) for fragment, at in found if fragment in self._names]
 
-    def _places_in(self, name: str, keys: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    def _places_in(self, name: str, keys: _Keys) -> np.ndarray[Any, Any]:
         """The places of a fragment's rows, which gets its number with that."""
         number = self._next = self._next + 1
         self._numbers[name] = number
         self._names[number] = name
         places = _no_places(len(keys))
-        digits = "".join(pc.utf8_slice_codeunits(keys, 0, _KEY_DIGITS).to_pylist())
-        places["key"] = np.frombuffer(bytes.fromhex(digits), ">u8")
+        places["key"] = keys
         places["fragment"] = number
         places["row"] = np.arange(len(keys))
         return places
@@ -294,6 +294,12 @@ class _Index:
         every = every[np.isin(every["fragment"], np.fromiter(self._names, np.int32))]
         self._sorted = every[np.argsort(every["key"], kind="stable")]
         self._recent, self._recent_rows = {}, 0
+
+
+def _in_short(keys: pa.ChunkedArray) -> _Keys:
+    """The first 64 bits of each key."""
+    digits = "".join(pc.utf8_slice_codeunits(keys, 0, _KEY_DIGITS).to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), ">u8")
 
 
 def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:

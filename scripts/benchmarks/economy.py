@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from raylabel.clients.base import Sampling
 from raylabel.demo.score import score_image_grounding, score_referring
 from raylabel.demo.server.model import Ask, Model
 from raylabel.demo.world import World, build_world
@@ -38,8 +39,9 @@ from raylabel.records import (
 )
 from raylabel.settings import ImageSettings
 from raylabel.sources.kitti_rows import read_labels
-from raylabel.steps.base import Answered, Heard, More, Question, Skip, Step, StepSetup, Voice
+from raylabel.steps.base import Answered, FollowUp, ModelTarget, Question, ReplyText, Skip, Step, StepSetup
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 CHARACTERS_PER_TOKEN = 4
 COLUMNS = ("requests", "questions", "schema", "answers", "tao_in", "tao_out")
 SCORE = 0.95
@@ -103,7 +105,7 @@ def taken_through(record: Record, picture: bytes, model: Model, profile: Profile
     """The record after all steps of its pipeline; what they cost is added."""
     costs.records[record.source] += 1
     for kind in PIPELINES[record.source]:
-        step = kind(StepSetup((Voice(kind.prompt_for(profile), profile),), adjust="apply"))
+        step = kind(StepSetup((ModelTarget(SAMPLING, kind.prompt_for(profile), profile),), adjust="apply"))
         before = record
         record = _after(step, record, picture, model, costs)
         asked, answered = TAO_FORMS[kind.name](before, record)
@@ -122,11 +124,11 @@ def _after(step: Step, record: Record, picture: bytes, model: Model, costs: Cost
             asked = len(question.preamble) + len(question.text)
             costs.add(step.name, 1, questions=asked, schema=len(schema), answers=len(text))
             try:
-                answers.append(step.read(question, Heard(text, with_schema=bool(schema)), record))
+                answers.append(step.read(question, ReplyText(text, with_schema=bool(schema)), record))
             except AnswerError as error:
                 answers.append(Answered(question, problem=error))
-        result = step.settle(answers, record)
-        pending = list(result.questions) if isinstance(result, More) else result
+        result = step.conclude(answers, record)
+        pending = list(result.questions) if isinstance(result, FollowUp) else result
     outcome = Outcome.SKIPPED if isinstance(pending, Skip) else pending.outcome
     return record.apply(step.label, StepOutcome(outcome), pending.changes)
 

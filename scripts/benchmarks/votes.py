@@ -20,8 +20,7 @@ from raylabel.demo.score import calibration_error, claims, score_image_grounding
 from raylabel.demo.world import World, build_world
 from raylabel.engine.session import ray_session
 from raylabel.runtime.run import run
-from raylabel.settings import RaySettings, Settings
-from raylabel.specification import load_settings
+from raylabel.settings import RaySettings, Settings, load_settings
 
 
 def settings_for(world: World, out: Path, url: str, votes: int) -> Settings:

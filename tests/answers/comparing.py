@@ -55,11 +55,17 @@ def read_case(case: dict[str, Any]) -> Reading:
     return read_boxes(text_of(case), case["convention"]["order"], sides_of(case), case.get("asked", ()))
 
 
+def absent_in(reading: Reading) -> tuple[str | int, ...]:
+    """Labels, or numbers where the entry carries one, of what a reply says is not there."""
+    names = [e.label if e.number is None else e.number for e in reading.entries if e.says_absent]
+    return tuple(name for name in names if name is not None)
+
+
 def differences(case: dict[str, Any], reading: Reading) -> list[str]:
     """What is wrong about a reading, one sentence each; empty where all is right."""
     wrong = []
-    if reading.said.value != case["outcome"]:
-        wrong.append(f"said {reading.said.value} ({reading.reason}), expected {case['outcome']}")
+    if reading.kind.value != case["outcome"]:
+        wrong.append(f"said {reading.kind.value} ({reading.reason}), expected {case['outcome']}")
     by_box = case.get("shape", "").startswith("scene graph")
     expected = _without_repeats(
         [(e["label"], tuple(e["box"]), e.get("phrase")) for e in case.get("expected", ())], by_box

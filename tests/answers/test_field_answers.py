@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raylabel.answers.reading import Said
+from raylabel.answers.reading import ReplyKind
 from tests.answers.comparing import differences, load_cases, read_case
 
 CASES = load_cases("field.jsonl")
@@ -20,6 +20,6 @@ CASES = load_cases("field.jsonl")
 @pytest.mark.parametrize("case", [pytest.param(c, id=f"{c['id']} {c['kind']}") for c in CASES])
 def test_an_answer_of_a_kind_met_in_the_field_is_read_as_expected(case: dict[str, Any]):
     reading = read_case(case)
-    assert reading.said is Said.BOXES or reading.reason
+    assert reading.kind is ReplyKind.BOXES or reading.reason
     if case.get("weight") != 0:
         assert differences(case, reading) == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raylabel.answers.reading import Said
+from raylabel.answers.reading import ReplyKind
 from tests.answers.comparing import differences, load_cases, read_case, text_of
 
 CASES = load_cases("neighbours.jsonl")
@@ -20,7 +20,7 @@ CASES = load_cases("neighbours.jsonl")
 def test_an_answer_of_a_neighbouring_shape_is_read_as_expected(case: dict[str, Any]):
     reading = read_case(case)
     assert differences(case, reading) == []
-    assert reading.said is Said.BOXES or reading.reason
+    assert reading.kind is ReplyKind.BOXES or reading.reason
 
 
 CUT = [c for c in CASES if "cut" in c["shape"] and c["outcome"] == "boxes" and "behind" not in c["shape"]]

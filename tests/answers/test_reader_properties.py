@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.answers.reading import Reading, Said, read_boxes
+from raylabel.answers.reading import Reading, ReplyKind, read_boxes
 from tests.answers.comparing import normalise
 from tests.answers.evidence import stands_in
 from tests.answers.writing import DIALECTS, EACH_DIALECT, NOISE, PROSE, WRAPPERS, Corners, Dialect, Entry
@@ -37,8 +37,8 @@ def entries(dialect: Dialect, max_size: int = 4) -> st.SearchStrategy[list[Entry
 
 def read(dialect: Dialect, text: str) -> Reading:
     reading = read_boxes(text, dialect.order, dialect.sides)
-    assert (reading.said is Said.BOXES) == bool(reading.boxes)
-    assert reading.said is Said.BOXES or reading.reason
+    assert (reading.kind is ReplyKind.BOXES) == bool(reading.boxes)
+    assert reading.kind is ReplyKind.BOXES or reading.reason
     for box in reading.boxes:
         x1, y1, x2, y2 = box.corners
         assert all(math.isfinite(v) for v in box.corners)
@@ -201,9 +201,9 @@ def test_a_cut_answer_that_lost_an_entry_is_never_complete(dialect: Dialect, dat
     whole = before + dialect.write(written) + after
     text = whole[: data.draw(st.integers(len(before), len(whole) - 1))]
     reading = read(dialect, text)
-    assert reading.said in (Said.BOXES, Said.UNREADABLE), text
+    assert reading.kind in (ReplyKind.BOXES, ReplyKind.UNREADABLE), text
     if len(reading.boxes) < len(written):
-        assert reading.partial or reading.said is Said.UNREADABLE, text
+        assert reading.partial or reading.kind is ReplyKind.UNREADABLE, text
 
 
 @EACH_DIALECT
@@ -215,6 +215,6 @@ def test_an_answer_cut_inside_a_bracket_is_never_complete(dialect: Dialect, data
     text = whole[: data.draw(st.integers(1, len(whole) - 1))]
     is_open = any(text.count(a) > text.count(b) for a, b in ("[]", "()", "{}")) or text.count("<") > text.count(">")
     reading = read(dialect, text)
-    assert not is_open or reading.said in (Said.BOXES, Said.UNREADABLE), text
+    assert not is_open or reading.kind in (ReplyKind.BOXES, ReplyKind.UNREADABLE), text
     if is_open and len(reading.boxes) < len(written):
-        assert reading.partial or reading.said is Said.UNREADABLE, text
+        assert reading.partial or reading.kind is ReplyKind.UNREADABLE, text

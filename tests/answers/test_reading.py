@@ -9,7 +9,8 @@ import json
 
 import pytest
 
-from raylabel.answers.reading import Said, read_boxes
+from raylabel.answers.reading import ReplyKind, read_boxes
+from tests.answers.comparing import absent_in
 
 ENTRY = '{"bbox_2d": [10, 20, 30, 40], "label": "cup"}'
 OTHER = '{"bbox_2d": [50, 60, 70, 80], "label": "jug"}'
@@ -34,7 +35,7 @@ def corners(text, *args, **kwargs):
 )
 def test_a_whole_answer_is_not_partial(text):
     reading = read_boxes(text)
-    assert reading.said is Said.BOXES
+    assert reading.kind is ReplyKind.BOXES
     assert not reading.partial
 
 
@@ -65,7 +66,7 @@ def test_a_cut_or_looping_answer_keeps_its_boxes_and_is_partial(text):
 @pytest.mark.parametrize("text", ['[{"bbox_2d": [10, 20,', "[", '{"objects": [', "<think>so [10, 20, 30, 40]"])
 def test_an_answer_cut_before_its_first_box_is_never_nothing(text):
     reading = read_boxes(text)
-    assert (reading.said, reading.partial, reading.boxes) == (Said.UNREADABLE, True, ())
+    assert (reading.kind, reading.partial, reading.boxes) == (ReplyKind.UNREADABLE, True, ())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_each_side_has_its_own_scale():
 
 
 @pytest.mark.parametrize(
-    ("text", "denied"),
+    ("text", "absent"),
     [
         ('{"cup": [], "jug": [[50, 60, 70, 80]]}', ("cup",)),
         ('[{"label": "cup", "bbox_2d": null}, ' + OTHER + "]", ("cup",)),
@@ -134,9 +135,9 @@ def test_each_side_has_its_own_scale():
         ("<ref>cup</ref><box>none</box><ref>jug</ref><box>[[50, 60, 70, 80]]</box>", ("cup",)),
     ],
 )
-def test_what_an_answer_denies_is_told_beside_its_boxes(text, denied):
+def test_what_an_answer_says_is_absent_is_told_beside_its_boxes(text, absent):
     reading = read_boxes(text)
-    assert reading.denied == denied
+    assert absent_in(reading) == absent
     assert [(box.label, box.corners) for box in reading.boxes] == [("jug", JUG)]
 
 
@@ -194,10 +195,10 @@ def test_a_box_without_a_label_belongs_to_the_only_phrase():
 
 def test_words_of_absence_count_only_for_what_was_asked():
     about_people = "The photo shows a street at dusk. There are no people."
-    assert read_boxes(about_people, asked=["red car"]).said is Said.UNREADABLE
-    assert read_boxes("There are no people.", asked=["person", "people in white"]).said is Said.NOTHING
-    assert read_boxes("I looked twice. There are no red cars.", asked=["red car"]).said is Said.NOTHING
-    assert read_boxes("There are no people.", asked=["red car"]).said is Said.UNREADABLE
+    assert read_boxes(about_people, asked=["red car"]).kind is ReplyKind.UNREADABLE
+    assert read_boxes("There are no people.", asked=["person", "people in white"]).kind is ReplyKind.NOTHING
+    assert read_boxes("I looked twice. There are no red cars.", asked=["red car"]).kind is ReplyKind.NOTHING
+    assert read_boxes("There are no people.", asked=["red car"]).kind is ReplyKind.UNREADABLE
 
 
 def test_a_later_block_that_corrects_an_earlier_one_stands_alone():

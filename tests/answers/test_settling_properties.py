@@ -20,9 +20,9 @@ from raylabel.answers.reading import Reading, read_boxes
 from raylabel.errors import AnswerError
 from raylabel.geometry import View, iou, place
 from raylabel.profiles import PROFILES, Profile
-from raylabel.prompts.boxes import spelled
+from raylabel.prompts.boxes import format_box
 from raylabel.records import Box, Size
-from tests.answers.comparing import normalise
+from tests.answers.comparing import absent_in, normalise
 from tests.answers.evidence import stands_in
 from tests.answers.writing import EACH_DIALECT, NOISE, Dialect, Entry
 
@@ -121,7 +121,7 @@ def test_a_model_whose_format_is_known_is_read_like_any_other(dialect: Dialect):
         asked = [label for label, _ in written]
         found = read_boxes(text, dialect.order, dialect.sides, asked)
         known = read_boxes(text, dialect.order, dialect.sides, asked, KNOWN[dialect.name])
-        assert (known.said, known.boxes, known.partial) == (found.said, found.boxes, found.partial), (seed, text)
+        assert (known.kind, known.boxes, known.partial) == (found.kind, found.boxes, found.partial), (seed, text)
 
 
 def test_the_formats_that_profiles_name_are_those_of_the_table():
@@ -197,8 +197,9 @@ def test_the_short_way_reads_what_the_long_way_reads():
         order = dice.choice(("xyxy", "yxyx", "xywh"))
         short_ones += read_clean(text, asked) is not None
         short, long = read_boxes(text, order, (1000, 1000), asked), long_way(text, order, asked)
-        for part in ("said", "boxes", "denied", "partial", "left_out"):
+        for part in ("kind", "boxes", "partial", "left_out"):
             assert getattr(short, part) == getattr(long, part), (seed, text, part)
+        assert absent_in(short) == absent_in(long), (seed, text)
         assert [e.phrase for e in short.entries] == [e.phrase for e in long.entries], (seed, text)
     assert short_ones > len(SEEDS)
 
@@ -238,10 +239,14 @@ JOINTS = {"list": ", ", "object": ", ", "detect": " ; ", "point_out": "\n"}
 def told_as(profile: Profile, entries: list[tuple[str, Box]]) -> str:
     """Entries as a model of the family answers them."""
     view = View(SIZE, SIZE)
-    told = [NATIVE[profile.wording](text, spelled(box, profile, view), profile) for text, box in entries]
-    text = JOINTS.get(profile.wording, "").join(told)
+    told = [NATIVE[profile.question_style](text, format_box(box, profile, view), profile) for text, box in entries]
+    text = JOINTS.get(profile.question_style, "").join(told)
     return (
-        f"[{text}]" if profile.wording == "list" else f'{{"boxes": [{text}]}}' if profile.wording == "object" else text
+        f"[{text}]"
+        if profile.question_style == "list"
+        else f'{{"boxes": [{text}]}}'
+        if profile.question_style == "object"
+        else text
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raylabel.answers.reading import Said
-from raylabel.answers.words import InWords, is_error, said_in_words
+from raylabel.answers.reading import ReplyKind
+from raylabel.answers.words import ProseKind, classify_prose, is_error
 from tests.answers.comparing import load_cases, read_case
 
 CAR = ["red car"]
@@ -75,7 +75,7 @@ BOTH = ["red car", "blue bus"]
     ],
 )
 def test_what_is_not_about_all_that_was_asked_settles_nothing(text, asked):
-    assert said_in_words(text, asked) is InWords.UNCLEAR
+    assert classify_prose(text, asked) is ProseKind.UNCLEAR
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_what_is_not_about_all_that_was_asked_settles_nothing(text, asked):
     ],
 )
 def test_a_clear_absence_of_all_that_was_asked_is_believed(text, asked):
-    assert said_in_words(text, asked) is InWords.NOTHING
+    assert classify_prose(text, asked) is ProseKind.NOTHING
 
 
 def test_no_absence_is_invented_and_hardly_one_overlooked_in_six_languages():
     cases = [
         c for c in load_cases("field.jsonl") if c["id"].startswith(("abs", "ab2-", "no-", "yes-")) and c.get("asked")
     ]
-    read = [(case, read_case(case).said) for case in cases if case["kind"] and case.get("weight") != 0]
-    assert [c["id"] for c, said in read if said is Said.NOTHING and c["outcome"] != "nothing"] == []
-    missed = [c["id"] for c, said in read if said is not Said.NOTHING and c["outcome"] == "nothing"]
+    read = [(case, read_case(case).kind) for case in cases if case["kind"] and case.get("weight") != 0]
+    assert [c["id"] for c, kind in read if kind is ReplyKind.NOTHING and c["outcome"] != "nothing"] == []
+    missed = [c["id"] for c, kind in read if kind is not ReplyKind.NOTHING and c["outcome"] == "nothing"]
     assert len(missed) <= 3, missed
     assert len(read) > 350
 
@@ -123,7 +123,7 @@ def test_no_absence_is_invented_and_hardly_one_overlooked_in_six_languages():
     ["A man who cannot share his umbrella.", "Sorry, there are no traffic lights.", "The sign says: I am sorry."],
 )
 def test_people_who_cannot_do_something_are_no_refusal(text):
-    assert said_in_words(text) is not InWords.REFUSED
+    assert classify_prose(text) is not ProseKind.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 
 import raylabel.prompts
 from raylabel.clients.openapi_schema import to_openapi_schema
-from raylabel.clients.schema_probe import PROBE_SCHEMA
+from raylabel.probing.schema import PROBE_SCHEMA
 from raylabel.prompts import Prompt
-from raylabel.prompts.grounding import WORDINGS
+from raylabel.prompts.grounding import QUESTION_STYLES
 
 COMMON = {"type", "properties", "required", "additionalProperties", "items", "anyOf", "enum", "const"}
 """What OpenAI's strict mode, Gemini's responseJsonSchema and vLLM's grammars (xgrammar, guidance) all take. Not
@@ -51,7 +51,7 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 def test_the_schemas_of_all_steps_are_looked_at():
     bound = {name.split(".")[0] for name in SCHEMAS}
     assert {"expression_extraction", "grounding", "grounding_expr", "image_caption", "region_expr"} <= bound
-    assert WORDINGS["object"].schema() in SCHEMAS.values()
+    assert QUESTION_STYLES["object"].schema() in SCHEMAS.values()
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS.keys())
@@ -83,4 +83,4 @@ def test_a_schema_can_be_said_in_googles_words(schema):
 
 
 def test_the_schema_of_a_question_is_made_once():
-    assert WORDINGS["object"].schema() is WORDINGS["object"].schema()
+    assert QUESTION_STYLES["object"].schema() is QUESTION_STYLES["object"].schema()

@@ -14,9 +14,9 @@ from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
-from raylabel.clients.schema_probe import PROBE_SCHEMA, PROBE_SIZE_WH, forms_for, obeys, probe_schema_form
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
+from raylabel.probing.schema import PROBE_SCHEMA, PROBE_SIZE_WH, forms_for, obeys, probe_schema_form
 
 SAMPLING = Sampling("tiny-vlm", 0.2, 512, 10.0, extra_body={"top_k": 1})
 QUICK = RetryPolicy(attempts=2, backoff_s=0.0)
@@ -36,10 +36,10 @@ def generated(text):
 def probe():
     """The form that a client's endpoint obeys; the client is closed."""
 
-    def run(client, forms, **more):
+    def run(client, forms):
         async def once():
             try:
-                return await probe_schema_form(client, SAMPLING, forms, QUICK, **more)
+                return await probe_schema_form(client, SAMPLING, forms, QUICK)
             finally:
                 await client.close()
 
@@ -143,30 +143,22 @@ def test_nobody_is_asked_without_forms(probe):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "for_boxes", "obeyed"),
+    ("numbers", "obeyed"),
     [
-        pytest.param([7], True, True, id="any-numbers"),
-        pytest.param([8.0, 10.0], True, True, id="whole-numbers-with-a-point"),
-        pytest.param([], False, True, id="an-empty-list-obeys"),
-        pytest.param([], True, False, id="an-emptied-list-holds-no-boxes"),
-        pytest.param(["8"], False, False, id="texts"),
-        pytest.param([8.5], False, False, id="not-whole"),
-        pytest.param([True], False, False, id="truth-values"),
-        pytest.param([None], False, False, id="nulls"),
-        pytest.param("8, 10", False, False, id="no-list"),
-        pytest.param(None, False, False, id="null"),
+        pytest.param([7], True, id="any-numbers"),
+        pytest.param([8.0, 10.0], True, id="whole-numbers-with-a-point"),
+        pytest.param([], True, id="an-empty-list"),
+        pytest.param(["8"], False, id="texts"),
+        pytest.param([8.5], False, id="not-whole"),
+        pytest.param([True], False, id="truth-values"),
+        pytest.param([None], False, id="nulls"),
+        pytest.param("8, 10", False, id="no-list"),
+        pytest.param(None, False, id="null"),
     ],
 )
-def test_a_list_of_numbers_must_come_through(numbers, for_boxes, obeyed):
+def test_a_list_of_numbers_must_come_through(numbers, obeyed):
     text = json.dumps({"kind": "schema_probe", "colour": "", "numbers": numbers})
-    assert obeys(text, for_boxes=for_boxes) is obeyed
-
-
-def test_boxes_need_a_form_that_does_not_empty_lists(server, probe, answer):
-    emptied = OBEYED.replace("[8, 10, 12]", "[]")
-    server.says(answer(body=completion(emptied)), answer(body=completion(OBEYED)))
-    client = OpenAIClient(None, server.url + "/v1")
-    assert probe(client, forms_for("openai"), for_boxes=True) is SchemaForm.STRUCTURED_OUTPUTS
+    assert obeys(text) is obeyed
 
 
 @pytest.mark.parametrize(

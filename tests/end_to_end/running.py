@@ -25,8 +25,7 @@ from raylabel.demo.world import World
 from raylabel.runtime.executor import Executor
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
-from raylabel.settings import Settings
-from raylabel.specification import load_settings
+from raylabel.settings import Settings, load_settings
 from tests.local_server import Exchange, LocalServer
 from tests.served_here import served_here
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raylabel.calibration.color_probe import SIZE, colors_seen
 from raylabel.cli import main
 from raylabel.demo.score import missed_targets, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError
 from raylabel.geometry import XYXY_1000, YXYX_1000, View
+from raylabel.probing.color_probe import SIZE, colors_seen
 from tests.end_to_end.running import (
     CHECK,
     GROUNDING,

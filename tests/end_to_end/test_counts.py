@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from raylabel.demo.world import World, build_world
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 from tests.end_to_end.cli_runs import CliRun, read_journal, write_config
 from tests.end_to_end.running import (
     CHECK,

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 DIALECTS = ("gemini", "qwen2.5-vl", "moondream")
 """Other axes, pixels of a picture made smaller, corners with names and one phrase a request. Of the others:
-``calibration/test_demo_models.py`` finds out how each writes, ``steps/test_families.py`` reads and hands boxes so."""
+``probing/test_demo_models.py`` finds out how each writes, ``steps/test_families.py`` reads and hands boxes so."""
 
 STYLES = {
     "usual": Style(),

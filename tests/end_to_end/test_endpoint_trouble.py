@@ -187,7 +187,7 @@ def test_a_server_over_its_limit_now_and_then_is_waited_for(world: World, tmp_pa
 def test_prose_is_unreadable_and_erases_no_label(world: World, tmp_path: Path) -> None:
     prose = "All boxes are correct."
     with WireServer(lambda seen: says(prose) if seen.task in (GROUNDING, "double_check") else None) as wire:
-        grounded = label(grounding(world, tmp_path / "grounding", wire.url, "limits.readings=2"))
+        grounded = label(grounding(world, tmp_path / "grounding", wire.url, "limits.max_attempts_per_question=2"))
 
         assert grounded.code == 1
         asked = wire.asked()
@@ -201,7 +201,7 @@ def test_prose_is_unreadable_and_erases_no_label(world: World, tmp_path: Path) -
             assert line["outcomes"]["step1_grounding"] == "unreadable"
             assert all(e["instances"] == [] and "outcome" not in e for e in line["expressions"])
 
-        checked = label(referring(world, tmp_path / "referring", wire.url, "limits.readings=2"))
+        checked = label(referring(world, tmp_path / "referring", wire.url, "limits.max_attempts_per_question=2"))
 
         assert checked.code == 1
         assert wire.asked()["double_check"] == sum(line["attempts"] for line in checked.failures)
@@ -212,7 +212,7 @@ def test_prose_is_unreadable_and_erases_no_label(world: World, tmp_path: Path) -
             assert all(e["instances"] and e["verified"] is None for e in line["expressions"])
 
         wire.misbehave = lambda seen: None
-        mended = label(referring(world, tmp_path / "referring", wire.url, "limits.readings=2"))
+        mended = label(referring(world, tmp_path / "referring", wire.url, "limits.max_attempts_per_question=2"))
 
         assert mended.code == 0
         assert set(wire.asked()) == {"double_check"}
@@ -248,7 +248,7 @@ def test_an_endpoint_that_takes_no_schemas_is_asked_without_them(world: World, t
 def test_an_answer_cut_off_is_never_taken_for_a_whole_one(world: World, tmp_path: Path) -> None:
     cut = '[{"id": 1, "bbox_2d": [10, 10, 200, 200], "label": "x"}]'
     with WireServer(lambda seen: says(cut, "length") if seen.task == GROUNDING else None) as wire:
-        ran = label(grounding(world, tmp_path, wire.url, "limits.readings=1"))
+        ran = label(grounding(world, tmp_path, wire.url, "limits.max_attempts_per_question=1"))
         wire.asked()
 
         assert ran.code == 1

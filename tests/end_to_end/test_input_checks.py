@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 
 from raylabel.errors import InputError
 from raylabel.runtime.in_process import InProcess
-from raylabel.settings import Settings
-from raylabel.specification import load_settings
+from raylabel.settings import Settings, load_settings
 from tests.end_to_end.running import Ran, WireServer, command, endpoint, label, read_lines
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
 from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
-from raylabel.runtime.surveying import Survey
+from raylabel.probing.facts import EndpointFacts
 from raylabel.settings import RaySettings
 from tests.end_to_end.running import (
     Fault,
@@ -93,11 +93,11 @@ def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(
     with journaled_server(tmp_path / "s", "--boxes", "gemini") as server:
         settings = grounding(world, tmp_path / "r", server.url, "image_grounding.vlm.calibrate=auto")
         settings.pipeline.vlm.boxes.order = settings.pipeline.vlm.boxes.scale = "auto"
-        found = two_workers.survey(settings, Survey())
+        found = two_workers.probe_endpoint(settings, EndpointFacts())
     (verdict,) = found.verdicts.values()
     assert verdict.profile.convention.order == "yxyx"
     with pytest.raises(ClientError) as caught:
-        two_workers.survey(settings, Survey())
+        two_workers.probe_endpoint(settings, EndpointFacts())
     assert caught.value.verdict is Verdict.RETRY
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from raylabel.demo.server.language import read_phrase
 from raylabel.demo.server.seeing import look_at
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 from tests.end_to_end.running import (
     CAPTION,
     EXTRACTION,

@@ -18,7 +18,7 @@ import pytest
 from raylabel.demo.scenes import Style
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.demo.world import World, build_world
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 from tests.end_to_end.cli_runs import CliRun, asked_twice, read_journal, run_cli, write_config
 from tests.end_to_end.running import label
 from tests.served_here import served_here

@@ -13,7 +13,7 @@ from PIL import Image
 from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import InputError
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 from tests.end_to_end.running import (
     CAPTION,
     CHECK,

@@ -106,7 +106,9 @@ def test_each_word_means_the_same_in_a_whole_run(world: World, tmp_path: Path) -
     }
     faulty = PerRecord(world, tmp_path / "captions.jsonl", faults)
     with WireServer(faulty) as wire:
-        ran = label(grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input, "limits.readings=2"))
+        ran = label(
+            grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input, "limits.max_attempts_per_question=2")
+        )
 
     expected = {
         "whole": ("labeled", 1),
@@ -260,7 +262,9 @@ def test_a_model_that_only_thinks_is_told_from_one_that_says_nothing(world: Worl
     faults = {name: thinks(name) for name in ("reasoning_content", "reasoning", "something")}
     faulty = PerRecord(world, tmp_path / "captions.jsonl", faults)
     with WireServer(faulty) as wire:
-        ran = label(grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input, "limits.readings=1"))
+        ran = label(
+            grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input, "limits.max_attempts_per_question=1")
+        )
 
     thought, also, silent = (line["reason"] for line in ran.failures)
     for reason in (thought, also):

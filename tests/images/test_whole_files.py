@@ -299,8 +299,8 @@ def test_a_bomb_in_one_row_is_refused_by_its_header() -> None:
 
 def test_a_large_file_is_refused_without_decoding_it() -> None:
     for data in (JPEG, PNG):
-        with pytest.raises(ImageError, match=r"330x240 pixels, more than image\.refuse_pixels=70000"):
-            inspect(data, ImageSettings(refuse_pixels=70_000))
+        with pytest.raises(ImageError, match=r"330x240 pixels, more than image\.max_decode_pixels=70000"):
+            inspect(data, ImageSettings(max_decode_pixels=70_000))
 
 
 DICE = np.random.default_rng(8)

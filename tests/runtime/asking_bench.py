@@ -12,11 +12,11 @@ from raylabel.clients.base import Finish, Picture, Reply, Request, Sampling, Sch
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import Answer, ScriptedClient
 from raylabel.errors import ClientError, Verdict
-from raylabel.geometry import Resize
+from raylabel.profiles import UNKNOWN
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Size
-from raylabel.runtime.asking import Asker, AskSetup, Listener, StepEnd
+from raylabel.runtime.asking import Asker, AskSetup, StepEnd
 from raylabel.runtime.window import Window
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.store.folders import Folder
 from raylabel.store.results import Results
@@ -47,10 +47,13 @@ class Bench:
         self.checks = 0
         self.pictures: list[str] = []
 
-    def asker(self, script, step=ImageCaption, window=None, picture=None, table=None, voice=None, **changes):
+    def asker(
+        self, script, step=ImageCaption, window=None, picture=None, table=None, prompt=None, profile=UNKNOWN, **changes
+    ):
         """An asker of a new run: it knows what is stored, and its window is open."""
-        listener = Listener(changes.pop("sampling", SAMPLING), Resize(), changes.pop("recipe", "recipe"))
-        setup = AskSetup((listener,), POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
+        sampling, recipe = changes.pop("sampling", SAMPLING), changes.pop("recipe", "recipe")
+        target = ModelTarget(sampling, prompt or step.prompt, profile, recipe)
+        setup = AskSetup(POLICY, 0, 3, "auto", SchemaForm.NATIVE, "here")
         table = table or self.results.answers(step.directory)
         table.refresh()
         if window is None:
@@ -66,7 +69,7 @@ class Bench:
 
         client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
         asker = Asker(
-            step(StepSetup((voice or Voice(step.prompt),))),
+            step(StepSetup((target,))),
             dataclasses.replace(setup, **changes),
             client,
             table,
@@ -77,10 +80,10 @@ class Bench:
         )
         return asker, client
 
-    def settle(self, script, record, step=ImageCaption, **changes):
+    def run_step(self, script, record, step=ImageCaption, **changes):
         """One run over one record: how the step ended, and what was asked."""
         asker, client = self.asker(script, step, **changes)
-        return asyncio.run(asker.settle(record)), client.requests
+        return asyncio.run(asker.run_step(record)), client.requests
 
     def stored(self, step=ImageCaption):
         """All replies in the store, oldest first."""

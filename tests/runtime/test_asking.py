@@ -22,7 +22,7 @@ from tests.runtime.asking_bench import BOX, CAPTION, POLICY, in_turn, make_recor
 
 
 def test_an_answer_settles_the_step_and_names_the_reply_it_was_made_from(bench):
-    end, asked = bench.settle(lambda r: CAPTION, make_record())
+    end, asked = bench.run_step(lambda r: CAPTION, make_record())
     assert (end.outcome.outcome.value, end.changes.caption) == ("labeled", "Two red cars.")
     (row,) = bench.stored()
     assert end.answers == (row["uid"],)
@@ -36,17 +36,17 @@ def test_a_reply_is_durable_before_anything_is_read_from_it(bench):
     seen = []
 
     class Watching(ImageCaption):
-        def read(self, question, heard, record):
+        def read(self, question, reply, record):
             seen.append([row["text"] for row in bench.stored()])
-            return super().read(question, heard, record)
+            return super().read(question, reply, record)
 
-    bench.settle(lambda r: CAPTION, make_record(), Watching)
+    bench.run_step(lambda r: CAPTION, make_record(), Watching)
     assert seen == [[CAPTION]]
 
 
 def test_a_second_run_asks_nothing(bench):
-    first, _ = bench.settle(lambda r: CAPTION, make_record())
-    second, asked = bench.settle(lambda r: "never asked", make_record())
+    first, _ = bench.run_step(lambda r: CAPTION, make_record())
+    second, asked = bench.run_step(lambda r: "never asked", make_record())
     assert asked == []
     assert second == first
     assert bench.pictures == [make_record().record_id], "the picture is not even opened"
@@ -60,23 +60,23 @@ def test_a_reply_that_cannot_be_stored_stops_the_step(bench, tmp_path):
     table = Full(Folder(str(tmp_path / "t")), list(bench.results.answers("x")._schema)[3:])
     asker, _ = bench.asker(lambda r: CAPTION, table=table)
     with pytest.raises(StoreError, match="disk full"):
-        asyncio.run(asker.settle(make_record()))
+        asyncio.run(asker.run_step(make_record()))
 
 
 def test_the_first_settled_answer_stands_whatever_a_later_rows_clock_says(bench):
-    bench.settle(lambda r: CAPTION, make_record())
+    bench.run_step(lambda r: CAPTION, make_record())
     (row,) = bench.stored()
     other = Reply('{"caption": "Another one."}', Finish.STOP, Usage(), "tiny-vlm", 0.1)
     late = answer_row(row["key"], other, generation=0, record_id=row["record_id"], asked_at=row["asked_at"] - 9999)
     bench.results.answers(ImageCaption.directory).append([late])
-    end, asked = bench.settle(lambda r: "never asked", make_record())
+    end, asked = bench.run_step(lambda r: "never asked", make_record())
     assert asked == []
     assert end.changes.caption == "Two red cars."
 
 
 def test_an_unreadable_reply_before_it_does_not_hide_a_settled_one(bench):
-    bench.settle(in_turn("no", CAPTION), make_record())
-    end, asked = bench.settle(lambda r: "never asked", make_record())
+    bench.run_step(in_turn("no", CAPTION), make_record())
+    end, asked = bench.run_step(lambda r: "never asked", make_record())
     assert asked == []
     assert end.changes.caption == "Two red cars."
 
@@ -85,7 +85,7 @@ def test_two_equal_questions_at_the_same_time_are_one_request(bench):
     asker, client = bench.asker(lambda r: CAPTION)
 
     async def both():
-        return await asyncio.gather(asker.settle(make_record(1)), asker.settle(make_record(2)))
+        return await asyncio.gather(asker.run_step(make_record(1)), asker.run_step(make_record(2)))
 
     one, two = asyncio.run(both())
     assert len(client.requests) == 1
@@ -97,7 +97,7 @@ def test_an_error_of_a_shared_request_reaches_everybody_who_waits(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.FAIL_RECORD, "bad image", status=400))
 
     async def both():
-        return await asyncio.gather(asker.settle(make_record(1)), asker.settle(make_record(2)))
+        return await asyncio.gather(asker.run_step(make_record(1)), asker.run_step(make_record(2)))
 
     assert [end.outcome.reason for end in asyncio.run(both())] == ["bad image"] * 2
     assert len(client.requests) == 1
@@ -111,7 +111,7 @@ def test_an_endpoint_that_rejects_schemas_is_asked_plainly_and_that_is_remembere
         return CAPTION if request.schema is None else trouble(Verdict.FAIL_RECORD, status=400, schema_rejected=True)
 
     asker, client = bench.asker(picky)
-    ends = [asyncio.run(asker.settle(make_record(n, digest=f"{n:032x}"))) for n in range(3)]
+    ends = [asyncio.run(asker.run_step(make_record(n, digest=f"{n:032x}"))) for n in range(3)]
     assert [end.outcome.outcome.value for end in ends] == ["labeled"] * 3
     assert [r.schema is not None for r in client.requests] == [True, False, False, False]
     assert [row["with_schema"] for row in bench.stored()] == [False] * 3
@@ -127,8 +127,8 @@ def test_a_400_that_is_not_about_the_schema_is_not_remembered_as_such(bench):
         return Picture.of(b"bad" if record.position == 0 else b"good", "image/jpeg")
 
     asker, client = bench.asker(broken, picture=show)
-    bad = asyncio.run(asker.settle(make_record(0)))
-    good = asyncio.run(asker.settle(make_record(1, digest="e" * 32)))
+    bad = asyncio.run(asker.run_step(make_record(0)))
+    good = asyncio.run(asker.run_step(make_record(1, digest="e" * 32)))
     assert (bad.outcome.outcome.value, bad.outcome.reason) == ("failed", "cannot decode")
     assert good.outcome.outcome.value == "labeled"
     assert [r.schema is not None for r in client.requests] == [True, False, True]
@@ -136,19 +136,19 @@ def test_a_400_that_is_not_about_the_schema_is_not_remembered_as_such(bench):
 
 @pytest.mark.parametrize(("setting", "sent"), [("always", [True] * 3), ("never", [False] * 3)])
 def test_always_and_never_mean_it(bench, setting, sent):
-    _, asked = bench.settle(lambda r: "no", make_record(), structured_output=setting)
+    _, asked = bench.run_step(lambda r: "no", make_record(), structured_output=setting)
     assert [r.schema is not None for r in asked] == sent
 
 
 def test_always_does_not_fall_back(bench):
     error = trouble(Verdict.FAIL_RECORD, "no schemas here", status=400, schema_rejected=True)
-    end, asked = bench.settle(lambda r: error, make_record(), structured_output="always")
+    end, asked = bench.run_step(lambda r: error, make_record(), structured_output="always")
     assert (end.outcome.outcome.value, len(asked)) == ("failed", 1)
 
 
 def test_box_questions_never_carry_a_schema(bench):
     answer = json.dumps([{"id": 1, "bbox_2d": BOX}])
-    _, asked = bench.settle(lambda r: answer, phrases("a"), Grounding, structured_output="always")
+    _, asked = bench.run_step(lambda r: answer, phrases("a"), Grounding, structured_output="always")
     assert [r.schema for r in asked] == [None]
 
 
@@ -159,7 +159,7 @@ def test_box_questions_never_carry_a_schema(bench):
 def test_an_error_that_no_request_can_survive_stops_the_run_at_once(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.STOP_RUN, "the key was rejected", status=401))
     with pytest.raises(Stopped):
-        asyncio.run(asker.settle(make_record()))
+        asyncio.run(asker.run_step(make_record()))
     assert [str(e) for e in bench.fatal] == ["the key was rejected"]
     assert len(client.requests) == 1
 
@@ -170,17 +170,17 @@ def test_a_stopping_run_asks_nothing(bench):
     window.stop()
     asker, client = bench.asker(lambda r: CAPTION, window=window)
     with pytest.raises(Stopped):
-        asyncio.run(asker.settle(make_record()))
+        asyncio.run(asker.run_step(make_record()))
     assert client.requests == []
     assert bench.fatal == []
 
 
 def test_a_stopping_run_still_replays_what_is_stored(bench):
-    bench.settle(lambda r: CAPTION, make_record())
+    bench.run_step(lambda r: CAPTION, make_record())
     window = Window()
     window.stop()
     asker, _ = bench.asker(lambda r: CAPTION, window=window)
-    assert asyncio.run(asker.settle(make_record())).changes.caption == "Two red cars."
+    assert asyncio.run(asker.run_step(make_record())).changes.caption == "Two red cars."
 
 
 def test_what_is_in_flight_when_the_run_stops_is_stored(bench):
@@ -193,7 +193,7 @@ def test_what_is_in_flight_when_the_run_stops_is_stored(bench):
             return CAPTION
 
         asker, _ = bench.asker(slow)
-        task = asyncio.ensure_future(asker.settle(make_record()))
+        task = asyncio.ensure_future(asker.run_step(make_record()))
         await asked.wait()
         asker.window.stop()
         answer.set()
@@ -211,7 +211,7 @@ def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(b
 
         asker, client = bench.asker(stop)
         with pytest.raises(Stopped):
-            await asker.settle(make_record())
+            await asker.run_step(make_record())
         return client
 
     assert len(asyncio.run(main()).requests) == 1
@@ -225,7 +225,9 @@ def test_a_server_that_never_answers_ends_the_run_and_not_every_record(bench):
     async def many():
         ends = []
         for n in range(DEAD_AFTER):
-            ends.append(await asyncio.gather(asker.settle(make_record(n, digest=f"{n:032x}")), return_exceptions=True))
+            ends.append(
+                await asyncio.gather(asker.run_step(make_record(n, digest=f"{n:032x}")), return_exceptions=True)
+            )
         return [end[0] for end in ends]
 
     *failed, last = asyncio.run(many())
@@ -245,7 +247,7 @@ def test_an_answer_in_between_shows_that_the_server_lives(bench):
     asker, _ = bench.asker(flaky, picture=show)
 
     async def many():
-        return [await asker.settle(make_record(n, digest=f"{n:032x}")) for n in range(9)]
+        return [await asker.run_step(make_record(n, digest=f"{n:032x}")) for n in range(9)]
 
     ends = asyncio.run(many())
     assert [end.outcome.outcome.value for end in ends] == ["failed", "failed", "labeled"] * 3
@@ -265,7 +267,7 @@ def test_requests_given_up_because_the_run_stops_are_not_held_against_the_server
 
         asker, _ = bench.asker(slow)
         records = [make_record(n, digest=f"{n:032x}") for n in range(DEAD_AFTER + 1)]
-        return await asyncio.gather(*(asker.settle(r) for r in records), return_exceptions=True)
+        return await asyncio.gather(*(asker.run_step(r) for r in records), return_exceptions=True)
 
     assert all(isinstance(end, Stopped) for end in asyncio.run(main()))
     assert bench.fatal == [], "an interrupted run is not a broken one"
@@ -288,7 +290,7 @@ def test_no_more_requests_are_in_flight_than_the_window_has_slots(bench):
 
         asker, client = bench.asker(slow)
         asker.window.resize(3)
-        await asyncio.gather(*(asker.settle(make_record(n, digest=f"{n:032x}")) for n in range(20)))
+        await asyncio.gather(*(asker.run_step(make_record(n, digest=f"{n:032x}")) for n in range(20)))
         return most, len(client.requests)
 
     assert asyncio.run(main()) == (3, 20)

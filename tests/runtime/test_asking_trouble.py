@@ -29,48 +29,48 @@ CARS = tuple(Seed(PixelBox(10 * n, n, 10 * n + 30, n + 30), "Car") for n in rang
 
 
 def test_replies_that_were_not_accepted_are_counted_by_the_rule_they_break(bench):
-    end, _ = bench.settle(in_turn("no", cut(), CAPTION), make_record(), readings=5)
+    end, _ = bench.run_step(in_turn("no", cut(), CAPTION), make_record(), readings=5)
     assert end.outcome.outcome.value == "labeled"
     assert violations(end) == {UNREADABLE: 1, CUT_OFF: 1}
-    end, _ = bench.settle(lambda r: CAPTION, make_record(digest="e" * 32))
+    end, _ = bench.run_step(lambda r: CAPTION, make_record(digest="e" * 32))
     assert violations(end) == {}
 
 
 def test_the_rule_that_a_reply_breaks_as_a_whole_is_the_one_that_is_counted(bench):
     class Picky(ImageCaption):
-        def understand(self, question, text, record, left_out):
+        def parse(self, question, text, record, left_out):
             if "red" in text:
                 raise rule_broken(SENTENCE, "not that")
-            return super().understand(question, text, record, left_out)
+            return super().parse(question, text, record, left_out)
 
-    end, _ = bench.settle(in_turn(CAPTION, CAPTION, '{"caption": "Two cars."}'), make_record(), Picky)
+    end, _ = bench.run_step(in_turn(CAPTION, CAPTION, '{"caption": "Two cars."}'), make_record(), Picky)
     assert violations(end) == {SENTENCE: 2}
 
 
 def test_a_refusal_breaks_no_rule(bench):
-    end, _ = bench.settle(in_turn("no", "I'm sorry, I can't help with that."), make_record())
+    end, _ = bench.run_step(in_turn("no", "I'm sorry, I can't help with that."), make_record())
     assert (end.outcome.outcome.value, violations(end)) == ("refused", {UNREADABLE: 1})
 
 
 def test_every_run_counts_the_same_replies(bench):
     replies = in_turn("no", regions(1), "no", "no", regions(2, 3))
-    first, asked = bench.settle(replies, make_record(seeds=CARS), RegionExpr)
+    first, asked = bench.run_step(replies, make_record(seeds=CARS), RegionExpr)
     assert (first.outcome.outcome.value, len(asked)) == ("labeled", 5)
     assert violations(first) == {UNREADABLE: 3, LEFT_OUT: 2}
-    again, asked = bench.settle(lambda r: "never asked", make_record(seeds=CARS), RegionExpr)
+    again, asked = bench.run_step(lambda r: "never asked", make_record(seeds=CARS), RegionExpr)
     assert asked == []
     assert again == first
 
 
 def test_an_open_record_counts_on_in_the_next_run(bench):
-    bench.settle(lambda r: "no", make_record())
-    end, _ = bench.settle(in_turn("no", CAPTION), make_record())
+    bench.run_step(lambda r: "no", make_record())
+    end, _ = bench.run_step(in_turn("no", CAPTION), make_record())
     assert violations(end) == {UNREADABLE: 4}
 
 
 def test_the_same_words_asked_twice_count_their_replies_once(bench):
     """A region asked alone after the others is asked in other words; all of them once more are not."""
-    end, asked = bench.settle(lambda r: regions(9), make_record(seeds=CARS), RegionExpr)
+    end, asked = bench.run_step(lambda r: regions(9), make_record(seeds=CARS), RegionExpr)
     assert end.outcome.outcome.value == "unreadable"
     stored = bench.stored(RegionExpr)
     assert len(asked) == len(stored) == end.outcome.attempts
@@ -86,27 +86,27 @@ def test_the_same_words_asked_twice_count_their_replies_once(bench):
     ids=["by-the-filter", "in-words"],
 )
 def test_a_refusal_is_settled_and_never_asked_again(bench, reply):
-    end, asked = bench.settle(lambda r: reply, make_record())
+    end, asked = bench.run_step(lambda r: reply, make_record())
     assert (end.outcome.outcome.value, len(asked)) == ("refused", 1)
     assert "declines" in end.outcome.reason
-    again, asked = bench.settle(lambda r: CAPTION, make_record())
+    again, asked = bench.run_step(lambda r: CAPTION, make_record())
     assert asked == []
     assert again == end
 
 
 def test_a_request_that_can_never_work_fails_its_record_with_reason_and_tries(bench):
     error = trouble(Verdict.FAIL_RECORD, "400: image cannot be decoded", status=400)
-    end, asked = bench.settle(lambda r: error, make_record())
+    end, asked = bench.run_step(lambda r: error, make_record())
     assert (end.outcome.outcome.value, end.outcome.reason) == ("failed", "400: image cannot be decoded")
     assert (end.outcome.attempts, len(asked)) == (1, 1)
     assert bench.fatal == []
-    end, asked = bench.settle(lambda r: CAPTION, make_record())
+    end, asked = bench.run_step(lambda r: CAPTION, make_record())
     assert (end.outcome.outcome.value, len(asked)) == ("labeled", 1), "a failed record is open"
 
 
 def test_passing_trouble_is_tried_again_and_counted(bench):
     asker, client = bench.asker(in_turn(trouble(Verdict.RETRY, status=500), CAPTION))
-    end = asyncio.run(asker.settle(make_record()))
+    end = asyncio.run(asker.run_step(make_record()))
     assert end.outcome.outcome.value == "labeled"
     assert [row["tries"] for row in bench.stored()] == [2]
     assert (asker.tally.requests, asker.tally.retries) == (1, 1)
@@ -114,7 +114,7 @@ def test_passing_trouble_is_tried_again_and_counted(bench):
 
 
 def test_trouble_that_does_not_pass_fails_the_record_after_all_its_tries(bench):
-    end, asked = bench.settle(lambda r: trouble(Verdict.SLOW_DOWN, "busy", status=429), make_record())
+    end, asked = bench.run_step(lambda r: trouble(Verdict.SLOW_DOWN, "busy", status=429), make_record())
     assert (end.outcome.outcome.value, end.outcome.reason, end.outcome.attempts) == ("failed", "busy", 2)
     assert len(asked) == 2
     assert bench.fatal == []
@@ -129,11 +129,11 @@ def test_what_was_paid_for_beside_a_failure_is_stored(bench):
             return trouble(Verdict.FAIL_RECORD, "bad")
         return json.dumps({"regions": [{"id": i, "description": f"car {i}"} for i in range(1, 17)]})
 
-    end, _ = bench.settle(half, make_record(seeds=seeds), RegionExpr)
+    end, _ = bench.run_step(half, make_record(seeds=seeds), RegionExpr)
     assert end.outcome.outcome.value == "failed"
     assert len(bench.stored(RegionExpr)) == 1
     rest = json.dumps({"regions": [{"id": i, "description": f"car {i}"} for i in range(17, 21)]})
-    end, asked = bench.settle(lambda r: rest, make_record(seeds=seeds), RegionExpr)
+    end, asked = bench.run_step(lambda r: rest, make_record(seeds=seeds), RegionExpr)
     assert len(asked) == 1
     assert len(end.changes.regions) == 20
 
@@ -143,14 +143,14 @@ def test_an_image_that_is_gone_fails_the_record_and_asks_nothing(bench):
     async def gone(record, resize):
         raise ImageError("image.jpg: no such file")
 
-    end, asked = bench.settle(lambda r: CAPTION, make_record(), picture=gone)
+    end, asked = bench.run_step(lambda r: CAPTION, make_record(), picture=gone)
     assert (end.outcome.outcome.value, end.outcome.reason) == ("failed", "image.jpg: no such file")
     assert asked == []
 
 
 def test_a_seed_far_outside_the_image_fails_the_record_and_asks_nothing(bench):
     record = make_record(seeds=(Seed(PixelBox(2000, 0, 2100, 10), "Car"),))
-    end, asked = bench.settle(lambda r: CAPTION, record, RegionExpr)
+    end, asked = bench.run_step(lambda r: CAPTION, record, RegionExpr)
     assert end.outcome.outcome.value == "failed"
     assert "seed box 1" in end.outcome.reason
     assert violations(end) == {SEED_OUTSIDE_IMAGE: 1}
@@ -158,7 +158,7 @@ def test_a_seed_far_outside_the_image_fails_the_record_and_asks_nothing(bench):
 
 
 def test_nothing_to_ask_is_skipped(bench):
-    end, asked = bench.settle(lambda r: CAPTION, make_record(seeds=()), RegionExpr)
+    end, asked = bench.run_step(lambda r: CAPTION, make_record(seeds=()), RegionExpr)
     assert (end.outcome.outcome.value, end.changes.regions, asked) == ("skipped", (), [])
 
 
@@ -169,7 +169,7 @@ def test_a_quota_that_is_used_up_stops_the_run_and_fails_no_record(bench):
     error = trouble(Verdict.SLOW_DOWN, "daily limit", status=429, retry_after_s=59_886.0)
     asker, client = bench.asker(lambda r: error)
     with pytest.raises(Stopped):
-        asyncio.run(asker.settle(make_record()))
+        asyncio.run(asker.run_step(make_record()))
     (fatal,) = bench.fatal
     assert fatal.verdict is Verdict.QUOTA
     assert "16 h 39 min" in fatal.message

@@ -13,7 +13,6 @@ from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.retry import RetryPolicy
 from raylabel.exports.failures import Reasons
 from raylabel.exports.figures import Figures
-from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_GROUNDING,
@@ -27,7 +26,7 @@ from raylabel.records import (
     Size,
     StepOutcome,
 )
-from raylabel.runtime.asking import AskSetup, Listener, StepEnd
+from raylabel.runtime.asking import AskSetup, StepEnd
 from raylabel.runtime.delivery import Counts, deliver
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.rows import build_row
@@ -36,7 +35,7 @@ from raylabel.runtime.summary import print_summary
 from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_of
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.store.folders import Folder
 from raylabel.store.results import Results
 
@@ -55,8 +54,10 @@ def delivered(tmp_path):
     shards = list(scan(source, 100, tmp_path))
     results = Results(Folder(str(tmp_path / "results")))
     sampling = Sampling("tiny-vlm", 0.3, 1000, 5.0)
-    ask = AskSetup((Listener(sampling, Resize(), "r"),), RetryPolicy(1), 0, 3, "auto", SchemaForm.NATIVE, "here")
-    plans = tuple(StepPlan(step, StepSetup((Voice(step.prompt),)), ask, 1) for step in (EXTRACTION, GROUNDING))
+    ask = AskSetup(RetryPolicy(1), 0, 3, "auto", SchemaForm.NATIVE, "here")
+    plans = tuple(
+        StepPlan(step, StepSetup((ModelTarget(sampling, step.prompt),)), ask, 1) for step in (EXTRACTION, GROUNDING)
+    )
     spec = RunSpec(
         "run",
         IMAGE_GROUNDING,

@@ -36,10 +36,10 @@ class Crowd:
     async def leave(self, *numbers):
         for number in numbers:
             self.doors[number].set()
-        await settle()
+        await let_tasks_run()
 
 
-async def settle():
+async def let_tasks_run():
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -48,10 +48,10 @@ def test_a_window_starts_closed_and_lets_in_as_many_as_it_is_told():
     async def main():
         window = Window()
         crowd = Crowd(window, 5)
-        await settle()
+        await let_tasks_run()
         assert (window.in_flight, window.waiting) == (0, 5)
         window.resize(2)
-        await settle()
+        await let_tasks_run()
         assert (window.in_flight, window.waiting, crowd.inside) == (2, 3, 2)
         await crowd.leave(0)
         assert (window.in_flight, window.waiting, crowd.inside) == (2, 2, 2)
@@ -68,7 +68,7 @@ def test_shrinking_lets_what_is_in_flight_finish_and_nobody_in_before():
         window = Window()
         window.resize(3)
         crowd = Crowd(window, 5)
-        await settle()
+        await let_tasks_run()
         window.resize(1)
         await crowd.leave(0)
         assert (window.in_flight, crowd.inside) == (2, 2)
@@ -88,9 +88,9 @@ def test_stopping_sends_everybody_who_waits_away_now_and_later_and_lets_the_othe
         window = Window()
         window.resize(1)
         crowd = Crowd(window, 3)
-        await settle()
+        await let_tasks_run()
         window.stop()
-        await settle()
+        await let_tasks_run()
         assert (window.in_flight, window.waiting) == (1, 0)
         assert [t.done() for t in crowd.tasks] == [False, True, True]
         assert isinstance(crowd.tasks[1].exception(), Stopped)
@@ -123,12 +123,12 @@ def test_a_task_cancelled_at_the_door_takes_no_slot_with_it(turns):
     async def main():
         window = Window()
         crowd = Crowd(window, 2)
-        await settle()
+        await let_tasks_run()
         window.resize(1)
         for _ in range(turns):
             await asyncio.sleep(0)
         crowd.tasks[0].cancel()
-        await settle()
+        await let_tasks_run()
         assert (window.in_flight, crowd.inside) == (1, 1), "the next one is in"
         await crowd.leave(1)
         assert window.in_flight == 0
@@ -177,7 +177,7 @@ def test_rows_that_arrive_close_together_share_a_fragment_and_keep_their_order(t
     async def main():
         journal = Journal(table)
         pending = [asyncio.ensure_future(journal.add({"key": KEY, "text": str(n)})) for n in range(50)]
-        await settle()
+        await let_tasks_run()
         assert journal.unwritten >= 50
         uids = await asyncio.gather(*pending)
         assert journal.unwritten == 0
@@ -228,7 +228,7 @@ def test_a_writer_that_goes_away_does_not_stop_the_write(table):
     async def main():
         journal = Journal(table)
         pending = asyncio.ensure_future(journal.add({"key": KEY, "text": "a"}))
-        await settle()
+        await let_tasks_run()
         pending.cancel()
         await journal.add({"key": KEY, "text": "b"})
         assert [row["text"] for row in table.rows(KEY)] == ["a", "b"]

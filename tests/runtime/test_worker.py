@@ -194,7 +194,7 @@ def test_without_a_coordinator_nothing_is_asked(make, monkeypatch):
     async def main():
         worker = Worker(bench.spec, tell, "here")
         await worker.open()
-        settling = asyncio.ensure_future(worker.settle(bench.shards))
+        settling = asyncio.ensure_future(worker.process(bench.shards))
         await until(lambda: len(bench.client.requests) > 4)
         bench_tell["answers"] = False
         asked = 0
@@ -234,7 +234,7 @@ def test_the_last_shards_are_reported_until_the_coordinator_has_heard_of_them(ma
     async def main():
         worker = Worker(bench.spec, tell, "here")
         await worker.open()
-        await worker.settle(bench.shards)
+        await worker.process(bench.shards)
         await worker.close()
 
     asyncio.run(main())

@@ -14,13 +14,13 @@ from PIL import Image
 from raylabel.clients.base import Request
 from raylabel.clients.scripted import Script, ScriptedClient
 from raylabel.pipelines import PIPELINES
+from raylabel.probing.facts import EndpointFacts
 from raylabel.records import IMAGE_GROUNDING
 from raylabel.runtime.coordinator import Budget, Coordinator, Directive, Report, Status
 from raylabel.runtime.preparing import build_spec
-from raylabel.runtime.surveying import Survey
 from raylabel.runtime.worker import Worker
+from raylabel.settings import load_settings
 from raylabel.sources import Shard, scan, source_for
-from raylabel.specification import load_settings
 from raylabel.store.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
@@ -53,7 +53,7 @@ class WorkerBench:
         self.results = Results(Folder(str(folder / "results")))
         source = source_for(self.settings, [EXTRACTION, GROUNDING], folder / "results")
         self.shards = list(scan(source, shard, folder / "results" / "checkpoints" / "input"))
-        self.spec = build_spec(self.settings, self.results, source, Survey(), None)
+        self.spec = build_spec(self.settings, self.results, source, EndpointFacts(), None)
         self.client = ScriptedClient(script)
         self.coordinator = Coordinator(
             Budget({p.step.name: p.max_workers for p in self.spec.selected}), self.spec.driver
@@ -69,7 +69,7 @@ class WorkerBench:
 
         worker = Worker(self.spec, tell, "here")
         await worker.open()
-        settling = asyncio.ensure_future(worker.settle(self.shards if shards is None else shards))
+        settling = asyncio.ensure_future(worker.process(self.shards if shards is None else shards))
         try:
             if during is not None:
                 await during(worker)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError
 from raylabel.geometry import XYXY_1000, Convention
 from raylabel.profiles import UNKNOWN
@@ -25,8 +26,9 @@ from raylabel.records import (
     bbox_id,
     expression_ids,
 )
-from raylabel.steps.base import Answered, Heard, More, Question, Result, Step, StepSetup, Voice
+from raylabel.steps.base import Answered, FollowUp, ModelTarget, Question, ReplyText, Result, Step, StepSetup
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 SIZE = Size(640, 480)
 
 
@@ -48,7 +50,7 @@ def make_step() -> Callable[..., Step]:
 
     def make(step: type[Step], convention: Convention = XYXY_1000, **settings: Any) -> Step:
         profile = UNKNOWN.with_convention(convention, "test")
-        return step(StepSetup((Voice(step.prompt_for(profile), profile),), **settings))
+        return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(profile), profile),), **settings))
 
     return make
 
@@ -110,14 +112,14 @@ def go() -> Callable[..., Course]:
                 reply = answer(question)
                 text = reply if isinstance(reply, str) else json.dumps(reply)
                 try:
-                    answers.append(step.read(question, Heard(text), record))
+                    answers.append(step.read(question, ReplyText(text), record))
                 except AnswerError as error:
                     answers.append(Answered(question, problem=error))
-            settled = step.settle(answers, record)
-            if not isinstance(settled, More):
-                course.result = settled
+            result = step.conclude(answers, record)
+            if not isinstance(result, FollowUp):
+                course.result = result
                 return course
-            pending = list(settled.questions)
+            pending = list(result.questions)
         raise AssertionError("the step never ends")
 
     return run

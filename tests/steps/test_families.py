@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from raylabel.clients.base import Sampling
 from raylabel.demo.labels import box_iou
 from raylabel.demo.server.model import Ask, Model
 from raylabel.geometry import Convention, Resize
 from raylabel.profiles import UNKNOWN, Profile, profile_for
 from raylabel.records import Box, Region, Seed, Size
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.double_check import DoubleCheck
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.grounding_expr import GroundingExpr
 from raylabel.steps.region_expr import RegionExpr
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 SIZES = [Size(640, 480), Size(600, 1400), Size(4000, 300), Size(40, 30)]
 GREY = (150, 150, 146)
 SHOWN = {
@@ -49,7 +51,7 @@ KNOWN = {
 
 
 def measured(convention: Convention, **more: Any) -> Profile:
-    """What calibration finds out of a model that no row knows (``calibration/test_demo_models.py``)."""
+    """What calibration finds out of a model that no row knows (``probing/test_demo_models.py``)."""
     return dataclasses.replace(UNKNOWN.with_convention(convention, "measured"), **more)
 
 
@@ -73,7 +75,7 @@ MEASURED = {
     "unit": measured(Convention("xyxy", 1.0)),
     "pixels": measured(Convention("xyxy", None)),
     "xywh": measured(Convention("xywh", None)),
-    "moondream": measured(Convention("xyxy", 1.0), wording="one"),
+    "moondream": measured(Convention("xyxy", 1.0), question_style="one"),
     "shikra": measured(Convention("xyxy", 1.0, frame="square")),
     "minicpm": measured(Convention("xyxy", 1000.0)),
     "qwen-vl": measured(Convention("xyxy", 1000.0)),
@@ -122,7 +124,7 @@ def looking(model):
 
 
 def set_up(step, profile, **settings):
-    return step(StepSetup((Voice(step.prompt_for(profile), profile),), **settings))
+    return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(profile), profile),), **settings))
 
 
 def nearly(dialect: str) -> float:

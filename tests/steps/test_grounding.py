@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
+from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError
 from raylabel.geometry import NO_AREA, OUTSIDE_IMAGE, XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
-from raylabel.steps.base import Skip, StepSetup, Voice
+from raylabel.steps.base import ModelTarget, ReplyText, Skip, StepSetup
 from raylabel.steps.grounding import Grounding
 from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, OUTVOTED
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 BOX = [100, 200, 300, 400]
 BOX_PX = Box(64.0, 96.0, 192.0, 192.0)
 
@@ -70,7 +70,7 @@ def test_the_numbers_of_a_picture_that_was_made_smaller_refer_to_the_whole_image
 ):
     record = make_record(Size(4000, 3000), expressions=expressions(red_car=None))
     profile = Profile("test", XYXY_PIXELS, resize=Resize(max_pixels=400 * 300))
-    step = Grounding(StepSetup((Voice(Grounding.prompt, profile),)))
+    step = Grounding(StepSetup((ModelTarget(SAMPLING, Grounding.prompt, profile),)))
     course = go(step, record, lambda q: [{"id": 1, "bbox_2d": [100, 150, 300, 300]}])
     assert found(course) == {"red car": [Box(1000, 1500, 3000, 3000)]}
     assert "in pixels of the image, which is 400 pixels wide and 300 pixels high" in course.questions[0].text
@@ -339,7 +339,7 @@ def test_a_reply_that_breaks_a_rule_alone_is_asked_again_under_its_name(make_ste
     step, record = make_step(Grounding), make_record(expressions=expressions(car=None))
     (question,) = step.questions(record)
     with pytest.raises(AnswerError) as raised:
-        step.understand(question, '[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]', record, Counter())
+        step.read(question, ReplyText('[{"id": 1, "bbox_2d": [100, 100, 1300, 200]}]'), record)
     assert raised.value.violations == (OUTSIDE_IMAGE,)
 
 

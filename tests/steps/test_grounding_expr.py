@@ -140,7 +140,7 @@ def test_a_region_that_is_left_out_when_asked_alone_is_named(make_step, record):
     step = make_step(GroundingExpr)
     alone = Question("", ids=(3,), round=2)
     with pytest.raises(AnswerError) as raised:
-        step.understand(alone, '{"expressions": [{"text": "cars", "regions": [1, 2]}]}', record, Counter())
+        step.parse(alone, '{"expressions": [{"text": "cars", "regions": [1, 2]}]}', record, Counter())
     assert raised.value.violations == (LEFT_OUT,)
 
 

@@ -6,14 +6,16 @@ import dataclasses
 
 import pytest
 
+from raylabel.clients.base import Sampling
 from raylabel.geometry import XYXY_1000, YXYX_1000
 from raylabel.pipelines import PIPELINES
 from raylabel.profiles import UNKNOWN
 from raylabel.records import Box, Region, Seed
-from raylabel.steps.base import StepSetup, Voice
+from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.double_check import DoubleCheck
 from raylabel.validation import ADJUST_IMPOSSIBLE
 
+SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 WIDE = (64, 120, 320, 144)
 """In 640x480: 100, 250, 500, 300 with x first."""
 
@@ -31,7 +33,7 @@ def record(make_record, expressions):
 
 def set_up(step, **profile):
     known = dataclasses.replace(UNKNOWN, **profile)
-    return step(StepSetup((Voice(step.prompt_for(known), known),)))
+    return step(StepSetup((ModelTarget(SAMPLING, step.prompt_for(known), known),)))
 
 
 def every_step():
@@ -42,11 +44,11 @@ def every_step():
 def test_a_step_says_truly_whether_it_hands_boxes_to_the_model(step, record):
     question = set_up(step).questions(record)[0]
 
-    assert ("[100, 250, 500, 300]" in question.text) is step.hands_boxes
-    assert step.holds_boxes or not step.hands_boxes
+    assert ("[100, 250, 500, 300]" in question.text) is step.sends_boxes
+    assert step.involves_boxes or not step.sends_boxes
 
 
-@pytest.mark.parametrize("step", [s for s in every_step() if s.hands_boxes], ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [s for s in every_step() if s.sends_boxes], ids=lambda step: step.name)
 def test_boxes_are_handed_and_explained_in_the_convention_that_is_read(step, record):
     question = set_up(step, reads=YXYX_1000).questions(record)[0]
 

@@ -6,8 +6,8 @@ import pytest
 
 from raylabel.answers.json_text import unreadable
 from raylabel.geometry import NO_AREA, OUTSIDE_IMAGE
-from raylabel.steps.base import Answered, More, Question, Result
-from raylabel.steps.items import Amiss, amiss_by_cause, ask_for_missing, gather, is_asked_alone, violations_in
+from raylabel.steps.base import Answered, FollowUp, Question, Result
+from raylabel.steps.items import RejectedItem, ask_for_missing, gather, is_asked_alone, rejected_by_rule, violations_in
 from raylabel.validation import LEFT_OUT, POINT
 
 
@@ -20,10 +20,10 @@ def ask(ids, asking_round):
 
 
 def test_what_breaks_a_rule_is_no_answer_and_is_asked_again():
-    first = Answered(asked(1, 2, 3), {1: "a", 2: Amiss(OUTSIDE_IMAGE), 3: "c"})
+    first = Answered(asked(1, 2, 3), {1: "a", 2: RejectedItem(OUTSIDE_IMAGE), 3: "c"})
     assert gather([first]) == {1: "a", 3: "c"}
     found, rest = ask_for_missing([first], [1, 2, 3], ask, 16)
-    assert isinstance(rest, More)
+    assert isinstance(rest, FollowUp)
     assert [q.ids for q in rest.questions] == [(2,)]
     found, rest = ask_for_missing([first, Answered(rest.questions[0], {2: "b"})], [1, 2, 3], ask, 16)
     assert (found, rest) == ({1: "a", 2: "b", 3: "c"}, None)
@@ -31,8 +31,8 @@ def test_what_breaks_a_rule_is_no_answer_and_is_asked_again():
 
 def test_what_was_wrong_is_counted_item_by_item_over_all_answers():
     answers = [
-        Answered(asked(1, 2, 3), {1: "a", 2: Amiss(OUTSIDE_IMAGE)}),
-        Answered(asked(2, 3, asking_round=1), {2: Amiss(OUTSIDE_IMAGE)}),
+        Answered(asked(1, 2, 3), {1: "a", 2: RejectedItem(OUTSIDE_IMAGE)}),
+        Answered(asked(2, 3, asking_round=1), {2: RejectedItem(OUTSIDE_IMAGE)}),
         Answered(asked(3, asking_round=2), problem=unreadable("no")),
     ]
     assert violations_in(answers) == {OUTSIDE_IMAGE: 2, LEFT_OUT: 2}
@@ -40,8 +40,8 @@ def test_what_was_wrong_is_counted_item_by_item_over_all_answers():
 
 def test_an_item_that_never_comes_right_leaves_the_record_open_with_the_reason():
     answers = [
-        Answered(asked(1, 2), {1: "a", 2: Amiss(OUTSIDE_IMAGE, "box [9, 9] leaves the image")}),
-        Answered(asked(2, asking_round=2), {2: Amiss(OUTSIDE_IMAGE, "box [8, 8] leaves the image")}),
+        Answered(asked(1, 2), {1: "a", 2: RejectedItem(OUTSIDE_IMAGE, "box [9, 9] leaves the image")}),
+        Answered(asked(2, asking_round=2), {2: RejectedItem(OUTSIDE_IMAGE, "box [8, 8] leaves the image")}),
     ]
     _, rest = ask_for_missing(answers, [1, 2], ask, 16)
     assert isinstance(rest, Result)
@@ -51,7 +51,7 @@ def test_an_item_that_never_comes_right_leaves_the_record_open_with_the_reason()
 
 
 @pytest.mark.parametrize(
-    ("missing", "left_out", "amiss"),
+    ("missing", "left_out", "rejected"),
     [
         pytest.param([4, 7], {NO_AREA: 1, POINT: 1}, {4: NO_AREA, 7: POINT}, id="one-each"),
         pytest.param([4, 7], {NO_AREA: 1}, {4: NO_AREA}, id="more-items-than-causes"),
@@ -60,8 +60,8 @@ def test_an_item_that_never_comes_right_leaves_the_record_open_with_the_reason()
         pytest.param([], {POINT: 3}, {}, id="nothing-missing"),
     ],
 )
-def test_items_without_an_answer_take_the_causes_the_reader_names(missing, left_out, amiss):
-    assert {n: a.violation for n, a in amiss_by_cause(missing, left_out).items()} == amiss
+def test_items_without_an_answer_take_the_causes_the_reader_names(missing, left_out, rejected):
+    assert {n: a.violation for n, a in rejected_by_rule(missing, left_out).items()} == rejected
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from raylabel.answers.formats.objects import read_objects
 from raylabel.answers.formats.patches import read_patches
 from raylabel.answers.formats.rows import ROWS, read_rows
 from raylabel.answers.formats.tags import read_tags
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.tree import Tree
 
-Format = Callable[[Tree, Asked], Found | None]
+Format = Callable[[Tree, AskedPhrases], Found | None]
 
 FORMATS = MappingProxyType(
     {
@@ -36,10 +36,14 @@ BETWEEN_WORDS = frozenset({PHRASE_LINES, INLINE, ROWS})
 """Shapes of entries that nothing but words stand around."""
 
 
-def read_formats(tree: Tree, asked: Asked, known: str = "") -> Found:
+def read_formats(tree: Tree, asked: AskedPhrases, known: str = "") -> Found:
     """What the first format finds that finds boxes, or what should be one; else what the first one finds at all.
 
-    Of formats that find nothing but an empty list or nothing at all, the later one may still say what it is.
+    The order decides, and no score: formats with marks of their own (tokens, tags, keys) are mistaken for no other,
+    while lines and rows find numbers in nearly any text. Nor can the finds of several be joined: the same four numbers
+    would count twice, and once under a wrong name. A format that finds a broken box under a name keeps the answer, too,
+    since a later one would take its pieces for boxes. Of formats that find nothing but an empty list or nothing at all,
+    the later one may still say what it is.
 
     Args:
         known: the format that the model is known to write; what it finds is not doubted.

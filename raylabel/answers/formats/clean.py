@@ -90,7 +90,7 @@ def _entry(*, box: Any, id: Any = _NO_ID, label: str = "", score: float | None =
                 raise ValueError("no coordinate")
         entry.boxes.append(AnswerBox((a + 0.0, b + 0.0, c + 0.0, d + 0.0), score=score))
     elif (box is None or box == []) and entry.is_named:
-        entry.denied = True
+        entry.says_absent = True
     else:
         raise ValueError("no box")
     return entry

@@ -82,7 +82,7 @@ def _take_list(walk: Walk, name: str, group: Group, label: str | None, keyed: bo
 def _take_scalar(walk: Walk, key: str, value: Value, keyed: bool) -> None:
     if keyed and is_no(value):
         walk.found.shape = KEYED
-        walk.found.add(Entry(key, denied=True))
+        walk.found.add(Entry(key, says_absent=True))
     elif isinstance(value, str) and any(c.isdecimal() for c in value) and bare(key) not in WORDS_KEYS:
         read = boxes_in_text(value)
         if read.found and not read.names and (keyed or "<" in value):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from raylabel.answers.entry import Entry, Found
-from raylabel.answers.labels import Asked, read_prefix, strip_marks
+from raylabel.answers.labels import AskedPhrases, read_prefix, strip_marks
 from raylabel.answers.tree import Group, Tree
 from raylabel.answers.values import QUAD, Boxes, boxes_of_run, of_points, runs_of
 from raylabel.answers.vocabulary import CONTAINERS, LABEL_KEYS, bare, is_box_key, is_never_box_key, means_nothing
@@ -36,11 +36,11 @@ _MAX_LINES = 200_000
 """Letters of an answer whose lines are searched for words of absence."""
 
 
-def read_lines(tree: Tree, asked: Asked) -> Found | None:
+def read_lines(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The entries of an answer whose boxes are lists between words.
 
     >>> from raylabel.answers.tree import parse
-    >>> read_lines(parse("hay bale: []"), Asked([])).entries[0].denied
+    >>> read_lines(parse("hay bale: []"), AskedPhrases([])).entries[0].says_absent
     True
     """
     return _Lines(tree.text, asked).read(runs_of([group for group in tree.groups if group.is_plain], tree.text))
@@ -65,7 +65,7 @@ class _Item:
 
 
 class _Lines:
-    def __init__(self, text: str, asked: Asked) -> None:
+    def __init__(self, text: str, asked: AskedPhrases) -> None:
         self.text = text
         self.asked = asked
         self.found = Found(PHRASE_LINES)
@@ -132,7 +132,7 @@ class _Lines:
     def _add_empty(self, label: str | None, asked: bool, words: str) -> None:
         """An empty list: of what a label names, or of all ("Here is the list: []")."""
         if label is not None and (asked or bare(label.split()[-1]) not in CONTAINERS):
-            self.found.add(Entry(label, denied=True))
+            self.found.add(Entry(label, says_absent=True))
         elif label is not None or not _has_words(words):
             self.found.empty = True
 
@@ -217,7 +217,7 @@ class _Lines:
             if head and len(line) < 300 and bare(said) and means_nothing(said):
                 label = strip_marks(head).strip("\"' *")
                 if self.asked.meant_by(label) or (0 < len(label) < 80 and bare(label) not in CONTAINERS):
-                    found.append(Entry(label, denied=True))
+                    found.append(Entry(label, says_absent=True))
         return found
 
     def _ends_in_line(self, items: list[_Item]) -> bool:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from raylabel.answers.entry import AnswerBox, Found
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.tree import Tag, Tree
 from raylabel.answers.values import Boxes, around, left_out
 from raylabel.validation import CUT_OFF, POINT, WRONG_COUNT
@@ -39,7 +39,7 @@ class _Run:
     limit: int
 
 
-def read_location_tokens(tree: Tree, asked: Asked) -> Found | None:
+def read_location_tokens(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The entries of an answer in location bins; None where there are none."""
     names = [tag.inside for tag in tree.tags]
     for pattern, shape in ((_LOC_1024, LOC_1024), (_LOC, LOC)):

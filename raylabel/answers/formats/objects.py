@@ -22,7 +22,7 @@ from raylabel.answers.fields import (
 )
 from raylabel.answers.formats.keyed import is_no, take_fields
 from raylabel.answers.formats.tags import boxes_in_text
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.tokens import number_of
 from raylabel.answers.tree import Group, Tree, Value, Word, inside_text, is_json_text, is_labelled
 from raylabel.answers.values import QUAD, Boxes, boxes_of, is_turned, left_out, named_box
@@ -37,11 +37,11 @@ _CORRECTION = re.compile(
 )
 
 
-def read_objects(tree: Tree, asked: Asked) -> Found | None:
+def read_objects(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The entries of the objects and lists of an answer.
 
     >>> from raylabel.answers.tree import parse
-    >>> read_objects(parse("[{'box': [1, 2, 3, 4], 'name': 'cup'}]"), Asked([])).entries[0].label
+    >>> read_objects(parse("[{'box': [1, 2, 3, 4], 'name': 'cup'}]"), AskedPhrases([])).entries[0].label
     'cup'
     """
     groups = [group for group in tree.groups if not group.is_plain]
@@ -49,14 +49,14 @@ def read_objects(tree: Tree, asked: Asked) -> Found | None:
     return _last_word(tree, found, asked) if found.has_boxes else found
 
 
-def _walked(groups: list[Group], asked: Asked) -> Found:
+def _walked(groups: list[Group], asked: AskedPhrases) -> Found:
     walk = Walk(asked)
     for group in groups:
         walk.take(group, None)
     return walk.found
 
 
-def _last_word(tree: Tree, found: Found, asked: Asked) -> Found:
+def _last_word(tree: Tree, found: Found, asked: AskedPhrases) -> Found:
     """Where words between two blocks take the earlier one back, what the later ones say."""
     tries = _MOST_CORRECTIONS
     for i in range(len(tree.groups) - 1, 0, -1):
@@ -76,7 +76,7 @@ _MOST_CORRECTIONS = 3
 class Walk:
     """A walk through groups that collects what they say."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: AskedPhrases) -> None:
         self.asked = asked
         self.found = Found(JSON)
         self.number: int | None = None
@@ -103,7 +103,7 @@ class Walk:
         if group.torn:
             return
         if group.end is not None and label is not None:
-            self.found.add(Entry(label, denied=True))
+            self.found.add(Entry(label, says_absent=True))
         elif group.end is not None and not group.is_object:
             self.found.empty = True
 
@@ -184,7 +184,7 @@ class Walk:
             return
         number, unclear = id_in(pairs) if outer is None else (outer, False)
         entry = boxes.entry(own if own is not None else label, number, unclear)
-        if entry.denied and entry.label is None and number is None and not unclear:
+        if entry.says_absent and entry.label is None and number is None and not unclear:
             self.found.empty = True
             return
         scores = scores_in(pairs, len(entry.boxes))

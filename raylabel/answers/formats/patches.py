@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from raylabel.answers.entry import AnswerBox, Entry, Found
-from raylabel.answers.labels import Asked
+from raylabel.answers.labels import AskedPhrases
 from raylabel.answers.tree import Tag, Tree
 from raylabel.answers.values import Boxes, left_out
 from raylabel.geometry import PATCHES, patch_cells_to_rel1
@@ -16,7 +16,7 @@ PATCH = "patch"
 _PATCH = re.compile(r"patch_index_(\d{1,5})\Z")
 
 
-def read_patches(tree: Tree, asked: Asked) -> Found | None:
+def read_patches(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The entries of an answer in patches, or of a Kosmos-2 that found none of its phrases; None for any other."""
     names = {tag.name for tag in tree.tags}
     nothing_found = any(tag.inside == "grounding" for tag in tree.tags) and not names & {"box", "det"}
@@ -71,7 +71,7 @@ class _Patches:
 
     def end_phrase(self) -> None:
         if self.label is not None and not self.said:
-            self.found.add(Entry(self.label, denied=True))
+            self.found.add(Entry(self.label, says_absent=True))
 
     def end_box(self, cause: str) -> None:
         cells, self.cells = self.cells, []

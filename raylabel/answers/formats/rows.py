@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from raylabel.answers.entry import Found
 from raylabel.answers.formats.lines import FIELD
-from raylabel.answers.labels import Asked, strip_marks
+from raylabel.answers.labels import AskedPhrases, strip_marks
 from raylabel.answers.tokens import number_of
 from raylabel.answers.tree import Tree, Value
 from raylabel.answers.values import box_of_roles, of_numbers
@@ -29,13 +29,13 @@ _CELL = re.compile(r"[|\t;,]")
 _FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 
 
-def read_rows(tree: Tree, asked: Asked) -> Found | None:
+def read_rows(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The boxes of an answer without brackets: ``cup: 1, 2, 3, 4``, ``x1: 1, y1: 2, x2: 3, y2: 4``, tables, YAML.
 
     The last digits of a text may be missing, so they count only where something follows.
 
     >>> from raylabel.answers.tree import parse
-    >>> read_rows(parse("cup: 1 2 3 4\\n"), Asked([])).entries[0].boxes[0].corners
+    >>> read_rows(parse("cup: 1 2 3 4\\n"), AskedPhrases([])).entries[0].boxes[0].corners
     (1.0, 2.0, 3.0, 4.0)
     """
     found = Found(ROWS)

@@ -9,7 +9,7 @@ from raylabel.answers.entry import Found
 from raylabel.answers.formats import elements
 from raylabel.answers.formats.location_tokens import read_location_tokens
 from raylabel.answers.formats.patches import read_patches
-from raylabel.answers.labels import Asked, read_prefix
+from raylabel.answers.labels import AskedPhrases, read_prefix
 from raylabel.answers.tree import Tag, Tree, Value, parse
 from raylabel.answers.values import PAIRS, QUAD, Boxes, boxes_in_span, left_out, of_numbers
 from raylabel.answers.words import is_negated
@@ -33,7 +33,7 @@ _BARE = re.compile(r"[\s\[\](){}<>,;:.\d+-]*")
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d{1,6})?\Z")
 
 
-def read_tags(tree: Tree, asked: Asked) -> Found | None:
+def read_tags(tree: Tree, asked: AskedPhrases) -> Found | None:
     """The entries that stand in tags; None where no tag is about boxes."""
     return _Tags(tree, asked).run() if tree.tags else None
 
@@ -45,7 +45,7 @@ def boxes_in_text(text: str, points: str = "") -> Boxes:
     ((1.0, 2.0, 3.0, 4.0), True)
     """
     if "<" in text:
-        tree, nothing = parse(text, FAMILY), Asked([])
+        tree, nothing = parse(text, FAMILY), AskedPhrases([])
         for read in (read_location_tokens, read_patches, read_tags):
             if (found := read(tree, nothing)) is not None:
                 out = Boxes(causes=found.causes)
@@ -58,7 +58,7 @@ def boxes_in_text(text: str, points: str = "") -> Boxes:
 
 
 class _Tags:
-    def __init__(self, tree: Tree, asked: Asked) -> None:
+    def __init__(self, tree: Tree, asked: AskedPhrases) -> None:
         self.text = tree.text
         self.tags = tree.tags
         self.asked = asked

@@ -13,7 +13,7 @@ from rich.console import Console
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.runtime.spec import RunSpec
-from raylabel.specification import load_settings
+from raylabel.settings import load_settings
 from speed.cases import Case, raylabel_command, server_of, vlm_at
 from speed.table import Sheet
 from speed.workload import build_captioned, cached_pictures

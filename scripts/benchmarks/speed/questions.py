@@ -20,7 +20,7 @@ from raylabel.prompts import (
     region_expr,
 )
 from raylabel.prompts.boxes import box_values
-from raylabel.prompts.grounding import WORDINGS
+from raylabel.prompts.grounding import QUESTION_STYLES
 from raylabel.records import Size
 from speed.server import MODEL
 from speed.workload import SIZE_WH
@@ -51,7 +51,7 @@ def _extraction(item: Item) -> str:
 def _grounding(item: Item) -> str:
     phrases = dict.fromkeys(item["extraction"]["expressions"])
     lines = json_lines({"id": n, "phrase": phrase} for n, phrase in enumerate(phrases, 1))
-    return WORDINGS["list"].render({"phrases": lines, "phrase": "", **_values})
+    return QUESTION_STYLES["list"].render({"phrases": lines, "phrase": "", **_values})
 
 
 def _regions(item: Item) -> str:

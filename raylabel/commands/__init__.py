@@ -1,0 +1,43 @@
+"""One file a command: what it is for, what it takes, what it does.
+
+A command's file is imported for every ``--help``, so what it needs for its work is imported where it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A word of the command line.
+
+    Args:
+        name: as typed.
+        purpose: what it does, for the list of commands and its own help; lower case, without a full stop.
+        example: one line as typed.
+        add_arguments: declares what it takes.
+        run: does it; returns the exit code.
+        usage: where argparse's own line would say less than is known.
+    """
+
+    name: str
+    purpose: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    usage: str | None = None
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """``--limit N``."""
+    parser.add_argument("--limit", type=positive, metavar="N", help="the first N records only: a pilot")
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'found "{text}", allowed: a whole number of 1 or more')
+    return int(text)

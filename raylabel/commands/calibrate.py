@@ -1,0 +1,45 @@
+"""``raylabel calibrate``: how a model writes boxes, measured and drawn."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from raylabel.commands import Command
+from raylabel.commands.run import check_endpoint, load
+from raylabel.errors import ClientError, ConfigError, printable
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="CONFIG key=value",
+        help="as for run, where no input need be named; the model is shown drawn pictures only",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("calibration"), metavar="DIR", help="for the pictures; default: calibration"
+    )
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    settings = load(options, "calibrate")
+    check_endpoint(settings)
+    from raylabel.probing.command import calibrate
+
+    try:
+        return calibrate(settings, options.out, lambda text: print(printable(text)))
+    except ClientError as error:
+        from raylabel.clients.endpoints import trouble_in_words
+
+        raise ConfigError(trouble_in_words(error, settings.pipeline.vlm, settings.autolabel_type)) from error
+
+
+CALIBRATE = Command(
+    "calibrate",
+    "see with drawn pictures how the model writes boxes, and whether it can place them at all",
+    "raylabel calibrate config.yaml --out verdicts",
+    _add_arguments,
+    _calibrate,
+    "raylabel calibrate [-h] [-v] [--out DIR] CONFIG [key=value ...]",
+)

@@ -1,0 +1,88 @@
+"""``raylabel run``, and what the other commands that take a specification share with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raylabel.commands import Command, add_limit
+from raylabel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raylabel.runtime.executor import Executor
+    from raylabel.settings import Settings
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="CONFIG key=value",
+        help="the specification (a YAML file), and settings that win over it; key= means not set",
+    )
+    add_limit(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run_settings(load(options, "run"), options.limit)
+
+
+def load(options: argparse.Namespace, command: str) -> Settings:
+    """The settings of a command line that names a specification somewhere among its overrides."""
+    from raylabel.settings import load_settings
+
+    # "=" is legal in a file's name, so a word with one is an override only where no such file exists.
+    config = next((word for word in options.overrides if "=" not in word or Path(word).is_file()), None)
+    if config is None:
+        raise ConfigError(
+            f'no specification given: write "raylabel {command} CONFIG [key=value ...]"; "raylabel init" lists recipes '
+            'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
+        )
+    options.overrides.remove(config)
+    return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
+
+
+def run_settings(settings: Settings, limit: int | None) -> int:
+    """Label what the settings name; returns the exit code."""
+    check_endpoint(settings)
+    from raylabel.runtime.process import rare_garbage_collection
+    from raylabel.runtime.run import run
+
+    executor = executor_of(settings)
+    rare_garbage_collection()
+    return run(settings, executor, limit)
+
+
+def executor_of(settings: Settings) -> Executor:
+    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be."""
+    from raylabel.engine.executor import RayExecutor
+    from raylabel.runtime.head_start import HeadStart
+
+    ray = RayExecutor(settings.ray)
+    return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
+
+
+def check_endpoint(settings: Settings) -> None:
+    """See that the key is there and every step can be asked, while nothing has started."""
+    from raylabel.clients.endpoints import configured_profile, resolve_key, sampling_for
+
+    try:
+        resolve_key(settings.pipeline.vlm, os.environ)
+        for step in settings.pipeline.workflow.steps:
+            configured_profile(settings.pipeline.vlm, sampling_for(settings, step).model)
+    except ConfigError as error:
+        # The clients know a vlm block, not whose it is.
+        owner = f"{settings.autolabel_type}." if str(error).startswith("vlm.") else ""
+        raise ConfigError(f"{owner}{error}") from error
+
+
+RUN = Command(
+    "run",
+    "label what a specification names; the same command continues an interrupted run",
+    "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
+    _add_arguments,
+    _run,
+    "raylabel run [-h] [-v] [--limit N] CONFIG [key=value ...]",
+)

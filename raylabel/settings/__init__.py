@@ -1,0 +1,88 @@
+"""The specification of a run: what can be set, read from a file and the command line, checked, and what is shown of it.
+
+``root``, ``vlm`` and ``steps`` declare the settings as blocks (``block``). ``loading`` reads, merges and resolves them,
+``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without. ``default_file`` writes the
+default specification, ``secrets`` masks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from raylabel.settings.block import Block
+from raylabel.settings.default_file import default_specification
+from raylabel.settings.nearest import did_you_mean, nearest
+from raylabel.settings.overrides import without_dashes
+from raylabel.settings.root import (
+    HOST_AND_PORT,
+    DoubleCheckSettings,
+    GroundingData,
+    GroundingPipeline,
+    GroundingWorkflow,
+    ImageSettings,
+    RaySettings,
+    ReferringData,
+    ReferringPipeline,
+    ReferringWorkflow,
+    Settings,
+)
+from raylabel.settings.secrets import mask_of, mask_urls, redacted
+from raylabel.settings.steps import STEP_NAMES, StepBlock, StepSettings, resolve_steps
+from raylabel.settings.vlm import (
+    BackendSettings,
+    BoxSettings,
+    GeminiSettings,
+    OpenAISettings,
+    ScriptedSettings,
+    VlmSettings,
+)
+
+__all__ = [
+    "HOST_AND_PORT",
+    "STEP_NAMES",
+    "BackendSettings",
+    "Block",
+    "BoxSettings",
+    "DoubleCheckSettings",
+    "GeminiSettings",
+    "GroundingData",
+    "GroundingPipeline",
+    "GroundingWorkflow",
+    "ImageSettings",
+    "OpenAISettings",
+    "RaySettings",
+    "ReferringData",
+    "ReferringPipeline",
+    "ReferringWorkflow",
+    "ScriptedSettings",
+    "Settings",
+    "StepBlock",
+    "StepSettings",
+    "VlmSettings",
+    "default_specification",
+    "did_you_mean",
+    "load_settings",
+    "mask_of",
+    "mask_urls",
+    "nearest",
+    "redacted",
+    "resolve_steps",
+    "without_dashes",
+]
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = (), needs_input: bool = True) -> Settings:
+    """Read, merge and check a specification.
+
+    Steps come back as names in pipeline order, ``media_resolution`` in its long spelling, ``~`` in paths expanded.
+
+    Args:
+        path: a YAML file; None: defaults and overrides only.
+        overrides: ``dotted.key=value``; values as in YAML, text as it stands; ``key=`` means "not set".
+        needs_input: whether the input has to be given.
+
+    Raises:
+        ConfigError: one sentence that names the key, what was found, what is allowed and the nearest valid spelling.
+    """
+    from raylabel.settings.loading import load  # OmegaConf takes 70 ms, which ``--help`` need not wait for
+
+    return load(path, overrides, needs_input)

@@ -1,0 +1,74 @@
+"""Files and folders that a specification names: seen before a run starts."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from raylabel.errors import ConfigError
+from raylabel.settings.nearest import did_you_mean
+from raylabel.settings.secrets import mask_urls
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URI; what is there, is seen later."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
+
+
+def need_file(key: str, path: str, if_empty: str = "required") -> None:
+    """Refuse a setting that names no file."""
+    if not path:
+        raise ConfigError(f"{key}: {if_empty}; give a file.")
+    if is_remote(path) or Path(path).is_file():
+        return
+    if Path(path).is_dir():
+        raise ConfigError(f'{key}: "{path}" is a folder, expected a file.')
+    raise _not_there(key, path, "file")
+
+
+def need_folder(key: str, path: str) -> None:
+    """Refuse a setting that names no folder."""
+    if is_remote(path) or Path(path).is_dir():
+        return
+    if Path(path).exists():
+        raise ConfigError(f'{key}: "{path}" is a file, expected a folder.')
+    raise _not_there(key, path, "folder")
+
+
+def need_writable_folder(key: str, path: str) -> None:
+    """Refuse a setting that names a place where no folder can be made or written to."""
+    if is_remote(path):
+        return
+    existing = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise ConfigError(f'{key}: "{existing}" is a file, expected a folder or a name for a new one.')
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f'{key}: cannot write to "{existing}".')
+
+
+def read_text(key: str, path: str) -> str:
+    """The text of a local file that a setting names."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{key}: not UTF-8 text (byte {error.start}).") from None
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot be read: {error.strerror}.") from None
+
+
+def near_file(path: Path) -> str:
+    """Did you mean ...?" from the names beside a path that does not exist."""
+    try:
+        with os.scandir(path.parent) as entries:
+            # Enough for a person's folder; a folder of a million images is not searched.
+            names = [entry.name for entry in itertools.islice(entries, 2000)]
+    except OSError:
+        return ""
+    return did_you_mean(path.name, names)
+
+
+def _not_there(key: str, path: str, what: str) -> ConfigError:
+    looked = "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
+    return ConfigError(f'{key}: no {what} "{mask_urls(path)}"{looked}.{near_file(Path(path))}')

@@ -1,0 +1,147 @@
+"""What a run needs beyond possible values: required settings, files, and settings that belong together."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+from pathlib import Path
+
+from raylabel.errors import ConfigError
+from raylabel.prompts import Prompt
+from raylabel.records import IMAGE_REFERRING_EXPRESSION
+from raylabel.settings.files import is_remote, need_file, need_folder, need_writable_folder, read_text
+from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
+from raylabel.settings.steps import STEP_NAMES, StepSettings
+
+logger = logging.getLogger(__name__)
+
+_BOX_WORDS = ("box_key", "box_format")
+"""Placeholders that tell a model how it writes boxes."""
+
+
+def check_needs(settings: Settings, needs_input: bool = True) -> None:
+    """Refuse what cannot work. Only the block that ``autolabel_type`` names needs its required values and its files.
+
+    Args:
+        needs_input: whether the input has to be given.
+
+    Raises:
+        ConfigError: one sentence that names the key, what was found and what is allowed.
+    """
+    if not settings.results_dir:
+        raise ConfigError("results_dir: required; give the folder for the results, such as results_dir=results.")
+    need_writable_folder("results_dir", settings.results_dir)
+    pipeline, where = settings.pipeline, settings.autolabel_type
+    steps = {name: getattr(settings.steps, name) for name in pipeline.workflow.steps}
+    names_a_model = all(step.model for step in steps.values())
+    pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
+    if isinstance(pipeline, GroundingPipeline):
+        _check_votes(settings, pipeline)
+    if needs_input and isinstance(pipeline, GroundingPipeline):
+        _check_grounding_data(settings, pipeline)
+    elif needs_input and isinstance(pipeline, ReferringPipeline):
+        _check_referring_data(settings, pipeline)
+    for name, step in steps.items():
+        _check_prompt(name, step)
+
+
+def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
+    """Equal questions to one model at temperature 0 get equal answers: nothing to vote on, and all of it paid."""
+    workflow, where = pipeline.workflow, "image_grounding.workflow"
+    if workflow.voters and workflow.votes < len(workflow.voters):
+        raise ConfigError(
+            f"{where}.votes: found {workflow.votes}, allowed: {len(workflow.voters)} or more, one a voter."
+        )
+    if any(not model for model in workflow.voters):
+        raise ConfigError(f"{where}.voters: found an empty name, allowed: names of models.")
+    own, usual = settings.steps.grounding.temperature, getattr(pipeline.vlm.endpoint, "temperature", None)
+    alike = workflow.votes > max(1, len(set(workflow.voters)))
+    if alike and usual is not None and (usual if own is None else own) == 0:
+        raise ConfigError(
+            f"{where}.votes: found {workflow.votes} with temperature 0, where a model repeats itself; set "
+            "steps.grounding.temperature above 0, or let several models vote (voters)."
+        )
+
+
+def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> None:
+    data, where = pipeline.data, "image_grounding.data"
+    if data.image_root:
+        need_folder(f"{where}.image_root", data.image_root)
+    earlier = f"{settings.results_dir}/step_0_expression_extraction/annotations.jsonl"
+    alone = pipeline.workflow.steps == ["grounding"]
+    if alone and (is_remote(earlier) or Path(earlier).is_file()):
+        return  # step 1 reads that file, so the input is not looked at
+    if data.input_jsonl:
+        need_file(f"{where}.input_jsonl", data.input_jsonl)
+    elif alone:
+        raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier}" for step 1 to run on.')
+    else:
+        raise ConfigError(
+            f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption."
+            f"{_without_its_block(settings)}"
+        )
+
+
+def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> None:
+    data, where = pipeline.data, "image_referring_expression.data"
+    if data.image_dir:
+        need_folder(f"{where}.image_dir", data.image_dir)
+    if data.input_annotations_jsonl:
+        need_file(f"{where}.input_annotations_jsonl", data.input_annotations_jsonl)
+        return
+    if data.kitti_label_dir:
+        need_folder(f"{where}.kitti_label_dir", data.kitti_label_dir)
+    if bool(data.image_dir) != bool(data.kitti_label_dir):
+        missing, given = ("kitti_label_dir", "image_dir") if data.image_dir else ("image_dir", "kitti_label_dir")
+        raise ConfigError(f"{where}.{missing}: required, as {given} is given (or give input_annotations_jsonl).")
+    if not data.image_dir and not is_remote(settings.results_dir) and not _earlier_run(Path(settings.results_dir)):
+        raise ConfigError(
+            f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
+            f"{_without_its_block(settings)}"
+        )
+
+
+def _without_its_block(settings: Settings) -> str:
+    """That the whole block is missing, and which one is there instead."""
+    chosen, given = settings.autolabel_type, settings.model_fields_set
+    if chosen in given:
+        return ""
+    said = "" if "autolabel_type" in given else ", which runs unless autolabel_type names another"
+    others = [name for name in STEP_NAMES if name in given]
+    hint = f"; there is one of {others[0]}: write autolabel_type: {others[0]} if that is meant" if others else ""
+    return f" There is no block {chosen}{said}{hint}."
+
+
+def _earlier_run(results_dir: Path) -> bool:
+    """Whether an earlier run left something to go on from; which file is read, the sources decide."""
+    steps = (f"step_{number}_{name}/" for number, name in enumerate(STEP_NAMES[IMAGE_REFERRING_EXPRESSION]))
+    left = ["seed_annotations.jsonl", "annotations.jsonl", *(f"{step}annotations.jsonl" for step in steps)]
+    return any((results_dir / name).is_file() for name in left)
+
+
+def _check_prompt(name: str, step: StepSettings) -> None:
+    """See that a prompt of the user's can be filled in: found now, not after the step before it was paid for."""
+    where = f"steps.{name}"
+    if step.prompt and step.prompt_file:
+        raise ConfigError(f"{where}.prompt_file: found together with {where}.prompt; give one of the two.")
+    if step.prompt:
+        _check_text(name, f"{where}.prompt", step.prompt)
+    elif step.prompt_file:
+        need_file(f"{where}.prompt_file", step.prompt_file)
+        if not is_remote(step.prompt_file):
+            _check_text(name, f"{where}.prompt_file", read_text(f"{where}.prompt_file", step.prompt_file))
+
+
+def _check_text(name: str, where: str, text: str) -> None:
+    prompt = importlib.import_module(f"raylabel.prompts.{name}").PROMPT
+    assert isinstance(prompt, Prompt)
+    prompt.replaced(text, where)
+    untold = [word for word in _BOX_WORDS if f"${word}" in prompt.text and not re.search(rf"\$\{{?{word}\b", text)]
+    if untold:
+        logger.warning(
+            "%s: the prompt does not hold $%s, so it has to say itself how boxes are to be written, in the order and "
+            "scale of this model; if they come out wrong, look here first",
+            where,
+            " and $".join(untold),
+        )

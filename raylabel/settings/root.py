@@ -1,0 +1,201 @@
+"""The specification as blocks: every setting with its default, unit, rule and documentation.
+
+The blocks ``image_grounding`` and ``image_referring_expression`` are TAO's; what raylabel adds stands in blocks of its
+own (``image``, ``steps``, ``double_check``, ``limits``, ``retry``, ``ray``), in ``vlm.profile``, ``vlm.boxes``,
+``vlm.calibrate`` and ``vlm.structured_output``, and in the votes of ``image_grounding.workflow``. Precedence:
+defaults < file < overrides (see ``raylabel.settings.loading``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.settings.block import (
+    Block,
+    Count,
+    Formerly,
+    NotNegative,
+    PathText,
+    Positive,
+    Share,
+    ToBeGiven,
+    Whole,
+    Words,
+    YesOrNo,
+    block,
+    not_allowed,
+    one_of,
+)
+from raylabel.settings.steps import STEP_NAMES, StepBlock, steps_of
+from raylabel.settings.vlm import VlmSettings
+
+
+class GroundingWorkflow(Block):
+    """What is done, and how much at a time."""
+
+    steps: Annotated[Words, steps_of(IMAGE_GROUNDING)] = Field(default=["0", "1"], validate_default=True)
+    """By number ("0") or name: 0 expression_extraction, 1 grounding."""
+    max_workers: Positive = 4
+    """Requests in flight of a step, over the whole cluster."""
+    force_reprocess: YesOrNo = False
+    """Ask everything again, even what is answered."""
+    votes: Annotated[Positive, Field(le=32)] = 1
+    """Ask every grounding question so often and give each box the share of the answers that hold it as its score."""
+    voters: Words = Field(default_factory=list)
+    """Models of the same endpoint that take turns in voting; empty: the one model, whose temperature must not be 0."""
+    min_agreement: Share = 0.5
+    """Boxes that a smaller share of the votes holds are left out."""
+
+
+class ReferringWorkflow(Block):
+    """What is done, and how much at a time."""
+
+    steps: Annotated[Words, steps_of(IMAGE_REFERRING_EXPRESSION)] = Field(
+        default=["0", "1", "2", "3"], validate_default=True
+    )
+    """By number ("0") or name: 0 region_expr, 1 image_caption, 2 grounding_expr, 3 double_check."""
+    max_workers: Positive = 4
+    """Requests in flight of a step, over the whole cluster."""
+    force_reprocess: YesOrNo = False
+    """Ask everything again, even what is answered."""
+    output_format: Literal["jsonl", "legacy", "both"] = "jsonl"
+    """jsonl | legacy | both; legacy writes the JSONL files as well."""
+
+
+class GroundingData(Block):
+    """The input."""
+
+    input_jsonl: Annotated[PathText, ToBeGiven()] = ""
+    """JSON lines with "image_path" and "caption". Not needed (then empty) where step 1 alone runs on the
+    step_0_expression_extraction/annotations.jsonl of results_dir."""
+    image_root: PathText = ""
+    """Folder that relative image paths start from; empty: where the command runs."""
+
+
+class ReferringData(Block):
+    """The input."""
+
+    image_dir: Annotated[PathText, ToBeGiven()] = ""
+    """Folder of images (jpg, png, webp, bmp, tif, gif), sub-folders included. Required, as kitti_label_dir is, unless
+    input_annotations_jsonl is given (relative image paths in that file start from here) or results_dir holds an
+    earlier run."""
+    kitti_label_dir: Annotated[PathText, ToBeGiven()] = ""
+    """Folder of KITTI label files with the images' stems. Required as image_dir is."""
+    input_annotations_jsonl: PathText = ""
+    """JSON lines with "image_path" and "kitti_bboxes" or "regions", an earlier annotations.jsonl for example. Wins over
+    kitti_label_dir where both are given."""
+
+
+class GroundingPipeline(Block):
+    """Captions in, phrases with boxes out; used where autolabel_type is image_grounding."""
+
+    vlm: VlmSettings = block()
+    workflow: GroundingWorkflow = block()
+    data: GroundingData = block()
+
+
+class ReferringPipeline(Block):
+    """Boxes in, phrases for them out; used where autolabel_type is image_referring_expression."""
+
+    vlm: VlmSettings = block()
+    workflow: ReferringWorkflow = block()
+    data: ReferringData = block()
+
+
+class ImageSettings(Block):
+    """How images are read and sent."""
+
+    max_pixels: Count = 0
+    """Largest picture sent, in pixels (width x height); larger ones are scaled down; 0: no limit."""
+    max_decode_pixels: Annotated[Positive, Formerly("refuse_pixels")] = 200_000_000
+    """Images that decode to more pixels are refused (decompression bombs)."""
+    jpeg_quality: Annotated[Positive, Field(le=100)] = 95
+    """Of pictures that have to be re-encoded."""
+    cache_mb: Count = 512
+    """Upper bound of the node-local cache of re-encoded pictures."""
+
+
+class DoubleCheckSettings(Block):
+    """What the double check may change."""
+
+    adjust: Literal["apply", "flag", "never"] = "flag"
+    """apply | flag | never: what happens to boxes that the check would move."""
+    keep_rejected: YesOrNo = False
+    """Keep dropped expressions (outcome: rejected) and boxes, with verified: false."""
+
+
+class LimitSettings(Block):
+    """How much is asked at a time, and when to give up."""
+
+    max_in_flight: Count = 0
+    """Requests in flight over all steps together, later steps first; 0: no limit beyond max_workers."""
+    items_per_request: Positive = 16
+    """Phrases, regions or expressions in one question; longer lists are split."""
+    max_attempts_per_question: Annotated[Positive, Formerly("readings")] = 3
+    """Answers bought for one question in a run while they cannot be read."""
+    longest_wait: NotNegative = 600.0
+    """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
+    max_failure_rate: Share = 0.5
+    """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
+
+
+class RetrySettings(Block):
+    """Time-outs, lost connections, 429 and 5xx are tried again."""
+
+    attempts: Positive = 6
+    """Tries of one request in a run, the first included."""
+    backoff: NotNegative = 1.0
+    """Seconds before the second try; doubled each time, with jitter."""
+    max_backoff: NotNegative = 60.0
+    """Upper bound of one wait, in seconds; a longer Retry-After is honoured, up to limits.longest_wait."""
+
+
+HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/\s]+):\d+")
+
+
+def _ray_address(address: str) -> str:
+    if address not in ("", "auto", "local") and HOST_AND_PORT.fullmatch(address) is None:
+        raise not_allowed('"auto", "local", host:port or nothing (a remote cluster is used through "ray job submit")')
+    return address
+
+
+class RaySettings(Block):
+    """Where the work runs."""
+
+    address: Annotated[str, AfterValidator(_ray_address)] = ""
+    """Empty: RAY_ADDRESS if set (a submitted job), else a private Ray on this machine; "auto" or host:port: attach;
+    "local": a private one in any case."""
+    actors: Count = 0
+    """Worker processes over the whole cluster, each good for one core; 0: as many as the requests in flight take (one
+    for every 128), up to the cores, at least one a node, and none for a small run on this machine alone."""
+    # Ray 2.60 refuses an object store below 75 MiB.
+    object_store_mb: Annotated[Whole, Field(ge=80)] = 256
+    """Of a private Ray."""
+    num_cpus: Count = 0
+    """Of a private Ray; 0: those of the machine."""
+
+
+class Settings(Block):
+    """The whole specification."""
+
+    results_dir: Annotated[PathText, ToBeGiven()] = ""
+    """Folder of the results and of all that is needed to go on after an interruption; may be s3:// or gs://."""
+    autolabel_type: Annotated[str, one_of(*STEP_NAMES)] = "image_grounding"
+    """image_grounding | image_referring_expression."""
+    image_grounding: GroundingPipeline = block()
+    image_referring_expression: ReferringPipeline = block()
+    image: ImageSettings = block()
+    steps: StepBlock = block()
+    double_check: DoubleCheckSettings = block()
+    limits: LimitSettings = block()
+    retry: RetrySettings = block()
+    ray: RaySettings = block()
+
+    @property
+    def pipeline(self) -> GroundingPipeline | ReferringPipeline:
+        """The block that ``autolabel_type`` names."""
+        return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
