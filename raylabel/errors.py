@@ -1,4 +1,15 @@
-"""The exceptions of raylabel: who can mend what.
+"""The exceptions of raylabel: who can fix what.
+
+    RaylabelError             the root: everything raised on purpose
+      ConfigError             a setting is wrong: the user fixes it, exit code 2
+        CalibrationError      a model's boxes cannot be had as the settings say
+      InputError              the input as a whole cannot be used: the user fixes it, exit code 2
+      ServerError             the run cannot go on because of a server
+      StoreError              the run cannot go on because of its results folder, exit code 1
+      ImageError              one image: its record fails
+      GeometryError           one box: whoever reads the answer decides
+      AnswerError             one reply: unreadable (asked again) or refused (settled)
+      ClientError             one request: its verdict says whether it is retried, fails its record or ends the run
 
 Every message says where, what was found, what was expected and what to do.
 """
@@ -14,7 +25,7 @@ class RaylabelError(Exception):
 
 
 class ConfigError(RaylabelError):
-    """A setting is wrong; the user can mend it. One sentence, no traceback, exit code 2."""
+    """A setting is wrong; the user can fix it. One sentence, no traceback, exit code 2."""
 
 
 class CalibrationError(ConfigError):
@@ -22,7 +33,7 @@ class CalibrationError(ConfigError):
 
 
 class InputError(RaylabelError):
-    """The input as a whole cannot be used; the user can mend it. One sentence, no traceback, exit code 2."""
+    """The input as a whole cannot be used; the user can fix it. One sentence, no traceback, exit code 2."""
 
 
 class ServerError(RaylabelError):

@@ -13,26 +13,21 @@ from raylabel.records import (
     Box,
     Changes,
     Expression,
-    ImageFacts,
     Instance,
     Outcome,
     Record,
     Region,
-    Seed,
-    Size,
     StepOutcome,
     bbox_id,
     box_from_json,
-    changes_from_json,
     changes_to_json,
     digest_of,
-    expression_from_json,
     expression_ids,
     expression_to_json,
-    record_from_json,
+    expressions_from_json,
+    read_changes,
     record_id,
-    record_to_json,
-    region_from_json,
+    regions_from_json,
     seed_from_json,
     seed_to_json,
 )
@@ -144,6 +139,8 @@ def test_an_empty_list_is_a_change_and_none_is_none():
     assert record.apply("s", done, Changes()).expressions == record.expressions
 
 
+GOOD = {"bbox": [1, 2, 3, 4]}
+
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 pixels = st.floats(0, 10_000, allow_nan=False)
@@ -196,21 +193,7 @@ changes = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(changes)
 def test_what_a_step_changed_comes_back_from_the_store_unchanged(made):
-    assert changes_from_json(json.loads(json.dumps(changes_to_json(made)))) == made
-
-
-@settings(max_examples=40, deadline=None)
-@given(changes, st.none() | st.lists(st.builds(Seed, boxes(), texts), max_size=3).map(tuple))
-def test_a_record_comes_through_the_stream_unchanged(made, seeds):
-    size = Size(1242, 375)
-    record = make_record(
-        image=ImageFacts("d", size, 6, "image/png", False),
-        seeds=seeds,
-        outcomes={"s": StepOutcome(Outcome.UNREADABLE, "cut off", 3, "[{", {"cut_off": 3})},
-        flags=("repeated_image_id",),
-        extra={"split": "train", "n": [1, {"a": None}]},
-    ).apply("t", StepOutcome(Outcome.LABELED), made)
-    assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+    assert read_changes(json.dumps(changes_to_json(made))) == made
 
 
 @pytest.mark.tao_row("extracted and not yet grounded is told from grounded and nothing there")
@@ -220,8 +203,8 @@ def test_an_expression_not_yet_grounded_is_told_from_one_that_nothing_matches():
     assert open_one["instances"] == nothing["instances"] == []
     assert "outcome" not in open_one
     assert nothing["outcome"] == "nothing"
-    assert expression_from_json(open_one, "", "", 0).instances is None
-    assert expression_from_json(nothing, "", "", 0).instances == ()
+    assert expressions_from_json([open_one])[0].instances is None
+    assert expressions_from_json([nothing])[0].instances == ()
 
 
 def test_the_keys_of_an_expression_are_those_of_the_format():
@@ -243,14 +226,15 @@ def test_the_keys_of_an_expression_are_those_of_the_format():
     ],
 )
 def test_a_score_is_read_under_both_names_and_never_invented(given, score):
-    value = {"text": "car", "instances": [{"bbox": [1, 2, 3, 4], **given}]}
-    (instance,) = expression_from_json(value, "", "r", 0).instances or ()
+    value = {"expression_id": "e", "text": "car", "instances": [{"bbox_id": "b", "bbox": [1, 2, 3, 4], **given}]}
+    (expression,) = expressions_from_json([value])
+    (instance,) = expression.instances or ()
     assert instance.score == score
 
 
 @pytest.mark.tao_row("regions[].bbox_2d is accepted and not written")
 def test_a_region_is_read_under_both_names_of_its_box():
-    assert region_from_json({"bbox_2d": [1, 2, 3, 4]}, "r") == region_from_json({"bbox": [1, 2, 3, 4]}, "r")
+    assert regions_from_json([{"bbox_2d": [1, 2, 3, 4]}]) == regions_from_json([{"bbox": [1, 2, 3, 4]}])
 
 
 @pytest.mark.parametrize(
@@ -270,6 +254,49 @@ def test_a_region_is_read_under_both_names_of_its_box():
 def test_what_is_no_box_says_where_and_what_was_found(value):
     with pytest.raises(InputError, match=r"^line 3\.bbox: expected"):
         box_from_json(value, "line 3.bbox")
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "said"),
+    [
+        pytest.param(regions_from_json, {}, '"regions": expected a list, found dict', id="no-list"),
+        pytest.param(regions_from_json, [GOOD, 7], "regions[1]: expected an object, found 7", id="no-object"),
+        pytest.param(
+            regions_from_json,
+            [GOOD, {"type": "car"}],
+            "regions[1].bbox: expected four numbers [x1, y1, x2, y2], found None",
+            id="no-box",
+        ),
+        pytest.param(
+            regions_from_json,
+            [{"bbox_2d": [3, 2, 1, 4]}],
+            "regions[0].bbox_2d: expected finite x1 < x2 and y1 < y2, found [3, 2, 1, 4]",
+            id="box-turned-around",
+        ),
+        pytest.param(
+            regions_from_json,
+            [GOOD | {"flags": 5}],
+            "\"regions\": a value of an unexpected type ('int' object is not iterable)",
+            id="flags-that-are-none",
+        ),
+        pytest.param(
+            expressions_from_json,
+            [{"text": " "}],
+            "expressions[0]: expected an object with a non-empty \"text\", found {'text': ' '}",
+            id="no-text",
+        ),
+        pytest.param(
+            expressions_from_json,
+            [{"expression_id": "e", "text": "car", "instances": [{"bbox_id": "b", **GOOD, "original_bbox": "x"}]}],
+            "expressions[0].instances[0].original_bbox: expected four numbers [x1, y1, x2, y2], found 'x'",
+            id="box-inside",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_told_with_its_place(read, value, said):
+    with pytest.raises(InputError) as told:
+        read(value)
+    assert str(told.value) == said
 
 
 def test_seeds_are_written_with_the_numbers_they_came_with():
@@ -300,7 +327,7 @@ def test_an_expression_is_labeled_by_a_box_that_nobody_rejected(instances, verif
     assert (expression.outcome, expression.kept) == (outcome, kept)
     written = expression_to_json(expression)
     assert written.get("outcome") == outcome
-    assert expression_from_json(written, "expressions", "", 0) == expression
+    assert expressions_from_json([written]) == (expression,)
 
 
 GROUNDING = ("step0_expression_extraction", "step1_grounding")

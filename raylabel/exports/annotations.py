@@ -8,12 +8,41 @@ from raylabel.geometry import round_box
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
 
+KNOWN_FIELDS = (
+    "record_id",
+    "image_id",
+    "image_path",
+    "width",
+    "height",
+    "exif_orientation",
+    "caption",
+    "cleaned_caption",
+    "kitti_bboxes",
+    "regions",
+    "expressions",
+    "source",
+    "pipeline_steps",
+    "outcome",
+    "outcomes",
+    "provenance",
+    "flags",
+    "dropped",
+)
+"""The public line's own fields in their order; every other field of an input line is carried through."""
 
-def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
+SHADOWED = "input_"
+"""Before the name of a field of the input line that would hide one of the line's own."""
+
+
+def to_line(record: Record, steps: Sequence[str], *, finished: bool = True) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.
+
+    What the input line said under a name that this line uses itself stands behind it as ``input_NAME``, unless both say
+    the same.
 
     Args:
         steps: ``pipeline_steps`` names in pipeline order; those with an outcome are listed.
+        finished: the record has an outcome.
     """
     size = None if record.image is None else record.image.size
 
@@ -38,14 +67,31 @@ def to_line(record: Record, steps: Sequence[str]) -> JsonObject:
         line["expressions"] = [expression_to_json(e, write_box) for e in record.expressions]
     line["source"] = record.source
     line["pipeline_steps"] = [s for s in steps if s in record.outcomes]
-    line["outcome"] = record.outcome.value
-    line["outcomes"] = {s: record.outcomes[s].outcome.value for s in steps if s in record.outcomes}
+    if finished:
+        line["outcome"] = record.outcome.value
+    ended = {s: record.outcomes[s] for s in line["pipeline_steps"]}
+    line["outcomes"] = {s: end.outcome.value for s, end in ended.items()}
+    if provenance := {s: end.provenance for s, end in ended.items() if end.provenance}:
+        line["provenance"] = provenance
     if flags := [*record.flags, *(record.image.flags if record.image is not None else ())]:
         line["flags"] = flags
     if dropped := _dropped(record):
         line["dropped"] = dropped
     # A number given as image_id is kept a number.
-    return line | {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+    extra = {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+    return line | extra | _under_other_names(record, line)
+
+
+def _under_other_names(record: Record, line: JsonObject) -> JsonObject:
+    """What the input line said under names that the line uses to say something else."""
+    out: JsonObject = {}
+    for name, value in record.shadowed.items():
+        if name not in line or line[name] != value:
+            key = SHADOWED + name
+            while key in record.extra:
+                key = SHADOWED + key
+            out[key] = value
+    return out
 
 
 def _dropped(record: Record) -> dict[str, int]:

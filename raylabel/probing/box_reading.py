@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,22 +110,6 @@ class BoxReading:
                 f"rectangles by their boxes it answers {said}; look at some results first, or use another model"
             )
         return f"{which}; whether it reads the boxes of a question could not be found out: {self.note}"
-
-
-def reading_from_json(value: Mapping[str, Any]) -> BoxReading:
-    """What ``dataclasses.asdict`` made of a reading, back.
-
-    Raises:
-        KeyError, TypeError, GeometryError: it is none.
-    """
-    convention = value["convention"]
-    return BoxReading(
-        **{
-            **value,
-            "said": tuple(value["said"]),
-            "convention": None if convention is None else Convention(**convention),
-        }
-    )
 
 
 def read_colors(text: str) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ConfigDict, TypeAdapter, with_config
+
 from raylabel.errors import GeometryError, InputError
-from raylabel.geometry import Convention, Resize
-from raylabel.probing.box_reading import BoxReading, reading_from_json
+from raylabel.probing.box_reading import BoxReading
 from raylabel.probing.hypotheses import describe_convention
 from raylabel.profiles import Profile
 from raylabel.records import JsonObject
@@ -17,6 +19,7 @@ MEASURED, VERIFIED, TRUSTED = "measured", "verified", "trusted"
 """All probes were asked about; one was; none was."""
 
 
+@with_config(ConfigDict(extra="forbid"))  # and with it all that is inside: fields of another version of raylabel
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How an endpoint's model writes boxes, and how that is known.
@@ -81,6 +84,11 @@ def describe_profile(profile: Profile) -> str:
     return describe_convention(profile.convention, profile.resize)
 
 
+@functools.cache
+def _adapter() -> TypeAdapter[Verdict]:
+    return TypeAdapter(Verdict)
+
+
 def verdict_to_json(verdict: Verdict) -> JsonObject:
     """Plain JSON; ``verdict_from_json`` reads it back unchanged."""
     stored = dataclasses.asdict(verdict)
@@ -95,15 +103,8 @@ def verdict_from_json(value: JsonObject) -> Verdict:
     """
     try:
         value = {**value, "profile": _renamed(value["profile"], _FIELDS)}
-        verdict = Verdict(**value)
-        reading = value.get("reading")
-        return dataclasses.replace(
-            verdict,
-            served=tuple(verdict.served),
-            profile=_profile_from_json(value["profile"]),
-            reading=None if reading is None else reading_from_json(reading),
-        )
-    except (KeyError, TypeError, ValueError, GeometryError) as error:
+        return _adapter().validate_python(value)
+    except (GeometryError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"this is no verdict on a model's boxes: {error}") from error
 
 
@@ -114,18 +115,3 @@ _FIELDS = {stored: field for field, stored in _STORED_AS.items()}
 
 def _renamed(profile: JsonObject, names: Mapping[str, str]) -> JsonObject:
     return {names.get(name, name): value for name, value in dict(profile).items()}
-
-
-def _profile_from_json(value: JsonObject) -> Profile:
-    reasoning, stated, reads = value.get("reasoning"), value.get("stated"), value.get("reads")
-    return Profile(
-        **{
-            **value,
-            "convention": Convention(**value["convention"]),
-            "resize": Resize(**value["resize"]),
-            "models": tuple(value["models"]),
-            "stated": None if stated is None else Convention(**stated),
-            "reads": None if reads is None else Convention(**reads),
-            "reasoning": None if reasoning is None else (reasoning[0], reasoning[1]),
-        }
-    )

@@ -236,9 +236,7 @@ class Delivery:
         for ended in record.outcomes.values():
             if ended.violations:
                 counts.broken.update(ended.violations)
-        line = to_line(record, self._labels)
-        if not item.finished:
-            del line["outcome"]
+        line = to_line(record, self._labels, finished=item.finished)
         counts.figures.add(line)
         written = to_json_line(line)
         self._annotations.write(written)

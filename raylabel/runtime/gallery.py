@@ -16,7 +16,7 @@ from raylabel.clients.base import Picture
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
 from raylabel.images import VERSION, PictureCache, digest_bytes, picture, prepare, read_bytes, recipe, sending, stamp
-from raylabel.records import ImageFacts, Record, digest_of, image_facts_from_json, image_facts_to_json
+from raylabel.records import ImageFacts, Record, digest_of, image_facts_to_json, read_image_facts
 from raylabel.settings import ImageSettings
 from raylabel.store.tables import Row, Table
 
@@ -74,7 +74,7 @@ class Gallery:
         mark = stamp(path)
         key = digest_of("image", VERSION, path, mark)
         if mark is not None and (known := self._known.last(key)) is not None:
-            return image_facts_from_json(json.loads(known["facts"])), None
+            return read_image_facts(known["facts"]), None
         try:
             facts, made, media_type = prepare(read_bytes(path), self._limits, self._first)
         except ImageError as error:

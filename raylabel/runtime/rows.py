@@ -14,14 +14,15 @@ from raylabel.records import (
     Outcome,
     Record,
     StepOutcome,
-    changes_from_json,
     changes_to_json,
     digest_of,
     exact_box,
-    image_facts_from_json,
     image_facts_to_json,
+    read_changes,
+    read_image_facts,
 )
 from raylabel.runtime.asking import StepEnd
+from raylabel.runtime.spec import StepPlan
 from raylabel.steps.base import Step
 from raylabel.store.tables import Row
 
@@ -55,7 +56,7 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
 
     Args:
         record: as the step saw it, before its changes.
-        versions: of prompt and reader, as text.
+        versions: of what makes the labels, as text (see ``provenance_text``).
     """
     return {
         "key": record.record_id,
@@ -74,6 +75,24 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
         "changes": _JSON.encode(changes_to_json(end.changes)),
         "image": None if record.image is None else _ASCII_JSON.encode(image_facts_to_json(record.image)),
     }
+
+
+def provenance_text(plan: StepPlan) -> str:
+    """What makes the labels of a step, as its rows keep it: the models as configured, the prompt's version or, of a
+    user's own prompt, a digest of it, and the version of what reads the replies."""
+    prompt = plan.setup.prompt
+    made = {
+        "model": ", ".join(target.sampling.model for target in plan.setup.targets),
+        "prompt": str(prompt.version) if prompt.version else f"own-{digest_of(prompt.text)[:8]}",
+        "reader": plan.step.version,
+    }
+    return _JSON.encode(made)
+
+
+@functools.lru_cache(64)
+def _provenance(text: str) -> Mapping[str, Any] | None:
+    """The inverse of ``provenance_text``; None for rows that were written before it."""
+    return json.loads(text) if text.startswith("{") else None
 
 
 def is_same(row: Row, stored: Row | None) -> bool:
@@ -117,7 +136,7 @@ def with_stored_image(record: Record, steps: Sequence[type[Step]], stored: Store
     for step in steps:
         row = stored[step.directory].get(record.record_id)
         if row is not None:
-            return replace(record, image=image_facts_from_json(json.loads(row["image"]))) if row["image"] else record
+            return replace(record, image=read_image_facts(row["image"])) if row["image"] else record
     return record
 
 
@@ -149,8 +168,9 @@ def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
         row["attempts"] or 0,
         row["raw"] or "",
         json.loads(row["violations"]) if row.get("violations") else {},
+        _provenance(row["versions"]) if row["answers"] != "[]" else None,
     )
-    return outcome, changes_from_json(json.loads(row["changes"]))
+    return outcome, read_changes(row["changes"])
 
 
 def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]]) -> StepOutcome | str | None:

@@ -22,7 +22,16 @@ from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
 from raylabel.runtime.gallery import Gallery
 from raylabel.runtime.journal import GATHER_S, UNHURRIED_S, Journal
-from raylabel.runtime.rows import StoredRows, blocked_by, build_row, fresh, is_brought, is_same, restore
+from raylabel.runtime.rows import (
+    StoredRows,
+    blocked_by,
+    build_row,
+    fresh,
+    is_brought,
+    is_same,
+    provenance_text,
+    restore,
+)
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, settle_units
@@ -293,7 +302,7 @@ class Worker:
             end = StepEnd(StepOutcome(Outcome.FAILED, problem))
         else:
             end = await self._run_step(part, record)
-        row = build_row(part.step, record, end, part.plan.ask.generation, _versions(part.plan))
+        row = build_row(part.step, record, end, part.plan.ask.generation, provenance_text(part.plan))
         if not is_same(row, stored[part.step.directory].get(record.record_id)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
@@ -415,7 +424,3 @@ class Worker:
 
     def _journals(self) -> list[Journal]:
         return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]
-
-
-def _versions(plan: StepPlan) -> str:
-    return f"prompt {plan.setup.prompt.version}, reader {plan.step.version}"

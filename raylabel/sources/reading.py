@@ -6,14 +6,15 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from itertools import count
+from typing import Any, NamedTuple
 
 from raylabel.errors import ImageError, InputError
+from raylabel.exports.annotations import KNOWN_FIELDS
 from raylabel.images import files
 from raylabel.records import (
     GIVEN_BY,
     IMAGE_GROUNDING,
-    KNOWN_FIELDS,
     REPEATED_IMAGE_ID,
     Expression,
     JsonObject,
@@ -24,16 +25,16 @@ from raylabel.records import (
     StepOutcome,
     UnusableLine,
     bbox_id,
-    expression_from_json,
     expression_id,
-    region_from_json,
+    expressions_from_json,
+    regions_from_json,
     seed_from_json,
 )
 from raylabel.sources.heads import Head, HeadReader
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
-from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
+from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
@@ -43,11 +44,11 @@ _UNUSED_KEPT = 20
 _LEAST_SIDE_PX = 1.0
 _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
+_READ = frozenset({"image_id", "image_path", "caption"})
+_READ_OF_EARLIER = _READ | {"cleaned_caption", "kitti_bboxes", "regions", "expressions", "outcomes", "pipeline_steps"}
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OUTCOMES = frozenset(o.value for o in Outcome)
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
-
-T = TypeVar("T")
 
 
 def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLine]:
@@ -87,7 +88,9 @@ class LineReader:
         self._heads = HeadReader(source)
         self._grounding = source.pipeline == IMAGE_GROUNDING
         carried = _CARRIED_BY_GROUNDING if self._grounding else ()
-        self._read_fields = frozenset(KNOWN_FIELDS).difference(carried)
+        self._own_fields = frozenset(KNOWN_FIELDS).difference(carried)
+        self._unread = [*self._own_fields.difference(_READ_OF_EARLIER if source.kind == ANNOTATIONS else _READ)]
+        self._unread.sort(key=KNOWN_FIELDS.index)
 
     def read(
         self, line: Line, at: tuple[int, int] = (0, 0), occurrence: int = 0, *, repeated: bool = False
@@ -121,11 +124,12 @@ class LineReader:
             source=self._source.pipeline,
             caption=head.caption,
             extra=self._extra(head.fields),
+            shadowed={} if head.own else {k: head.fields[k] for k in self._unread if k in head.fields},
             **brought,
         )
 
     def _extra(self, fields: JsonObject) -> JsonObject:
-        extra = {k: v for k, v in fields.items() if k not in self._read_fields}
+        extra = {k: v for k, v in fields.items() if k not in self._own_fields}
         if isinstance(fields.get("image_id"), (int, float)):
             extra["image_id"] = fields["image_id"]
         return extra
@@ -151,7 +155,8 @@ class LineReader:
         seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"), line_number)
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
-        regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
+        described = None if grounding else fields.get("regions")
+        regions = None if described is None else regions_from_json(described)
         expressions = _expressions(fields.get("expressions"), bare.ident, fresh_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
@@ -207,27 +212,17 @@ def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, .
         return None
     if not isinstance(value, list):
         raise InputError(f'"expressions": expected a list, found {type(value).__name__}')
-    taken = {
-        ident
-        for item in value
-        if isinstance(item, dict) and not fresh_ids and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
-    }
-    used: set[str] = set()
-    entries = []
     for item in value:
         if not isinstance(item, dict):
             raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
-        ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
-        number = 0
-        while not ident or ident in used:
-            ident = expression_id(owner, str(item.get("text")), number)
-            ident = "" if ident in taken else ident
-            number += 1
-        used.add(ident)
-        entries.append(
+    kept = [_own(item.get("expression_id"), _OWN_EXPRESSION_ID, fresh_ids) for item in value]
+    ids = _unique(kept, lambda place, tries: expression_id(owner, str(value[place].get("text")), tries))
+    return expressions_from_json(
+        [
             {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
-        )
-    return _each("expressions", entries, lambda item, where: expression_from_json(item, where, owner, 0))
+            for item, ident in zip(value, ids, strict=True)
+        ]
+    )
 
 
 def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
@@ -235,33 +230,27 @@ def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | N
         return None
     if not isinstance(instances, list):
         raise InputError(f'"instances": expected a list, found {type(instances).__name__}')
-    kept = [_own(i.get("bbox_id"), _OWN_BBOX_ID) if isinstance(i, dict) and not fresh_ids else "" for i in instances]
-    used: set[str] = set()
-    out: list[Any] = []
-    for item, ident in zip(instances, kept, strict=True):
-        number = len(out)
+    given = [i.get("bbox_id") if isinstance(i, dict) else None for i in instances]
+    kept = [_own(ident, _OWN_BBOX_ID, fresh_ids) for ident in given]
+    ids = _unique(kept, lambda place, tries: bbox_id(expression, place + tries))
+    return [{**i, "bbox_id": ident} if isinstance(i, dict) else i for i, ident in zip(instances, ids, strict=True)]
+
+
+def _unique(kept: list[str], make: Callable[[int, int], str]) -> list[str]:
+    """An id for each place: the one that is kept, if no earlier place has it, else the first made that is free."""
+    used: dict[str, None] = {}
+    taken = {"", *kept}
+    for place, ident in enumerate(kept):
+        tries = count()
         while not ident or ident in used:
-            ident = bbox_id(expression, number)
-            ident = "" if ident in kept else ident
-            number += 1
-        used.add(ident)
-        out.append({**item, "bbox_id": ident} if isinstance(item, dict) else item)
-    return out
+            made = make(place, next(tries))
+            ident = "" if made in taken else made
+        used[ident] = None
+    return list(used)
 
 
-def _own(value: Any, shape: re.Pattern[str]) -> str:
-    return value if isinstance(value, str) and shape.fullmatch(value) else ""
-
-
-def _each(name: str, value: Any, read: Callable[[Any, str], T]) -> tuple[T, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise InputError(f'"{name}": expected a list, found {type(value).__name__}')
-    try:
-        return tuple(read(item, f"{name}[{n}]") for n, item in enumerate(value))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
+def _own(value: Any, shape: re.Pattern[str], fresh_ids: bool) -> str:
+    return value if not fresh_ids and isinstance(value, str) and shape.fullmatch(value) else ""
 
 
 def _seeds_of(
@@ -299,7 +288,13 @@ def _outcomes(
 ) -> dict[str, StepOutcome]:
     stated = fields.get("outcomes")
     if isinstance(stated, dict):
-        return {str(k): StepOutcome(Outcome(v)) for k, v in stated.items() if isinstance(v, str) and v in _OUTCOMES}
+        made = fields.get("provenance")
+        by = made if isinstance(made, dict) else {}
+        return {
+            str(k): StepOutcome(Outcome(v), provenance=by[k] if isinstance(by.get(k), dict) else None)
+            for k, v in stated.items()
+            if isinstance(v, str) and v in _OUTCOMES
+        }
     claimed = fields.get("pipeline_steps")
     if not isinstance(claimed, list):
         return {}

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from raylabel.exports.annotations import seed_line, to_line
+from raylabel.exports.annotations import KNOWN_FIELDS, seed_line, to_line
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_GROUNDING,
     IMAGE_REFERRING_EXPRESSION,
-    KNOWN_FIELDS,
     Box,
     Expression,
     ImageFacts,
@@ -29,6 +28,7 @@ from raylabel.records import (
 SIZE = Size(1242, 375)
 FACTS = ImageFacts("digest", SIZE, 1, "image/jpeg", True)
 LABELED = StepOutcome(Outcome.LABELED)
+MADE_BY = {"model": "tiny-vlm", "prompt": "1", "reader": 2}
 LABELS = {pipeline: [step.label for step in steps] for pipeline, steps in PIPELINES.items()}
 SEED = Seed(Box(100, 120, 220.5, 210), "Car")
 SEDAN = Expression(
@@ -102,7 +102,9 @@ def test_keys_come_in_one_order_in_both_pipelines(pipeline: str) -> None:
         expressions=(SEDAN,),
         flags=("repeated_image_id",),
         image=dataclasses.replace(FACTS, orientation=6),
-        outcomes=dict.fromkeys(LABELS[pipeline], StepOutcome(Outcome.LABELED, violations={"sentence": 1})),
+        outcomes=dict.fromkeys(
+            LABELS[pipeline], StepOutcome(Outcome.LABELED, violations={"sentence": 1}, provenance=MADE_BY)
+        ),
     )
     assert tuple(line) == KNOWN_FIELDS
 
@@ -192,11 +194,43 @@ def test_steps_are_listed_in_pipeline_order_whatever_order_they_ran_in() -> None
 @pytest.mark.tao_row("width and height come from the image, whatever the line says")
 @pytest.mark.tao_row("anything else is carried through")
 def test_unknown_fields_are_carried_through_and_never_overwrite_known_ones() -> None:
-    extra = {"split": "train", "meta": {"a": [1, None]}, "image_id": 42, "width": 1920, "outcome": "fine"}
+    extra = {"split": "train", "meta": {"a": [1, None]}, "image_id": 42}
     line = done(IMAGE_GROUNDING, caption="c", extra=extra)
     assert (line["split"], line["meta"]) == ("train", {"a": [1, None]})
     assert line["image_id"] == 42, "a number stays a number"
-    assert (line["width"], line["outcome"]) == (1242, "labeled")
+
+
+def test_what_the_input_said_under_a_name_of_the_line_stands_beside_it_unless_both_say_the_same() -> None:
+    said = {"source": "camera 3", "width": 1242, "height": 1080, "outcome": "fine", "flags": ["a"], "dropped": None}
+    line = done(IMAGE_GROUNDING, shadowed=said)
+    assert (line["source"], line["height"], line["outcome"]) == ("image_grounding", 375, "labeled")
+    beside = {key: value for key, value in line.items() if key.startswith("input_")}
+    assert beside == {
+        "input_source": "camera 3",
+        "input_height": 1080,
+        "input_outcome": "fine",
+        "input_flags": ["a"],
+        "input_dropped": None,
+    }
+
+
+def test_a_field_that_the_input_called_so_itself_stays_what_it_is() -> None:
+    line = done(IMAGE_GROUNDING, shadowed={"source": "camera 3"}, extra={"input_source": "mine"})
+    assert (line["input_source"], line["input_input_source"]) == ("mine", "camera 3")
+
+
+def test_an_unfinished_line_has_no_outcome_of_its_own_and_keeps_that_of_the_input() -> None:
+    labels = LABELS[IMAGE_GROUNDING]
+    line = to_line(record(shadowed={"outcome": "skipped"}), labels, finished=False)
+    assert "outcome" not in line
+    assert line["input_outcome"] == "skipped"
+
+
+def test_each_step_with_labels_tells_what_made_them() -> None:
+    first, second = LABELS[IMAGE_GROUNDING]
+    outcomes = {first: StepOutcome(Outcome.LABELED, provenance=MADE_BY), second: StepOutcome(Outcome.SKIPPED)}
+    assert to_line(record(outcomes=outcomes), [first, second])["provenance"] == {first: MADE_BY}
+    assert "provenance" not in done(IMAGE_GROUNDING)
 
 
 def test_a_stored_orientation_is_kept_beside_the_displayed_size() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import warnings
 import zlib
@@ -15,7 +16,7 @@ from PIL import Image, TiffImagePlugin
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
 from raylabel.images import displayed, inspect, prepare
-from raylabel.records import ImageFacts, Size, image_facts_from_json, image_facts_to_json
+from raylabel.records import ImageFacts, Size, image_facts_to_json, read_image_facts
 from raylabel.settings import ImageSettings
 
 LIMITS, KEEP = ImageSettings(), Resize()
@@ -395,6 +396,6 @@ def test_every_way_to_write_colours_is_shown_as_it_is_meant(data: bytes, by: int
 def test_the_facts_of_an_image_keep_its_flags() -> None:
     facts = inspect(encoded(FLAT, "GIF", save_all=True, append_images=[OTHER]), LIMITS)
     assert facts.flags == ("first_frame", "flat_image")
-    assert image_facts_from_json(image_facts_to_json(facts)) == facts
+    assert read_image_facts(json.dumps(image_facts_to_json(facts))) == facts
     before: dict[str, Any] = {k: v for k, v in image_facts_to_json(facts).items() if k != "flags"}
-    assert image_facts_from_json(before) == ImageFacts(**{**before, "size": facts.size})
+    assert read_image_facts(json.dumps(before)) == ImageFacts(**{**before, "size": facts.size})

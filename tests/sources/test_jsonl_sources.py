@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raylabel.errors import InputError
-from raylabel.records import Outcome, Record, UnusableLine, digest_of, expression_id, record_from_json, record_to_json
+from raylabel.records import Outcome, Record, UnusableLine, digest_of, expression_id
 from raylabel.sources import Shard, SourceSpec, read_shard, scan
 from raylabel.sources.lines import LINE_LIMIT_BYTES
 
@@ -56,7 +56,16 @@ def test_a_line_becomes_a_record_with_its_unknown_fields(tmp_path: Path) -> None
     assert (record.image_id, record.image_path, record.caption) == ("007", "/d/images/007.jpg", "a dog and 7 cats")
     assert record.extra == {"split": "train", "nested": {"a": [1, None]}}
     assert (record.source, record.image, record.seeds, record.expressions) == ("image_grounding", None, None, None)
-    assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+
+
+def test_fields_that_the_output_has_for_itself_are_kept_apart(tmp_path: Path) -> None:
+    foreign = {"source": "camera 3", "flags": "blurred", "outcome": 7, "provenance": None, "record_id": "x", "width": 9}
+    (record,) = records(spec(write(tmp_path / "c.jsonl", [line(7, **foreign)])))
+    assert record.shadowed == foreign
+    assert not foreign.keys() & record.extra.keys()
+    own = {"record_id": digest_of("own"), "source": "image_grounding", "flags": ["a"], "input_flags": "blurred"}
+    (record,) = records(spec(write(tmp_path / "d.jsonl", [line(7, **own)])))
+    assert (record.shadowed, record.extra) == ({}, {"input_flags": "blurred"})
 
 
 @pytest.mark.tao_row("image_path: absolute, relative to image_root, or a URI")

@@ -1,0 +1,249 @@
+"""What travels: boxes, regions, expressions, outcomes, the facts of an image.
+
+Frames of reference: every ``Box`` in this package is in pixels of the image *as displayed* (EXIF orientation applied),
+origin top left, ``x`` to the right, ``y`` down. Boxes stay floats while a record lives; the exporters round them once.
+
+The annotations of the fields say how pydantic reads them from JSON, raylabel's own or that of another tool:
+leniently, but for boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BeforeValidator, Field, PlainValidator, SkipValidation
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels, both positive."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Corners (x1, y1) top left and (x2, y2) bottom right. The variable's name says the frame and unit."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def width(self) -> float:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        return self.y2 - self.y1
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        return (self.x1, self.y1, self.x2, self.y2)
+
+
+def read_box(value: Any) -> Box:
+    """Four numbers ``[x1, y1, x2, y2]`` with an area.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(map(_is_number, value)):
+        raise ValueError(f"expected four numbers [x1, y1, x2, y2], found {value!r}")
+    x1, y1, x2, y2 = map(float, value)
+    if not (-math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):
+        raise ValueError(f"expected finite x1 < x2 and y1 < y2, found {value!r}")
+    return Box(x1, y1, x2, y2)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _read_flags(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value or ()))
+
+
+def _read_score(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
+
+
+def _read_span(value: Any) -> tuple[int, int] | None:
+    usable = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, int) for v in value)
+    return (value[0], value[1]) if usable else None
+
+
+def _text_or(default: str) -> PlainValidator:
+    return PlainValidator(lambda value: str(value or default))
+
+
+_BOX, _FLAGS = PlainValidator(read_box), PlainValidator(_read_flags)
+_BBOX = Field(validation_alias=AliasChoices("bbox", "bbox_2d"))
+
+
+class Outcome(str, Enum):
+    """What became of a step of a record; six facts that are never folded together."""
+
+    LABELED = "labeled"
+    NOTHING = "nothing"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+
+    @property
+    def is_open(self) -> bool:
+        """Open outcomes run again on resume and stand in ``failures.jsonl``."""
+        return self in (Outcome.UNREADABLE, Outcome.FAILED)
+
+    @staticmethod
+    def worst(outcomes: Iterable[Outcome]) -> Outcome:
+        """The one that weighs most: failed, unreadable, refused, labeled, nothing, skipped.
+
+        >>> Outcome.worst([Outcome.NOTHING, Outcome.UNREADABLE, Outcome.LABELED]).value
+        'unreadable'
+        """
+        return max(outcomes, key=_SEVERITY.index, default=Outcome.SKIPPED)
+
+
+_SEVERITY = [
+    Outcome.SKIPPED,
+    Outcome.NOTHING,
+    Outcome.LABELED,
+    Outcome.REFUSED,
+    Outcome.UNREADABLE,
+    Outcome.FAILED,
+]
+
+REJECTED = "rejected"
+"""Outcome of an expression that a double check rejected and that is kept on request. No step or record ends so: where
+all is rejected, they end as ``nothing``."""
+
+_GROUNDED = (_LABELED, _NOTHING, REJECTED) = (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One object that people (or an earlier tool) marked: a row of ``kitti_bboxes``."""
+
+    box: Box
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A described seed box: type ("car"), color ("white", may be empty), description (one phrase)."""
+
+    box: Annotated[Box, _BOX, _BBOX]
+    type: Annotated[str, _text_or("object")] = "object"
+    color: Annotated[str, _text_or("")] = ""
+    description: Annotated[str, _text_or("")] = ""
+    flags: Annotated[tuple[str, ...], _FLAGS] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One box of an expression.
+
+    Args:
+        score: in [0, 1], or None where the model gave none.
+        verified: True confirmed, False rejected (kept on request only), None never checked.
+        original_box: the box before a double check moved it (flag ``adjusted``).
+        proposed_box: the box a double check would move it to (flag ``adjust_proposed``).
+    """
+
+    bbox_id: SkipValidation[str]
+    box: Annotated[Box, _BOX, _BBOX]
+    score: Annotated[
+        float | None, PlainValidator(_read_score), Field(validation_alias=AliasChoices("score", "bbox_score"))
+    ] = None
+    verified: SkipValidation[bool | None] = None
+    original_box: Annotated[Annotated[Box, _BOX] | None, Field(validation_alias="original_bbox")] = None
+    proposed_box: Annotated[Annotated[Box, _BOX] | None, Field(validation_alias="proposed_bbox")] = None
+    flags: Annotated[tuple[str, ...], _FLAGS] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A referring expression and what it refers to.
+
+    Args:
+        char_span: half-open range of the cleaned caption with ``cleaned_caption[a:b] == text``, or None (flagged).
+        instances: None while not grounded; empty when the model said that nothing matches.
+        verified: as for ``Instance``; where it is False, so are the boxes.
+        original_text: the phrase before a double check rewrote it (flag ``rewritten``).
+    """
+
+    expression_id: SkipValidation[str]
+    text: SkipValidation[str]
+    char_span: Annotated[tuple[int, int] | None, PlainValidator(_read_span)] = None
+    noun_chunk: SkipValidation[str | None] = None
+    instances: tuple[Instance, ...] | None = None
+    verified: SkipValidation[bool | None] = None
+    original_text: SkipValidation[str | None] = None
+    flags: Annotated[tuple[str, ...], _FLAGS] = ()
+
+    def grounded(self, instances: tuple[Instance, ...], *flags: str) -> Expression:
+        """The expression with these boxes, not verified, and further flags."""
+        return replace(self, instances=instances, verified=None, flags=(*self.flags, *flags))
+
+    @property
+    def kept(self) -> tuple[Instance, ...]:
+        """Its boxes without those that a double check rejected; none where it rejected the expression."""
+        if self.verified is False:
+            return ()
+        return tuple([i for i in self.instances or () if i.verified is not False])
+
+    @property
+    def outcome(self) -> str | None:
+        """``labeled`` with a box that was not rejected, else ``rejected`` or ``nothing``; None while not grounded."""
+        if self.instances is None:
+            return None
+        if self.kept:
+            return _LABELED
+        return REJECTED if self.instances else _NOTHING
+
+
+def _with_its_state(value: Any) -> Any:
+    """The JSON of an expression; ``instances`` is None there while it is not grounded, which ``outcome`` tells."""
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
+        raise ValueError(f'expected an object with a non-empty "text", found {value!r}')
+    if value.get("instances"):
+        return value
+    return {**value, "instances": () if value.get("outcome") in _GROUNDED else None}
+
+
+ReadExpression = Annotated[Expression, BeforeValidator(_with_its_state)]
+"""An expression, for pydantic to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of an image once it was opened and verified.
+
+    Args:
+        digest: of the file's bytes.
+        size: as displayed.
+        orientation: EXIF orientation as stored, 1 to 8.
+        media_type: of the file.
+        plain: requests may carry the file's bytes untouched, as long as it is not to be resized.
+        lossless: pictures made of it stay lossless while they are small.
+        flags: rules (``raylabel.validation``) about the file as a whole.
+    """
+
+    digest: str
+    size: Size
+    orientation: int
+    media_type: str
+    plain: bool
+    lossless: bool = False
+    flags: tuple[str, ...] = ()

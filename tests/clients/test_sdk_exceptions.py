@@ -1,0 +1,117 @@
+"""Every exception class of both SDKs has a verdict, or a reason why no request of ours raises it."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import httpx2
+import openai
+import openai._exceptions
+import pytest
+from google.genai import errors as google_errors
+
+from raylabel.clients.gemini import GeminiClient
+from raylabel.clients.openai_compat import OpenAIClient
+from raylabel.errors import Verdict
+
+REQUEST = httpx2.Request("POST", "http://vlm.example:8000/v1/chat/completions")
+BASE = "the SDK raises what is below it"
+SOCKET = "of web sockets, which no request of ours opens"
+TOOLS = "of functions that the SDK calls for a model; it is given none"
+PARSED = "of the SDK's own reading of an answer; ours takes the bytes"
+
+
+def openai_status(kind: type[openai.APIStatusError], status: int) -> openai.APIStatusError:
+    response = httpx2.Response(status, request=REQUEST, json={"error": {"message": "said"}})
+    return kind("said", response=response, body={})
+
+
+def google_status(kind: type[google_errors.APIError], status: int) -> google_errors.APIError:
+    body = {"error": {"message": "said", "status": "X"}}
+    return kind(status, body, httpx2.Response(status, request=REQUEST, json=body))
+
+
+STATUSES: dict[type[openai.APIStatusError], tuple[int, Verdict]] = {
+    openai.APIStatusError: (418, Verdict.FAIL_RECORD),
+    openai.BadRequestError: (400, Verdict.FAIL_RECORD),
+    openai.AuthenticationError: (401, Verdict.STOP_RUN),
+    openai.PermissionDeniedError: (403, Verdict.STOP_RUN),
+    openai.NotFoundError: (404, Verdict.STOP_RUN),
+    openai.ConflictError: (409, Verdict.RETRY),
+    openai.UnprocessableEntityError: (422, Verdict.FAIL_RECORD),
+    openai.RateLimitError: (429, Verdict.SLOW_DOWN),
+    openai.InternalServerError: (500, Verdict.RETRY),
+}
+OPENAI: dict[type[openai.OpenAIError], tuple[openai.OpenAIError, Verdict]] = {
+    **{kind: (openai_status(kind, status), verdict) for kind, (status, verdict) in STATUSES.items()},
+    openai.APITimeoutError: (openai.APITimeoutError(REQUEST), Verdict.RETRY),
+    openai.APIConnectionError: (openai.APIConnectionError(request=REQUEST), Verdict.RETRY),
+}
+GOOGLE = {
+    google_errors.APIError: (google_status(google_errors.APIError, 302), Verdict.STOP_RUN),
+    google_errors.ClientError: (google_status(google_errors.ClientError, 400), Verdict.FAIL_RECORD),
+    google_errors.ServerError: (google_status(google_errors.ServerError, 500), Verdict.RETRY),
+}
+NEVER = {
+    "OpenAIError": BASE,
+    "openai.APIError": BASE,
+    "APIResponseValidationError": PARSED,
+    "LengthFinishReasonError": PARSED,
+    "ContentFilterFinishReasonError": PARSED,
+    "UnknownApiResponseError": PARSED,
+    "OAuthError": "of keys that are fetched by OAuth; ours are given",
+    "SubjectTokenProviderError": "of keys that are fetched by OAuth; ours are given",
+    "InvalidWebhookSignatureError": "of web hooks, which nobody receives here",
+    "WebSocketConnectionClosedError": SOCKET,
+    "WebSocketQueueFullError": SOCKET,
+    "ContinuationInterruptedError": "of Google's interactions, which are not used",
+    "FunctionInvocationError": TOOLS,
+    "UnknownFunctionCallArgumentError": TOOLS,
+    "UnsupportedFunctionError": TOOLS,
+}
+
+
+def exceptions_of(*modules: ModuleType) -> set[type[Exception]]:
+    """The exception classes that modules of an SDK name."""
+    named = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
+    package = modules[0].__name__.partition(".")[0]
+    own = {kind for kind in named if issubclass(kind, Exception) and kind.__module__.partition(".")[0] == package}
+    return {kind for kind in own if not issubclass(kind, Warning) and not kind.__name__.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("modules", "verdicts"),
+    [
+        pytest.param((openai, openai._exceptions), OPENAI, id="openai"),
+        pytest.param((google_errors,), GOOGLE, id="google-genai"),
+    ],
+)
+def test_nobody_forgot_an_exception_class(modules, verdicts):
+    found = exceptions_of(*modules) - verdicts.keys()
+    names = {kind.__name__ if kind is not openai.APIError else "openai.APIError" for kind in found}
+    assert names <= NEVER.keys()
+
+
+def test_a_new_class_is_seen(monkeypatch):
+    new = type("NewError", (openai.APIStatusError,), {"__module__": "openai.somewhere"})
+    monkeypatch.setattr(openai, "NewError", new, raising=False)
+    assert new in exceptions_of(openai)
+
+
+async def raising(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(("error", "verdict"), OPENAI.values(), ids=[kind.__name__ for kind in OPENAI])
+def test_an_exception_of_the_openai_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
+    client = OpenAIClient("sk-1", "http://vlm.example:8000/v1")
+    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    assert failure(client, make_request()).verdict is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), GOOGLE.values(), ids=[kind.__name__ for kind in GOOGLE])
+def test_an_exception_of_the_google_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
+    client = GeminiClient("AIza-1", "gemini-x", "http://vlm.example:8000")
+    monkeypatch.setattr(client._sdk.aio.models, "generate_content", lambda **_: raising(error))
+    assert failure(client, make_request()).verdict is verdict
