@@ -42,15 +42,9 @@ def never_hear_of_y_first() -> None:
 
 def swap_width_and_height() -> None:
     def swapped(found: Corners, convention: Convention, view: View) -> Box:
-        box, window = place(found, convention, view), view.window_px
-
-        def across(x: float) -> float:
-            return window.x1 + (x - window.x1) / window.width * window.height
-
-        def down(y: float) -> float:
-            return window.y1 + (y - window.y1) / window.height * window.width
-
-        return Box(across(box.x1), down(box.y1), across(box.x2), down(box.y2))
+        box = place(found, convention, view)
+        wider = view.displayed.width / view.displayed.height
+        return Box(box.x1 / wider, box.y1 * wider, box.x2 / wider, box.y2 * wider)
 
     plant(place, swapped)
 
