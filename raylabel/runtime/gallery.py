@@ -15,9 +15,10 @@ from pathlib import Path
 from raylabel.clients.base import Picture
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
-from raylabel.images import VERSION, PictureCache, digest_bytes, picture, prepare, read_bytes, recipe, sending, stamp
+from raylabel.images import VERSION, PictureCache, digest_bytes, picture, prepare, read_image, recipe, sending
 from raylabel.records import ImageFacts, Record, digest_of, image_facts_from_json, image_facts_to_json
 from raylabel.settings import ImageSettings
+from raylabel.storage.stamps import stamp
 from raylabel.store.tables import Row, Table
 
 IN_MEMORY_BYTES = 128 << 20
@@ -76,7 +77,7 @@ class Gallery:
         if mark is not None and (known := self._known.last(key)) is not None:
             return image_facts_from_json(json.loads(known["facts"])), None
         try:
-            facts, made, media_type = prepare(read_bytes(path), self._limits, self._first)
+            facts, made, media_type = prepare(read_image(path), self._limits, self._first)
         except ImageError as error:
             return str(error), None
         self._take_in(facts, self._first, made, media_type)
@@ -88,7 +89,7 @@ class Gallery:
         sent = sending(facts, resize)
         if not sent.passthrough and (cached := self._cache.get(key)) is not None:
             return self._keep(key, Picture.of(cached, sent.media_type))
-        data = read_bytes(path)
+        data = read_image(path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{path}: the file changed during the run; run again")
         made, media_type = picture(data, facts, self._limits, resize)

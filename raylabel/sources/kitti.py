@@ -11,11 +11,12 @@ from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
 from raylabel.sources.spec import SourceSpec
-from raylabel.sources.stamping import stamps_of
+from raylabel.storage.locations import join
+from raylabel.storage.stamps import stamps
+from raylabel.storage.writing import WholeFile
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """In any case of letters."""
@@ -54,14 +55,13 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
     Raises:
         InputError: no image, or no image that finds a label file.
     """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    listing, unfinished = work_dir / "kitti_listing.jsonl", work_dir / "kitti_listing.jsonl.part"
+    listing = work_dir / "kitti_listing.jsonl"
     images = labels = 0
     example = ""
     shared_stems: set[int] | None = None
     used, others = SeenKeys(), _Others()
     walk = _images(source, others)
-    with unfinished.open("w", encoding="ascii", newline="\n") as out:
+    with WholeFile(str(listing), durable=False) as out:
         while batch := list(islice(walk, _BATCH)):
             found = _labels(source.label_dir, [without_suffix(image) for image, _ in batch])
             nested = [n for n, (image, _) in enumerate(batch) if found[n] is None and "/" in image]
@@ -82,24 +82,22 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
                 if label is not None:
                     line |= {"twin": twin} if twin else {}
                 # ASCII, so that file names that are not valid UTF-8 survive until their record fails.
-                out.write(json.dumps(line) + "\n")
-    where = source.setting.rsplit(".", 1)[0]
-    if not images or not labels:
-        unfinished.unlink()
+                out.write(json.dumps(line).encode("ascii") + b"\n")
         if not images:
             seen = f"; it holds {others}" if others.number else ""
             raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}{seen}")
-        wanted = files.join(source.label_dir, without_suffix(example) + ".txt")
-        raise InputError(
-            f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
-            f"{source.label_dir}; {_shown(example)} needs {_shown(wanted)}{_held_instead(Path(source.label_dir))}"
-        )
+        where = source.setting.rsplit(".", 1)[0]
+        if not labels:
+            wanted = join(source.label_dir, without_suffix(example) + ".txt")
+            raise InputError(
+                f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
+                f"{source.label_dir}; {_shown(example)} needs {_shown(wanted)}{_held_instead(Path(source.label_dir))}"
+            )
     if others.number:
         note(f"{source.setting}: files in {source.path} that are no images by their names: {others.number} ({others})")
     alone = _labels_alone(Path(source.label_dir), used)
     if alone.number:
         note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {alone.number} ({alone})")
-    unfinished.replace(listing)
     return listing
 
 
@@ -159,12 +157,12 @@ def _twins(images: list[str]) -> dict[str, str]:
 
 def _labels(folder: str, stems: list[str]) -> list[str | None]:
     """The names of label files; None where there is none."""
-    within = files.join(folder, "")
+    within = join(folder, "")
     found: list[str | None] = [None] * len(stems)
     for suffix in _LABEL_SUFFIXES:
         missing = [n for n, name in enumerate(found) if name is None]
-        stamps = stamps_of([f"{within}{stems[n]}{suffix}" for n in missing])
-        for n, stamp in zip(missing, stamps, strict=True):
+        there = stamps(f"{within}{stems[n]}{suffix}" for n in missing)
+        for n, stamp in zip(missing, there, strict=True):
             if stamp is not None:
                 found[n] = stems[n] + suffix
     return found

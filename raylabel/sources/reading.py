@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
-from raylabel.errors import ImageError, InputError
-from raylabel.images import files
+from raylabel.errors import InputError
 from raylabel.records import (
     GIVEN_BY,
     IMAGE_GROUNDING,
@@ -35,6 +34,7 @@ from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+from raylabel.storage.reading import read_bytes
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
@@ -139,8 +139,8 @@ class LineReader:
             why = f"{path}: may be of {name} or of {head.twin}, expected one image of that name; keep one of the two"
             return self._record(head, bare, flags=bare.flags, unusable=why)
         try:
-            data = files.read_bytes(path)
-        except ImageError as error:
+            data = read_bytes(path)
+        except OSError as error:
             return self._record(head, bare, flags=bare.flags, unusable=f"label file: {error}")
         seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
         lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]

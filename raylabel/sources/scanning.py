@@ -12,17 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from pyarrow import ArrowException
-
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
 from raylabel.sources import kitti
 from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
 from raylabel.sources.spec import KITTI, Shard, SourceSpec
-from raylabel.sources.stamping import stamps_of
+from raylabel.storage.reading import open_input
+from raylabel.storage.stamps import stamps
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
@@ -68,10 +66,10 @@ def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
         InputError: it cannot be opened.
     """
     try:
-        return files.open_input(path)
+        return open_input(path)
     except FileNotFoundError as error:
         raise InputError(f"{source.setting}: no file {path}") from error
-    except (OSError, ValueError, ArrowException) as error:
+    except OSError as error:
         raise InputError(f"{source.setting}: {path} cannot be read ({error})") from error
 
 
@@ -159,14 +157,14 @@ class _Scan:
         self._usable += len(self._batch_identities)
         earlier = self._identities.add(keys_of_digests(self._batch_identities))
         repeated = {} if self._image_ids is None else self._image_ids.add(keys_of(self._batch_image_ids))
-        stamps = stamps_of(self._batch_paths) if self._with_stamps else []
+        found = stamps(self._batch_paths) if self._with_stamps else []
         line = path = 0
         for draft in self._drafts:
             places = list(enumerate(draft.places, line))
             yield self._shard(
                 draft,
                 self._batch_paths[path : path + draft.paths],
-                stamps[path : path + draft.paths],
+                found[path : path + draft.paths],
                 {place: earlier[n] for n, place in places if n in earlier},
                 tuple(place for n, place in places if n in repeated),
             )

@@ -15,7 +15,7 @@ from raylabel.runtime.asking import Asker, AskSetup, Listener
 from raylabel.runtime.window import Window
 from raylabel.steps.base import StepSetup, Voice
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 

@@ -11,15 +11,15 @@ import time
 import pytest
 
 from raylabel.errors import InputError, StoreError
+from raylabel.storage.folders import Folder
 from raylabel.store import lease as lease_module
-from raylabel.store.folders import Folder
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 
 HOLDER = """
 import sys, time
 from raylabel.store import lease
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 lease.BEAT_S = 0.05
 held = lease.Lease(Results(Folder(sys.argv[1])), lambda: None)
@@ -137,10 +137,10 @@ def test_a_hiccup_of_the_disk_does_not_end_a_run(waits, tmp_path):
     class Flaky(Folder):
         broken = False
 
-        def publish(self, name, data, *, sync=True):
+        def publish(self, name, data):
             if Flaky.broken:
                 raise StoreError("stale file handle")
-            super().publish(name, data, sync=sync)
+            super().publish(name, data)
 
     results = Results(Flaky(str(tmp_path)))
     lost = threading.Event()

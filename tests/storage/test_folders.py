@@ -8,12 +8,13 @@ import sys
 import pytest
 
 from raylabel.errors import StoreError
-from raylabel.store.folders import Folder, _filesystem_of
+from raylabel.storage.filesystems import filesystem_of
+from raylabel.storage.folders import Folder
 
 FULL_DISK = """
 import resource, sys
 from raylabel.errors import StoreError
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder = Folder(sys.argv[1])
 folder.publish("small", b"x" * 900)
@@ -25,14 +26,13 @@ except StoreError as error:
 
 
 @pytest.fixture(params=["disk", "object store"])
-def folder(request, tmp_path):
-    """An empty folder of either kind; pyarrow's in-memory file system stands for an object store."""
+def folder(request, tmp_path, bucket):
+    """An empty folder of either kind."""
     if request.param == "disk":
         return Folder(str(tmp_path / "results" / "deep"))
-    _filesystem_of.cache_clear()
-    file_system, path = _filesystem_of("mock://bucket/results")
-    file_system.create_dir(path)  # object stores have no folders to make
-    return Folder("mock://bucket/results")
+    filesystem, path = filesystem_of(f"{bucket}/results")
+    filesystem.create_dir(path)  # object stores have no folders to make
+    return Folder(f"{bucket}/results")
 
 
 def test_what_was_published_is_listed_and_read(folder):
