@@ -34,7 +34,7 @@ from PIL import (
 )
 
 from raylabel.errors import ImageError
-from raylabel.geometry import Resize, View
+from raylabel.geometry import Resize
 from raylabel.images import exif, whole
 from raylabel.records import ImageFacts, Size
 from raylabel.settings import ImageSettings
@@ -178,11 +178,6 @@ def sending(facts: ImageFacts, resize: Resize) -> Sending:
     return Sending(size, "image/png" if png else "image/jpeg", False)
 
 
-def view_of(facts: ImageFacts, resize: Resize) -> View:
-    """The view of an image that its prepared picture gives: all of it, resized."""
-    return View(displayed=facts.size, sent=resize.apply(facts.size))
-
-
 def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
     """Say what an image is, decoding it only where its structure leaves a doubt.
 
@@ -190,7 +185,7 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
         data: the whole file.
 
     Raises:
-        ImageError: empty, not an image, truncated, broken, or larger than ``refuse_pixels``.
+        ImageError: empty, not an image, truncated, broken, or of more pixels than may be decoded.
     """
     file = _open(data)
     return _facts(file, _know(file, limits) or _decode(file, limits).known)
@@ -266,7 +261,7 @@ def _know(file: _File, limits: ImageSettings) -> _Known | None:
         return None
     if size is None:
         return None
-    _refuse_large(size, limits)
+    _check_pixels(size, limits)
     told = _told(file, {})
     return _judged(file, told, size, plain=True) if told.readable else None
 
@@ -275,7 +270,7 @@ def _decode(file: _File, limits: ImageSettings) -> _Decoded:
     found, parts, stripped = file.format, file.parts, file.parts.stripped
     try:
         image = _READERS[found](io.BytesIO(stripped))
-        _refuse_large(Size(*image.size), limits)
+        _check_pixels(Size(*image.size), limits)
         if found == _PNG:
             # Decoding alone does not compare the checksums of the pixel data.
             PngImagePlugin.PngImageFile(io.BytesIO(stripped)).verify()
@@ -302,11 +297,11 @@ def _decode(file: _File, limits: ImageSettings) -> _Decoded:
     return _Decoded(shown, known)
 
 
-def _refuse_large(size: Size, limits: ImageSettings) -> None:
-    if size.width * size.height > limits.refuse_pixels > 0:
+def _check_pixels(size: Size, limits: ImageSettings) -> None:
+    max_decode_pixels = limits.refuse_pixels
+    if size.width * size.height > max_decode_pixels > 0:
         raise ImageError(
-            f"the image has {size.width}x{size.height} pixels, more than "
-            f"image.refuse_pixels={limits.refuse_pixels} allows"
+            f"the image has {size.width}x{size.height} pixels, more than image.refuse_pixels={max_decode_pixels} allows"
         )
 
 
