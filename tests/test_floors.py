@@ -68,7 +68,7 @@ VENDORS = {
 }
 """Third-party packages and modules that few files may know."""
 
-URLS = ("settings.py", "specification/*", "clients/*", "calibration/*", "demo/*", "demo/*/*", "demo/*/*/*")
+URLS = ("settings.py", "specification/*", "clients/*", "demo/server/*")
 """Files that handle addresses of servers; anywhere else ``://`` would tell remote files from local ones, which is for
 ``storage`` alone."""
 

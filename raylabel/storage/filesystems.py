@@ -36,6 +36,10 @@ def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
 @lru_cache(maxsize=64)
 def _bucket(uri: str) -> tuple[fs.FileSystem, str]:
     # Opened once: making an S3 file system asks the network for the bucket's region.
+    if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
+        uri += (
+            f"{'&' if '?' in uri else '?'}allow_delayed_open=true"  # a small file is put by one request, not by three
+        )
     filesystem, base = fs.FileSystem.from_uri(quote(uri, safe=":/?&=%@+,;~!$'()*[]"))
     return filesystem, base
 

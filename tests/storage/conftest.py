@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server
 
 from raylabel.storage.filesystems import filesystem_of
 
@@ -24,3 +26,9 @@ def stocked(bucket: str) -> str:
         with filesystem.open_output_stream(name) as out:
             out.write(b"12345")
     return bucket
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
