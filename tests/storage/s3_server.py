@@ -8,7 +8,7 @@ import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _without_chunks(stream: IO[bytes]) -> bytes:
+def _without_chunks(stream: io.BufferedIOBase) -> bytes:
     """A body that comes in chunks, each behind its size; what is said behind the last one is left out."""
     whole = b""
     while size := int(stream.readline().split(b";")[0], 16):
