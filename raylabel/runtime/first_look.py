@@ -131,7 +131,7 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
             givers = [s for s in pipeline[: pipeline.index(step)] if field in s.gives]
             if any(s in selected for s in givers) or any(getattr(r, field) is not None for r in records):
                 continue
-            if any((results.step(s.directory) / "records").names() for s in givers):
+            if any((results.step(s.directory) / "records").sizes() for s in givers):
                 continue
             if givers:
                 raise InputError(_missing_step(settings, results, pipeline.index(givers[-1])))

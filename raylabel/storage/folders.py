@@ -51,7 +51,7 @@ class Folder:
             raise StoreError(f"{self.location} is not a local folder")
         return Path(self.location)
 
-    def names(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """The files in it with their sizes in bytes; temporary ones left out. Empty where the folder is missing."""
         with _store_errors("list", self.location):
             if not self.is_local:
@@ -62,10 +62,10 @@ class Folder:
             except FileNotFoundError:
                 return {}
 
-    def bare_names(self) -> list[str]:
+    def entry_names(self) -> list[str]:
         """All that is in it by name, temporary files too: without a look at each, which takes ten times as long."""
         if not self.is_local:
-            return list(self.names())
+            return list(self.sizes())
         with _store_errors("list", self.location):
             try:
                 return os.listdir(self.location)  # noqa: PTH208 - the path would make an object of each name

@@ -31,11 +31,11 @@ _MERGED_ROWS = 8_192
 _MERGED, _FULL = "-m", "-w"
 """Marks in the names of merged fragments; what is full is not merged again, however small its file. Names of writers
 are hexadecimal, so that a merged fragment sorts behind what it was made of."""
-_LOOKS = 10
+_MAX_LISTINGS = 10
 """Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
 _KEY_DIGITS = 16
 """Hexadecimal digits of a key that the index knows."""
-_PLACE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
+_PLACE_DTYPE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _FEW_ROWS = 20_000
 """That the index keeps in a dict, which is quick to add to and takes 300 bytes a row."""
@@ -73,7 +73,7 @@ class Table:
         with self._append_lock:
             with self._lock:
                 known = self._index.names()
-            number = 1 + max(map(_number, known.union(self._folder.bare_names())), default=0)
+            number = 1 + max(map(_number, known.union(self._folder.entry_names())), default=0)
             uids = []
             for _ in rows:
                 self._written += 1
@@ -87,15 +87,15 @@ class Table:
             self._folder.publish(name, _to_small_parquet(table))
             with self._lock:
                 self._index.add({name: table.column("key")})
-                self._keep((name, 0), table)
+                self._cache_group((name, 0), table)
             return uids
 
     def refresh(self) -> None:
         """Take notice of fragments that other writers published, and of merges."""
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_LISTINGS):
             with self._lock:
                 known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
-            names = self._folder.names()
+            names = self._folder.sizes()
             gone = known - names.keys()
             vanished = False
             keys: dict[str, pa.ChunkedArray] = {}
@@ -113,13 +113,13 @@ class Table:
 
     def rows(self, key: str) -> list[Row]:
         """All rows of a key that are known since the last ``refresh``, oldest first."""
-        found = {row["uid"]: row for row in self._found([key])}
+        found = {row["uid"]: row for row in self._rows_of([key])}
         return sorted(found.values(), key=_age)
 
     def newest(self, keys: Iterable[str]) -> dict[str, Row]:
         """The newest row of each key that has any; in bulk, which costs a tenth of asking for one after the other."""
         newest: dict[str, Row] = {}
-        for row in self._found(keys):
+        for row in self._rows_of(keys):
             known = newest.get(row["key"])
             if known is None or _age(row) > _age(known):
                 newest[row["key"]] = row
@@ -144,9 +144,9 @@ class Table:
         Returns:
             How many fragments were merged.
         """
-        names = self._folder.names()
+        sizes = self._folder.sizes()
         small = sorted(
-            n for n, size in names.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
+            n for n, size in sizes.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
         )
         if len(small) < at_least:
             return 0
@@ -175,7 +175,7 @@ class Table:
             self._folder.delete(name)
         return len(merged)
 
-    def _found(self, keys: Iterable[str]) -> list[Row]:
+    def _rows_of(self, keys: Iterable[str]) -> list[Row]:
         """The rows of some keys, in no order; one that was merged while it was read may be there twice."""
         wanted = set(keys)
         for _ in range(5):
@@ -202,10 +202,10 @@ class Table:
                 return table
         table = self._read_group(*place)
         with self._lock:
-            self._keep(place, table)
+            self._cache_group(place, table)
         return table
 
-    def _keep(self, key: tuple[str, int], table: pa.Table) -> None:
+    def _cache_group(self, key: tuple[str, int], table: pa.Table) -> None:
         self._groups[key] = table
         while len(self._groups) > _CACHED_GROUPS:
             self._groups.popitem(last=False)
@@ -291,14 +291,14 @@ class _Index:
 
     def _sort(self, places: Iterable[np.ndarray[Any, Any]]) -> None:
         recent = [(key, *place) for key, at in self._recent.items() for place in at]
-        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE)])
+        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE_DTYPE)])
         every = every[np.isin(every["fragment"], np.fromiter(self._names, np.int32))]
         self._sorted = every[np.argsort(every["key"], kind="stable")]
         self._recent, self._recent_rows = {}, 0
 
 
 def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:
-    return np.zeros(rows, _PLACE)
+    return np.zeros(rows, _PLACE_DTYPE)
 
 
 def _age(row: Row) -> tuple[int, str]:

@@ -29,12 +29,12 @@ def key(number: int) -> str:
 
 def test_files_of_a_folder_are_published_listed_read_and_deleted(s3: S3Server) -> None:
     folder = Folder(s3.uri("bucket/results")) / "step 1"
-    assert folder.names() == {}
+    assert folder.sizes() == {}
     asked(s3)
     folder.publish("a.json", b"12345")
     assert asked(s3) == ["PUT"]
     assert list(s3.objects) == ["bucket/results/step 1/a.json"]
-    assert folder.names() == {"a.json": 5}
+    assert folder.sizes() == {"a.json": 5}
     assert asked(s3) == ["GET"]
     assert folder.read("a.json") == b"12345"
     assert folder.read("none") is folder.open("none") is None
@@ -42,7 +42,7 @@ def test_files_of_a_folder_are_published_listed_read_and_deleted(s3: S3Server) -
     assert folder.read("a.json") == b"1"
     folder.delete("a.json")
     folder.delete("a.json")
-    assert folder.names() == {}
+    assert folder.sizes() == {}
 
 
 def test_images_below_a_root_with_options_are_stamped_and_read(s3: S3Server) -> None:
@@ -79,9 +79,9 @@ def test_of_a_table_only_the_row_group_that_is_wanted_is_read(s3: S3Server) -> N
     assert writer.merge(at_least=2) == 4
     reader = Table(folder, columns)
     reader.refresh()
-    (name,) = folder.names()
+    (name,) = folder.sizes()
     asked(s3)
     assert reader.last(key(1234)) is not None
     requests = list(s3.asked)
     assert [request.method for request in requests] == ["HEAD", "GET", "GET"]
-    assert sum(request.size for request in requests) < folder.names()[name] / 4
+    assert sum(request.size for request in requests) < folder.sizes()[name] / 4

@@ -21,7 +21,7 @@ import sys, time
 from raylabel.store import lease
 from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
-lease.BEAT_S = 0.05
+lease.HEARTBEAT_S = 0.05
 held = lease.Lease(Results(Folder(sys.argv[1])), lambda: None)
 held.acquire(lambda text: None)
 print("held", flush=True)
@@ -32,9 +32,9 @@ time.sleep(600)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A twentieth of the real times; their order is what counts."""
-    monkeypatch.setattr(lease_module, "BEAT_S", 0.05)
-    monkeypatch.setattr(lease_module, "SILENCE_S", 0.6)
-    monkeypatch.setattr(lease_module, "PATIENCE_S", 1.2)
+    monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease_module, "EXPIRY_S", 0.6)
+    monkeypatch.setattr(lease_module, "ACQUIRE_TIMEOUT_S", 1.2)
 
 
 @pytest.fixture
