@@ -20,7 +20,7 @@ from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Re
 from raylabel.runtime.rows import StoredRows, fresh, is_brought, restore, with_stored_image
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
-from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
@@ -301,7 +301,7 @@ class _Assembled:
 def _in_pixels(record: Record) -> Record:
     """The record with the units of foreign regions settled as the run settled them; boxes of unknown units left out."""
     try:
-        record = settle_units(record)
+        record = resolve_units(record)
     except GeometryError:
         return replace(record, regions=None, expressions=None)  # its steps failed for this reason
     if FOREIGN_REGIONS in record.flags:  # the image could not be opened

@@ -54,7 +54,7 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
     """The records of a shard, in order: the same ones in every process and run.
 
     Their images are not opened (``image`` is None). Records of a foreign file that has regions or boxes of the
-    referring pipeline carry the flag ``foreign_regions`` until ``settle_units`` has looked at their units.
+    referring pipeline carry the flag ``foreign_regions`` until ``resolve_units`` has looked at their units.
 
     Raises:
         InputError: the listing cannot be read, or changed since it was scanned.
@@ -70,10 +70,10 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
         raise InputError(f"{source.setting}: {shard.path} changed while it was being read; start again")
 
 
-class _Bare(NamedTuple):
+class _Identity(NamedTuple):
     """What a record is before anything is known of it."""
 
-    ident: str
+    record_id: str
     shard: int
     position: int
     flags: tuple[str, ...]
@@ -101,27 +101,27 @@ class LineReader:
         """
         try:
             head = self._heads.read(line)
-            bare = _Bare(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
+            identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
             if self._source.kind == CAPTIONS:
-                return self._record(head, bare, flags=bare.flags)
+                return self._record(head, identity, flags=identity.flags)
             if self._source.kind == KITTI:
-                return self._with_labels(head, bare)
-            return self._with_earlier(head, bare, line.number, fresh_ids=occurrence > 0)
+                return self._with_labels(head, identity)
+            return self._with_earlier(head, identity, line.number, new_ids=occurrence > 0)
         except InputError as error:
             text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
             return UnusableLine(self._source.path, line.number, str(error), text, *at)
 
-    def _record(self, head: Head, bare: _Bare, **brought: Any) -> Record:
+    def _record(self, head: Head, identity: _Identity, **given: Any) -> Record:
         return Record(
-            record_id=bare.ident,
-            shard=bare.shard,
-            position=bare.position,
+            record_id=identity.record_id,
+            shard=identity.shard,
+            position=identity.position,
             image_id=head.image_id,
             image_path=head.image_path,
             source=self._source.pipeline,
             caption=head.caption,
             extra=self._extra(head.fields),
-            **brought,
+            **given,
         )
 
     def _extra(self, fields: JsonObject) -> JsonObject:
@@ -130,48 +130,48 @@ class LineReader:
             extra["image_id"] = fields["image_id"]
         return extra
 
-    def _with_labels(self, head: Head, bare: _Bare) -> Record:
+    def _with_labels(self, head: Head, identity: _Identity) -> Record:
         path = head.label_path
         if not path:
-            return self._record(head, bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
+            return self._record(head, identity, seeds=(), flags=(*identity.flags, NO_LABEL_FILE))
         if head.twin:
             name = head.written_path.rpartition("/")[2]
             why = f"{path}: may be of {name} or of {head.twin}, expected one image of that name; keep one of the two"
-            return self._record(head, bare, flags=bare.flags, unusable=why)
+            return self._record(head, identity, flags=identity.flags, unusable=why)
         try:
             data = read_bytes(path)
         except OSError as error:
-            return self._record(head, bare, flags=bare.flags, unusable=f"label file: {error}")
+            return self._record(head, identity, flags=identity.flags, unusable=f"label file: {error}")
         seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
         lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]
-        return self._record(head, bare, **_seeds_of(seeds, lines, bare.flags, alone=not seeds))
+        return self._record(head, identity, **_seeds_of(seeds, lines, identity.flags, alone=not seeds))
 
-    def _with_earlier(self, head: Head, bare: _Bare, line_number: int, *, fresh_ids: bool) -> Record:
+    def _with_earlier(self, head: Head, identity: _Identity, line_number: int, *, new_ids: bool) -> Record:
         fields, own, grounding = head.fields, head.own, self._grounding
         seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"), line_number)
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         regions = None if grounding else _each("regions", fields.get("regions"), region_from_json)
-        expressions = _expressions(fields.get("expressions"), bare.ident, fresh_ids)
+        expressions = _expressions(fields.get("expressions"), identity.record_id, new_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
-        brought = _seeds_of(
+        given = _seeds_of(
             seeds,
             unused,
-            tuple(dict.fromkeys((*bare.flags, *_flags(fields)))) if own else bare.flags,
+            tuple(dict.fromkeys((*identity.flags, *_flags(fields)))) if own else identity.flags,
             alone=not seeds and not regions,
         )
         foreign = not grounding and not own and (regions or any(e.instances for e in expressions or ()))
         if foreign:
-            brought["flags"] = (*brought["flags"], FOREIGN_REGIONS)
+            given["flags"] = (*given["flags"], FOREIGN_REGIONS)
         record = self._record(
             head,
-            bare,
+            identity,
             cleaned_caption=cleaned,
             regions=regions,
             expressions=expressions,
             outcomes=_outcomes(fields, head.caption, regions, expressions),
-            **brought,
+            **given,
         )
         return record if grounding or foreign else with_seeds(record)
 
@@ -201,7 +201,7 @@ class LineReader:
         return tuple(seeds), unused
 
 
-def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, ...] | None:
+def _expressions(value: Any, owner: str, new_ids: bool) -> tuple[Expression, ...] | None:
     """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
     if value is None:
         return None
@@ -210,32 +210,30 @@ def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, .
     taken = {
         ident
         for item in value
-        if isinstance(item, dict) and not fresh_ids and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
+        if isinstance(item, dict) and not new_ids and (ident := _own(item.get("expression_id"), _OWN_EXPRESSION_ID))
     }
     used: set[str] = set()
     entries = []
     for item in value:
         if not isinstance(item, dict):
             raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
-        ident = "" if fresh_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
+        ident = "" if new_ids else _own(item.get("expression_id"), _OWN_EXPRESSION_ID)
         number = 0
         while not ident or ident in used:
             ident = expression_id(owner, str(item.get("text")), number)
             ident = "" if ident in taken else ident
             number += 1
         used.add(ident)
-        entries.append(
-            {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
-        )
+        entries.append({**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, new_ids)})
     return _each("expressions", entries, lambda item, where: expression_from_json(item, where, owner, 0))
 
 
-def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
+def _numbered(instances: Any, expression: str, new_ids: bool) -> list[Any] | None:
     if not instances:
         return None
     if not isinstance(instances, list):
         raise InputError(f'"instances": expected a list, found {type(instances).__name__}')
-    kept = [_own(i.get("bbox_id"), _OWN_BBOX_ID) if isinstance(i, dict) and not fresh_ids else "" for i in instances]
+    kept = [_own(i.get("bbox_id"), _OWN_BBOX_ID) if isinstance(i, dict) and not new_ids else "" for i in instances]
     used: set[str] = set()
     out: list[Any] = []
     for item, ident in zip(instances, kept, strict=True):
