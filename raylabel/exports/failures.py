@@ -129,7 +129,7 @@ class Reasons:
         if kind is None:
             if len(self._kinds) >= _MOST_KINDS:
                 self._forget_rare()
-            kind = self._kinds[name] = Reason(in_short(self._mask(reason)), start)
+            kind = self._kinds[name] = Reason(shorten(self._mask(reason)), start)
         kind.count += 1
         kind.equal = kind.equal and start == kind.first
         if line_number is not None and len(kind.line_numbers) < _PLACES:
@@ -160,10 +160,10 @@ class Reasons:
             self._rare += self._kinds.pop(name).count
 
 
-def in_short(text: str) -> str:
+def shorten(text: str) -> str:
     """A text on one line, without control characters, cut in the middle.
 
-    >>> in_short("no such\\n\\x1b[31mfile")
+    >>> shorten("no such\\n\\x1b[31mfile")
     'no such [31mfile'
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in text[: 100 * _LONGEST]).split())
