@@ -43,10 +43,13 @@ class WholeFile:
             self._stream: IO[bytes] = tempfile.SpooledTemporaryFile(_COPY_BYTES)
         else:
             self._local = Path(path)
-            self._local.parent.mkdir(parents=True, exist_ok=True)
             # Not the final name with something added: a long one would not fit.
             self._unfinished = self._local.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
-            self._stream = self._unfinished.open("xb", _BUFFER_BYTES)
+            try:
+                self._stream = self._unfinished.open("xb", _BUFFER_BYTES)
+            except FileNotFoundError:
+                self._local.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._unfinished.open("xb", _BUFFER_BYTES)
         return self
 
     def write(self, data: bytes | pa.Buffer) -> None:
@@ -61,6 +64,7 @@ class WholeFile:
                 if kind is None:
                     self._upload()
             return
+        published = False
         try:
             with self._stream:
                 if kind is None and self._durable:
@@ -68,9 +72,11 @@ class WholeFile:
                     os.fsync(self._stream.fileno())
             if kind is None:
                 self._unfinished.replace(self._local)
+                published = True
         finally:
-            self._unfinished.unlink(missing_ok=True)
-        if kind is None and self._durable:
+            if not published:
+                self._unfinished.unlink(missing_ok=True)
+        if published and self._durable:
             _sync_folder(self._local.parent)
 
     def _upload(self) -> None:

@@ -48,10 +48,17 @@ class S3Server:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: apart, each answer would wait 40 ms for the client
+    disable_nagle_algorithm = True
 
     @property
     def _s3(self) -> S3Server:
         return self.server.s3  # type: ignore[attr-defined,no-any-return]
+
+    def handle_expect_100(self) -> bool:
+        super().handle_expect_100()
+        self.wfile.flush()  # before the client sends the body
+        return True
 
     def _handle(self) -> None:
         parts = urlsplit(self.path)
