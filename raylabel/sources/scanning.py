@@ -35,8 +35,6 @@ def scan(
     shard_size: int,
     work_dir: Path | str,
     *,
-    limit: int = 0,
-    with_stamps: bool = True,
     note: Callable[[str], None] = logger.warning,
 ) -> Iterator[Shard]:
     """Cut a source into shards of consecutive lines, in one pass that holds the paths of a thousand lines at a time.
@@ -44,8 +42,6 @@ def scan(
     Args:
         shard_size: records a shard.
         work_dir: where the listing of a KITTI folder is written; every process that reads shards must see it.
-        limit: stop after so many records; 0 reads all.
-        with_stamps: look up size and time of every image file for the shards' digests.
         note: told in one sentence of files in the folders of a source that are not used.
 
     Raises:
@@ -56,7 +52,7 @@ def scan(
     except OSError as error:
         raise InputError(f"{source.setting}: {source.path} cannot be listed ({error})") from error
     with closing(open_listing(source, path)) as stream:
-        yield from _Scan(source, path, shard_size, with_stamps).run(stream, limit)
+        yield from _Scan(source, path, shard_size).run(stream)
 
 
 def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
@@ -92,11 +88,10 @@ class _Draft:
 
 
 class _Scan:
-    def __init__(self, source: SourceSpec, path: str, shard_size: int, with_stamps: bool) -> None:
+    def __init__(self, source: SourceSpec, path: str, shard_size: int) -> None:
         self._source = source
         self._path = path
         self._shard_size = shard_size
-        self._with_stamps = with_stamps
         self._heads = HeadReader(source)
         self._identities = SeenKeys()
         self._image_ids = SeenKeys() if source.pipeline == IMAGE_REFERRING_EXPRESSION else None
@@ -110,8 +105,8 @@ class _Scan:
         self._batch_image_ids: list[str] = []
         self._batch_paths: list[str] = []
 
-    def run(self, stream: IO[bytes], limit: int) -> Iterator[Shard]:
-        lines = islice(read_lines(stream), limit or None)
+    def run(self, stream: IO[bytes]) -> Iterator[Shard]:
+        lines = read_lines(stream)
         # The first shards come at once; batches grow until what they cost by themselves is small beside their lines.
         shards, most = 1, max(1, _BATCH // self._shard_size)
         while self._read_batch(lines, shards):
@@ -157,7 +152,7 @@ class _Scan:
         self._usable += len(self._batch_identities)
         earlier = self._identities.add(keys_of_digests(self._batch_identities))
         repeated = {} if self._image_ids is None else self._image_ids.add(keys_of(self._batch_image_ids))
-        found = stamps(self._batch_paths) if self._with_stamps else []
+        found = stamps(self._batch_paths)
         line = path = 0
         for draft in self._drafts:
             places = list(enumerate(draft.places, line))

@@ -44,13 +44,6 @@ class Folder:
     def is_local(self) -> bool:
         return not is_remote(self.location)
 
-    @property
-    def local(self) -> Path:
-        """The path; only for local folders."""
-        if not self.is_local:
-            raise StoreError(f"{self.location} is not a local folder")
-        return Path(self.location)
-
     def sizes(self) -> dict[str, int]:
         """The files in it with their sizes in bytes; temporary ones left out. Empty where the folder is missing."""
         with _store_errors("list", self.location):

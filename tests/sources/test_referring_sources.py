@@ -29,7 +29,7 @@ def read(tmp_path: Path, *lines: dict[str, Any], root: str = "") -> list[Record]
     path = tmp_path / "annotations.jsonl"
     path.write_text("".join(json.dumps(x) + "\n" for x in lines))
     source = spec(path, root)
-    found = [i for s in scan(source, 10, "unused", with_stamps=False) for i in read_shard(source, s)]
+    found = [i for s in scan(source, 10, "unused") for i in read_shard(source, s)]
     assert all(isinstance(r, Record) for r in found), found
     return [r for r in found if isinstance(r, Record)]
 

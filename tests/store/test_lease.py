@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -58,7 +57,7 @@ def lease(results):
 
 
 def holder(results):
-    return json.loads((results.root.local / "lease.json").read_text())
+    return results.read_json(results.root, "lease.json")
 
 
 def test_a_free_folder_is_taken_at_once(lease, waits):
@@ -79,7 +78,7 @@ def test_a_lease_that_was_given_back_is_free(lease, waits, results):
     first = lease()
     first.acquire(waits.append)
     first.release()
-    assert not (results.root.local / "lease.json").exists()
+    assert holder(results) is None
     lease().acquire(waits.append)
     assert waits == []
 
