@@ -16,7 +16,7 @@ from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
 from raylabel.sources.spec import ANNOTATIONS, KITTI
-from raylabel.storage.locations import is_uri, join
+from raylabel.storage.locations import around, is_uri, join, parent_of
 from raylabel.storage.spellings import nearest_name
 from raylabel.storage.stamps import exists, is_missing, stamps
 from raylabel.store.results import Results
@@ -147,7 +147,7 @@ def _missing_step(settings: Settings, results: Results, missing: int) -> str:
     pipeline = PIPELINES[settings.autolabel_type]
     selected = [pipeline.index(s) for s in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)]
     found, both = (json.dumps([str(n) for n in numbers]) for numbers in (selected, sorted({missing, *selected})))
-    left = f"{settings.results_dir.rstrip('/')}/{pipeline[missing].directory}/annotations.jsonl"
+    left = join(settings.results_dir, f"{pipeline[missing].directory}/annotations.jsonl")
     return (
         f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step {missing} "
         f"first, or write {both}."
@@ -165,10 +165,10 @@ def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
     if not all(is_missing(r.image_path) for r in records[:3]):
         return  # the file system does not answer: the records say why
     path, root, number = records[0].image_path, source.root, min(len(records), FIRST)
-    under = f"{root.rstrip('/')}/"
+    before, behind = around(root)
     what = f"none of the first {number} images exists" if number > 1 else "the first image does not exist"
-    if root and path.startswith(under):
-        path = path[len(under) :]
+    if root and path.startswith(before):
+        path = path[len(before) :].removesuffix(behind)
         said = f'{_root_key(source)}: found "{root}"; {what} there ({path})'
     elif root or path.startswith("/") or is_uri(path):
         said = f"{source.setting}: {source.path}: {what} ({path})"
@@ -200,7 +200,7 @@ def _neighbours(folder: str) -> Iterator[str]:
     """A folder, those in it, the one it is in, and those beside it."""
     yield folder
     if is_uri(folder):
-        yield folder.rstrip("/").rpartition("/")[0]  # listing a bucket may take long
+        yield parent_of(folder)  # listing a bucket may take long
         return
     parent = os.path.normpath(os.path.join(folder, ".."))  # noqa: PTH118 - Path keeps the dots
     yield from _folders_in(folder)

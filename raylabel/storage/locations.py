@@ -81,6 +81,18 @@ def join(folder: str, path: str) -> str:
     return before + path + behind
 
 
+def parent_of(uri: str) -> str:
+    """The folder that a folder is in; a bucket is in itself.
+
+    >>> parent_of("s3://bucket/images/train/?region=eu-central-1"), parent_of("s3://bucket")
+    ('s3://bucket/images?region=eu-central-1', 's3://bucket')
+    """
+    match = _URI.match(uri)
+    assert match is not None, uri
+    scheme, bucket, path, options = match.groups()
+    return f"{scheme}://{bucket}{path.rstrip('/').rpartition('/')[0]}{options or ''}"
+
+
 def absolute(location: str) -> str:
     """A location that means the same in every working directory: workers run in others."""
     return location if is_uri(location) else str(Path(location).expanduser().absolute())

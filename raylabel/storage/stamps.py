@@ -23,7 +23,7 @@ _THREADS = 32
 _LOCAL_BATCH = 64
 _TRIED = 65
 _SLOW_S = 100e-6
-"""A look-up that takes longer waits for a network or a disk, and many may wait side by side; one that takes 2 us does
+"""A lookup that takes longer waits for a network or a disk, and many can wait at the same time; one of 2 us does
 not wait, and threads would double its cost."""
 
 
@@ -51,9 +51,9 @@ def is_missing(location: str) -> bool:
 
 
 def stamps(locations: Iterable[str]) -> list[str | None]:
-    """The stamps of many files, in order; looked up side by side where the file system does not answer at once.
+    """The stamps of many files, in order; looked up concurrently where the file system is slow to answer.
 
-    Where an object store cannot be asked at all (no key, no network), one vain look-up of some seconds stands for all:
+    Where an object store cannot be asked at all (no key, no network), one failed lookup of some seconds stands for all:
     the records fail soon enough when their images are read.
     """
     wanted = list(locations)

@@ -33,6 +33,8 @@ _MERGED, _FULL = "-m", "-w"
 are hexadecimal, so that a merged fragment sorts behind what it was made of."""
 _MAX_LISTINGS = 10
 """Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
+_MAX_READS = 10
+"""Of rows whose fragments are merged away while they are read: on a busy machine this happens several times running."""
 _KEY_DIGITS = 16
 """Hexadecimal digits of a key that the index knows."""
 _PLACE_DTYPE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
@@ -178,7 +180,7 @@ class Table:
     def _rows_of(self, keys: Iterable[str]) -> list[Row]:
         """The rows of some keys, in no order; one that was merged while it was read may be there twice."""
         wanted = set(keys)
-        for _ in range(5):
+        for _ in range(_MAX_READS):
             offsets: dict[tuple[str, int], list[int]] = {}
             with self._lock:
                 for key in wanted:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import S3Server
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Record
@@ -258,6 +259,15 @@ def test_images_of_a_bucket_are_looked_up(tmp_path: Path) -> None:
         'found "mock://bucket/train"; none of the first 3 images exists there (train/a.jpg); it exists in mock://bucket;'
         in said
     )
+
+
+def test_the_options_of_a_bucket_hold_for_its_neighbours_and_are_no_part_of_a_path(tmp_path: Path) -> None:
+    with S3Server() as s3:
+        s3.objects["bucket/train/a.jpg"] = (b"12345", 1.7e9)
+        good, deeper = s3.uri("bucket/train"), s3.uri("bucket/train/images")
+        assert look(captions(tmp_path, [line("a.jpg")] * 3, root=good), tmp_path) == ""
+        said = look(captions(tmp_path, [line("a.jpg")] * 3, root=deeper), tmp_path)
+    assert f'found "{deeper}"; none of the first 3 images exists there (a.jpg); it exists in {good};' in said
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
