@@ -95,7 +95,7 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     _BMP: BmpImagePlugin.BmpImageFile,
     _TIFF: TiffImagePlugin.TiffImageFile,
 }
-_TAKE_APART = {_JPEG: exif.take_jpeg_apart, _PNG: exif.take_png_apart}
+_SPLIT = {_JPEG: exif.split_jpeg, _PNG: exif.split_png}
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_BIT_DEPTH = 24
@@ -140,7 +140,7 @@ class _Decoded:
     """A decoded file; its image is 8-bit grey or RGB, as stored: not turned."""
 
     image: Image.Image
-    known: _Properties
+    properties: _Properties
 
 
 def digest_bytes(data: bytes) -> str:
@@ -188,7 +188,7 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
         ImageError: empty, not an image, truncated, broken, or of more pixels than may be decoded.
     """
     file = _open(data)
-    return _facts(file, _inspect_structure(file, limits) or _decode(file, limits).known)
+    return _facts(file, _inspect_structure(file, limits) or _decode(file, limits).properties)
 
 
 def encode_picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resize) -> tuple[bytes, str]:
@@ -214,11 +214,11 @@ def prepare(data: bytes, limits: ImageSettings, resize: Resize) -> tuple[ImageFa
         ImageError: as ``inspect``.
     """
     file = _open(data)
-    known, decoded = _inspect_structure(file, limits), None
-    if known is None:
+    properties, decoded = _inspect_structure(file, limits), None
+    if properties is None:
         decoded = _decode(file, limits)
-        known = decoded.known
-    facts = _facts(file, known)
+        properties = decoded.properties
+    facts = _facts(file, properties)
     sent = encoding_of(facts, resize)
     if sent.passthrough:
         return facts, data, sent.media_type
@@ -234,28 +234,28 @@ def displayed(data: bytes, limits: ImageSettings) -> Image.Image:
     return _upright(_decode(_open(data), limits))
 
 
-def _facts(file: _File, known: _Properties) -> ImageFacts:
+def _facts(file: _File, properties: _Properties) -> ImageFacts:
     return ImageFacts(
         digest=digest_bytes(file.data),
-        size=known.size,
-        orientation=known.orientation,
+        size=properties.size,
+        orientation=properties.orientation,
         media_type=_MEDIA_TYPES.get(file.format, f"image/{file.format.lower()}"),
-        plain=known.plain,
+        plain=properties.plain,
         lossless=file.format in (_PNG, _GIF),
-        flags=known.flags,
+        flags=properties.flags,
     )
 
 
 def _open(data: bytes) -> _File:
     found = _format(data)
-    return _File(data, found, _TAKE_APART[found](data) if found in _TAKE_APART else exif.Parts((data,)))
+    return _File(data, found, _SPLIT[found](data) if found in _SPLIT else exif.Parts((data,)))
 
 
 def _inspect_structure(file: _File, limits: ImageSettings) -> _Properties | None:
     """What a file is, where that can be known without decoding it."""
     if file.format == _JPEG:
         size = structure.jpeg_size(file.data)
-    elif file.format == _PNG and file.parts.sound and not file.parts.several:
+    elif file.format == _PNG and file.parts.sound and not file.parts.has_more:
         size = structure.png_size(file.data)
     else:
         return None
@@ -282,19 +282,19 @@ def _decode(file: _File, limits: ImageSettings) -> _Decoded:
         raise ImageError(f"the {found} image has no pixels")
     if image.mode == "P" and image.palette is None:
         raise ImageError(f"the {found} image is truncated or broken: its palette is missing")
-    several = _has_more_pages(file.data) if found == _TIFF else parts.several or getattr(image, "is_animated", False)
-    shown, stretched = _shown(image, _is_deep(found, stripped, image))
-    known = _describe(
+    has_more = _has_more_pages(file.data) if found == _TIFF else parts.has_more or getattr(image, "is_animated", False)
+    shown, stretched = _shown(image, _has_16_bits(found, stripped, image))
+    properties = _describe(
         file,
         _read_metadata(file, image.info),
         Size(*shown.size),
         plain=_is_plain(file.data, found, image),
-        several=several,
+        has_more=has_more,
         stretched=stretched,
         flat=_is_flat(shown),
         undone=stored_turn,
     )
-    return _Decoded(shown, known)
+    return _Decoded(shown, properties)
 
 
 def _check_pixels(size: Size, limits: ImageSettings) -> None:
@@ -322,14 +322,14 @@ class _Metadata:
 def _read_metadata(file: _File, info: dict[Any, Any]) -> _Metadata:
     """What a file's metadata tells; ``info`` is that of the decoded image, for formats that are not taken apart."""
     parts = file.parts
-    if file.format in _TAKE_APART:
+    if file.format in _SPLIT:
         try:
             info = _READERS[file.format](io.BytesIO(file.data if file.format == _JPEG else parts.metadata)).info
         except _BROKEN:
             return _Metadata(parts.exif, readable=False)
     xmp = parts.xmp or _as_bytes(info.get("xmp") or info.get("XML:com.adobe.xmp"))
-    block = parts.exif if file.format in _TAKE_APART else info.get("exif") or b""
-    return _Metadata(block, exif.xmp_turns(xmp) or "Raw profile type exif" in info)
+    block = parts.exif if file.format in _SPLIT else info.get("exif") or b""
+    return _Metadata(block, exif.xmp_rotates(xmp) or "Raw profile type exif" in info)
 
 
 def _describe(
@@ -338,7 +338,7 @@ def _describe(
     stored: Size,
     *,
     plain: bool,
-    several: bool = False,
+    has_more: bool = False,
     stretched: bool = False,
     flat: bool = False,
     undone: int = 1,
@@ -351,9 +351,9 @@ def _describe(
         undone: the orientation that Pillow turned a TIFF by while it decoded it; it does so with nothing else.
     """
     turn, damaged = (None, False) if file.format == _TIFF else _turn(metadata.exif, file.parts.damaged)
-    several = several or file.parts.several
+    has_more = has_more or file.parts.has_more
     flags = {
-        FIRST_FRAME: several
+        FIRST_FRAME: has_more
         and file.format != _JPEG,  # there it is a preview, a map of highlights, or the other eye's picture
         STRETCHED: stretched,
         FLAT_IMAGE: flat,
@@ -366,7 +366,7 @@ def _describe(
         turn=turn or 1,
         plain=plain
         and (turn or 1) == 1
-        and not (several or damaged)
+        and not (has_more or damaged)
         # Servers that use Pillow would stumble over the metadata, or turn the image where EXIF is silent.
         and metadata.readable
         and not (turn is None and metadata.turns_else),
@@ -425,7 +425,7 @@ def _has_more_pages(data: bytes) -> bool:
         return False  # there is none, or nobody can read it
 
 
-def _is_deep(found: str, data: bytes, image: ImageFile.ImageFile) -> bool:
+def _has_16_bits(found: str, data: bytes, image: ImageFile.ImageFile) -> bool:
     """Whether the file has 16 bits a channel; of such colours Pillow gives the upper 8."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8)
@@ -446,7 +446,7 @@ def _is_plain(data: bytes, found: str, image: ImageFile.ImageFile) -> bool:
 
 
 def _upright(decoded: _Decoded) -> Image.Image:
-    turn = _TURNS.get(decoded.known.turn)
+    turn = _TURNS.get(decoded.properties.turn)
     return decoded.image if turn is None else decoded.image.transpose(turn)
 
 

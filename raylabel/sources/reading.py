@@ -40,7 +40,7 @@ from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEED
 _TEXT_LIMIT = 2000
 _UNUSED_KEPT = 20
 """Rows of a record that are kept with their reasons; a file of another kind may have a million."""
-_LEAST_SIDE_PX = 1.0
+_MIN_SIDE_PX = 1.0
 _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
@@ -185,7 +185,7 @@ class LineReader:
         for row in value:
             try:
                 seed = seed_from_json(row, "kitti_bboxes")
-                if min(seed.box.width, seed.box.height) < _LEAST_SIDE_PX:
+                if min(seed.box.width, seed.box.height) < _MIN_SIDE_PX:
                     raise InputError(f"kitti_bboxes: expected a box of pixels, found {row!r}")
             except (InputError, OverflowError) as error:
                 text = repr(row)

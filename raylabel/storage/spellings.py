@@ -15,7 +15,7 @@ from itertools import islice
 from raylabel.storage.filesystems import remote_stamp
 from raylabel.storage.locations import local_path
 
-_NAMES_SEARCHED = 10_000
+_MAX_NAMES = 10_000
 """Of a folder in which a name was not found, for a hint; a folder of a million is not searched."""
 
 
@@ -74,7 +74,7 @@ def _walk(path: str) -> tuple[str, str]:
 def _names_in(folder: str) -> dict[str, str]:
     """Names of a folder by what they are without regard to case and normal form, as far as it is searched."""
     with os.scandir(folder) as entries:
-        return {_folded(entry.name): entry.name for entry in islice(entries, _NAMES_SEARCHED)}
+        return {_folded(entry.name): entry.name for entry in islice(entries, _MAX_NAMES)}
 
 
 def _folded(name: str) -> str:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _THREADS = 32
 _LOCAL_BATCH = 64
-_TRIED = 65
+_SAMPLE = 65
 _SLOW_S = 100e-6
 """A lookup that takes longer waits for a network or a disk, and many can wait at the same time; one of 2 us does
 not wait, and threads would double its cost."""
@@ -74,12 +74,12 @@ def stamps(locations: Iterable[str]) -> list[str | None]:
 def _local_stamps(locations: list[str]) -> list[str | None]:
     found: list[str | None] = []
     times = [time.perf_counter()]
-    for location in locations[:_TRIED]:
+    for location in locations[:_SAMPLE]:
         found.append(stamp(location))
         times.append(time.perf_counter())
-    rest = locations[_TRIED:]
+    rest = locations[_SAMPLE:]
     # The median, as a busy machine delays a few of them by much.
-    if not rest or sorted(later - earlier for earlier, later in pairwise(times))[_TRIED // 2] <= _SLOW_S:
+    if not rest or sorted(later - earlier for earlier, later in pairwise(times))[_SAMPLE // 2] <= _SLOW_S:
         return found + [stamp(location) for location in rest]
     batches = [rest[at : at + _LOCAL_BATCH] for at in range(0, len(rest), _LOCAL_BATCH)]
     with ThreadPoolExecutor(_THREADS) as pool:
