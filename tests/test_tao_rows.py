@@ -90,7 +90,7 @@ SPECIFICATION = {
 INPUTS = {
     "image_path: absolute, relative to image_root, or a URI": (
         "sources/test_jsonl_sources.py::test_image_root_is_put_before_relative_paths",
-        "images/test_image_files.py::test_an_object_store_is_read_through_its_uri",
+        "storage/test_reading.py::test_an_object_store_is_read_through_its_uri",
     ),
     "caption and image_path are required": (
         "sources/test_jsonl_sources.py::test_a_line_no_record_can_be_made_of_keeps_its_number_and_reason",
@@ -242,15 +242,6 @@ LEGACY = {
     "boxes on the 0-1000 grid, rounded down": (
         "exports/test_legacy_text.py::test_grid_numbers_come_from_exact_boxes",
         "test_geometry.py::test_the_legacy_grid_rounds_down",
-    ),
-    "reading back: one object a line, or fenced": (
-        "exports/test_legacy_text.py::test_step0_is_read_in_every_shape_old_runs_left",
-        "exports/test_legacy_text.py::test_expression_lines_are_read_back_as_they_were_written",
-    ),
-    "reading back: the note of a failed call, or an empty file, is a failure": (
-        "exports/test_legacy_text.py::test_a_failed_step0_is_a_failure_not_an_empty_result",
-        "exports/test_legacy_text.py::test_failed_expression_lines_are_a_failure",
-        "exports/test_legacy_text.py::test_captions_are_read_back",
     ),
     "legacy writes the JSONL files as well": (
         "end_to_end/test_flow_and_formats.py::test_every_format_writes_the_json_lines_and_legacy_ones_the_text_files_too",

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from raylabel.images import stamp
 from raylabel.records import JsonObject
 from raylabel.settings import Settings, redacted
+from raylabel.storage.stamps import stamp
 from raylabel.store.results import Results
 
 _FILE = "written.json"

@@ -82,8 +82,8 @@ def demo_of(package: Path, images: int, pipeline: str, backend: str = "openai") 
         pytest.param(
             "openai",
             (
-                "    left, upper, width, height = window.x1, window.y1, window.width, window.height\n",
-                "    left, upper, width, height = window.x1, window.y1, window.height, window.width\n",
+                "    width, height = view.displayed.width, view.displayed.height\n",
+                "    width, height = view.displayed.height, view.displayed.width\n",
             ),
             id="width-and-height-swapped",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 
 from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, Usage
 from raylabel.clients.retry import RetryPolicy
@@ -15,7 +16,7 @@ from raylabel.runtime.asking import Asker, AskSetup
 from raylabel.runtime.window import Window
 from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
@@ -85,7 +86,7 @@ class Bench:
     def stored(self, step=ImageCaption):
         """All replies in the store, oldest first."""
         rows = []
-        for path in sorted((self.results.step(step.directory) / "answers").local.glob("*.parquet")):
+        for path in sorted(Path((self.results.step(step.directory) / "answers").location).glob("*.parquet")):
             rows += (
                 Table(Folder(str(path.parent)), self.results.answers(step.directory)._schema)
                 ._read(path.name, None)
