@@ -81,8 +81,6 @@ ROWS = {
         ".step1: the caption and nothing else",
         ".step2 and .step3: a line an expression that has boxes; an empty phrase is object",
         "boxes on the 0-1000 grid, rounded down",
-        "reading back: one object a line, or fenced",
-        "reading back: the note of a failed call, or an empty file, is a failure",
         "legacy writes the JSONL files as well",
         "label files mirror the sub-folders of image_dir",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raylabel.exports.annotations import to_line
-from raylabel.exports.files import to_json_line
+from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_REFERRING_EXPRESSION,

@@ -18,7 +18,7 @@ from raylabel.runtime.asking import Asker, AskSetup, StepEnd
 from raylabel.runtime.window import Window
 from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
@@ -88,7 +88,7 @@ class Bench:
     def stored(self, step=ImageCaption):
         """All replies in the store, oldest first."""
         rows = []
-        for path in sorted((self.results.step(step.directory) / "answers").local.glob("*.parquet")):
+        for path in sorted(Path((self.results.step(step.directory) / "answers").location).glob("*.parquet")):
             rows += (
                 Table(Folder(str(path.parent)), self.results.answers(step.directory)._schema)
                 ._read(path.name, None)

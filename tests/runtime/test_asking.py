@@ -13,7 +13,7 @@ from raylabel.runtime.asking import DEAD_AFTER
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import answer_row
 from raylabel.store.tables import Table
 from tests.runtime.asking_bench import BOX, CAPTION, POLICY, in_turn, make_record, phrases, trouble

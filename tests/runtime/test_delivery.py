@@ -36,7 +36,7 @@ from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_o
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS
 from raylabel.steps.base import ModelTarget, StepSetup
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 
 EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]

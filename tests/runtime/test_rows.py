@@ -33,7 +33,7 @@ from raylabel.runtime.rows import (
     restore,
     with_stored_image,
 )
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import ROW_COLUMNS, Results
 from raylabel.store.tables import Table
 

@@ -114,7 +114,7 @@ def test_a_stopped_worker_stores_what_was_in_flight_and_takes_up_nothing_more(ma
 
 
 def table_keys(table):
-    names = [name for name in table._folder.names() if name.endswith(".parquet")]
+    names = [name for name in table._folder.sizes() if name.endswith(".parquet")]
     return [key for name in names for key in table._read(name, ["key"]).column("key").to_pylist()]
 
 

@@ -21,7 +21,7 @@ from raylabel.runtime.preparing import build_spec
 from raylabel.runtime.worker import Worker
 from raylabel.settings import load_settings
 from raylabel.sources import Shard, scan, source_for
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 

@@ -28,7 +28,7 @@ def write(path: Path, lines: list[Any]) -> Path:
 
 
 def read(source: SourceSpec, shard_size: int = 3) -> list[Record | UnusableLine]:
-    shards = list(scan(source, shard_size, "unused", with_stamps=False))
+    shards = list(scan(source, shard_size, "unused"))
     items = [item for shard in shards for item in read_shard(source, shard)]
     assert [s.number for s in shards] == list(range(len(shards)))
     assert [(i.position, i.shard) for i in items] == [(n, n // shard_size) for n in range(len(items))]
@@ -235,14 +235,6 @@ def test_a_missing_input_names_its_setting(tmp_path: Path) -> None:
         list(scan(spec(tmp_path / "none.jsonl"), 10, "unused"))
 
 
-def test_a_limit_reads_only_the_first_records(tmp_path: Path) -> None:
-    source = spec(write(tmp_path / "c.jsonl", [line(n) for n in range(10)]))
-    assert [s.count for s in scan(source, 3, "unused", limit=7)] == [3, 3, 1]
-    assert [s.count for s in scan(source, 3, "unused", limit=6)] == [3, 3]
-    assert [s.count for s in scan(source, 3, "unused", limit=99)] == [3, 3, 3, 1]
-    assert list(scan(source, 3, "unused", limit=7))[:2] == list(scan(source, 3, "unused"))[:2]
-
-
 def test_shards_are_the_same_however_many_lines_are_looked_up_together(tmp_path: Path) -> None:
     # Each of 3,000 lines stands there three times, the third time far behind the others, with broken ones between.
     lines: list[Any] = [b"{oops" if n % 7 == 3 else line(n // 2) for n in range(6_000)] + [
@@ -261,8 +253,6 @@ def test_shards_are_the_same_however_many_lines_are_looked_up_together(tmp_path:
         expected.append(occurrences)
     shards = list(scan(source, 32, "unused"))
     assert [s.occurrences for s in shards] == expected
-    assert shards == list(scan(source, 32, "unused", limit=len(lines)))
-    assert shards[:100] == list(scan(source, 32, "unused", limit=3_200))
 
 
 @pytest.mark.tao_row("all records in memory")
@@ -316,7 +306,7 @@ def test_a_scan_of_many_lines_does_not_hold_them(tmp_path: Path) -> None:
         out.writelines(f'{{"image_path": "{n}.jpg", "caption": "{n} {filler}"}}\n' for n in range(15_000))
     tracemalloc.start()
     try:
-        shards: list[Shard] = list(scan(spec(path), 500, "unused", with_stamps=False))
+        shards: list[Shard] = list(scan(spec(path), 500, "unused"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -13,7 +13,7 @@ import pytest
 from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.records import Box, ImageFacts, Record, Seed, Size, digest_of
-from raylabel.sources import SourceSpec, read_shard, scan, settle_units
+from raylabel.sources import SourceSpec, read_shard, resolve_units, scan
 
 SIZE = Size(1242, 375)
 FACTS = ImageFacts("digest", SIZE, 1, "image/png", True)
@@ -30,14 +30,14 @@ def read(tmp_path: Path, *lines: dict[str, Any], root: str = "") -> list[Record]
     path = tmp_path / "annotations.jsonl"
     path.write_text("".join(json.dumps(x) + "\n" for x in lines))
     source = spec(path, root)
-    found = [i for s in scan(source, 10, "unused", with_stamps=False) for i in read_shard(source, s)]
+    found = [i for s in scan(source, 10, "unused") for i in read_shard(source, s)]
     assert all(isinstance(r, Record) for r in found), found
     return [r for r in found if isinstance(r, Record)]
 
 
 def settled(tmp_path: Path, **fields: Any) -> Record:
     (record,) = read(tmp_path, {"image_path": "a.png", **fields})
-    return settle_units(dataclasses.replace(record, image=FACTS))
+    return resolve_units(dataclasses.replace(record, image=FACTS))
 
 
 def regions(boxes: Sequence[Sequence[Any]], key: str = "bbox", **more: Any) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ def own(**fields: Any) -> dict[str, Any]:
 def test_raylabels_own_regions_are_pixels_without_a_question(tmp_path: Path) -> None:
     (record,) = read(tmp_path, own(regions=regions([[0, 0, 900, 370]])), root="data")
     assert (record.flags, record.image_path, record.record_id) == ((), "data/a.png", digest_of("own"))
-    assert settle_units(record) is record
+    assert resolve_units(record) is record
     assert record.seeds == (Seed(Box(0, 0, 900, 370), "car"),)
 
 

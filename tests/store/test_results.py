@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,8 @@ def test_checkpoints_stand_beside_the_files_people_read(results, key):
     results.rows("step_1_grounding").append([{"key": key(1)}])
     results.images().append([{"key": key(1)}])
     results.shards().append([{"key": key(1)}])
-    folders = {str(p.parent.relative_to(results.root.local)) for p in results.root.local.rglob("*.parquet")}
+    root = Path(results.root.location)
+    folders = {str(p.parent.relative_to(root)) for p in root.rglob("*.parquet")}
     assert folders == {
         "step_1_grounding/answers",
         "step_1_grounding/records",

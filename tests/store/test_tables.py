@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raylabel.errors import StoreError
+from raylabel.storage.filesystems import filesystem_of
+from raylabel.storage.folders import Folder
 from raylabel.store import tables
-from raylabel.store.folders import Folder, _filesystem_of
 from raylabel.store.tables import Table
 
 APPENDER = """
 import sys
 import pyarrow as pa
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.tables import Table
 table = Table(Folder(sys.argv[1]), [pa.field("text", pa.string())])
 for number in range(100_000):
@@ -238,12 +239,12 @@ class Overtaken(Folder):
             object.__setattr__(self, "moment", None)
             self.merge()
 
-    def names(self):
+    def sizes(self):
         self.fire("before the listing")
-        names = super().names()
+        names = super().sizes()
         if getattr(self, "moment", None) == "during the listing":
             self.fire("during the listing")
-            return {n: size for n, size in names.items() if n in super(Overtaken, self).names()}
+            return {n: size for n, size in names.items() if n in super(Overtaken, self).sizes()}
         return names
 
     def read(self, name):
@@ -352,18 +353,17 @@ def test_whatever_happens_a_key_has_every_row_once_and_in_order(open_table, key,
 # --- remote and dead ------------------------------------------------------------------------------------------------
 
 
-def test_a_table_lives_in_an_object_store_too(open_table, key):
-    _filesystem_of.cache_clear()
-    file_system, path = _filesystem_of("mock://bucket/table")
-    file_system.create_dir(path)
-    folder = Folder("mock://bucket/table")
+def test_a_table_lives_in_an_object_store_too(open_table, key, tmp_path):
+    folder = Folder(f"mock://{tmp_path.name}/table")
+    filesystem, path = filesystem_of(folder.location)
+    filesystem.create_dir(path)
     writer, reader = open_table(folder), open_table(folder)
     for text in "abc":
         writer.append([{"key": key(1), "text": text}])
     assert open_table(folder).merge(at_least=2) == 3
     reader.refresh()
     assert texts(reader, key(1)) == texts(writer, key(1)) == ["a", "b", "c"]
-    assert len(folder.names()) == 1
+    assert len(folder.sizes()) == 1
 
 
 def test_a_writer_killed_in_mid_append_leaves_whole_fragments_only_and_all_it_promised(open_table, key, tmp_path):
