@@ -94,7 +94,13 @@ class Table:
             return uids
 
     def refresh(self) -> None:
-        """Take notice of fragments that other writers published, and of merges."""
+        """Take notice of fragments that other writers published, and of merges.
+
+        There is no lock between processes and no list of what is valid, so that a killed writer leaves nothing behind
+        that others would wait for. A merge publishes its fragment first and deletes the old ones then; whoever lists
+        the folder meanwhile may see both (a row twice is one row, by its ``uid``) or, since a listing is no snapshot,
+        neither. Where anything vanished, the folder is therefore listed again, until a listing shows no loss.
+        """
         for _ in range(_MAX_LISTINGS):
             with self._lock:
                 known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
