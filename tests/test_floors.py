@@ -27,6 +27,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what to ask and how to read the answer
     ("steps",),
     ("pipelines",),
+    # bytes behind paths and URIs: the lowest door
+    ("storage",),
     # what can be set, the steps among it
     ("settings",),
     # doors: the rooms that touch the world
@@ -48,7 +50,6 @@ NEIGHBOURS = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
     ("store", "raylabel.clients.finish"): "a word that nobody knew when a reply was stored may be known now",
     ("sources", "raylabel.exports.annotations"): "the public line is also an input",
-    ("sources", "raylabel.images.files"): "records name files as images are found, and notice when one changed",
 }
 """Doors that may be seen from the same floor, with the reason."""
 
@@ -60,8 +61,14 @@ VENDORS = {
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
     "omegaconf": ("settings/*",),
+    "pyarrow.fs": ("storage/*",),
+    "fsspec": ("storage/*",),
 }
-"""Third-party packages that few files may know."""
+"""Third-party packages and modules that few files may know."""
+
+URLS = ("blocks.py", "settings/*", "clients/*", "demo/server/*", "cli.py")
+"""Files that handle addresses of servers; anywhere else ``://`` would tell remote files from local ones, which is for
+``storage`` alone."""
 
 WORLD = {
     "asyncio",
@@ -121,7 +128,7 @@ def imports_of(path: str, source: str) -> Iterator[str]:
                 base = ".".join([*package, base]) if base else ".".join(package)
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                yield inner if base.startswith("raylabel") and is_module(inner) else base
+                yield inner if inner in VENDORS or (base.startswith("raylabel") and is_module(inner)) else base
 
 
 def calls_of(source: str) -> Iterator[str]:
@@ -131,6 +138,20 @@ def calls_of(source: str) -> Iterator[str]:
             yield ast.unparse(node.func)
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
             yield node.exc.id
+
+
+def texts_of(source: str) -> Iterator[str]:
+    """The texts a file works with: all but docstrings."""
+    tree = ast.parse(source)
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+def vendor_of(imported: str) -> str:
+    """The entry of ``VENDORS`` that a module belongs to, or nothing."""
+    return next((name for name in VENDORS if f"{imported}.".startswith(f"{name}.")), "")
 
 
 def fits(path: str, patterns: tuple[str, ...]) -> bool:
@@ -167,8 +188,8 @@ def complaints(path: str, source: str) -> list[str]:
                 found.append(f"imports {imported}, which is next door")
             if path.startswith("demo/server/") and not imported.startswith("raylabel.demo.server"):
                 found.append(f"imports {imported}: the demo's model knows nothing but the request")
-        elif top in VENDORS and not fits(path, VENDORS[top]):
-            found.append(f"imports {top}, which only {', '.join(VENDORS[top])} may")
+        elif (vendor := vendor_of(imported)) and not fits(path, VENDORS[vendor]):
+            found.append(f"imports {vendor}, which only {', '.join(VENDORS[vendor])} may")
         elif room in WORLDLESS and (top in WORLD or (top not in PURE_LIBRARIES and top not in sys.stdlib_module_names)):
             found.append(f"imports {top}, which touches the world or is no small pure library")
 
@@ -177,6 +198,8 @@ def complaints(path: str, source: str) -> list[str]:
             found.append("prints")
         if called in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"} and not fits(path, ENTRIES):
             found.append(f"ends the process ({called})")
+    if room != "storage" and not fits(path, URLS) and any("://" in text for text in texts_of(source)):
+        found.append("tells URIs from paths by itself")
     return found
 
 
@@ -206,6 +229,16 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param("steps/base.py", "from pathlib import Path", "touches the world", id="step-knows-paths"),
         pytest.param("prompts/__init__.py", "import numpy", "no small pure library", id="heavy-ground"),
         pytest.param("sources/kitti.py", "import raylabel.store.tables", "next door", id="door-to-door"),
+        pytest.param(
+            "storage/reading.py", "from raylabel.settings import Settings", "upstairs", id="storage-knows-all"
+        ),
+        pytest.param(
+            "steps/base.py", "from raylabel.storage import reading", "upstairs", id="step-opens-file"
+        ),
+        pytest.param("store/tables.py", "from pyarrow import fs", "imports pyarrow.fs", id="a-bucket-of-its-own"),
+        pytest.param("images/files.py", "import pyarrow.fs as x", "imports pyarrow.fs", id="a-bucket-by-another-name"),
+        pytest.param("runtime/run.py", "x = '://' in y", "tells URIs from paths", id="remote-by-its-own-rule"),
+        pytest.param("store/a.py", "import re\nX = re.compile('[a-z]+://')", "tells URIs", id="remote-by-expression"),
         pytest.param("demo/server/seeing.py", "from raylabel.records import Box", "nothing but", id="model-peeks"),
         pytest.param("attic/box.py", "", "no floor", id="unknown-room"),
         pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
@@ -226,6 +259,9 @@ def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:
         pytest.param("clients/gemini.py", "from google.genai import types", id="vendor-file"),
         pytest.param("store/results.py", "from raylabel.clients.base import Reply", id="named-neighbour"),
         pytest.param("sources/spec.py", "from raylabel.pipelines import steps_before", id="door-knows-steps"),
+        pytest.param("store/tables.py", "import pyarrow.parquet\nfrom pyarrow import Table", id="the-rest-of-pyarrow"),
+        pytest.param("storage/filesystems.py", "from pyarrow import fs\nX = '://'", id="storage-itself"),
+        pytest.param("sources/spec.py", "def f():\n    'A path or s3://bucket.'", id="a-docstring-with-a-uri"),
         pytest.param("demo/show.py", "print('x')", id="the-demo-speaks"),
         pytest.param("cli.py", "from raylabel import __version__, settings", id="entry"),
     ],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from urllib.parse import quote
 
 from raylabel.errors import GeometryError
@@ -66,8 +65,8 @@ _TEXTS: Mapping[Kind, Callable[[Record], str]] = {
 }
 
 
-def legacy_file(record: Record, step: type[Step], labels_dir: Path) -> tuple[Path, str] | None:
-    """The legacy file of a record after a step: where, and what it says.
+def legacy_file(record: Record, step: type[Step]) -> tuple[str, str] | None:
+    """The legacy file of a record after a step: its name (see ``label_name``), and what it says.
 
     Returns:
         None where the step is open, was refused or did not run: an empty file would say that there is nothing.
@@ -78,11 +77,11 @@ def legacy_file(record: Record, step: type[Step], labels_dir: Path) -> tuple[Pat
         return None
     if step.finds == "captions" and not record.caption:
         return None
-    return label_path(labels_dir, record, f".txt.step{step.number}"), _TEXTS[step.finds](record)
+    return label_name(record, f".txt.step{step.number}"), _TEXTS[step.finds](record)
 
 
-def label_path(labels_dir: Path, record: Record, suffix: str) -> Path:
-    """Where a record's legacy file stands: under its image_id, sub-folders mirrored, never outside ``labels_dir``.
+def label_name(record: Record, suffix: str) -> str:
+    """A record's legacy file by its path in the folder of labels: the image_id, sub-folders mirrored, never outside it.
 
     An id that is no plain relative path (absolute, with ``..``, control characters, ...) becomes ``%`` and the quoted
     id, as one name. A repeated image_id is told apart by the record's id.
@@ -96,7 +95,7 @@ def label_path(labels_dir: Path, record: Record, suffix: str) -> Path:
             name = f"{name[:120]}%{digest_of(ident)}"
         parts = [name]
     told_apart = f"~{record.record_id[:12]}" if REPEATED_IMAGE_ID in record.flags else ""
-    return labels_dir.joinpath(*parts[:-1], parts[-1] + told_apart + suffix)
+    return "/".join(parts) + told_apart + suffix
 
 
 def _to_grid(box_px: Box, record: Record) -> list[int]:

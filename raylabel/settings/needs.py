@@ -10,11 +10,12 @@ from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.files import is_remote, need_file, need_folder, need_writable_folder, read_text
+from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
 from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
 from raylabel.steps.base import Step
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.settings import StepSettings
+from raylabel.storage.locations import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
         need_folder(f"{where}.image_root", data.image_root)
     before = steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
     earlier = [f"{settings.results_dir}/{step.directory}/annotations.jsonl" for step in before]
-    if any(is_remote(path) or Path(path).is_file() for path in earlier):
+    if any(found is None or Path(found).is_file() for found in map(local_path, earlier)):
         return  # the first step reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
@@ -98,7 +99,8 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
     if bool(data.image_dir) != bool(data.kitti_label_dir):
         missing, given = ("kitti_label_dir", "image_dir") if data.image_dir else ("image_dir", "kitti_label_dir")
         raise ConfigError(f"{where}.{missing}: required, as {given} is given (or give input_annotations_jsonl).")
-    if not data.image_dir and not is_remote(settings.results_dir) and not _earlier_run(Path(settings.results_dir)):
+    results = local_path(settings.results_dir)
+    if not data.image_dir and results is not None and not _earlier_run(Path(results)):
         raise ConfigError(
             f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
             f"{_without_its_block(settings)}"
@@ -132,8 +134,8 @@ def _check_prompt(step: type[Step], own: StepSettings) -> None:
         _check_text(step.prompt, f"{where}.prompt", own.prompt)
     elif own.prompt_file:
         need_file(f"{where}.prompt_file", own.prompt_file)
-        if not is_remote(own.prompt_file):
-            _check_text(step.prompt, f"{where}.prompt_file", read_text(f"{where}.prompt_file", own.prompt_file))
+        if (path := local_path(own.prompt_file)) is not None:
+            _check_text(step.prompt, f"{where}.prompt_file", read_text(f"{where}.prompt_file", path))
 
 
 def _check_text(prompt: Prompt, where: str, text: str) -> None:

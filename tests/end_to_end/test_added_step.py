@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from running import python, read_lines, write_lines
+
+from tests.end_to_end.running import python, read_lines, write_lines
+
+pytestmark = pytest.mark.slow
 
 STEP = str(Path(__file__).with_name("noun_step.py"))
 LABELS = ["step0_expression_extraction", "step1_grounding", "step2_noun_naming"]
