@@ -2,7 +2,7 @@
 
 All else that is known of a step by its name or its place derives from this table: its number, its label in
 ``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. A program that adds a step
-of its own does so before it imports ``raylabel.settings``: ``PIPELINES[name] = numbered(*PIPELINES[name], MyStep)``.
+of its own does so before ``raylabel.settings`` is imported: ``PIPELINES[name] = numbered(*PIPELINES[name], MyStep)``.
 """
 
 from __future__ import annotations

@@ -232,9 +232,7 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param(
             "storage/reading.py", "from raylabel.settings import Settings", "upstairs", id="storage-knows-all"
         ),
-        pytest.param(
-            "steps/base.py", "from raylabel.storage import reading", "upstairs", id="step-opens-file"
-        ),
+        pytest.param("steps/base.py", "from raylabel.storage import reading", "upstairs", id="step-opens-file"),
         pytest.param("store/tables.py", "from pyarrow import fs", "imports pyarrow.fs", id="a-bucket-of-its-own"),
         pytest.param("images/files.py", "import pyarrow.fs as x", "imports pyarrow.fs", id="a-bucket-by-another-name"),
         pytest.param("runtime/run.py", "x = '://' in y", "tells URIs from paths", id="remote-by-its-own-rule"),

@@ -261,10 +261,10 @@ class Delivery:
         selected = self._selected
         believed = [*selected, *(step for step in self._pipeline if step not in selected)]
         record = drop_recomputed_fields(_in_pixels(with_stored_image(line, believed, stored)), selected)
-        brought = [step for step in self._pipeline if step not in selected and provided_by_input(step, record)]
+        provided = [step for step in self._pipeline if step not in selected and provided_by_input(step, record)]
         states, stale = [], []
         for step in self._pipeline:
-            if step not in brought:
+            if step not in provided:
                 record, old = restore(record, [step], stored, self._spec.generations)
                 stale += old
             if step.label in record.outcomes:
