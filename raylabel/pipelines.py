@@ -49,16 +49,21 @@ def steps_before(pipeline: str, names: Sequence[str]) -> list[type[Step]]:
     return list(reversed(PIPELINES[pipeline][: steps_of(pipeline, names)[0].number]))
 
 
+@functools.cache
+def givers_of(step: type[Step], pipeline: str) -> dict[str, type[Step]]:
+    """The fields that the step reads of those that earlier steps give, each with the last of these."""
+    last = {field: giver for giver in PIPELINES[pipeline][: step.number] for field in giver.gives}
+    return {field: last[field] for field in (*step.needs, *step.uses) if field in last}
+
+
 def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> list[type[Step]]:
-    """The earlier steps whose results the step reads: the last one before it that gives each field it needs or uses.
+    """The earlier steps whose results the step reads.
 
     Args:
         needed: only those without which it cannot run.
     """
-    earlier = PIPELINES[pipeline][: step.number]
-    fields = step.needs if needed else (*step.needs, *step.uses)
-    found = {next((s for s in reversed(earlier) if field in s.gives), None) for field in fields}
-    return [s for s in earlier if s in found]
+    givers = givers_of(step, pipeline)
+    return [s for s in PIPELINES[pipeline] if any(givers.get(f) is s for f in (step.needs if needed else givers))]
 
 
 def levels(steps: Sequence[type[Step]], pipeline: str) -> list[list[type[Step]]]:

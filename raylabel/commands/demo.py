@@ -9,17 +9,13 @@ from pathlib import Path
 from raylabel.commands import Command, positive
 from raylabel.commands.run import executor_of
 
-_PIPELINES = {
-    "both": ["image_grounding", "image_referring_expression"],
-    "image_grounding": ["image_grounding"],
-    "image_referring_expression": ["image_referring_expression"],
-}
+_PIPELINES = ("image_grounding", "image_referring_expression")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), metavar="DIR", help="default: demo_out")
     parser.add_argument("--images", type=positive, default=24, metavar="N", help="default: 24")
-    parser.add_argument("--pipeline", choices=_PIPELINES, default="both", help="default: both")
+    parser.add_argument("--pipeline", choices=("both", *_PIPELINES), default="both", help="default: both")
     parser.add_argument("--backend", choices=("openai", "gemini"), default="openai", help="default: openai")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -29,7 +25,8 @@ def _demo(options: argparse.Namespace) -> int:
     from raylabel.settings import Settings
 
     made = partial(executor_of, Settings())
-    return run_demo(options.out, options.images, _PIPELINES[options.pipeline], options.backend, options.json, made)
+    pipelines = list(_PIPELINES) if options.pipeline == "both" else [options.pipeline]
+    return run_demo(options.out, options.images, pipelines, options.backend, options.json, made)
 
 
 DEMO = Command(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 from raylabel.clients.base import Sampling
 from raylabel.clients.endpoints import sampling_for
 from raylabel.errors import ConfigError
 from raylabel.images import recipe
-from raylabel.pipelines import steps_of
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.settings import GroundingWorkflow, ImageSettings, Settings, StepSettings
@@ -53,14 +51,13 @@ def build_target(prompt: Prompt, profile: Profile, limits: ImageSettings) -> Mod
 
 def box_models(settings: Settings) -> dict[str, Sampling]:
     """The models whose boxes matter, each with the sampling of a step that asks it."""
-    steps: Sequence[type[Step]] = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
-    return {s.model: s for step in steps if step.involves_boxes for s in models_of(settings, step)}
+    return {s.model: s for step in settings.selected_steps if step.involves_boxes for s in models_of(settings, step)}
 
 
 def steps_sending_boxes(settings: Settings) -> dict[str, list[str]]:
     """The models that boxes are handed to, each with the names of the steps that do so."""
     steps: dict[str, list[str]] = {}
-    for step in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps):
+    for step in settings.selected_steps:
         for sampling in models_of(settings, step) if step.sends_boxes else ():
             steps.setdefault(sampling.model, []).append(step.name)
     return steps

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.pipelines import PIPELINES, steps_of
+from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, Record, UnusableLine
 from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
@@ -126,7 +126,7 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
     if source.setting == "results_dir" or not records:
         return
     pipeline = PIPELINES[settings.autolabel_type]
-    selected = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
+    selected = settings.selected_steps
     for step in selected:
         for field in step.needs:
             givers = [s for s in pipeline[: step.number] if field in s.gives]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
 from raylabel.clients.finish import plain
-from raylabel.pipelines import PIPELINES, steps_of, upstream_of
+from raylabel.pipelines import PIPELINES, upstream_of
 from raylabel.probing.facts import EndpointFacts
 from raylabel.probing.models import models_of
 from raylabel.records import digest_of
@@ -37,9 +37,8 @@ def build_spec(
         ConfigError, InputError: the user can mend it.
     """
     pipeline, workflow = PIPELINES[settings.autolabel_type], settings.pipeline.workflow
-    steps = steps_of(settings.autolabel_type, workflow.steps)
-    plans = tuple(_step_plan(settings, step, facts) for step in steps)
-    opened = open_generations(results, [s.directory for s in steps], force=workflow.force_reprocess)
+    plans = tuple(_step_plan(settings, step, facts) for step in settings.selected_steps)
+    opened = open_generations(results, [plan.step.directory for plan in plans], force=workflow.force_reprocess)
     others = [s.directory for s in pipeline if s.directory not in opened]
     generations = opened | open_generations(results, others, force=False)
     return RunSpec(

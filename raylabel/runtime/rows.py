@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from raylabel.pipelines import PIPELINES, upstream_of
+from raylabel.pipelines import PIPELINES, givers_of, upstream_of
 from raylabel.records import (
     Changes,
     Outcome,
@@ -180,7 +180,7 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
         None: it can. A label: that earlier step is open, nothing is noted for this one. An outcome: that is how this
         step ends (skipped: an earlier step settled without giving what it needs; failed: nobody ever gave it).
     """
-    for field, giver in _givers(step, record.source):
+    for field, giver in givers_of(step, record.source).items():
         ended = record.outcomes.get(giver.label)
         optional = field in step.uses
         if ended is not None and ended.outcome.is_open and (not optional or giver in selected):
@@ -196,10 +196,3 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
     if missing:
         return StepOutcome(Outcome.FAILED, record.unusable or f"the input has no {missing[0]}")
     return None
-
-
-@functools.cache
-def _givers(step: type[Step], source: str) -> list[tuple[str, type[Step]]]:
-    """The fields that a step reads of those that earlier steps of the pipeline give, each with the last of these."""
-    last = {field: giver for giver in PIPELINES[source][: step.number] for field in giver.gives}
-    return [(field, last[field]) for field in (*step.needs, *step.uses) if field in last]

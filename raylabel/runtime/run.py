@@ -17,7 +17,6 @@ from rich.console import Console
 from raylabel import __version__
 from raylabel.clients.endpoints import trouble_in_words, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
-from raylabel.pipelines import steps_of
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
@@ -107,7 +106,7 @@ class _Run:
         self._console = console
         self._started = time.time()
         self._results = Results(Folder(absolute(settings.results_dir)))
-        self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
+        self._steps = settings.selected_steps
         self._lost = threading.Event()
         self._complaints: list[str] = []
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from raylabel.errors import ConfigError
-from raylabel.pipelines import PIPELINES, steps_before, steps_of
+from raylabel.pipelines import PIPELINES, steps_before
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
@@ -36,7 +36,7 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
         raise ConfigError("results_dir: required; give the folder for the results, such as results_dir=results.")
     need_writable_folder("results_dir", settings.results_dir)
     pipeline, where = settings.pipeline, settings.autolabel_type
-    steps = {step: getattr(settings.steps, step.name) for step in steps_of(where, pipeline.workflow.steps)}
+    steps = {step: getattr(settings.steps, step.name) for step in settings.selected_steps}
     names_a_model = all(own.model for own in steps.values())
     pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
     if isinstance(pipeline, GroundingPipeline):

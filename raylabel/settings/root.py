@@ -29,16 +29,17 @@ from raylabel.blocks import (
     not_allowed,
     one_of,
 )
-from raylabel.pipelines import PIPELINES
+from raylabel.pipelines import PIPELINES, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.steps import StepBlock, every_step, steps_of
+from raylabel.settings.steps import StepBlock, every_step, steps_in
 from raylabel.settings.vlm import VlmSettings
+from raylabel.steps.base import Step
 
 
 class GroundingWorkflow(Block):
     """What is done, and how much at a time."""
 
-    steps: Annotated[Words, steps_of(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
+    steps: Annotated[Words, steps_in(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
     max_workers: Positive = 4
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: YesOrNo = False
@@ -54,7 +55,7 @@ class GroundingWorkflow(Block):
 class ReferringWorkflow(Block):
     """What is done, and how much at a time."""
 
-    steps: Annotated[Words, steps_of(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
+    steps: Annotated[Words, steps_in(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
     max_workers: Positive = 4
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: YesOrNo = False
@@ -196,3 +197,8 @@ class Settings(Block):
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:
         """The block that ``autolabel_type`` names."""
         return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
+
+    @property
+    def selected_steps(self) -> list[type[Step]]:
+        """The steps that are run, in order."""
+        return steps_of(self.autolabel_type, self.pipeline.workflow.steps)

@@ -50,7 +50,7 @@ def _numbers_and_names(autolabel_type: str) -> str:
     return ", ".join(f"{step.number} {step.name}" for step in PIPELINES[autolabel_type])
 
 
-def steps_of(autolabel_type: str) -> AfterValidator:
+def steps_in(autolabel_type: str) -> AfterValidator:
     """The rule of a pipeline's ``steps``: see ``resolve_steps``."""
     return AfterValidator(lambda steps: resolve_steps(autolabel_type, steps))
 

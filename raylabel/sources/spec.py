@@ -95,20 +95,19 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
     for earlier in before:
         if exists(earlier):
             return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
-    path = _given(data.input_jsonl)
-    if not path:
+    if not (path := data.input_jsonl):
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
     kind = CAPTIONS if _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
-    return SourceSpec(kind, IMAGE_GROUNDING, path, root=_given(data.image_root), setting=f"{where}.input_jsonl")
+    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=f"{where}.input_jsonl")
 
 
 def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
     data, where = settings.image_referring_expression.data, "image_referring_expression.data"
-    image_dir, label_dir = _given(data.image_dir), _given(data.kitti_label_dir)
+    image_dir, label_dir = data.image_dir, data.kitti_label_dir
     # Empty unless somebody asks for it, so it wins over folders that a shared configuration names.
-    if path := _given(data.input_annotations_jsonl):
+    if path := data.input_annotations_jsonl:
         _need_file(f"{where}.input_annotations_jsonl", path)
         setting = f"{where}.input_annotations_jsonl"
         return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
@@ -149,11 +148,6 @@ def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
         wanted.update(field for field in step.needs if field not in there)
         there.update(step.gives)
     return wanted
-
-
-def _given(value: object) -> str:
-    """A setting's text; empty where it was left out ("???" is OmegaConf's mark for that)."""
-    return value if isinstance(value, str) and value != "???" else ""
 
 
 def _local(folder: str) -> Path:
