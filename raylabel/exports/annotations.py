@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from raylabel.geometry import round_box
-from raylabel.pipelines import outcome_of
+from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
 
@@ -35,14 +33,13 @@ SHADOWED = "input_"
 """Before the name of a field of the input line that would hide one of the line's own."""
 
 
-def to_line(record: Record, steps: Sequence[str], *, finished: bool = True) -> JsonObject:
+def to_line(record: Record, *, finished: bool = True) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.
 
     What the input line said under a name that this line uses itself stands behind it as ``input_NAME``, unless both say
     the same.
 
     Args:
-        steps: ``pipeline_steps`` names in pipeline order; those with an outcome are listed.
         finished: the record has an outcome.
     """
     size = None if record.image is None else record.image.size
@@ -67,7 +64,7 @@ def to_line(record: Record, steps: Sequence[str], *, finished: bool = True) -> J
     if record.expressions is not None:
         line["expressions"] = [expression_to_json(e, write_box) for e in record.expressions]
     line["source"] = record.source
-    line["pipeline_steps"] = [s for s in steps if s in record.outcomes]
+    line["pipeline_steps"] = [s.label for s in PIPELINES[record.source] if s.label in record.outcomes]
     if finished:
         line["outcome"] = outcome_of(record).value
     ended = {s: record.outcomes[s] for s in line["pipeline_steps"]}

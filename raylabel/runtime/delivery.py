@@ -148,7 +148,6 @@ class Delivery:
         self._legacy = output_format in ("legacy", "both")
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
-        self._labels = [step.label for step in self._pipeline]
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         mask = mask_of(spec.vlm)
@@ -237,7 +236,7 @@ class Delivery:
         for ended in record.outcomes.values():
             if ended.violations:
                 counts.broken.update(ended.violations)
-        line = to_line(record, self._labels, finished=item.finished)
+        line = to_line(record, finished=item.finished)
         counts.figures.add(line)
         written = to_json_line(line)
         self._annotations.write(written)
@@ -252,7 +251,7 @@ class Delivery:
                 if state is record and item.finished:  # the same line
                     self._by_step[step_class].write(written)
                 else:
-                    self._by_step[step_class].write_line(to_line(state, self._labels))
+                    self._by_step[step_class].write_line(to_line(state))
                 if self._legacy and self._seeds is not None:
                     _write_legacy(state, step_class, spec.results.step(step_class.directory))
 

@@ -142,12 +142,8 @@ def _files_before(pipeline: str, step_names: Sequence[str]) -> list[str]:
 
 def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
     """The fields that selected steps need and none of them gives before."""
-    wanted: set[str] = set()
-    there: set[str] = set()
-    for step in steps_of(pipeline, step_names):
-        wanted.update(field for field in step.needs if field not in there)
-        there.update(step.gives)
-    return wanted
+    steps = steps_of(pipeline, step_names)
+    return {f for n, step in enumerate(steps) for f in step.needs if not any(f in s.gives for s in steps[:n])}
 
 
 def _local(folder: str) -> Path:

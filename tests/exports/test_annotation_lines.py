@@ -42,7 +42,7 @@ def record(pipeline: str = IMAGE_GROUNDING, **fields: Any) -> Record:
 
 def done(pipeline: str, **fields: Any) -> dict[str, Any]:
     fields = {"outcomes": dict.fromkeys(LABELS[pipeline], LABELED), **fields}
-    return to_line(record(pipeline, **fields), LABELS[pipeline])
+    return to_line(record(pipeline, **fields))
 
 
 @pytest.mark.tao_row("the keys of a line, in both pipelines")
@@ -115,7 +115,7 @@ def test_what_the_steps_left_out_of_a_record_stands_on_its_line_and_what_was_men
         first: StepOutcome(Outcome.LABELED, violations={"sentence": 1, "repeated_phrase": 3, "span_corrected": 7}),
         second: StepOutcome(Outcome.LABELED, violations={"left_out": 2, "sentence": 1}),
     }
-    line = to_line(record(outcomes=outcomes), LABELS[IMAGE_GROUNDING])
+    line = to_line(record(outcomes=outcomes))
     assert line["dropped"] == {"repeated_phrase": 3, "sentence": 2}
     assert "dropped" not in done(IMAGE_GROUNDING)
 
@@ -164,14 +164,14 @@ def test_a_phrase_that_is_not_in_the_caption_has_a_null_span_and_a_flag() -> Non
 @pytest.mark.tao_row("unfinished fields are absent; each record carries the outcome of its steps")
 def test_unfinished_fields_are_absent_and_the_outcome_says_why() -> None:
     outcomes = {LABELS[IMAGE_GROUNDING][0]: StepOutcome(Outcome.UNREADABLE, "cut off", 3)}
-    line = to_line(record(outcomes=outcomes, caption="c"), LABELS[IMAGE_GROUNDING])
+    line = to_line(record(outcomes=outcomes, caption="c"))
     assert not {"cleaned_caption", "expressions", "regions", "kitti_bboxes"} & set(line)
     assert (line["outcome"], line["outcomes"]) == ("unreadable", {"step0_expression_extraction": "unreadable"})
 
 
 @pytest.mark.tao_row("missing sizes become 1920x1080, a 4K box comes out inverted")
 def test_a_record_whose_image_could_not_be_opened_has_no_invented_size() -> None:
-    line = to_line(record(image=None), LABELS[IMAGE_GROUNDING])
+    line = to_line(record(image=None))
     assert not {"width", "height", "exif_orientation"} & set(line)
 
 
@@ -187,7 +187,7 @@ def test_extracted_and_not_yet_grounded_expressions_have_empty_instances_and_no_
 
 def test_steps_are_listed_in_pipeline_order_whatever_order_they_ran_in() -> None:
     outcomes = dict.fromkeys(reversed(LABELS[IMAGE_REFERRING_EXPRESSION]), LABELED)
-    line = to_line(record(IMAGE_REFERRING_EXPRESSION, outcomes=outcomes), LABELS[IMAGE_REFERRING_EXPRESSION])
+    line = to_line(record(IMAGE_REFERRING_EXPRESSION, outcomes=outcomes))
     assert line["pipeline_steps"] == list(line["outcomes"]) == LABELS[IMAGE_REFERRING_EXPRESSION]
 
 
@@ -220,8 +220,7 @@ def test_a_field_that_the_input_called_so_itself_stays_what_it_is() -> None:
 
 
 def test_an_unfinished_line_has_no_outcome_of_its_own_and_keeps_that_of_the_input() -> None:
-    labels = LABELS[IMAGE_GROUNDING]
-    line = to_line(record(shadowed={"outcome": "skipped"}), labels, finished=False)
+    line = to_line(record(shadowed={"outcome": "skipped"}), finished=False)
     assert "outcome" not in line
     assert line["input_outcome"] == "skipped"
 
@@ -229,7 +228,7 @@ def test_an_unfinished_line_has_no_outcome_of_its_own_and_keeps_that_of_the_inpu
 def test_each_step_with_labels_tells_what_made_them() -> None:
     first, second = LABELS[IMAGE_GROUNDING]
     outcomes = {first: StepOutcome(Outcome.LABELED, provenance=MADE_BY), second: StepOutcome(Outcome.SKIPPED)}
-    assert to_line(record(outcomes=outcomes), [first, second])["provenance"] == {first: MADE_BY}
+    assert to_line(record(outcomes=outcomes))["provenance"] == {first: MADE_BY}
     assert "provenance" not in done(IMAGE_GROUNDING)
 
 

@@ -46,7 +46,7 @@ def line(pipeline: str, *outcomes: str, dropped: dict[str, int] | None = None, *
         for label, outcome in zip(LABELS[pipeline], outcomes, strict=False)
         if outcome != "-"
     }
-    made = to_line(Record("0" * 32, 0, 0, "42", "42.jpg", pipeline, outcomes=ended, **fields), LABELS[pipeline])
+    made = to_line(Record("0" * 32, 0, 0, "42", "42.jpg", pipeline, outcomes=ended, **fields))
     written: dict[str, Any] = json.loads(json.dumps(made))
     return written
 

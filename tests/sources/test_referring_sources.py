@@ -173,11 +173,11 @@ def test_a_seed_line_and_a_public_line_lead_back_to_their_record(tmp_path: Path)
         "kitti_bboxes": SEEDS,
     }
     (from_seeds,) = read(tmp_path, seeds)
-    (from_line,) = read(tmp_path, to_line(record, []))
+    (from_line,) = read(tmp_path, to_line(record))
     for again in (from_seeds, from_line):
         assert (again.record_id, again.seeds, again.image_id) == (record.record_id, record.seeds, "7")
     assert from_line.extra == record.extra == {"image_id": 7, "camera": 2}
-    assert to_line(record, [])["image_id"] == 7
+    assert to_line(record)["image_id"] == 7
 
 
 def test_equal_image_ids_are_noticed_for_the_names_of_files(tmp_path: Path) -> None:
