@@ -247,9 +247,8 @@ def main() -> None:
             (IMAGE_GROUNDING, score_image_grounding),
             (IMAGE_REFERRING_EXPRESSION, score_referring),
         ):
-            steps = [step.label for step in PIPELINES[pipeline]]
             ends = [taken_through(*given, model, profile, costs) for given in records_of(world, pipeline)]
-            found = score(world.truth, [to_line(record, steps) for record in ends])
+            found = score(world.truth, [to_line(record) for record in ends])
             told[pipeline] = {"tokens": costs.tokens(pipeline), "scores": found}
     if args.json:
         print(json.dumps(told))
