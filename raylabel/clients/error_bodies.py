@@ -31,7 +31,8 @@ class ErrorBody:
 
     Args:
         message: for people: the error's own, with what the servers and filters behind it say.
-        codes: every machine-readable word: ``code``, ``type``, ``status``, and the ``reason`` of Google's details.
+        codes: every machine-readable word: ``code``, ``type``, ``status``, the ``reason`` of Google's details, and the
+            ``error_code`` of Anthropic's.
         retry_after_s: seconds of Google's ``RetryInfo``, of the headers that OpenRouter repeats, or until the day of a
             daily quota is over.
         status: the HTTP status that the body itself names, if it does.
@@ -122,6 +123,8 @@ def _parsed(raw: Any) -> JsonObject | None:
 def _codes(level: JsonObject) -> Iterator[str]:
     yield from (code for k in ("code", "type", "status") if isinstance(code := level.get(k), str))
     yield from (reason for detail in list_at(level, "details") if (reason := text_at(detail, "reason")))
+    if code := text_at(object_at(level, "details"), "error_code"):  # Anthropic's
+        yield code
     if "flagged_input" in level:
         yield FLAGGED
 
@@ -172,7 +175,7 @@ _STATUSES: Mapping[str, int] = {
         429: "RESOURCE_EXHAUSTED rate_limit_exceeded rate_limit_error RateLimitError too_many_requests",
         500: "INTERNAL api_error server_error InternalServerError internal_server_error",
         503: "UNAVAILABLE overloaded_error service_unavailable",
-        504: "DEADLINE_EXCEEDED timeout",
+        504: "DEADLINE_EXCEEDED timeout timeout_error",
     }.items()
     for word in words.split()
 }

@@ -5,36 +5,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from google import genai
-from google.genai import errors, types
 
-from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
+from raylabel.clients.backend import Backend
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
 from raylabel.clients.error_bodies import ErrorBody, read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
-from raylabel.clients.hosts import GEMINI_URL, Proxy, shown_host
+from raylabel.clients.hosts import Proxy, host_and_port, proxy_for
+from raylabel.clients.keys import usable_key
 from raylabel.clients.openapi_schema import to_openapi_schema
-from raylabel.clients.transport import build_http_client, shared_ssl_context
 from raylabel.clients.verdicts import Endpoint, served_in_words
-from raylabel.errors import ClientError, Verdict
+from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
+from raylabel.settings import GeminiSettings
 
+if TYPE_CHECKING:
+    from google.genai import types
+
+GEMINI_URL = "https://generativelanguage.googleapis.com"
 # Preview models and responseJsonSchema are served under v1beta; the SDK's default (v1) is also steered by a variable.
 API_VERSION = "v1beta"
 CHECK_TIMEOUT_S = 10.0
 
 _ACCOUNT_BLOCKED = "PUP_LIMITED_DISABLED"
 
-_FORMS = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
-
 T = TypeVar("T")
 
 
-class GeminiClient:
+class GeminiClient(Backend[GeminiSettings]):
     """One Gemini endpoint, with the SDK's retries, continuation, redirects and environment variables off.
 
     ``Sampling.media_resolution`` goes into ``generationConfig``, where it holds for the picture and is understood by
@@ -51,13 +53,21 @@ class GeminiClient:
         ConfigError: the proxy cannot be used.
     """
 
+    name = "gemini"
+    schema_forms = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
+
     def __init__(self, api_key: str | None, model: str, base_url: str = "", proxy: Proxy | None = None) -> None:
+        from google import genai
+        from google.genai import types
+
+        from raylabel.clients.transport import build_http_client, shared_ssl_context
+
         url = base_url or GEMINI_URL
         self._model = model
         self._api_url = f"{url.rstrip('/')}/{API_VERSION}"
         self._key = api_key or "EMPTY"
         self._endpoint = Endpoint(
-            shown_host(url),
+            host_and_port(url),
             api_key,
             key_settings="vlm.gemini.api_key, or GOOGLE_API_KEY",
             url_setting="vlm.gemini.base_url",
@@ -77,6 +87,47 @@ class GeminiClient:
                 async_client_args={"ssl": shared_ssl_context()},
             ),
         )
+        # The SDK takes a picture as bytes alone, makes base64 of it for each request, and copies its contents from type
+        # to type (half of the CPU of a request). What stands in extra_body it puts in their place as it is.
+        self._replaced = types.Content(role="user", parts=[types.Part(text="")])
+
+    @classmethod
+    def from_settings(cls, settings: GeminiSettings, env: Mapping[str, str]) -> Client:
+        proxy = proxy_for(settings.base_url or GEMINI_URL, env)
+        return cls(cls.find_key(settings, env), settings.model, settings.base_url, proxy)
+
+    @classmethod
+    def sampling_of(cls, settings: GeminiSettings) -> Sampling:
+        return Sampling(
+            model=settings.model,
+            temperature=settings.temperature,
+            max_tokens=settings.max_output_tokens,
+            timeout_s=settings.timeout,
+            thinking_budget=settings.thinking_budget,
+            media_resolution=settings.media_resolution,
+            extra_body=settings.extra_body,
+        )
+
+    @classmethod
+    def find_key(cls, settings: GeminiSettings, env: Mapping[str, str]) -> str | None:
+        """The key written in the settings, or that of ``GOOGLE_API_KEY``; another ``base_url`` may do without."""
+        if key := usable_key(settings.api_key, "vlm.gemini.api_key"):
+            return key
+        if key := usable_key(env.get("GOOGLE_API_KEY", ""), "GOOGLE_API_KEY"):
+            return key
+        if settings.base_url:
+            return None
+        raise ConfigError(
+            "vlm.gemini.api_key: no API key; set the environment variable GOOGLE_API_KEY, or write it here"
+        )
+
+    @classmethod
+    def with_key(cls, settings: GeminiSettings, key: str | None) -> GeminiSettings:
+        return settings.model_copy(update={"api_key": key or ""})
+
+    @classmethod
+    def endpoint_of(cls, settings: GeminiSettings) -> str:
+        return host_and_port(settings.base_url or GEMINI_URL)
 
     async def ask(self, request: Request) -> Reply:
         """Send one request once.
@@ -85,11 +136,11 @@ class GeminiClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None and request.schema_form in _FORMS
+        had_schema = request.schema is not None and request.schema_form in self.schema_forms
         self._endpoint.demand_text(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
-            contents=_REPLACED,
+            contents=self._replaced,
             config=_config(request),
         )
         started_s = time.monotonic()
@@ -204,6 +255,8 @@ class GeminiClient:
 
     async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
         """The outcome of a call, its errors as ours."""
+        from google.genai import errors
+
         try:
             return await call
         except httpx2.TimeoutException as error:
@@ -224,11 +277,6 @@ def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(seconds * 1000))
 
 
-# The SDK takes a picture as bytes alone, makes base64 of it for each request, and copies its contents from type to type
-# (half of the CPU of a request). What stands in extra_body it puts in their place as it is.
-_REPLACED = types.Content(role="user", parts=[types.Part(text="")])
-
-
 def _contents(request: Request) -> list[JsonObject]:
     parts: list[JsonObject] = [{"text": request.preamble}] if request.preamble else []
     picture = {"mime_type": request.picture.media_type, "data": request.picture.encoded.decode("ascii")}
@@ -236,8 +284,10 @@ def _contents(request: Request) -> list[JsonObject]:
 
 
 def _config(request: Request) -> types.GenerateContentConfig:
+    from google.genai import types
+
     sampling = request.sampling
-    has_schema = request.schema is not None and request.schema_form in _FORMS
+    has_schema = request.schema is not None and request.schema_form in GeminiClient.schema_forms
     return types.GenerateContentConfig(
         temperature=sampling.temperature,
         max_output_tokens=sampling.max_tokens,

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import openai
 
-from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
-from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
+from raylabel.clients.backend import Backend
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
+from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at, to_json
 from raylabel.clients.error_bodies import read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish, worse
-from raylabel.clients.hosts import OPENAI_URL, Proxy, is_openai_host, shown_host
-from raylabel.clients.transport import build_http_client
+from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
+from raylabel.clients.keys import key_for_host
 from raylabel.clients.verdicts import Endpoint, served_in_words
-from raylabel.errors import ClientError, Verdict
+from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
-from raylabel.settings import mask_urls
+from raylabel.settings import OpenAISettings, mask_urls
 
+OPENAI_HOST = "api.openai.com"
+OPENAI_URL = f"https://{OPENAI_HOST}/v1"
 CHECK_TIMEOUT_S = 10.0
 
-_FORMS = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
 
-
-class OpenAIClient:
+class OpenAIClient(Backend[OpenAISettings]):
     """One endpoint of the OpenAI protocol, with the SDK's retries, redirects and environment variables off.
 
     The request body holds, beyond model, messages and temperature:
@@ -53,12 +52,19 @@ class OpenAIClient:
         ConfigError: the proxy cannot be used.
     """
 
+    name = "openai"
+    schema_forms = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
+
     def __init__(self, api_key: str | None, base_url: str = "", proxy: Proxy | None = None) -> None:
+        import openai
+
+        from raylabel.clients.transport import build_http_client
+
         url = base_url or OPENAI_URL
         self._url = url.rstrip("/")
-        self._at_openai = is_openai_host(url)
+        self._at_openai = is_host_of(url, OPENAI_HOST)
         self._endpoint = Endpoint(
-            shown_host(url),
+            host_and_port(url),
             api_key,
             key_settings=f"vlm.openai.api_key, or {'OPENAI_API_KEY' if self._at_openai else 'vlm.openai.api_key_env'}",
             url_setting="vlm.openai.base_url",
@@ -80,6 +86,44 @@ class OpenAIClient:
             http_client=self._http,
         )
 
+    @classmethod
+    def from_settings(cls, settings: OpenAISettings, env: Mapping[str, str]) -> Client:
+        proxy = proxy_for(settings.base_url or OPENAI_URL, env)
+        return cls(cls.find_key(settings, env), settings.base_url, proxy)
+
+    @classmethod
+    def sampling_of(cls, settings: OpenAISettings) -> Sampling:
+        return Sampling(
+            model=settings.model_name,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            timeout_s=settings.timeout,
+            thinking_budget=settings.thinking_budget,
+            extra_body=settings.extra_body,
+        )
+
+    @classmethod
+    def check_sampling(cls, settings: OpenAISettings, sampling: Sampling) -> None:
+        if sampling.thinking_budget is not None and is_host_of(settings.base_url or OPENAI_URL, OPENAI_HOST):
+            raise ConfigError(
+                f"thinking_budget: {OPENAI_HOST} takes no number of tokens (found {sampling.thinking_budget}); "
+                "write extra_body: {reasoning_effort: low} instead"
+            )
+
+    @classmethod
+    def find_key(cls, settings: OpenAISettings, env: Mapping[str, str]) -> str | None:
+        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``."""
+        written = settings.api_key, settings.api_key_env, settings.base_url
+        return key_for_host("vlm.openai", *written, env, variable="OPENAI_API_KEY", host=OPENAI_HOST)
+
+    @classmethod
+    def with_key(cls, settings: OpenAISettings, key: str | None) -> OpenAISettings:
+        return settings.model_copy(update={"api_key": key or "", "api_key_env": ""})
+
+    @classmethod
+    def endpoint_of(cls, settings: OpenAISettings) -> str:
+        return host_and_port(settings.base_url or OPENAI_URL)
+
     async def ask(self, request: Request) -> Reply:
         """Send one request once.
 
@@ -87,7 +131,7 @@ class OpenAIClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None and request.schema_form in _FORMS
+        had_schema = request.schema is not None and request.schema_form in self.schema_forms
         self._endpoint.demand_text(request.preamble, request.question)
         # The SDK's chat.completions.create walks through the request three times (1.2 ms with a picture of 160 KB).
         call = self._sdk.post(
@@ -135,19 +179,19 @@ class OpenAIClient:
         """The JSON body of a request: the picture's base64 between two halves that are rendered around it."""
         fields = self._fields(request)
         if "messages" in fields:  # the user's own, from extra_body
-            return _json(fields)
-        preamble = b'{"type":"text","text":%b},' % _json(request.preamble) if request.preamble else b""
+            return to_json(fields)
+        preamble = b'{"type":"text","text":%b},' % to_json(request.preamble) if request.preamble else b""
         return b"".join(
             (
                 b'{"messages":[{"role":"user","content":[',
                 preamble,
                 b'{"type":"image_url","image_url":{"url":',
-                _json(f"data:{request.picture.media_type};base64,")[:-1],
+                to_json(f"data:{request.picture.media_type};base64,")[:-1],
                 request.picture.encoded,
                 b'"}},{"type":"text","text":',
-                _json(request.question),
+                to_json(request.question),
                 b"}]}],",
-                _json(fields)[1:],
+                to_json(fields)[1:],
             )
         )
 
@@ -211,6 +255,8 @@ class OpenAIClient:
         self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool = False
     ) -> httpx2.Response:
         """The outcome of a call, its errors as ours."""
+        import openai
+
         try:
             return await call
         except openai.APITimeoutError as error:
@@ -292,13 +338,6 @@ class _Clue:
 
     names: tuple[str, ...]
     better_url: str = ""
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _json(value: object) -> bytes:
-    return _ENCODER.encode(value).encode()
 
 
 def _read_content(message: JsonObject) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import httpx2
 import yarl
 from aiohttp.abc import AbstractStreamWriter
 
+from raylabel.clients.bodies import BODY_LIMIT_BYTES, BodyTooLong
 from raylabel.clients.hosts import Proxy
 from raylabel.errors import ConfigError
 
@@ -21,17 +22,6 @@ KEEPALIVE_EXPIRY_S = 4.0
 
 _HEADERS_LIMIT_BYTES = 100 << 10
 """Of one header line; aiohttp's own 8 KB are less than what some gateways say in one."""
-
-BODY_LIMIT_BYTES = 32 << 20
-"""Of a body after decompression. Answers with all their thoughts take less than a hundredth of it."""
-
-
-class BodyTooLong(httpx2.TransportError):
-    """A body exceeds ``BODY_LIMIT_BYTES``; the rest of it was not read."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status} with a body of more than {BODY_LIMIT_BYTES >> 20} MB, which is no answer")
-        self.status = status
 
 
 @functools.cache

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import httpx2
 
 from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.bodies import BodyTooLong
 from raylabel.clients.error_bodies import FLAGGED, ErrorBody, shortened
 from raylabel.clients.finish import plain
-from raylabel.clients.transport import BodyTooLong
 from raylabel.clients.waiting import read_wait
 from raylabel.errors import ClientError, Verdict, printable
 
@@ -42,10 +42,11 @@ def _plain_words(text: str) -> frozenset[str]:
 _KEY_CODES = _plain_words("invalid_api_key API_KEY_INVALID")
 _STOP_CODES = _KEY_CODES | _plain_words("model_not_found FAILED_PRECONDITION")
 # The money is gone, and waiting does not help: OpenAI (platform.openai.com/docs/guides/error-codes), Moonshot,
-# DeepSeek, DashScope, Volcengine, GLM (1113).
+# DeepSeek, DashScope, Volcengine, GLM (1113), Anthropic (the SDK's table of error codes).
 _QUOTA_CODES = _plain_words(
     """insufficient_quota billing_not_active billing_hard_limit_reached billing_error exceeded_current_quota_error
-    insufficient_balance insufficient_credits Arrearage AccountOverdueError 1113"""
+    insufficient_balance insufficient_credits Arrearage AccountOverdueError 1113
+    contract_spend_limit_reached enforced_spend_limit_reached"""
 )
 # A filter's judgement on this picture or question: OpenAI, Azure, DashScope, OpenRouter, GLM (1301), StepFun.
 _REFUSAL_CODES = _plain_words(

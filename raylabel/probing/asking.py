@@ -153,8 +153,7 @@ def second_sampling(sampling: Sampling, finish: Finish) -> Sampling:
     """How the same question is asked again after a reply that was of no use: with more room, or warmer."""
     if finish is Finish.LENGTH:
         return dataclasses.replace(sampling, max_tokens=2 * sampling.max_tokens)
-    warmer = max(sampling.temperature, min(WARMEST, sampling.temperature + WARMER))
-    return dataclasses.replace(sampling, temperature=warmer)
+    return sampling.warmer(WARMER, up_to=WARMEST)
 
 
 def _trouble(text: str, finish: Finish, asked: Sequence[str], max_tokens: int) -> str:

@@ -42,18 +42,6 @@ PROBE_SCHEMA: JsonObject = {
 logger = logging.getLogger(__name__)
 
 
-def forms_for(backend: str) -> tuple[SchemaForm, ...]:
-    """The forms a backend's client can send, best first; a script obeys none.
-
-    >>> [form.value for form in forms_for("gemini")]
-    ['native', 'response_schema']
-    """
-    return {
-        "openai": (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS),
-        "gemini": (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA),
-    }.get(backend, ())
-
-
 async def probe_schema_form(
     client: Client, sampling: Sampling, forms: Sequence[SchemaForm], policy: RetryPolicy
 ) -> SchemaForm:

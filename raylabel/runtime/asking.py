@@ -509,5 +509,5 @@ def _next_sampling(sampling: Sampling, rows: list[Row]) -> Sampling:
     if not rows:
         return sampling
     cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
-    warmer = max(sampling.temperature, min(1.0, sampling.temperature + TEMPERATURE_STEP * len(rows)))
-    return replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))
+    warmer = sampling.warmer(TEMPERATURE_STEP * len(rows), up_to=1.0)
+    return replace(warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))

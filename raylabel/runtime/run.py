@@ -15,7 +15,7 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import trouble_in_words, with_key
+from raylabel.clients.endpoints import describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
 from raylabel.probing.endpoint import probe_endpoint
@@ -132,7 +132,7 @@ class _Run:
         try:
             plan = self._prepare(source, stack)
         except ClientError as error:
-            self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+            self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
         key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:

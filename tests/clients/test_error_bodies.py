@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Finish
 from raylabel.clients.error_bodies import read_error_body, shortened
 from raylabel.clients.gemini import GeminiClient
@@ -268,6 +269,7 @@ def builds():
     return [
         pytest.param(lambda url: OpenAIClient("k-0123", url + "/v1"), id="openai"),
         pytest.param(lambda url: GeminiClient("k-0123", "m", url), id="gemini"),
+        pytest.param(lambda url: AnthropicClient("k-0123", "m", url), id="anthropic"),
     ]
 
 
@@ -301,6 +303,7 @@ def test_a_filters_error_is_an_answer_that_refuses(server, ask, answer, make_req
                 "error": {"message": "gone"},
                 "choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}],
                 "candidates": [{"content": {"parts": [{"text": "[]"}]}, "finishReason": "STOP"}],
+                "content": [{"type": "text", "text": "[]"}],
             },
             Verdict.RETRY,
             id="beside-a-whole-answer",
