@@ -53,7 +53,7 @@ def compares_a_backend(node):
 
 
 PRODUCT = Path(raylabel.__file__).parent
-FILES = sorted(path for path in PRODUCT.rglob("*.py") if "demo" not in path.relative_to(PRODUCT).parts)
+FILES = sorted(PRODUCT.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PRODUCT).as_posix())
@@ -62,7 +62,7 @@ def test_nobody_asks_which_backend_it_is(path):
     assert [ast.unparse(node) for node in ast.walk(tree) if compares_a_backend(node)] == []
 
 
-@pytest.mark.parametrize("code", ["vlm.backend == 'x'", "x != 'gemini'", "self.backend in ('a', 'gemini')", "'openai' == x"])
+@pytest.mark.parametrize("code", ["vlm.backend == 'x'", "x != 'gemini'", "self.backend in ('openai',)"])
 def test_a_question_for_the_backend_is_seen(code):
     assert compares_a_backend(ast.parse(code, mode="eval").body)
 

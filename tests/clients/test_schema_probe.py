@@ -10,6 +10,7 @@ import json
 import pytest
 from PIL import Image
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
@@ -99,6 +100,16 @@ def test_none_is_found_where_no_form_has_an_effect(server, probe, answer, said):
     server.says(answer(**said))
     assert probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms) is SchemaForm.NONE
     assert len(server.seen) == 2
+
+
+def test_anthropic_is_asked_in_its_one_form(server, probe, answer):
+    unknown = {"type": "error", "error": {"type": "invalid_request_error", "message": "output_config: unknown"}}
+    obeyed = {"content": [{"type": "text", "text": OBEYED}], "stop_reason": "end_turn"}
+    for said, form in (({"status": 400, "body": unknown}, SchemaForm.NONE), ({"body": obeyed}, SchemaForm.NATIVE)):
+        server.says(answer(**said))
+        assert probe(AnthropicClient(None, "tiny-vlm", server.url), AnthropicClient.schema_forms) is form
+    sent = [seen.body["output_config"] for seen in server.seen]
+    assert sent == [{"format": {"type": "json_schema", "schema": PROBE_SCHEMA}}] * 2
 
 
 def test_gemini_is_asked_in_googles_two_forms(server, probe, answer):
