@@ -15,7 +15,7 @@ from raylabel.clients.error_bodies import read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
 from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
 from raylabel.clients.keys import key_for_host
-from raylabel.clients.verdicts import Endpoint, served_in_words
+from raylabel.clients.verdicts import Endpoint, list_served_models
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
 from raylabel.settings import AnthropicSettings
@@ -132,7 +132,7 @@ class AnthropicClient(Backend[AnthropicSettings]):
         """
         sampling = request.sampling
         had_schema = request.schema is not None and request.schema_form in self.schema_forms
-        self._endpoint.demand_text(request.preamble, request.question)
+        self._endpoint.check_encodable(request.preamble, request.question)
         # The SDK's messages.create walks through the request several times, and limits what it knows to be slow.
         call = self._sdk.post(
             self._messages_url,
@@ -142,10 +142,10 @@ class AnthropicClient(Backend[AnthropicSettings]):
         )
         started_s = time.monotonic()
         try:
-            body, finish, word = self._read(await self._answered(call, sampling.timeout_s, had_schema), had_schema)
+            body, finish, word = self._read(await self._response_of(call, sampling.timeout_s, had_schema), had_schema)
         except ClientError as error:
             if error.verdict is Verdict.REFUSED:
-                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
+                return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
             raise
         latency_s = time.monotonic() - started_s
         blocks = [block for block in list_at(body, "content") if isinstance(block, dict)]
@@ -171,15 +171,15 @@ class AnthropicClient(Backend[AnthropicSettings]):
             ClientError: STOP_RUN for a rejected key or an unknown model, RETRY where nobody answers; whatever else is
                 said passes.
         """
-        await self._looked_up(self._model)
+        await self._look_up(self._model)
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """The model's full name, which tells the version behind an alias, and the configured one.
 
         Raises:
             ClientError: as ``check``.
         """
-        names = (text_at(await self._looked_up(model), "id"), model)
+        names = (text_at(await self._look_up(model), "id"), model)
         return tuple(dict.fromkeys(name for name in names if name))
 
     async def close(self) -> None:
@@ -195,42 +195,42 @@ class AnthropicClient(Backend[AnthropicSettings]):
         body = parse_object(response.content) or {}
         said = read_error_object(body) if body.get("error") else None
         if said is not None:
-            raise self._endpoint.error_inside(said, response.headers, had_schema=had_schema)
+            raise self._endpoint.error_in_success(said, response.headers, had_schema=had_schema)
         if not isinstance(body.get("content"), list):
-            raise self._endpoint.strange_body(response.status_code, response.content)
+            raise self._endpoint.unreadable_body(response.status_code, response.content)
         finish, word = read_finish(body.get("stop_reason"))
         if finish is Finish.BROKEN:
             raise self._endpoint.broken_off(word)
         return body, finish, word
 
-    async def _looked_up(self, model: str) -> JsonObject | None:
+    async def _look_up(self, model: str) -> JsonObject | None:
         """The model's entry; None where the server gives none that can be read."""
         path = f"/v1/models/{quote(model, safe='')}" if model else "/v1/models?limit=1"
-        response = await self._got(path)
+        response = await self._get(path)
         if response.status_code == 200:
             return parse_object(response.content)
         said = read_error_body(response.content)
         failed = self._endpoint.status_error(response.status_code, said, response.headers)
         # A 404 in other words than Anthropic's comes from a server that cannot look models up.
         if response.status_code == 404 and model and "not_found_error" in said.codes:
-            raise await self._with_served(failed, model)
+            raise await self._with_served_models(failed, model)
         if failed.verdict is Verdict.STOP_RUN and response.status_code in (401, 403):
             raise failed
         return None
 
-    async def _with_served(self, unknown: ClientError, model: str) -> ClientError:
+    async def _with_served_models(self, unknown: ClientError, model: str) -> ClientError:
         """The error about a model that is not served, with the names of those that are."""
         try:
-            listed = parse_object((await self._got("/v1/models?limit=1000")).content)
+            listed = parse_object((await self._get("/v1/models?limit=1000")).content)
         except ClientError:
             return unknown
         names = [name for entry in list_at(listed, "data") if (name := text_at(entry, "id"))]
         if not names:
             return unknown
-        message = f"{unknown.message}; {served_in_words(names, model)}"
+        message = f"{unknown.message}; {list_served_models(names, model)}"
         return ClientError(unknown.verdict, message, status=unknown.status)
 
-    async def _got(self, path: str) -> httpx2.Response:
+    async def _get(self, path: str) -> httpx2.Response:
         """The answer to a question about models, whatever its status."""
         import anthropic
 
@@ -240,11 +240,13 @@ class AnthropicClient(Backend[AnthropicSettings]):
         except anthropic.APITimeoutError as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except anthropic.APIConnectionError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
         except anthropic.APIStatusError as error:
             return error.response
 
-    async def _answered(self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool) -> httpx2.Response:
+    async def _response_of(
+        self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool
+    ) -> httpx2.Response:
         """The outcome of a call, its errors as ours."""
         import anthropic
 
@@ -253,7 +255,7 @@ class AnthropicClient(Backend[AnthropicSettings]):
         except anthropic.APITimeoutError as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except anthropic.APIConnectionError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
         except anthropic.APIStatusError as error:
             body = read_error_body(error.response.content)
             # "from None": the SDK's own text may repeat the key, and a traceback would show it.

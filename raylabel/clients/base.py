@@ -164,7 +164,7 @@ class Client(Protocol):
                 implement the check passes.
         """
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """The names by which the server itself knows a model, best first, without asking a paid question.
 
         An alias says nothing of the weights behind it; the server often does (vLLM: their path or hub name).

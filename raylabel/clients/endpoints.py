@@ -90,9 +90,9 @@ def sampling_for(settings: Settings, step_name: str) -> Sampling:
     sampling = replace(
         usual,
         model=step.model or usual.model,
-        temperature=_chosen(step.temperature, usual.temperature),
-        max_tokens=_chosen(step.max_tokens, usual.max_tokens),
-        thinking_budget=_chosen(step.thinking_budget, usual.thinking_budget),
+        temperature=_first_set(step.temperature, usual.temperature),
+        max_tokens=_first_set(step.max_tokens, usual.max_tokens),
+        thinking_budget=_first_set(step.thinking_budget, usual.thinking_budget),
         extra_body={**usual.extra_body, **(step.extra_body or {})},
     )
     backend.check_sampling(vlm.endpoint, sampling)
@@ -150,5 +150,5 @@ def _scale(value: float | str) -> float | None:
     return None if value in PIXELS else float(value)
 
 
-def _chosen(override: Any, value: Any) -> Any:
+def _first_set(override: Any, value: Any) -> Any:
     return value if override is None else override

@@ -18,7 +18,7 @@ from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
 from raylabel.clients.hosts import Proxy, host_and_port, proxy_for
 from raylabel.clients.keys import usable_key
 from raylabel.clients.openapi_schema import to_openapi_schema
-from raylabel.clients.verdicts import Endpoint, served_in_words
+from raylabel.clients.verdicts import Endpoint, list_served_models
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
 from raylabel.settings import GeminiSettings
@@ -137,7 +137,7 @@ class GeminiClient(Backend[GeminiSettings]):
         """
         sampling = request.sampling
         had_schema = request.schema is not None and request.schema_form in self.schema_forms
-        self._endpoint.demand_text(request.preamble, request.question)
+        self._endpoint.check_encodable(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
             contents=self._replaced,
@@ -145,11 +145,11 @@ class GeminiClient(Backend[GeminiSettings]):
         )
         started_s = time.monotonic()
         try:
-            response = await self._answered(call, sampling.timeout_s, had_schema)
+            response = await self._response_of(call, sampling.timeout_s, had_schema)
             body = self._whole_body(response, had_schema)
         except ClientError as error:
             if error.verdict is Verdict.REFUSED:
-                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
+                return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
             raise
         latency_s = time.monotonic() - started_s
         text, finish, finish_word = _read_candidate(body)
@@ -175,9 +175,9 @@ class GeminiClient(Backend[GeminiSettings]):
         candidates, blocked = list_at(body, "candidates"), object_at(body, "promptFeedback").get("blockReason")
         said = read_error_object(body) if body.get("error") else None
         if said is not None:
-            raise self._endpoint.error_inside(said, (http and http.headers) or {}, had_schema=had_schema)
+            raise self._endpoint.error_in_success(said, (http and http.headers) or {}, had_schema=had_schema)
         if not blocked and not (candidates and isinstance(candidates[0], dict)):
-            raise self._endpoint.strange_body(200, raw)
+            raise self._endpoint.unreadable_body(200, raw)
         if candidates:
             finish, word = _read_end(candidates[0])
             if word == _ACCOUNT_BLOCKED:
@@ -195,15 +195,15 @@ class GeminiClient(Backend[GeminiSettings]):
             ClientError: STOP_RUN for a rejected key or an unknown model, RETRY where nobody answers; whatever else is
                 said passes.
         """
-        await self._looked_up(self._model)
+        await self._look_up(self._model)
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """What Google says of a model: its name, its base model with the version, and that of a tuned one.
 
         Raises:
             ClientError: as ``check``.
         """
-        said = await self._looked_up(model)
+        said = await self._look_up(model)
         base, version = text_at(said, "baseModelId"), text_at(said, "version")
         names = (text_at(said, "name"), f"{base}-{version}" if base and version else base, text_at(said, "baseModel"))
         return tuple(dict.fromkeys(name for name in names if name)) or (model,)
@@ -213,47 +213,47 @@ class GeminiClient(Backend[GeminiSettings]):
         self._sdk.close()
         await self._http.aclose()
 
-    async def _looked_up(self, model: str) -> JsonObject | None:
+    async def _look_up(self, model: str) -> JsonObject | None:
         """The model resource; None where the server gives none that can be read.
 
         Asked without the SDK, whose ``models.get`` leaves out fields and takes an odd body for an error.
         """
         path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-        response = await self._got(quote(path))
+        response = await self._get(quote(path))
         if response.status_code == 200:
             return parse_object(response.content)
         said = read_error_body(response.content)
         failed = self._endpoint.status_error(response.status_code, said, response.headers)
         # A 404 in other words than Google's comes from a proxy that cannot look models up.
         if response.status_code == 404 and "NOT_FOUND" in said.codes:
-            raise await self._with_served(failed, model)
+            raise await self._with_served_models(failed, model)
         if failed.verdict is Verdict.STOP_RUN and response.status_code in (400, 401, 403):
             raise failed
         return None
 
-    async def _with_served(self, unknown: ClientError, model: str) -> ClientError:
+    async def _with_served_models(self, unknown: ClientError, model: str) -> ClientError:
         """The error about a model that is not served, with the names of those that are."""
         try:
-            listed = parse_object((await self._got("models?pageSize=1000")).content)
+            listed = parse_object((await self._get("models?pageSize=1000")).content)
         except ClientError:
             return unknown
         found = list_at(listed, "models")
         names = [text_at(m, "name").removeprefix("models/") for m in found if "generateContent" in _actions(m)]
         if not any(names):
             return unknown
-        message = f"{unknown.message}; {served_in_words([name for name in names if name], model)}"
+        message = f"{unknown.message}; {list_served_models([name for name in names if name], model)}"
         return ClientError(unknown.verdict, message, status=unknown.status)
 
-    async def _got(self, path: str) -> httpx2.Response:
+    async def _get(self, path: str) -> httpx2.Response:
         call = self._http.get(f"{self._api_url}/{path}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S)
         try:
             return await call
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
 
-    async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
+    async def _response_of(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
         """The outcome of a call, its errors as ours."""
         from google.genai import errors
 
@@ -262,7 +262,7 @@ class GeminiClient(Backend[GeminiSettings]):
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
         except errors.APIError as error:
             # "from None": the SDK's own text repeats the body, maybe with the key, and a traceback would show it.
             response = error.response if isinstance(error.response, httpx2.Response) else None
@@ -270,7 +270,7 @@ class GeminiClient(Backend[GeminiSettings]):
             headers = {} if response is None else response.headers
             raise self._endpoint.status_error(error.code, said, headers, had_schema=had_schema) from None
         except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
-            raise self._endpoint.strange_body(0, error.object) from error
+            raise self._endpoint.unreadable_body(0, error.object) from error
 
 
 def _milliseconds(seconds: float) -> int:

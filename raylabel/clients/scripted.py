@@ -107,7 +107,7 @@ class ScriptedClient(Backend[ScriptedSettings]):
     async def check(self) -> None:
         """A script is always there."""
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """The configured name: nobody else knows another."""
         return (model,)
 

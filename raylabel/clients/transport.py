@@ -146,11 +146,11 @@ class _Direct(httpx2.AsyncBaseTransport):
                 timeout=aiohttp.ClientTimeout(total=_total_s(request)),
             )
         except _ERRORS as error:
-            raise _in_words_of_httpx2(error) from error
+            raise _to_httpx2_error(error) from error
         try:
             return await _read_whole(response.status, response.raw_headers, _parts(response))
         finally:
-            _let_go(response)
+            _release(response)
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -201,7 +201,7 @@ class _Body(aiohttp.Payload):
         await writer.write(self._value)
 
 
-def _let_go(response: aiohttp.ClientResponse) -> None:
+def _release(response: aiohttp.ClientResponse) -> None:
     """End the connection, unless it is back in the pool, as it is once question and answer are through."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
@@ -216,10 +216,10 @@ async def _parts(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             received += len(part)
             yield part
     except _ERRORS as error:
-        raise _in_words_of_httpx2(error, received, response.content_length) from error
+        raise _to_httpx2_error(error, received, response.content_length) from error
 
 
-def _in_words_of_httpx2(error: Exception, received: int = 0, expected: int | None = None) -> httpx2.TransportError:
+def _to_httpx2_error(error: Exception, received: int = 0, expected: int | None = None) -> httpx2.TransportError:
     """What httpx2's own transport would have raised, in about its words."""
     cause = error.__cause__
     if isinstance(error, asyncio.TimeoutError):
@@ -252,11 +252,11 @@ class _Proxied(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
-            return await asyncio.wait_for(self._answered(request), _total_s(request))
+            return await asyncio.wait_for(self._send(request), _total_s(request))
         except asyncio.TimeoutError as error:
             raise httpx2.ReadTimeout("") from error
 
-    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._wire.handle_async_request(request)
         try:
             return await _read_whole(response.status_code, response.headers.raw, response.aiter_raw())

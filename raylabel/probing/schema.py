@@ -15,7 +15,7 @@ from PIL import Image
 
 from raylabel.answers.json_text import read_json
 from raylabel.clients.base import Client, Picture, Request, Sampling, SchemaForm
-from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.errors import AnswerError, ClientError, Verdict
 from raylabel.records import JsonObject
 
@@ -59,7 +59,7 @@ async def probe_schema_form(
             break
         request = Request("", picture, PROBE_QUESTION, sampling, PROBE_SCHEMA, form)
         try:
-            reply, _ = await ask_patiently(client, request, policy, stopping=lambda: False)
+            reply, _ = await ask_with_retries(client, request, policy, stopping=lambda: False)
         except ClientError as error:
             if error.verdict is not Verdict.FAIL_RECORD:
                 raise

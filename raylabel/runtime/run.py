@@ -15,7 +15,7 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import describe_trouble, with_key
+from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.pipelines import steps_of
 from raylabel.probing.endpoint import probe_endpoint
@@ -330,6 +330,8 @@ class _Run:
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known
+        extra = backend_of(self._settings.pipeline.vlm).extra
+        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", *([extra] if extra else []))
         manifest: JsonObject = {
             "run": spec.run,
             "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
@@ -346,7 +348,7 @@ class _Run:
             "versions": {
                 "raylabel": __version__,
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("ray", "pyarrow", "pillow", "openai", "google-genai")},
+                **{name: version(name) for name in packages},
             },
             "configuration": redacted(self._settings),
         }

@@ -211,7 +211,7 @@ def served() -> Callable[[Client, str], tuple[str, ...]]:
     def run(client: Client, model: str) -> tuple[str, ...]:
         async def once() -> tuple[str, ...]:
             try:
-                return await client.served(model)
+                return await client.served_names(model)
             finally:
                 await client.close()
 

@@ -230,7 +230,7 @@ def test_tokens_that_are_not_told_are_not_known(server, client, ask, answer, mak
         # As platform.claude.com/docs/en/api/errors has them.
         pytest.param(400, error("invalid_request_error", "max_tokens: too big"), Verdict.FAIL_RECORD, "big", id="400"),
         pytest.param(
-            401, error("authentication_error", "invalid key"), Verdict.STOP_RUN, "ANTHROPIC_API_KEY", id="401"
+            401, error("authentication_error", "invalid key"), Verdict.STOP_RUN, "vlm.anthropic.api_key", id="401"
         ),
         pytest.param(402, error("billing_error", "no credit"), Verdict.QUOTA, "balance", id="402"),
         pytest.param(403, error("permission_error", "not yours"), Verdict.STOP_RUN, "allowed to do", id="403"),

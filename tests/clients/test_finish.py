@@ -6,7 +6,7 @@ import pytest
 
 from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Finish
-from raylabel.clients.finish import _WORDS, NO_WORD, plain, read_finish, word_of
+from raylabel.clients.finish import _WORDS, NO_WORD, normalized, read_finish, word_of
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
@@ -26,7 +26,7 @@ def test_a_row_holds_in_every_spelling(word, finish):
 
 
 def test_no_word_stands_in_two_groups():
-    assert len({plain(word) for word, _ in ROWS}) == len(ROWS)
+    assert len({normalized(word) for word, _ in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize(

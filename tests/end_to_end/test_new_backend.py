@@ -74,7 +74,7 @@ class EchoClient(Backend[EchoSettings]):
     async def check(self) -> None:
         """There is nobody to be missed."""
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         return (model,)
 
     async def close(self) -> None:
