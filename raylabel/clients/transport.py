@@ -75,22 +75,24 @@ class _LeanClient(httpx2.AsyncClient):
         self._wire = wire
         self._own = own
         self._let_pass = frozenset(name.lower() for name in let_pass)
-        self._understood: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
+        self._known: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
         content, headers, timeout = options.get("content"), options.get("headers"), options.get("timeout")
+        if isinstance(headers, httpx2.Headers):  # anthropic's; openai gives a list
+            headers = headers.raw
         plain = not any(value for name, value in options.items() if name not in ("content", "headers", "timeout"))
         if not (plain and isinstance(content, bytes) and isinstance(headers, list) and isinstance(timeout, float)):
             request = super().build_request(method, url, **options)
             request.headers = self._passed(request.headers)
             return request
-        said = (method, str(url), *headers)
-        understood = self._understood.get(said)
-        if understood is None:
+        sent_before = (method, str(url), *headers)
+        known = self._known.get(sent_before)
+        if known is None:
             first = super().build_request(method, url, **options)
             del first.headers["content-length"]
-            understood = self._understood[said] = first.url, self._passed(first.headers)
-        address, passed = understood
+            known = self._known[sent_before] = first.url, self._passed(first.headers)
+        address, passed = known
         request = httpx2.Request(
             method,
             address,
