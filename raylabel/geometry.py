@@ -137,30 +137,17 @@ def _to_multiple(side: float, multiple: int, rounded: Callable[[float], int]) ->
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a request shows of an image: a crop of it, turned, then scaled to ``sent``.
+    """What a request shows of an image: all of it, resized.
 
     Args:
         displayed: size of the image as displayed.
-        crop_px: the part shown, in displayed pixels; None shows all of it.
-        turn: clockwise rotation applied to the crop, in degrees: 0, 90, 180 or 270.
-        sent: size of the picture sent, after turning.
+        sent: size of the picture sent.
         received: size in which the model sees it, where its server resizes what was sent; None: as sent.
     """
 
     displayed: Size
     sent: Size
-    crop_px: Box | None = None
-    turn: int = 0
     received: Size | None = None
-
-    def __post_init__(self) -> None:
-        if self.turn not in (0, 90, 180, 270):
-            raise GeometryError(f"turn: expected 0, 90, 180 or 270 degrees, found {self.turn}")
-
-    @property
-    def window_px(self) -> Box:
-        """The part of the image that is shown, in displayed pixels."""
-        return self.crop_px or Box(0.0, 0.0, float(self.displayed.width), float(self.displayed.height))
 
     @property
     def seen(self) -> Size:
@@ -214,11 +201,8 @@ def place(found: Corners, convention: Convention, view: View) -> Box:
     if convention.frame == SQUARE:
         pad_x, pad_y, share_x, share_y = _padding(view)
         x1, y1, x2, y2 = (x1 - pad_x) / share_x, (y1 - pad_y) / share_y, (x2 - pad_x) / share_x, (y2 - pad_y) / share_y
-    if view.turn:
-        (x1, y1), (x2, y2) = _turn_back(x1, y1, view.turn), _turn_back(x2, y2, view.turn)
-    window = view.window_px
-    left, upper, width, height = window.x1, window.y1, window.width, window.height
-    x1, y1, x2, y2 = left + x1 * width, upper + y1 * height, left + x2 * width, upper + y2 * height
+    width, height = view.displayed.width, view.displayed.height
+    x1, y1, x2, y2 = x1 * width, y1 * height, x2 * width, y2 * height
     if x2 < x1:
         x1, x2 = x2, x1
     if y2 < y1:
@@ -254,12 +238,8 @@ def from_displayed(box_px: Box, convention: Convention, view: View) -> list[floa
     >>> from_displayed(Box(64, 120, 192, 240), YXYX_1000, View(Size(640, 480), Size(640, 480)))
     [250, 100, 500, 300]
     """
-    window = view.window_px
-    points = [
-        _turn((x - window.x1) / window.width, (y - window.y1) / window.height, view.turn)
-        for x, y in ((box_px.x1, box_px.y1), (box_px.x2, box_px.y2))
-    ]
-    xs, ys = sorted(u for u, _ in points), sorted(v for _, v in points)
+    xs = sorted(x / view.displayed.width for x in (box_px.x1, box_px.x2))
+    ys = sorted(y / view.displayed.height for y in (box_px.y1, box_px.y2))
     if convention.frame == SQUARE:
         pad_x, pad_y, share_x, share_y = _padding(view)
         xs, ys = [pad_x + u * share_x for u in xs], [pad_y + v * share_y for v in ys]
@@ -289,15 +269,6 @@ def _padding(view: View) -> tuple[float, float, float, float]:
     width, height = view.seen.width, view.seen.height
     longest = max(width, height)
     return (longest - width) / 2 / longest, (longest - height) / 2 / longest, width / longest, height / longest
-
-
-def _turn(u: float, v: float, turn: int) -> tuple[float, float]:
-    """A relative point of the crop in the frame of the turned picture (clockwise)."""
-    return {0: (u, v), 90: (1 - v, u), 180: (1 - u, 1 - v), 270: (v, 1 - u)}[turn]
-
-
-def _turn_back(u: float, v: float, turn: int) -> tuple[float, float]:
-    return _turn(u, v, (360 - turn) % 360)
 
 
 def _nearest(value: float) -> int:
@@ -483,14 +454,6 @@ def _fits(box_px: Box, size: Size) -> bool:
 
 def _mean_best_iou(boxes: Sequence[Box], others: Sequence[Box]) -> float:
     return sum(max(iou(box, other) for other in others) for box in boxes) / len(boxes)
-
-
-def displayed_size(stored: Size, orientation: int) -> Size:
-    """Size as displayed of an image stored with an EXIF orientation: 5 to 8 swap the sides.
-
-    Source: EXIF 2.32 (CIPA DC-008), tag 274.
-    """
-    return Size(stored.height, stored.width) if orientation in (5, 6, 7, 8) else stored
 
 
 def _show(box: Box) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from raylabel.commands.init import recipes
 from raylabel.errors import ClientError, InputError, ServerError, StoreError, Verdict
 from raylabel.pipelines import PIPELINES
 from raylabel.prompts import PREAMBLE
+from raylabel.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 STEPS = [step.name for pipeline in PIPELINES.values() for step in pipeline]
@@ -39,23 +41,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def engine(monkeypatch):
+class Engine(ModuleType):
     """Stands where the engine is imported from and notes how it was called; what it does can be replaced."""
-    module = ModuleType("raylabel.runtime.run")
-    calls = []
 
-    def run(settings, executor, limit):
-        calls.append((settings, limit))
+    def __init__(self) -> None:
+        super().__init__("raylabel.runtime.run")
+        self.calls: list[tuple[Settings, int | None]] = []
+        self.run: Callable[[Settings, object, int | None], int] = self._note
+
+    def _note(self, settings: Settings, executor: object, limit: int | None) -> int:
+        self.calls.append((settings, limit))
         return 3
 
-    module.run = run
-    module.calls = calls
-    monkeypatch.setitem(sys.modules, "raylabel.runtime.run", module)
-    return module
+
+@pytest.fixture
+def engine(monkeypatch):
+    engine = Engine()
+    monkeypatch.setitem(sys.modules, "raylabel.runtime.run", engine)
+    return engine
 
 
-def stderr_of(capsys) -> str:
+def stderr_of(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("raylabel: ")
@@ -79,6 +85,8 @@ def python(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
 # --- run and generate -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("-e and --experiment_spec_file")
+@pytest.mark.tao_row("python -m raylabel run config.yaml")
 @pytest.mark.parametrize(
     "words",
     [
@@ -102,6 +110,7 @@ def test_run_and_generate_hand_the_merged_settings_to_the_engine(folder, engine,
     assert (settings.results_dir, settings.ray.actors, limit) == ("r", 2, 5)
 
 
+@pytest.mark.tao_row("auto_label generate -e spec.yaml key=value")
 def test_the_generate_line_of_tao_works_word_for_word(folder, engine):
     (folder / "r").mkdir()
     (folder / "d").mkdir()
@@ -114,6 +123,7 @@ def test_the_generate_line_of_tao_works_word_for_word(folder, engine):
     assert limit is None
 
 
+@pytest.mark.tao_row("auto_label default_specs results_dir=... module_name=auto_label")
 def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(folder, engine, capsys):
     line = "default_specs results_dir=/r module_name=auto_label"
     assert main(line.replace("=/", f"={folder}/").split()) == 0
@@ -149,6 +159,7 @@ def test_default_specs_never_overwrites_what_somebody_edited(folder, capsys):
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -222,11 +233,13 @@ def test_a_missing_key_is_told_before_anything_starts(folder, engine, capsys, mo
     assert engine.calls == []
 
 
+@pytest.mark.tao_row("an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted")
 def test_a_key_in_the_environment_is_enough(folder, engine, monkeypatch):
     monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
     assert main(["run", "spec.yaml", "image_grounding.vlm.backend=gemini"]) == 3
 
 
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 def test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specification(folder):
     program = (
         "import sys; from raylabel.cli import main; code = main(['run', 'spec.yaml', 'ray.actors=-1']); "
@@ -347,8 +360,13 @@ def test_without_a_name_the_steps_are_listed(capsys):
 def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
     calls = []
     demo, sheets = ModuleType("raylabel.demo.show"), ModuleType("raylabel.review.sheets")
-    demo.run_demo = lambda *given: calls.append(given) or 0
-    sheets.write_contact_sheets = lambda results, out: [out / "sheet_0.png"]
+
+    def run_demo(*given):
+        calls.append(given)
+        return 0
+
+    monkeypatch.setattr(demo, "run_demo", run_demo, raising=False)
+    monkeypatch.setattr(sheets, "write_contact_sheets", lambda results, out: [out / "sheet_0.png"], raising=False)
     monkeypatch.setitem(sys.modules, "raylabel.demo.show", demo)
     monkeypatch.setitem(sys.modules, "raylabel.review.sheets", sheets)
     assert main(["demo"]) == 0
@@ -399,6 +417,7 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"raylabel {__version__}\n"
 
 
+@pytest.mark.tao_row("python -m raylabel run config.yaml")
 def test_python_m_raylabel_is_the_same_program(folder):
     done = python("-m", "raylabel", "run", "spec.yaml", "image_grounding.vlm.openai.api_ky=" + SECRET, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")

@@ -23,6 +23,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("geometry",),
     ("profiles", "validation"),
     ("answers", "prompts"),
+    # bytes behind paths and URIs: the lowest door
+    ("storage",),
     ("settings",),
     # doors: the rooms that touch the world
     ("images", "clients", "servers", "sources", "store", "exports"),
@@ -42,12 +44,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """Lowest first. A room may import itself and the rooms of the entries before its own."""
 
-DOORS = {"images", "clients", "servers", "sources", "store", "exports"}
+DOORS = {"storage", "images", "clients", "servers", "sources", "store", "exports"}
 NEIGHBOURS = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
     ("store", "raylabel.clients.finish"): "a word that nobody knew when a reply was stored may be known now",
     ("sources", "raylabel.exports.annotations"): "the public line is also an input",
-    ("sources", "raylabel.images.files"): "records name files as images are found, and notice when one changed",
 }
 """Doors that may be seen from the same floor, with the reason."""
 
@@ -63,8 +64,14 @@ VENDORS = {
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
     "omegaconf": ("settings/*",),
+    "pyarrow.fs": ("storage/*",),
+    "fsspec": ("storage/*",),
 }
-"""Third-party packages that few files may know."""
+"""Third-party packages and modules that few files may know."""
+
+URLS = ("settings/*", "clients/*", "demo/server/*", "cli.py")
+"""Files that handle addresses of servers; anywhere else ``://`` would tell remote files from local ones, which is for
+``storage`` alone."""
 
 WORLD = {
     "asyncio",
@@ -124,7 +131,7 @@ def imports_of(path: str, source: str) -> Iterator[str]:
                 base = ".".join([*package, base]) if base else ".".join(package)
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                yield inner if base.startswith("raylabel") and is_module(inner) else base
+                yield inner if inner in VENDORS or (base.startswith("raylabel") and is_module(inner)) else base
 
 
 def calls_of(source: str) -> Iterator[str]:
@@ -134,6 +141,20 @@ def calls_of(source: str) -> Iterator[str]:
             yield ast.unparse(node.func)
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
             yield node.exc.id
+
+
+def texts_of(source: str) -> Iterator[str]:
+    """The texts a file works with: all but docstrings."""
+    tree = ast.parse(source)
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+def vendor_of(imported: str) -> str:
+    """The entry of ``VENDORS`` that a module belongs to, or nothing."""
+    return next((name for name in VENDORS if f"{imported}.".startswith(f"{name}.")), "")
 
 
 def fits(path: str, patterns: tuple[str, ...]) -> bool:
@@ -172,8 +193,8 @@ def complaints(path: str, source: str) -> list[str]:
                 found.append(f"imports {imported}, which touches the world")
             if path.startswith("demo/server/") and not imported.startswith("raylabel.demo.server"):
                 found.append(f"imports {imported}: the demo's model knows nothing but the request")
-        elif top in VENDORS and not fits(path, VENDORS[top]):
-            found.append(f"imports {top}, which only {', '.join(VENDORS[top])} may")
+        elif (vendor := vendor_of(imported)) and not fits(path, VENDORS[vendor]):
+            found.append(f"imports {vendor}, which only {', '.join(VENDORS[vendor])} may")
         elif room in WORLDLESS and (top in WORLD or (top not in PURE_LIBRARIES and top not in sys.stdlib_module_names)):
             found.append(f"imports {top}, which touches the world or is no small pure library")
 
@@ -182,6 +203,8 @@ def complaints(path: str, source: str) -> list[str]:
             found.append("prints")
         if called in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"} and not fits(path, ENTRIES):
             found.append(f"ends the process ({called})")
+    if room != "storage" and not fits(path, URLS) and any("://" in text for text in texts_of(source)):
+        found.append("tells URIs from paths by itself")
     return found
 
 
@@ -211,6 +234,16 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param("steps/base.py", "from pathlib import Path", "touches the world", id="step-knows-paths"),
         pytest.param("prompts/__init__.py", "import numpy", "no small pure library", id="heavy-ground"),
         pytest.param("sources/kitti.py", "import raylabel.store.tables", "next door", id="door-to-door"),
+        pytest.param(
+            "storage/reading.py", "from raylabel.settings import Settings", "upstairs", id="storage-knows-all"
+        ),
+        pytest.param(
+            "steps/base.py", "from raylabel.storage import reading", "touches the world", id="step-opens-file"
+        ),
+        pytest.param("store/tables.py", "from pyarrow import fs", "imports pyarrow.fs", id="a-bucket-of-its-own"),
+        pytest.param("images/files.py", "import pyarrow.fs as x", "imports pyarrow.fs", id="a-bucket-by-another-name"),
+        pytest.param("runtime/run.py", "x = '://' in y", "tells URIs from paths", id="remote-by-its-own-rule"),
+        pytest.param("store/a.py", "import re\nX = re.compile('[a-z]+://')", "tells URIs", id="remote-by-expression"),
         pytest.param("demo/server/seeing.py", "from raylabel.records import Box", "nothing but", id="model-peeks"),
         pytest.param("attic/box.py", "", "no floor", id="unknown-room"),
         pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
@@ -230,6 +263,9 @@ def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:
         pytest.param("engine/actors.py", "import ray.data\nfrom raylabel.steps.base import Step", id="engine"),
         pytest.param("clients/gemini.py", "from google.genai import types", id="vendor-file"),
         pytest.param("store/results.py", "from raylabel.clients.base import Reply", id="named-neighbour"),
+        pytest.param("store/tables.py", "import pyarrow.parquet\nfrom pyarrow import Table", id="the-rest-of-pyarrow"),
+        pytest.param("storage/filesystems.py", "from pyarrow import fs\nX = '://'", id="storage-itself"),
+        pytest.param("sources/spec.py", "def f():\n    'A path or s3://bucket.'", id="a-docstring-with-a-uri"),
         pytest.param("steps/base.py", "from raylabel.clients.base import Reply", id="interface"),
         pytest.param("demo/show.py", "print('x')", id="the-demo-speaks"),
         pytest.param("cli.py", "from raylabel import __version__, settings", id="entry"),

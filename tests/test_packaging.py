@@ -110,7 +110,7 @@ def test_what_the_package_imports_is_declared(top: str, file: str) -> None:
     library = canonicalize_name(IMPORT_NAMES.get(top, top))
     if library in COMES_WITH:
         assert library in installed_closure([Requirement(COMES_WITH[library])])
-        library = COMES_WITH[library]
+        library = canonicalize_name(COMES_WITH[library])
     assert library in declared, f"{file} imports {top}"
 
 
@@ -152,6 +152,7 @@ def test_the_license_is_apache_2_in_full() -> None:
     assert all(f"\n   {number}. " in text for number in range(1, 10))
 
 
+@pytest.mark.tao_row("auto_label generate -e spec.yaml key=value")
 @pytest.mark.parametrize("name", sorted(PROJECT["scripts"]))
 def test_a_console_script_exists(name: str) -> None:
     point = importlib.metadata.EntryPoint(name, PROJECT["scripts"][name], "console_scripts")

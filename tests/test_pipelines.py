@@ -23,6 +23,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.tao_row("names, numbers, directories and fields of the six steps")
 def test_the_steps_are_those_of_tao_under_its_names():
     found = [(pipeline, s.directory, s.label, set(s.gives)) for pipeline, steps in PIPELINES.items() for s in steps]
     assert found == TABLE
@@ -50,6 +51,7 @@ def names(steps):
     return [s.name for s in steps]
 
 
+@pytest.mark.tao_row("steps 0 and 1 of the referring pipeline do not depend on each other")
 @pytest.mark.parametrize(
     ("pipeline", "chosen", "layout"),
     [

@@ -26,6 +26,7 @@ BOX = Box(64, 120, 192, 240)
 """In VGA: x 0.1 to 0.3 of the width, y 0.25 to 0.5 of the height."""
 
 
+@pytest.mark.tao_row("the prompt asks for pixels, whatever convention the model was trained on")
 @pytest.mark.parametrize(
     ("name", "size", "box_px", "written", "answer"),
     [
@@ -163,7 +164,7 @@ def test_the_first_name_that_has_a_row_counts():
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.name)
-def test_a_row_is_complete(profile):
+def test_a_row_is_complete(profile: Profile):
     assert re.match(r"[PSU][ :]", profile.source), "a row says where it is written, led by its grade"
     assert profile.spelling in SPELLINGS
     assert profile.question_style in QUESTION_STYLES
@@ -261,6 +262,7 @@ def test_any_box_comes_back_from_any_familys_dialect(profile, case, in_json):
 @pytest.mark.parametrize("name", ["qwen2.5-vl", "gemini", "claude"])
 def test_a_label_is_asked_for_only_of_families_that_were_trained_to_say_one(name):
     profile = profile_named(name)
+    assert profile is not None
     values = box_values(profile, view_of(profile, PHOTO))
     text = QUESTION_STYLES[profile.question_style].render(
         {"phrases": '{"id": 1, "phrase": "cup"}', "phrase": "cup", **values}

@@ -35,11 +35,14 @@ from raylabel.records import (
 # --- identity -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
 def test_a_line_has_the_same_id_wherever_and_whenever_it_is_read():
     # Pinned: an id that changes between versions orphans every stored answer.
     assert record_id("42", "a/42.jpg", "A car.", 0) == "3ab114cde81ce8b56b4d77cb9672dd80"
 
 
+@pytest.mark.tao_row("records with the same file stem overwrite each other")
+@pytest.mark.tao_row("ids collide after a resume")
 @pytest.mark.parametrize(
     "other",
     [
@@ -54,6 +57,7 @@ def test_lines_that_differ_in_anything_are_different_records(other):
     assert record_id(*other) != record_id("42", "a.jpg", "A car.", 0)
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
 def test_ids_of_equal_phrases_differ_and_do_not_depend_on_their_neighbours():
     first = expression_ids("r", ["car", "bus", "car"])
     assert len(set(first)) == 3
@@ -192,6 +196,7 @@ def test_what_a_step_changed_comes_back_from_the_store_unchanged(made):
     assert read_changes(json.dumps(changes_to_json(made))) == made
 
 
+@pytest.mark.tao_row("extracted and not yet grounded is told from grounded and nothing there")
 def test_an_expression_not_yet_grounded_is_told_from_one_that_nothing_matches():
     open_one = expression_to_json(Expression("e", "car"))
     nothing = expression_to_json(Expression("e", "car", instances=()))
@@ -208,6 +213,7 @@ def test_the_keys_of_an_expression_are_those_of_the_format():
     assert list(written["instances"][0]) == ["bbox_id", "bbox", "score", "verified"]
 
 
+@pytest.mark.tao_row("score: in [0, 1] or null; bbox_score is accepted")
 @pytest.mark.parametrize(
     ("given", "score"),
     [
@@ -221,9 +227,12 @@ def test_the_keys_of_an_expression_are_those_of_the_format():
 )
 def test_a_score_is_read_under_both_names_and_never_invented(given, score):
     value = {"expression_id": "e", "text": "car", "instances": [{"bbox_id": "b", "bbox": [1, 2, 3, 4], **given}]}
-    assert expressions_from_json([value])[0].instances[0].score == score
+    (expression,) = expressions_from_json([value])
+    (instance,) = expression.instances or ()
+    assert instance.score == score
 
 
+@pytest.mark.tao_row("regions[].bbox_2d is accepted and not written")
 def test_a_region_is_read_under_both_names_of_its_box():
     assert regions_from_json([{"bbox_2d": [1, 2, 3, 4]}]) == regions_from_json([{"bbox": [1, 2, 3, 4]}])
 

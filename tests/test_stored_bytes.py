@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raylabel.exports.annotations import to_line
-from raylabel.exports.files import to_json_line
+from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_REFERRING_EXPRESSION,
@@ -75,7 +76,7 @@ CHANGES = {
     "expressions": Changes(expressions=EVERY_EXPRESSION),
 }
 IMAGES = {"never opened": None, "plain": FACTS, "turned and flagged": TURNED}
-READ = {
+READ: dict[str, dict[str, Any]] = {
     "nothing": {},
     "no image": {"image": None},
     "seeds": {"seeds": (Seed(Box(1, 2, 3.5, 4), "Car"), Seed(Box(1, 2, 3, 4), ""))},

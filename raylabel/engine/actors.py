@@ -28,6 +28,8 @@ class WorkerActor:
         workers: of the run.
     """
 
+    worker_class = Worker
+
     def __init__(self, spec: RunSpec, shards: Any, coordinator: Any, workers: int) -> None:
         spec.driver.enter_folder()
         self._shards: list[Shard] = ray.get(shards)
@@ -53,7 +55,7 @@ class WorkerActor:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _opened(self, spec: RunSpec, node: str, workers: int) -> Worker:
-        worker = Worker(spec, partial(tell, self._coordinator), node, workers)
+        worker = self.worker_class(spec, partial(tell, self._coordinator), node, workers)
         await worker.open()
         return worker
 

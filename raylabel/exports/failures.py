@@ -76,10 +76,10 @@ def unusable_line(line: UnusableLine) -> JsonObject:
 
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*")
 """What differs between reasons of one kind: quotations, paths, numbers."""
-_MOST_KINDS = 1000
-_LONGEST = 120
-_COMPARED = 500
-_PLACES = 3
+_MAX_KINDS = 1000
+_MAX_LENGTH = 120
+_COMPARED_LENGTH = 500
+_LINE_NUMBERS_KEPT = 3
 
 
 @dataclass(slots=True)
@@ -123,16 +123,16 @@ class Reasons:
         Args:
             particular: what in it speaks of this record alone: its image's path.
         """
-        start = reason[:_COMPARED]
+        start = reason[:_COMPARED_LENGTH]
         name = _PARTICULAR.sub("*", start.replace(particular, "*") if particular else start)
         kind = self._kinds.get(name)
         if kind is None:
-            if len(self._kinds) >= _MOST_KINDS:
+            if len(self._kinds) >= _MAX_KINDS:
                 self._forget_rare()
-            kind = self._kinds[name] = Reason(in_short(self._mask(reason)), start)
+            kind = self._kinds[name] = Reason(shorten(self._mask(reason)), start)
         kind.count += 1
         kind.equal = kind.equal and start == kind.first
-        if line_number is not None and len(kind.line_numbers) < _PLACES:
+        if line_number is not None and len(kind.line_numbers) < _LINE_NUMBERS_KEPT:
             kind.line_numbers += (line_number,)
 
     def most_frequent(self, number: int) -> tuple[list[Reason], int]:
@@ -156,16 +156,16 @@ class Reasons:
 
     def _forget_rare(self) -> None:
         by_count = sorted(self._kinds, key=lambda name: self._kinds[name].count)
-        for name in by_count[: _MOST_KINDS // 2]:
+        for name in by_count[: _MAX_KINDS // 2]:
             self._rare += self._kinds.pop(name).count
 
 
-def in_short(text: str) -> str:
+def shorten(text: str) -> str:
     """A text on one line, without control characters, cut in the middle.
 
-    >>> in_short("no such\\n\\x1b[31mfile")
+    >>> shorten("no such\\n\\x1b[31mfile")
     'no such [31mfile'
     """
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 100 * _LONGEST]).split())
-    half = (_LONGEST - 5) // 2
-    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 100 * _MAX_LENGTH]).split())
+    half = (_MAX_LENGTH - 5) // 2
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]} ... {text[-half:]}"

@@ -1,36 +1,33 @@
 """Images: read, verify, turn upright, resize, encode; each once a record.
 
-``read_bytes`` fetches a file, ``inspect`` says what it is, ``picture`` makes what requests
+``read_image`` fetches a file, ``inspect`` says what it is, ``encode_picture`` makes what requests
 carry, ``PictureCache`` keeps the pictures that had to be made.
 """
 
 from raylabel.images.cache import PictureCache
-from raylabel.images.files import read_bytes, stamp
+from raylabel.images.files import read_image
 from raylabel.images.pictures import (
     VERSION,
-    Sending,
+    Encoding,
     digest_bytes,
     displayed,
+    encode_picture,
+    encoding_of,
     inspect,
-    picture,
     prepare,
     recipe,
-    sending,
-    view_of,
 )
 
 __all__ = [
     "VERSION",
+    "Encoding",
     "PictureCache",
-    "Sending",
     "digest_bytes",
     "displayed",
+    "encode_picture",
+    "encoding_of",
     "inspect",
-    "picture",
     "prepare",
-    "read_bytes",
+    "read_image",
     "recipe",
-    "sending",
-    "stamp",
-    "view_of",
 ]

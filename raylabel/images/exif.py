@@ -47,7 +47,7 @@ def orientation_in(exif: bytes) -> int | None:
     return None
 
 
-def xmp_turns(xmp: bytes) -> bool:
+def xmp_rotates(xmp: bytes) -> bool:
     """Whether an XMP packet asks for a turn; Pillow obeys it where EXIF is silent, browsers do not."""
     match = _XMP_ORIENTATION.search(xmp)
     return match is not None and match[1] != b"1"
@@ -61,7 +61,7 @@ class Parts:
         kept: the file without what its pixels do not need, in pieces: most files are not decoded.
         exif: the first EXIF block, or empty.
         xmp: the first XMP packet, or empty.
-        several: the file holds further pictures behind the first.
+        has_more: the file holds further pictures behind the first.
         damaged: there was an EXIF block that cannot be trusted.
         metadata: of a PNG: another one with its metadata and no pixels.
         sound: of a PNG: all chunks up to its end are there and have the right checksums.
@@ -70,7 +70,7 @@ class Parts:
     kept: tuple[bytes | memoryview, ...]
     exif: bytes = b""
     xmp: bytes = b""
-    several: bool = False
+    has_more: bool = False
     damaged: bool = False
     metadata: bytes = b""
     sound: bool = False
@@ -84,13 +84,13 @@ class Parts:
 _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT, _SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA
 
 
-def take_jpeg_apart(data: bytes) -> Parts:
+def split_jpeg(data: bytes) -> Parts:
     """Separate a JPEG's metadata from its picture. A malformed header is left for the decoder to judge.
 
     Source: ITU T.81 annex B (markers), CIPA DC-007 (MPO). APP14 tells the decoder how colours were changed.
     """
     view = memoryview(data)
-    kept, exif, xmp, several = [view[:2]], b"", b"", False
+    kept, exif, xmp, has_more = [view[:2]], b"", b"", False
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -109,19 +109,19 @@ def take_jpeg_apart(data: bytes) -> Parts:
             elif body.startswith(b"http://ns.adobe.com/xap/1.0/"):
                 xmp = xmp or body
         elif marker == _APP2:
-            several = several or body.startswith(b"MPF\x00")
+            has_more = has_more or body.startswith(b"MPF\x00")
         elif marker in (_APP0, _APP14) or not (marker == _COMMENT or _APP0 < marker <= _APP15):
             kept.append(view[at:end])
         at = end
     kept.append(view[at:])
-    return Parts(tuple(kept), exif, xmp, several)
+    return Parts(tuple(kept), exif, xmp, has_more)
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_PIXELS, _END = (struct.pack(">I4sI", 0, name, zlib.crc32(name)) for name in (b"IDAT", b"IEND"))
 
 
-def take_png_apart(data: bytes) -> Parts:
+def split_png(data: bytes) -> Parts:
     """Separate a PNG's metadata from its picture, which is the critical chunks and transparency.
 
     A chunk of metadata with a wrong checksum is left out, as libpng does. Damage in what the pixels need, or in the
@@ -132,7 +132,7 @@ def take_png_apart(data: bytes) -> Parts:
     view = memoryview(data)
     kept: list[bytes | memoryview] = [_SIGNATURE]
     metadata: list[bytes | memoryview] = [_SIGNATURE]
-    exif, several, damaged, all_sound, name = b"", False, False, True, b""
+    exif, has_more, damaged, all_sound, name = b"", False, False, True, b""
     at = len(_SIGNATURE)
     while at + 8 <= len(data):
         end = at + 12 + int.from_bytes(view[at : at + 4], "big")
@@ -144,7 +144,7 @@ def take_png_apart(data: bytes) -> Parts:
         if name[:1].isupper() or (name == b"tRNS" and sound):
             kept.append(chunk)
         if name == b"acTL":
-            several = int.from_bytes(body[:4], "big") > 1
+            has_more = int.from_bytes(body[:4], "big") > 1
         elif name == b"eXIf" and sound:
             exif = exif or bytes(body)
         elif name == b"eXIf":
@@ -155,7 +155,7 @@ def take_png_apart(data: bytes) -> Parts:
     return Parts(
         kept=(*kept, _END),
         exif=exif,
-        several=several,
+        has_more=has_more,
         damaged=damaged,
         metadata=b"".join([*metadata, _NO_PIXELS, _END]),
         sound=all_sound and name == b"IEND",

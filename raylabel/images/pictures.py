@@ -7,7 +7,7 @@ animation or a multi-picture file the first picture counts, colour profiles are 
 sRGB). Files of PNG and GIF stay lossless while they are small; the others become JPEG with full colour resolution.
 
 Whether a file is used is decided by its pixels, never by its metadata. They are decoded where a picture has to be made,
-and where the structure of the file leaves a doubt about them (see ``whole``); most files are sent undecoded. All
+and where the structure of the file leaves a doubt about them (see ``structure``); most files are sent undecoded. All
 functions may be called from many threads.
 """
 
@@ -34,8 +34,8 @@ from PIL import (
 )
 
 from raylabel.errors import ImageError
-from raylabel.geometry import Resize, View
-from raylabel.images import exif, whole
+from raylabel.geometry import Resize
+from raylabel.images import exif, structure
 from raylabel.records import ImageFacts, Size
 from raylabel.settings import ImageSettings
 from raylabel.validation import EXTREME_SHAPE, FIRST_FRAME, FLAT_IMAGE, ORIENTATION_LOST, STRETCHED
@@ -95,7 +95,7 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     _BMP: BmpImagePlugin.BmpImageFile,
     _TIFF: TiffImagePlugin.TiffImageFile,
 }
-_TAKE_APART = {_JPEG: exif.take_jpeg_apart, _PNG: exif.take_png_apart}
+_SPLIT = {_JPEG: exif.split_jpeg, _PNG: exif.split_png}
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_BIT_DEPTH = 24
@@ -118,7 +118,7 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Properties:
     """What a file is.
 
     Args:
@@ -140,7 +140,7 @@ class _Decoded:
     """A decoded file; its image is 8-bit grey or RGB, as stored: not turned."""
 
     image: Image.Image
-    known: _Known
+    properties: _Properties
 
 
 def digest_bytes(data: bytes) -> str:
@@ -160,7 +160,7 @@ def recipe(limits: ImageSettings, resize: Resize) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class Encoding:
     """How an image goes out: the picture's size, the media type of its bytes, and whether they are the file's own."""
 
     size: Size
@@ -168,19 +168,14 @@ class Sending:
     passthrough: bool
 
 
-def sending(facts: ImageFacts, resize: Resize) -> Sending:
+def encoding_of(facts: ImageFacts, resize: Resize) -> Encoding:
     """How requests carry an image under a rule."""
     size = resize.apply(facts.size)
     if facts.plain and size == facts.size:
-        return Sending(size, facts.media_type, True)
+        return Encoding(size, facts.media_type, True)
     small = size.width * size.height <= LOSSLESS_PIXELS
     png = (facts.lossless and small) or max(size.width, size.height) > LONGEST_JPEG_SIDE
-    return Sending(size, "image/png" if png else "image/jpeg", False)
-
-
-def view_of(facts: ImageFacts, resize: Resize) -> View:
-    """The view of an image that its prepared picture gives: all of it, resized."""
-    return View(displayed=facts.size, sent=resize.apply(facts.size))
+    return Encoding(size, "image/png" if png else "image/jpeg", False)
 
 
 def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
@@ -193,10 +188,10 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
         ImageError: empty, not an image, truncated, broken, or larger than ``max_decode_pixels``.
     """
     file = _open(data)
-    return _facts(file, _know(file, limits) or _decode(file, limits).known)
+    return _facts(file, _inspect_structure(file, limits) or _decode(file, limits).properties)
 
 
-def picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resize) -> tuple[bytes, str]:
+def encode_picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resize) -> tuple[bytes, str]:
     """What requests carry: the bytes and their media type.
 
     Args:
@@ -208,23 +203,23 @@ def picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resiz
     Raises:
         ImageError: as ``inspect``.
     """
-    sent = sending(facts, resize)
+    sent = encoding_of(facts, resize)
     return (data if sent.passthrough else _encode(_decode(_open(data), limits), sent, limits)), sent.media_type
 
 
 def prepare(data: bytes, limits: ImageSettings, resize: Resize) -> tuple[ImageFacts, bytes, str]:
-    """``inspect`` and ``picture`` in one, decoding at most once.
+    """``inspect`` and ``encode_picture`` in one, decoding at most once.
 
     Raises:
         ImageError: as ``inspect``.
     """
     file = _open(data)
-    known, decoded = _know(file, limits), None
-    if known is None:
+    properties, decoded = _inspect_structure(file, limits), None
+    if properties is None:
         decoded = _decode(file, limits)
-        known = decoded.known
-    facts = _facts(file, known)
-    sent = sending(facts, resize)
+        properties = decoded.properties
+    facts = _facts(file, properties)
+    sent = encoding_of(facts, resize)
     if sent.passthrough:
         return facts, data, sent.media_type
     return facts, _encode(decoded or _decode(file, limits), sent, limits), sent.media_type
@@ -239,43 +234,43 @@ def displayed(data: bytes, limits: ImageSettings) -> Image.Image:
     return _upright(_decode(_open(data), limits))
 
 
-def _facts(file: _File, known: _Known) -> ImageFacts:
+def _facts(file: _File, properties: _Properties) -> ImageFacts:
     return ImageFacts(
         digest=digest_bytes(file.data),
-        size=known.size,
-        orientation=known.orientation,
+        size=properties.size,
+        orientation=properties.orientation,
         media_type=_MEDIA_TYPES.get(file.format, f"image/{file.format.lower()}"),
-        plain=known.plain,
+        plain=properties.plain,
         lossless=file.format in (_PNG, _GIF),
-        flags=known.flags,
+        flags=properties.flags,
     )
 
 
 def _open(data: bytes) -> _File:
     found = _format(data)
-    return _File(data, found, _TAKE_APART[found](data) if found in _TAKE_APART else exif.Parts((data,)))
+    return _File(data, found, _SPLIT[found](data) if found in _SPLIT else exif.Parts((data,)))
 
 
-def _know(file: _File, limits: ImageSettings) -> _Known | None:
+def _inspect_structure(file: _File, limits: ImageSettings) -> _Properties | None:
     """What a file is, where that can be known without decoding it."""
     if file.format == _JPEG:
-        size = whole.jpeg_size(file.data)
-    elif file.format == _PNG and file.parts.sound and not file.parts.several:
-        size = whole.png_size(file.data)
+        size = structure.jpeg_size(file.data)
+    elif file.format == _PNG and file.parts.sound and not file.parts.has_more:
+        size = structure.png_size(file.data)
     else:
         return None
     if size is None:
         return None
-    _refuse_large(size, limits)
-    told = _told(file, {})
-    return _judged(file, told, size, plain=True) if told.readable else None
+    _check_pixels(size, limits)
+    metadata = _read_metadata(file, {})
+    return _describe(file, metadata, size, plain=True) if metadata.readable else None
 
 
 def _decode(file: _File, limits: ImageSettings) -> _Decoded:
     found, parts, stripped = file.format, file.parts, file.parts.stripped
     try:
         image = _READERS[found](io.BytesIO(stripped))
-        _refuse_large(Size(*image.size), limits)
+        _check_pixels(Size(*image.size), limits)
         if found == _PNG:
             # Decoding alone does not compare the checksums of the pixel data.
             PngImagePlugin.PngImageFile(io.BytesIO(stripped)).verify()
@@ -287,22 +282,22 @@ def _decode(file: _File, limits: ImageSettings) -> _Decoded:
         raise ImageError(f"the {found} image has no pixels")
     if image.mode == "P" and image.palette is None:
         raise ImageError(f"the {found} image is truncated or broken: its palette is missing")
-    several = _has_more_pages(file.data) if found == _TIFF else parts.several or getattr(image, "is_animated", False)
-    shown, stretched = _shown(image, _is_deep(found, stripped, image))
-    known = _judged(
+    has_more = _has_more_pages(file.data) if found == _TIFF else parts.has_more or getattr(image, "is_animated", False)
+    shown, stretched = _shown(image, _has_16_bits(found, stripped, image))
+    properties = _describe(
         file,
-        _told(file, image.info),
+        _read_metadata(file, image.info),
         Size(*shown.size),
         plain=_is_plain(file.data, found, image),
-        several=several,
+        has_more=has_more,
         stretched=stretched,
         flat=_is_flat(shown),
         undone=stored_turn,
     )
-    return _Decoded(shown, known)
+    return _Decoded(shown, properties)
 
 
-def _refuse_large(size: Size, limits: ImageSettings) -> None:
+def _check_pixels(size: Size, limits: ImageSettings) -> None:
     if size.width * size.height > limits.max_decode_pixels > 0:
         raise ImageError(
             f"the image has {size.width}x{size.height} pixels, more than "
@@ -311,7 +306,7 @@ def _refuse_large(size: Size, limits: ImageSettings) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Metadata:
     """What a file's metadata tells.
 
     Args:
@@ -324,30 +319,30 @@ class _Told:
     readable: bool = True
 
 
-def _told(file: _File, info: dict[Any, Any]) -> _Told:
+def _read_metadata(file: _File, info: dict[Any, Any]) -> _Metadata:
     """What a file's metadata tells; ``info`` is that of the decoded image, for formats that are not taken apart."""
     parts = file.parts
-    if file.format in _TAKE_APART:
+    if file.format in _SPLIT:
         try:
             info = _READERS[file.format](io.BytesIO(file.data if file.format == _JPEG else parts.metadata)).info
         except _BROKEN:
-            return _Told(parts.exif, readable=False)
+            return _Metadata(parts.exif, readable=False)
     xmp = parts.xmp or _as_bytes(info.get("xmp") or info.get("XML:com.adobe.xmp"))
-    block = parts.exif if file.format in _TAKE_APART else info.get("exif") or b""
-    return _Told(block, exif.xmp_turns(xmp) or "Raw profile type exif" in info)
+    block = parts.exif if file.format in _SPLIT else info.get("exif") or b""
+    return _Metadata(block, exif.xmp_rotates(xmp) or "Raw profile type exif" in info)
 
 
-def _judged(
+def _describe(
     file: _File,
-    told: _Told,
+    metadata: _Metadata,
     stored: Size,
     *,
     plain: bool,
-    several: bool = False,
+    has_more: bool = False,
     stretched: bool = False,
     flat: bool = False,
     undone: int = 1,
-) -> _Known:
+) -> _Properties:
     """What a file is, by its metadata and its pixels.
 
     Args:
@@ -355,26 +350,26 @@ def _judged(
         plain: the pixels are such that the file may be sent as it is.
         undone: the orientation that Pillow turned a TIFF by while it decoded it; it does so with nothing else.
     """
-    turn, damaged = (None, False) if file.format == _TIFF else _turn(told.exif, file.parts.damaged)
-    several = several or file.parts.several
+    turn, damaged = (None, False) if file.format == _TIFF else _turn(metadata.exif, file.parts.damaged)
+    has_more = has_more or file.parts.has_more
     flags = {
-        FIRST_FRAME: several
+        FIRST_FRAME: has_more
         and file.format != _JPEG,  # there it is a preview, a map of highlights, or the other eye's picture
         STRETCHED: stretched,
         FLAT_IMAGE: flat,
         EXTREME_SHAPE: max(stored.width, stored.height) > EXTREME_RATIO * min(stored.width, stored.height),
         ORIENTATION_LOST: damaged,
     }
-    return _Known(
+    return _Properties(
         size=Size(stored.height, stored.width) if turn in (5, 6, 7, 8) else stored,
         orientation=turn or undone,
         turn=turn or 1,
         plain=plain
         and (turn or 1) == 1
-        and not (several or damaged)
+        and not (has_more or damaged)
         # Servers that use Pillow would stumble over the metadata, or turn the image where EXIF is silent.
-        and told.readable
-        and not (turn is None and told.turns_else),
+        and metadata.readable
+        and not (turn is None and metadata.turns_else),
         flags=tuple(name for name, holds in flags.items() if holds),
     )
 
@@ -430,7 +425,7 @@ def _has_more_pages(data: bytes) -> bool:
         return False  # there is none, or nobody can read it
 
 
-def _is_deep(found: str, data: bytes, image: ImageFile.ImageFile) -> bool:
+def _has_16_bits(found: str, data: bytes, image: ImageFile.ImageFile) -> bool:
     """Whether the file has 16 bits a channel; of such colours Pillow gives the upper 8."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8)
@@ -451,11 +446,11 @@ def _is_plain(data: bytes, found: str, image: ImageFile.ImageFile) -> bool:
 
 
 def _upright(decoded: _Decoded) -> Image.Image:
-    turn = _TURNS.get(decoded.known.turn)
+    turn = _TURNS.get(decoded.properties.turn)
     return decoded.image if turn is None else decoded.image.transpose(turn)
 
 
-def _encode(decoded: _Decoded, sent: Sending, limits: ImageSettings) -> bytes:
+def _encode(decoded: _Decoded, sent: Encoding, limits: ImageSettings) -> bytes:
     image = _upright(decoded)
     wanted = (sent.size.width, sent.size.height)
     if image.size != wanted:
@@ -529,7 +524,7 @@ def _spread(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 def _is_flat(shown: Image.Image) -> bool:
     # A few pixels tell most pictures at once.
     few = shown.resize((8, 8), Image.Resampling.NEAREST)
-    return all(high - low <= whole.FLAT_LEVELS for picture in (few, shown) for low, high in _extrema(picture))
+    return all(high - low <= structure.FLAT_LEVELS for picture in (few, shown) for low, high in _extrema(picture))
 
 
 def _extrema(image: Image.Image) -> list[tuple[int, int]]:

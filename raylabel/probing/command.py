@@ -15,7 +15,8 @@ from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models
 from raylabel.probing.sheet import write_sheet
 from raylabel.settings import Settings
-from raylabel.store.folders import Folder, absolute
+from raylabel.storage.folders import Folder
+from raylabel.storage.locations import absolute
 from raylabel.store.results import Results
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from raylabel.errors import ImageError, InputError
-from raylabel.images import displayed, read_bytes
+from raylabel.images import displayed, read_image
 from raylabel.records import JsonObject
 from raylabel.settings import ImageSettings
 
@@ -106,7 +106,7 @@ def _tile(record: JsonObject) -> Image.Image:
     draw = ImageDraw.Draw(tile)
     marked = _marked(record)
     try:
-        image = displayed(read_bytes(str(record.get("image_path", ""))), ImageSettings()).convert("RGB")
+        image = displayed(read_image(str(record.get("image_path", ""))), ImageSettings()).convert("RGB")
     except ImageError as error:
         draw.rectangle((0, 0, _TILE_WIDTH - 1, _THUMB_HEIGHT - 1), fill=_GREY)
         for n, line in enumerate(_wrapped(draw, str(error), _font(13))[:_LINES]):

@@ -165,9 +165,11 @@ class Coordinator:
     def beat(self, report: Report) -> Directive:
         """A worker reports and hears its slots.
 
-        The slots that all workers hold never exceed a step's limit: one worker's are raised only by what the others
-        have given back. A worker whose slots are cut may fill the old ones until it hears of it, so they count as held
-        until it reports the new number.
+        The slots that all workers hold never exceed a step's limit, at no moment and whatever is lost on the way: one
+        worker's are raised only by what the others have given back. A worker whose slots are cut may fill the old ones
+        until it hears of it, so they count as held until it reports the new number. Workers therefore report more often
+        while they miss slots or have some to spare: the time from one's giving back to the other's taking is two
+        reports.
         """
         now = self._clock()
         if report.worker not in self._heard:

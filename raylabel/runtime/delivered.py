@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raylabel.images import stamp
 from raylabel.runtime.delivery import Counts
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
+from raylabel.storage.stamps import stamp
 from raylabel.store.results import Results
 
 _FILE = "delivered.json"

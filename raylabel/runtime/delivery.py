@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,17 +13,19 @@ from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.figures import Figures
-from raylabel.exports.files import LinesFile, remove_unfinished, to_json_line, write_whole
+from raylabel.exports.json_lines import LinesFile, to_json_line
 from raylabel.exports.legacy import legacy_file
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
 from raylabel.runtime.rows import StoredRows, fresh, is_brought, restore, with_stored_image
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
-from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
+from raylabel.storage.folders import Folder
+from raylabel.storage.writing import publish, remove_unfinished
 from raylabel.validation import follows
 
 STALE = "stale"
@@ -175,7 +176,7 @@ class Delivery:
     def _file(self, files: ExitStack, name: str, directory: str = "") -> LinesFile:
         root = self._spec.results.root
         folder = root / directory if directory else root
-        self.paths.append(f"{folder.location}/{name}.jsonl")
+        self.paths.append(folder.location_of(f"{name}.jsonl"))
         return files.enter_context(LinesFile(self.paths[-1]))
 
     def __exit__(
@@ -253,7 +254,7 @@ class Delivery:
                 else:
                     self._by_step[step_class].write_line(to_line(state, self._labels))
                 if self._legacy and self._seeds is not None:
-                    _write_legacy(state, step_class, Path(spec.results.root.location))
+                    _write_legacy(state, step_class, spec.results.step(step_class.directory))
 
     def _assembled(self, line: Record, stored: StoredRows) -> _Assembled:
         """A record of the input with everything that is known of it."""
@@ -298,7 +299,7 @@ class _Assembled:
 def _in_pixels(record: Record) -> Record:
     """The record with the units of foreign regions settled as the run settled them; boxes of unknown units left out."""
     try:
-        record = settle_units(record)
+        record = resolve_units(record)
     except GeometryError:
         return replace(record, regions=None, expressions=None)  # its steps failed for this reason
     if FOREIGN_REGIONS in record.flags:  # the image could not be opened
@@ -312,7 +313,8 @@ def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
     return not missing or any(o.outcome.is_open for o in record.outcomes.values())
 
 
-def _write_legacy(state: Record, step: type[Step], root: Path) -> None:
-    made = legacy_file(state, step.label, root / step.directory / "labels")
+def _write_legacy(state: Record, step: type[Step], folder: Folder) -> None:
+    made = legacy_file(state, step.label)
     if made is not None:
-        write_whole(made[0], made[1].encode("utf-8", "surrogatepass"), durable=False)
+        name, text = made
+        publish((folder / "labels").location_of(name), text.encode("utf-8", "surrogatepass"), durable=False)

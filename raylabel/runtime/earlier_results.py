@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from raylabel.images import stamp
 from raylabel.records import JsonObject
 from raylabel.settings import Settings, redacted
+from raylabel.storage.locations import is_remote, is_uri
+from raylabel.storage.stamps import stamp
 from raylabel.store.results import Results
 
 _FILE = "written.json"
@@ -66,7 +67,7 @@ def warn_of_other_results(settings: Settings, results: Results) -> str:
 
 
 def _is_watched(path: str) -> bool:
-    return path.endswith("/annotations.jsonl") and "://" not in path
+    return path.endswith("/annotations.jsonl") and not is_remote(path)
 
 
 def _subject(configuration: JsonObject) -> tuple[str, str] | None:
@@ -78,4 +79,4 @@ def _subject(configuration: JsonObject) -> tuple[str, str] | None:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - Path keeps the dots
+    return path if is_uri(path) else os.path.abspath(path)  # noqa: PTH100 - Path keeps the dots

@@ -10,13 +10,15 @@ from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.pipelines import PIPELINES, steps_of
 from raylabel.records import IMAGE_GROUNDING, Record, UnusableLine
 from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
 from raylabel.sources.spec import ANNOTATIONS, KITTI
+from raylabel.storage.locations import around, is_uri, join, parent_of
+from raylabel.storage.spellings import nearest_name
+from raylabel.storage.stamps import exists, is_missing, stamps
 from raylabel.store.results import Results
 
 _FOLDERS_TRIED = 100
@@ -129,7 +131,7 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
             givers = [s for s in pipeline[: pipeline.index(step)] if field in s.gives]
             if any(s in selected for s in givers) or any(getattr(r, field) is not None for r in records):
                 continue
-            if any((results.step(s.directory) / "records").names() for s in givers):
+            if any((results.step(s.directory) / "records").sizes() for s in givers):
                 continue
             if givers:
                 raise InputError(_missing_step(settings, results, pipeline.index(givers[-1])))
@@ -145,7 +147,7 @@ def _missing_step(settings: Settings, results: Results, missing: int) -> str:
     pipeline = PIPELINES[settings.autolabel_type]
     selected = [pipeline.index(s) for s in steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)]
     found, both = (json.dumps([str(n) for n in numbers]) for numbers in (selected, sorted({missing, *selected})))
-    left = f"{settings.results_dir.rstrip('/')}/{pipeline[missing].directory}/annotations.jsonl"
+    left = join(settings.results_dir, f"{pipeline[missing].directory}/annotations.jsonl")
     return (
         f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step {missing} "
         f"first, or write {both}."
@@ -158,17 +160,17 @@ def _missing_step(settings: Settings, results: Results, missing: int) -> str:
 def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
     if source.kind == KITTI or not records:  # those were listed
         return
-    if any(stamp is not None for stamp in files.stamps(r.image_path for r in records)):
+    if any(stamp is not None for stamp in stamps(r.image_path for r in records)):
         return
-    if not all(files.is_missing(r.image_path) for r in records[:3]):
+    if not all(is_missing(r.image_path) for r in records[:3]):
         return  # the file system does not answer: the records say why
     path, root, number = records[0].image_path, source.root, min(len(records), FIRST)
-    under = f"{root.rstrip('/')}/"
+    before, behind = around(root)
     what = f"none of the first {number} images exists" if number > 1 else "the first image does not exist"
-    if root and path.startswith(under):
-        path = path[len(under) :]
+    if root and path.startswith(before):
+        path = path[len(before) :].removesuffix(behind)
         said = f'{_root_key(source)}: found "{root}"; {what} there ({path})'
-    elif root or path.startswith("/") or files.is_uri(path):
+    elif root or path.startswith("/") or is_uri(path):
         said = f"{source.setting}: {source.path}: {what} ({path})"
     else:
         said = f"{_root_key(source)}: not given; {what} in {Path.cwd()} ({path})"
@@ -182,7 +184,7 @@ def _root_key(source: SourceSpec) -> str:
 
 def _elsewhere(root: str, path: str) -> Iterator[str]:
     """Where an image that is not at its place is found, in words: a bounded search among the neighbours."""
-    if near := files.nearest_name(files.join(root, path)):
+    if near := nearest_name(join(root, path)):
         yield f"; there is {near} (the case of letters matters)"
     names = re.split(r"[/\\\\]", path)
     endings = ["/".join(names[n:]) for n in range(len(names)) if names[n]][-_ENDINGS_TRIED:]
@@ -190,15 +192,15 @@ def _elsewhere(root: str, path: str) -> Iterator[str]:
     folders = list(dict.fromkeys(n for place in places if place for n in _neighbours(place)))
     for ending in endings:
         for folder in folders:
-            if files.exists(files.join(folder, ending)):
+            if exists(join(folder, ending)):
                 yield f"; {'it' if ending == path else ending} exists in {folder}"
 
 
 def _neighbours(folder: str) -> Iterator[str]:
     """A folder, those in it, the one it is in, and those beside it."""
     yield folder
-    if files.is_uri(folder):
-        yield folder.rstrip("/").rpartition("/")[0]  # listing a bucket may take long
+    if is_uri(folder):
+        yield parent_of(folder)  # listing a bucket may take long
         return
     parent = os.path.normpath(os.path.join(folder, ".."))  # noqa: PTH118 - Path keeps the dots
     yield from _folders_in(folder)
@@ -212,4 +214,4 @@ def _folders_in(folder: str) -> Iterator[str]:
             names = sorted(e.name for e in islice(entries, _NAMES_LISTED) if e.is_dir() and not e.name.startswith("."))
     except OSError:
         return
-    yield from (files.join(folder, name) for name in names[:_FOLDERS_TRIED])
+    yield from (join(folder, name) for name in names[:_FOLDERS_TRIED])

@@ -15,9 +15,19 @@ from pathlib import Path
 from raylabel.clients.base import Picture
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
-from raylabel.images import VERSION, PictureCache, digest_bytes, picture, prepare, read_bytes, recipe, sending, stamp
+from raylabel.images import (
+    VERSION,
+    PictureCache,
+    digest_bytes,
+    encode_picture,
+    encoding_of,
+    prepare,
+    read_image,
+    recipe,
+)
 from raylabel.records import ImageFacts, Record, digest_of, image_facts_to_json, read_image_facts
 from raylabel.settings import ImageSettings
+from raylabel.storage.stamps import stamp
 from raylabel.store.tables import Row, Table
 
 IN_MEMORY_BYTES = 128 << 20
@@ -76,7 +86,7 @@ class Gallery:
         if mark is not None and (known := self._known.last(key)) is not None:
             return read_image_facts(known["facts"]), None
         try:
-            facts, made, media_type = prepare(read_bytes(path), self._limits, self._first)
+            facts, made, media_type = prepare(read_image(path), self._limits, self._first)
         except ImageError as error:
             return str(error), None
         self._take_in(facts, self._first, made, media_type)
@@ -85,24 +95,24 @@ class Gallery:
 
     def _fetch(self, path: str, facts: ImageFacts, resize: Resize) -> Picture:
         key = self._key(facts, resize)
-        sent = sending(facts, resize)
+        sent = encoding_of(facts, resize)
         if not sent.passthrough and (cached := self._cache.get(key)) is not None:
             return self._keep(key, Picture.of(cached, sent.media_type))
-        data = read_bytes(path)
+        data = read_image(path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{path}: the file changed during the run; run again")
-        made, media_type = picture(data, facts, self._limits, resize)
+        made, media_type = encode_picture(data, facts, self._limits, resize)
         return self._take_in(facts, resize, made, media_type)
 
     def _take_in(self, facts: ImageFacts, resize: Resize, made: bytes, media_type: str) -> Picture:
         key = self._key(facts, resize)
-        if not sending(facts, resize).passthrough:
+        if not encoding_of(facts, resize).passthrough:
             self._cache.put(key, made)
         return self._keep(key, Picture.of(made, media_type))
 
     def _key(self, facts: ImageFacts, resize: Resize) -> str:
         """Pictures that are the file's own bytes are the same under every rule."""
-        passes = sending(facts, resize).passthrough
+        passes = encoding_of(facts, resize).passthrough
         return facts.digest if passes else f"{facts.digest}:{self._recipes[resize]}"
 
     def _recall(self, key: str) -> Picture | None:

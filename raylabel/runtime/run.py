@@ -39,7 +39,8 @@ from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
-from raylabel.store.folders import Folder, absolute
+from raylabel.storage.folders import Folder
+from raylabel.storage.locations import absolute
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results

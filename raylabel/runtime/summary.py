@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from raylabel.exports.failures import Reason, Reasons, in_short
+from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
 from raylabel.runtime.coordinator import Status, StepReport
@@ -134,7 +134,7 @@ def _checked(counts: Counts, width: int) -> list[str]:
     """Every rule that was broken and every flag, with what followed; items are not split."""
     found = {**counts.figures.notes, **counts.violations}
     items = [
-        f"{n} {in_short(name)} ({follows(name) or 'noted'})"
+        f"{n} {shorten(name)} ({follows(name) or 'noted'})"
         for name, n in sorted(found.items())
         if name.partition(":")[0] != STALE
     ]

@@ -34,7 +34,7 @@ from raylabel.runtime.rows import (
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.window import Stopped, Window
-from raylabel.sources import Shard, read_shard, settle_units
+from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.tables import Table
 
@@ -282,7 +282,7 @@ class Worker:
         if isinstance(facts, ImageFacts):
             record = dataclasses.replace(record, image=facts)
             try:
-                record = settle_units(record)
+                record = resolve_units(record)
             except GeometryError as error:
                 problem = problem or str(error)
         else:

@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from pathlib import Path
 
 from raylabel.errors import ConfigError
 from raylabel.settings.nearest import did_you_mean
 from raylabel.settings.secrets import mask_urls
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is a URI; what is there, is seen later."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
+from raylabel.storage.locations import local_path
 
 
 def need_file(key: str, path: str, if_empty: str = "required") -> None:
     """Refuse a setting that names no file."""
     if not path:
         raise ConfigError(f"{key}: {if_empty}; give a file.")
-    if is_remote(path) or Path(path).is_file():
+    local = local_path(path)
+    if local is None or Path(local).is_file():
         return
-    if Path(path).is_dir():
+    if Path(local).is_dir():
         raise ConfigError(f'{key}: "{path}" is a folder, expected a file.')
     raise _not_there(key, path, "file")
 
 
 def need_folder(key: str, path: str) -> None:
     """Refuse a setting that names no folder."""
-    if is_remote(path) or Path(path).is_dir():
+    local = local_path(path)
+    if local is None or Path(local).is_dir():
         return
-    if Path(path).exists():
+    if Path(local).exists():
         raise ConfigError(f'{key}: "{path}" is a file, expected a folder.')
     raise _not_there(key, path, "folder")
 
 
 def need_writable_folder(key: str, path: str) -> None:
     """Refuse a setting that names a place where no folder can be made or written to."""
-    if is_remote(path):
+    local = local_path(path)
+    if local is None:
         return
-    existing = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    existing = next(p for p in (Path(local), *Path(local).absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ConfigError(f'{key}: "{existing}" is a file, expected a folder or a name for a new one.')
     if not os.access(existing, os.W_OK | os.X_OK):

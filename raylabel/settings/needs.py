@@ -10,9 +10,10 @@ from pathlib import Path
 from raylabel.errors import ConfigError
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
-from raylabel.settings.files import is_remote, need_file, need_folder, need_writable_folder, read_text
+from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
 from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
 from raylabel.settings.steps import STEP_NAMES, StepSettings
+from raylabel.storage.locations import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
         need_folder(f"{where}.image_root", data.image_root)
     earlier = f"{settings.results_dir}/step_0_expression_extraction/annotations.jsonl"
     alone = pipeline.workflow.steps == ["grounding"]
-    if alone and (is_remote(earlier) or Path(earlier).is_file()):
+    found = local_path(earlier)
+    if alone and (found is None or Path(found).is_file()):
         return  # step 1 reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
@@ -95,7 +97,8 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
     if bool(data.image_dir) != bool(data.kitti_label_dir):
         missing, given = ("kitti_label_dir", "image_dir") if data.image_dir else ("image_dir", "kitti_label_dir")
         raise ConfigError(f"{where}.{missing}: required, as {given} is given (or give input_annotations_jsonl).")
-    if not data.image_dir and not is_remote(settings.results_dir) and not _earlier_run(Path(settings.results_dir)):
+    results = local_path(settings.results_dir)
+    if not data.image_dir and results is not None and not _earlier_run(Path(results)):
         raise ConfigError(
             f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
             f"{_without_its_block(settings)}"
@@ -129,8 +132,8 @@ def _check_prompt(name: str, step: StepSettings) -> None:
         _check_text(name, f"{where}.prompt", step.prompt)
     elif step.prompt_file:
         need_file(f"{where}.prompt_file", step.prompt_file)
-        if not is_remote(step.prompt_file):
-            _check_text(name, f"{where}.prompt_file", read_text(f"{where}.prompt_file", step.prompt_file))
+        if (path := local_path(step.prompt_file)) is not None:
+            _check_text(name, f"{where}.prompt_file", read_text(f"{where}.prompt_file", path))
 
 
 def _check_text(name: str, where: str, text: str) -> None:

@@ -6,11 +6,11 @@ import re
 from typing import Any, NamedTuple
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
 from raylabel.sources.kitti import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
+from raylabel.storage.locations import around, is_uri
 
 _RAYLABEL_ID = re.compile(r"[0-9a-f]{32}")
 _KEYS_SHOWN = 8
@@ -119,22 +119,17 @@ class _Root:
     """A folder that paths are relative to."""
 
     def __init__(self, root: str) -> None:
-        self._root = root
-        self._prefix = root.rstrip("/") + "/"
-        self._is_folder = bool(root) and not files.is_uri(root)
+        self._before, self._behind = around(root)
+        self._is_relative = bool(root) and not root.startswith("/") and not is_uri(root)
         self._names = _names(root)
 
     def join(self, path: str) -> str:
-        """What ``files.join`` makes of them."""
-        if self._root and "://" not in path:
-            return path if path.startswith("/") else self._prefix + path
-        return files.join(self._root, path)
+        """What ``storage.locations.join`` makes of them."""
+        return path if path.startswith("/") or is_uri(path) else f"{self._before}{path}{self._behind}"
 
     def holds(self, path: str) -> bool:
         """Whether a path begins with the root; of an absolute path, whatever is said of it changes nothing."""
-        if not self._is_folder or self._root.startswith("/"):
-            return False
-        return path.startswith(self._prefix) or _names(path)[: len(self._names)] == self._names
+        return self._is_relative and (path.startswith(self._before) or _names(path)[: len(self._names)] == self._names)
 
 
 def _names(path: str) -> list[str]:

@@ -11,22 +11,23 @@ from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
 from raylabel.sources.spec import SourceSpec
-from raylabel.sources.stamping import stamps_of
+from raylabel.storage.locations import join
+from raylabel.storage.stamps import stamps
+from raylabel.storage.writing import WholeFile
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """In any case of letters."""
 _LABEL_SUFFIXES = (".txt", ".TXT", ".Txt")
 _BATCH = 4096
-_LOOKED_AT = 2000
+_MAX_NAMES = 2000
 """Names of a label folder that holds no label of an image, looked at for a hint."""
 
 
 @dataclass(slots=True)
-class _Others:
+class _UnusedFiles:
     """Files that are not used: how many, and the first of them."""
 
     number: int = 0
@@ -35,7 +36,7 @@ class _Others:
     def add(self, name: str) -> None:
         self.number += 1
         if len(self.first) < 3:
-            self.first.append(_shown(name))
+            self.first.append(_printable(name))
 
     def __str__(self) -> str:
         return ", ".join([*self.first, *(["..."] if self.number > len(self.first) else [])])
@@ -54,14 +55,13 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
     Raises:
         InputError: no image, or no image that finds a label file.
     """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    listing, unfinished = work_dir / "kitti_listing.jsonl", work_dir / "kitti_listing.jsonl.part"
+    listing = work_dir / "kitti_listing.jsonl"
     images = labels = 0
     example = ""
     shared_stems: set[int] | None = None
-    used, others = SeenKeys(), _Others()
+    used, others = SeenKeys(), _UnusedFiles()
     walk = _images(source, others)
-    with unfinished.open("w", encoding="ascii", newline="\n") as out:
+    with WholeFile(str(listing), durable=False) as out:
         while batch := list(islice(walk, _BATCH)):
             found = _labels(source.label_dir, [without_suffix(image) for image, _ in batch])
             nested = [n for n, (image, _) in enumerate(batch) if found[n] is None and "/" in image]
@@ -70,36 +70,35 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
                 if label is not None:
                     if shared_stems is None:
                         shared_stems = _shared_stems(Path(source.path))
-                    if hash(_plain(_stem(batch[n][0]))) not in shared_stems:
+                    if hash(_normalized(_stem(batch[n][0]))) not in shared_stems:
                         found[n] = label
             images += len(batch)
             example = example or batch[0][0]
             there = [label for label in found if label is not None]
             labels += len(there)
-            used.add(keys_of(map(_plain, there)))
+            used.add(keys_of(map(_normalized, there)))
             for (image, twin), label in zip(batch, found, strict=True):
                 line = {"image": image, "label": label}
                 if label is not None:
                     line |= {"twin": twin} if twin else {}
                 # ASCII, so that file names that are not valid UTF-8 survive until their record fails.
-                out.write(json.dumps(line) + "\n")
-    where = source.setting.rsplit(".", 1)[0]
-    if not images or not labels:
-        unfinished.unlink()
+                out.write(json.dumps(line).encode("ascii") + b"\n")
         if not images:
             seen = f"; it holds {others}" if others.number else ""
             raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}{seen}")
-        wanted = files.join(source.label_dir, without_suffix(example) + ".txt")
-        raise InputError(
-            f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
-            f"{source.label_dir}; {_shown(example)} needs {_shown(wanted)}{_held_instead(Path(source.label_dir))}"
-        )
+        where = source.setting.rsplit(".", 1)[0]
+        if not labels:
+            wanted = join(source.label_dir, without_suffix(example) + ".txt")
+            instead = _contents_of(Path(source.label_dir))
+            raise InputError(
+                f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
+                f"{source.label_dir}; {_printable(example)} needs {_printable(wanted)}{instead}"
+            )
     if others.number:
         note(f"{source.setting}: files in {source.path} that are no images by their names: {others.number} ({others})")
-    alone = _labels_alone(Path(source.label_dir), used)
-    if alone.number:
-        note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {alone.number} ({alone})")
-    unfinished.replace(listing)
+    unused = _unused_labels(Path(source.label_dir), used)
+    if unused.number:
+        note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {unused.number} ({unused})")
     return listing
 
 
@@ -113,7 +112,7 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _images(source: SourceSpec, others: _Others) -> Iterator[tuple[str, str]]:
+def _images(source: SourceSpec, others: _UnusedFiles) -> Iterator[tuple[str, str]]:
     """Images with the name of a twin (see ``_walk``); all other files that are no labels and not hidden are noted."""
     labels = os.path.relpath(os.path.realpath(source.label_dir), os.path.realpath(source.path))
     for path, twin in _walk(Path(source.path)):
@@ -146,7 +145,7 @@ def _walk(folder: Path, under: str = "", above: tuple[str, ...] = ()) -> Iterato
 
 def _twins(images: list[str]) -> dict[str, str]:
     """By name, for the images of a folder that are not alone in having their stem."""
-    keys = keys_of(_plain(without_suffix(name)) for name in images)
+    keys = keys_of(_normalized(without_suffix(name)) for name in images)
     shared = {int(keys[place]) for place in SeenKeys().add(keys)}
     if not shared:
         return {}
@@ -159,48 +158,51 @@ def _twins(images: list[str]) -> dict[str, str]:
 
 def _labels(folder: str, stems: list[str]) -> list[str | None]:
     """The names of label files; None where there is none."""
-    within = files.join(folder, "")
+    within = join(folder, "")
     found: list[str | None] = [None] * len(stems)
     for suffix in _LABEL_SUFFIXES:
         missing = [n for n, name in enumerate(found) if name is None]
-        stamps = stamps_of([f"{within}{stems[n]}{suffix}" for n in missing])
-        for n, stamp in zip(missing, stamps, strict=True):
+        there = stamps(f"{within}{stems[n]}{suffix}" for n in missing)
+        for n, stamp in zip(missing, there, strict=True):
             if stamp is not None:
                 found[n] = stems[n] + suffix
     return found
 
 
-def _labels_alone(folder: Path, used: SeenKeys) -> _Others:
+def _unused_labels(folder: Path, used: SeenKeys) -> _UnusedFiles:
     """The label files that no image uses."""
-    alone = _Others()
+    unused = _UnusedFiles()
     try:
         labels = (path for path, _ in _walk(folder) if _is_label(path) and not path.rpartition("/")[2].startswith("."))
         while batch := list(islice(labels, _BATCH)):
-            for path, is_used in zip(batch, used.has(keys_of(map(_plain, batch))), strict=True):
+            for path, is_used in zip(batch, used.has(keys_of(map(_normalized, batch))), strict=True):
                 if not is_used:
-                    alone.add(path)
+                    unused.add(path)
     except OSError:
         pass  # A sub-folder that may not be looked into holds no label of an image.
-    return alone
+    return unused
 
 
-def _held_instead(folder: Path) -> str:
+def _contents_of(folder: Path) -> str:
     """What a label folder holds that no image needs, from a bounded look: names, and their format if it can be told."""
     try:
         with os.scandir(folder) as listing:
-            names = sorted(e.name for e in islice(listing, _LOOKED_AT) if not e.name.startswith("."))
+            names = sorted(e.name for e in islice(listing, _MAX_NAMES) if not e.name.startswith("."))
         label = next(filter(_is_label, names), "")
         _, unused = read_labels((folder / label).read_bytes(), _stem(label)) if label else ((), ())
     except OSError:
         return ""
-    held = f"; the folder holds {', '.join(map(_shown, names[:3]))}{', ...' if len(names) > 3 else ''}" if names else ""
-    return f"{held} ({_shown(label)} looks like {unused[0].looks_like})" if unused and unused[0].looks_like else held
+    first = ", ".join([*map(_printable, names[:3]), *(["..."] if len(names) > 3 else [])])
+    held = f"; the folder holds {first}" if names else ""
+    return (
+        f"{held} ({_printable(label)} looks like {unused[0].looks_like})" if unused and unused[0].looks_like else held
+    )
 
 
 def _shared_stems(folder: Path) -> set[int]:
     """Hashes of the stems that more than one image has."""
     seen, shared = SeenKeys(), set()
-    stems = (_plain(_stem(image)) for image in images_in(folder))
+    stems = (_normalized(_stem(image)) for image in images_in(folder))
     while batch := list(islice(stems, _BATCH)):
         shared |= {hash(batch[place]) for place in seen.add(keys_of(batch))}
     return shared
@@ -210,7 +212,7 @@ def _is_label(path: str) -> bool:
     return path.lower().endswith(".txt")
 
 
-def _plain(path: str) -> str:
+def _normalized(path: str) -> str:
     """A path without regard to its Unicode normal form, or to the case of ``.txt``."""
     path = path[: -len(".txt")] + ".txt" if _is_label(path) else path
     return path if path.isascii() else unicodedata.normalize("NFC", path)
@@ -225,5 +227,5 @@ def _stem(image: str) -> str:
     return without_suffix(image).rpartition("/")[2]
 
 
-def _shown(path: str) -> str:
+def _printable(path: str) -> str:
     return path.encode("utf-8", "replace").decode("utf-8")

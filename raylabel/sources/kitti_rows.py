@@ -18,14 +18,14 @@ _WITH_SCORE = 15
 _NUMBERS = {False: (7, 14, _WITH_SCORE), True: (14, _WITH_SCORE)}
 """Numbers behind the type: the box alone, with what is known in space, with a score; by whether frame and track stand
 before it (tracking benchmark), where the short form does not exist."""
-_MOST_TRUNCATED = {False: 1.0, True: 2.0}
+_MAX_TRUNCATED = {False: 1.0, True: 2.0}
 """A share in the object benchmark, a level of 0, 1, 2 in the tracking benchmark. Source: the readmes of their kits."""
-_MOST_OCCLUDED = 3
+_MAX_OCCLUDED = 3
 _ALPHA = 3.15
 """Pi as files round it, up to two decimals. More would let the x of a box at the left edge pass for an angle."""
 _NO_ALPHA = -10.0
-_LEAST_SIDE_PX = 1.0
-_HIGHEST_M = 30.0
+_MIN_SIDE_PX = 1.0
+_MAX_HEIGHT_M = 30.0
 """Of an object in space; no car, tram or person comes near."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -60,7 +60,7 @@ class UnusedRow:
     looks_like: str = ""
 
 
-class _Unfit(Exception):
+class _RowError(Exception):
     """Why a row is no row of a KITTI file."""
 
 
@@ -103,7 +103,7 @@ def read_labels(data: bytes, stem: str = "") -> tuple[tuple[Seed, ...], tuple[Un
         try:
             parts = _split(row)
             seeds.append((Seed(_box(parts), parts.type), number, row, parts.frame))
-        except _Unfit as error:
+        except _RowError as error:
             alike = _looks_like(row)
             why = f"; it looks like {alike}" if alike else f": {error}"
             unused.append(UnusedRow(number, row, f"{_shown(row)} is no KITTI row ({_COLUMNS}){why}", alike))
@@ -149,7 +149,7 @@ def _split(row: str) -> _Parts:
     """A row's type, the numbers behind it, and its frame.
 
     Raises:
-        _Unfit: it has not these parts, or another number of columns.
+        _RowError: it has not these parts, or another number of columns.
     """
     quoted = _QUOTED.match(row) if '"' in row or "'" in row else None
     quoted_type = quoted is not None and all(map(_TRACK.fullmatch, quoted["before"].split()))
@@ -162,22 +162,24 @@ def _split(row: str) -> _Parts:
     if None in values:
         first, last = values.index(None), len(values) - 1 - values[::-1].index(None)
         if quoted_type:
-            raise _Unfit(f"found {numbers[first]} behind the type, expected numbers")
+            raise _RowError(f"found {numbers[first]} behind the type, expected numbers")
         if odd := next((n for n in range(first, last) if values[n] is not None), None):
             odd_word = numbers[odd]
-            raise _Unfit(f"found {odd_word} among the words of the type; a type that holds a number stands in quotes")
+            raise _RowError(
+                f"found {odd_word} among the words of the type; a type that holds a number stands in quotes"
+            )
         before, words = numbers[:first], numbers[first : last + 1]
         numbers, values = numbers[last + 1 :], values[last + 1 :]
     if not words:
-        raise _Unfit("found no type, expected it first")
+        raise _RowError("found no type, expected it first")
     if not quoted_type and (words[0][0] in "\"'" or words[-1][-1] in ",;:|"):
-        raise _Unfit(f"found {' '.join(words)} for the type, with a mark that does not belong to it")
+        raise _RowError(f"found {' '.join(words)} for the type, with a mark that does not belong to it")
     if before and not (len(before) == 2 and _WHOLE.fullmatch(before[0]) and _TRACK.fullmatch(before[1])):
-        raise _Unfit(f"found {' '.join(before)} before the type, expected nothing, or frame and track id")
+        raise _RowError(f"found {' '.join(before)} before the type, expected nothing, or frame and track id")
     tracked = bool(before)
     if len(numbers) not in _NUMBERS[tracked]:
         expected = "17 or 18 with frame and track id" if tracked else "8, 15 or 16"
-        raise _Unfit(f"found {1 + len(before) + len(numbers)} columns, expected {expected}")
+        raise _RowError(f"found {1 + len(before) + len(numbers)} columns, expected {expected}")
     known = [value for value in values if value is not None]
     return _Parts(" ".join(words), numbers, known, int(before[0]) if tracked else None)
 
@@ -202,31 +204,31 @@ def _box(parts: _Parts) -> Box:
     """The box, once the columns before it are seen to be what they should be.
 
     Raises:
-        _Unfit: they are not, or it is no box of pixels.
+        _RowError: they are not, or it is no box of pixels.
     """
     numbers = parts.values
     if any(map(math.isnan, numbers)) and (comma := next(filter(_DECIMAL_COMMA.fullmatch, parts.numbers), None)):
-        raise _Unfit(f"found {comma}, expected a decimal point")
+        raise _RowError(f"found {comma}, expected a decimal point")
     for name, value, text in zip(_NAMES, numbers, parts.numbers, strict=False):
         if not math.isfinite(value):
-            raise _Unfit(f"found {text} for {name}, expected a number")
+            raise _RowError(f"found {text} for {name}, expected a number")
     tracked = parts.frame is not None
     truncated, occluded, alpha = numbers[:3]
-    most = _MOST_TRUNCATED[tracked]
+    most = _MAX_TRUNCATED[tracked]
     if not (truncated == -1 or 0 <= truncated <= most):
-        raise _Unfit(f"found {truncated:g} for truncated, expected 0 to {most:g}, or -1")
-    if not (occluded == int(occluded) and -1 <= occluded <= _MOST_OCCLUDED):
-        raise _Unfit(f"found {occluded:g} for occluded, expected -1 to {_MOST_OCCLUDED}")
+        raise _RowError(f"found {truncated:g} for truncated, expected 0 to {most:g}, or -1")
+    if not (occluded == int(occluded) and -1 <= occluded <= _MAX_OCCLUDED):
+        raise _RowError(f"found {occluded:g} for occluded, expected -1 to {_MAX_OCCLUDED}")
     if not (abs(alpha) <= _ALPHA or alpha == _NO_ALPHA):
-        raise _Unfit(f"found {alpha:g} for alpha, expected -{_ALPHA} to {_ALPHA}, or {_NO_ALPHA:g}")
-    if len(numbers) == _WITH_SCORE and numbers[len(_NAMES)] > _HIGHEST_M:
+        raise _RowError(f"found {alpha:g} for alpha, expected -{_ALPHA} to {_ALPHA}, or {_NO_ALPHA:g}")
+    if len(numbers) == _WITH_SCORE and numbers[len(_NAMES)] > _MAX_HEIGHT_M:
         # A row without a score that has a column too many is as long, and shows the bottom of its box for a height.
-        raise _Unfit(f"found {numbers[len(_NAMES)]:g} metres for the object's height: a column too many?")
+        raise _RowError(f"found {numbers[len(_NAMES)]:g} metres for the object's height: a column too many?")
     box = Box(*numbers[3:7])
     if not (box.x1 < box.x2 and box.y1 < box.y2):
-        raise _Unfit("its box has no area or its corners are reversed")
-    if box.width < _LEAST_SIDE_PX or box.height < _LEAST_SIDE_PX or max(map(abs, box.as_tuple())) <= 1:
-        raise _Unfit(f"its box is {box.width:g} x {box.height:g}, expected pixels")
+        raise _RowError("its box has no area or its corners are reversed")
+    if box.width < _MIN_SIDE_PX or box.height < _MIN_SIDE_PX or max(map(abs, box.as_tuple())) <= 1:
+        raise _RowError(f"its box is {box.width:g} x {box.height:g}, expected pixels")
     return box
 
 

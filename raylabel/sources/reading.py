@@ -9,9 +9,8 @@ from contextlib import closing
 from itertools import count
 from typing import Any, NamedTuple
 
-from raylabel.errors import ImageError, InputError
+from raylabel.errors import InputError
 from raylabel.exports.annotations import KNOWN_FIELDS
-from raylabel.images import files
 from raylabel.records import (
     GIVEN_BY,
     IMAGE_GROUNDING,
@@ -36,12 +35,13 @@ from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+from raylabel.storage.reading import read_bytes
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
 _UNUSED_KEPT = 20
 """Rows of a record that are kept with their reasons; a file of another kind may have a million."""
-_LEAST_SIDE_PX = 1.0
+_MIN_SIDE_PX = 1.0
 _SHOWN = 120
 _CARRIED_BY_GROUNDING = ("kitti_bboxes", "regions")
 _READ = frozenset({"image_id", "image_path", "caption"})
@@ -55,7 +55,7 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
     """The records of a shard, in order: the same ones in every process and run.
 
     Their images are not opened (``image`` is None). Records of a foreign file that has regions or boxes of the
-    referring pipeline carry the flag ``foreign_regions`` until ``settle_units`` has looked at their units.
+    referring pipeline carry the flag ``foreign_regions`` until ``resolve_units`` has looked at their units.
 
     Raises:
         InputError: the listing cannot be read, or changed since it was scanned.
@@ -71,10 +71,10 @@ def read_shard(source: SourceSpec, shard: Shard) -> Iterator[Record | UnusableLi
         raise InputError(f"{source.setting}: {shard.path} changed while it was being read; start again")
 
 
-class _Bare(NamedTuple):
+class _Identity(NamedTuple):
     """What a record is before anything is known of it."""
 
-    ident: str
+    record_id: str
     shard: int
     position: int
     flags: tuple[str, ...]
@@ -104,28 +104,28 @@ class LineReader:
         """
         try:
             head = self._heads.read(line)
-            bare = _Bare(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
+            identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
             if self._source.kind == CAPTIONS:
-                return self._record(head, bare, flags=bare.flags)
+                return self._record(head, identity, flags=identity.flags)
             if self._source.kind == KITTI:
-                return self._with_labels(head, bare)
-            return self._with_earlier(head, bare, line.number, fresh_ids=occurrence > 0)
+                return self._with_labels(head, identity)
+            return self._with_earlier(head, identity, line.number, new_ids=occurrence > 0)
         except InputError as error:
             text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
             return UnusableLine(self._source.path, line.number, str(error), text, *at)
 
-    def _record(self, head: Head, bare: _Bare, **brought: Any) -> Record:
+    def _record(self, head: Head, identity: _Identity, **given: Any) -> Record:
         return Record(
-            record_id=bare.ident,
-            shard=bare.shard,
-            position=bare.position,
+            record_id=identity.record_id,
+            shard=identity.shard,
+            position=identity.position,
             image_id=head.image_id,
             image_path=head.image_path,
             source=self._source.pipeline,
             caption=head.caption,
             extra=self._extra(head.fields),
             shadowed={} if head.own else {k: head.fields[k] for k in self._unread if k in head.fields},
-            **brought,
+            **given,
         )
 
     def _extra(self, fields: JsonObject) -> JsonObject:
@@ -134,49 +134,49 @@ class LineReader:
             extra["image_id"] = fields["image_id"]
         return extra
 
-    def _with_labels(self, head: Head, bare: _Bare) -> Record:
+    def _with_labels(self, head: Head, identity: _Identity) -> Record:
         path = head.label_path
         if not path:
-            return self._record(head, bare, seeds=(), flags=(*bare.flags, NO_LABEL_FILE))
+            return self._record(head, identity, seeds=(), flags=(*identity.flags, NO_LABEL_FILE))
         if head.twin:
             name = head.written_path.rpartition("/")[2]
             why = f"{path}: may be of {name} or of {head.twin}, expected one image of that name; keep one of the two"
-            return self._record(head, bare, flags=bare.flags, unusable=why)
+            return self._record(head, identity, flags=identity.flags, unusable=why)
         try:
-            data = files.read_bytes(path)
-        except ImageError as error:
-            return self._record(head, bare, flags=bare.flags, unusable=f"label file: {error}")
+            data = read_bytes(path)
+        except OSError as error:
+            return self._record(head, identity, flags=identity.flags, unusable=f"label file: {error}")
         seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
         lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]
-        return self._record(head, bare, **_seeds_of(seeds, lines, bare.flags, alone=not seeds))
+        return self._record(head, identity, **_seeds_of(seeds, lines, identity.flags, alone=not seeds))
 
-    def _with_earlier(self, head: Head, bare: _Bare, line_number: int, *, fresh_ids: bool) -> Record:
+    def _with_earlier(self, head: Head, identity: _Identity, line_number: int, *, new_ids: bool) -> Record:
         fields, own, grounding = head.fields, head.own, self._grounding
         seeds, unused = (None, []) if grounding else self._seeds(fields.get("kitti_bboxes"), line_number)
         cleaned = fields.get("cleaned_caption")
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         described = None if grounding else fields.get("regions")
         regions = None if described is None else regions_from_json(described)
-        expressions = _expressions(fields.get("expressions"), bare.ident, fresh_ids)
+        expressions = _expressions(fields.get("expressions"), identity.record_id, new_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
-        brought = _seeds_of(
+        given = _seeds_of(
             seeds,
             unused,
-            tuple(dict.fromkeys((*bare.flags, *_flags(fields)))) if own else bare.flags,
+            tuple(dict.fromkeys((*identity.flags, *_flags(fields)))) if own else identity.flags,
             alone=not seeds and not regions,
         )
         foreign = not grounding and not own and (regions or any(e.instances for e in expressions or ()))
         if foreign:
-            brought["flags"] = (*brought["flags"], FOREIGN_REGIONS)
+            given["flags"] = (*given["flags"], FOREIGN_REGIONS)
         record = self._record(
             head,
-            bare,
+            identity,
             cleaned_caption=cleaned,
             regions=regions,
             expressions=expressions,
             outcomes=_outcomes(fields, head.caption, regions, expressions),
-            **brought,
+            **given,
         )
         return record if grounding or foreign else with_seeds(record)
 
@@ -190,7 +190,7 @@ class LineReader:
         for row in value:
             try:
                 seed = seed_from_json(row, "kitti_bboxes")
-                if min(seed.box.width, seed.box.height) < _LEAST_SIDE_PX:
+                if min(seed.box.width, seed.box.height) < _MIN_SIDE_PX:
                     raise InputError(f"kitti_bboxes: expected a box of pixels, found {row!r}")
             except (InputError, OverflowError) as error:
                 text = repr(row)
@@ -206,7 +206,7 @@ class LineReader:
         return tuple(seeds), unused
 
 
-def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, ...] | None:
+def _expressions(value: Any, owner: str, new_ids: bool) -> tuple[Expression, ...] | None:
     """Expressions with ids that are unique over the data set: raylabel's own are kept, others made anew."""
     if value is None:
         return None
@@ -215,23 +215,23 @@ def _expressions(value: Any, owner: str, fresh_ids: bool) -> tuple[Expression, .
     for item in value:
         if not isinstance(item, dict):
             raise InputError(f'"expressions": expected objects, found {type(item).__name__}')
-    kept = [_own(item.get("expression_id"), _OWN_EXPRESSION_ID, fresh_ids) for item in value]
+    kept = [_own(item.get("expression_id"), _OWN_EXPRESSION_ID, new_ids) for item in value]
     ids = _unique(kept, lambda place, tries: expression_id(owner, str(value[place].get("text")), tries))
     return expressions_from_json(
         [
-            {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, fresh_ids)}
+            {**item, "expression_id": ident, "instances": _numbered(item.get("instances"), ident, new_ids)}
             for item, ident in zip(value, ids, strict=True)
         ]
     )
 
 
-def _numbered(instances: Any, expression: str, fresh_ids: bool) -> list[Any] | None:
+def _numbered(instances: Any, expression: str, new_ids: bool) -> list[Any] | None:
     if not instances:
         return None
     if not isinstance(instances, list):
         raise InputError(f'"instances": expected a list, found {type(instances).__name__}')
     given = [i.get("bbox_id") if isinstance(i, dict) else None for i in instances]
-    kept = [_own(ident, _OWN_BBOX_ID, fresh_ids) for ident in given]
+    kept = [_own(ident, _OWN_BBOX_ID, new_ids) for ident in given]
     ids = _unique(kept, lambda place, tries: bbox_id(expression, place + tries))
     return [{**i, "bbox_id": ident} if isinstance(i, dict) else i for i, ident in zip(instances, ids, strict=True)]
 
@@ -249,8 +249,8 @@ def _unique(kept: list[str], make: Callable[[int, int], str]) -> list[str]:
     return list(used)
 
 
-def _own(value: Any, shape: re.Pattern[str], fresh_ids: bool) -> str:
-    return value if not fresh_ids and isinstance(value, str) and shape.fullmatch(value) else ""
+def _own(value: Any, shape: re.Pattern[str], new_ids: bool) -> str:
+    return value if not new_ids and isinstance(value, str) and shape.fullmatch(value) else ""
 
 
 def _seeds_of(

@@ -12,17 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from pyarrow import ArrowException
-
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
 from raylabel.sources import kitti
 from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
 from raylabel.sources.spec import KITTI, Shard, SourceSpec
-from raylabel.sources.stamping import stamps_of
+from raylabel.storage.reading import open_input
+from raylabel.storage.stamps import stamps
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
@@ -37,8 +35,6 @@ def scan(
     shard_size: int,
     work_dir: Path | str,
     *,
-    limit: int = 0,
-    with_stamps: bool = True,
     note: Callable[[str], None] = logger.warning,
 ) -> Iterator[Shard]:
     """Cut a source into shards of consecutive lines, in one pass that holds the paths of a thousand lines at a time.
@@ -46,8 +42,6 @@ def scan(
     Args:
         shard_size: records a shard.
         work_dir: where the listing of a KITTI folder is written; every process that reads shards must see it.
-        limit: stop after so many records; 0 reads all.
-        with_stamps: look up size and time of every image file for the shards' digests.
         note: told in one sentence of files in the folders of a source that are not used.
 
     Raises:
@@ -58,7 +52,7 @@ def scan(
     except OSError as error:
         raise InputError(f"{source.setting}: {source.path} cannot be listed ({error})") from error
     with closing(open_listing(source, path)) as stream:
-        yield from _Scan(source, path, shard_size, with_stamps).run(stream, limit)
+        yield from _Scan(source, path, shard_size).run(stream)
 
 
 def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
@@ -68,10 +62,10 @@ def open_listing(source: SourceSpec, path: str) -> IO[bytes]:
         InputError: it cannot be opened.
     """
     try:
-        return files.open_input(path)
+        return open_input(path)
     except FileNotFoundError as error:
         raise InputError(f"{source.setting}: no file {path}") from error
-    except (OSError, ValueError, ArrowException) as error:
+    except OSError as error:
         raise InputError(f"{source.setting}: {path} cannot be read ({error})") from error
 
 
@@ -94,11 +88,10 @@ class _Draft:
 
 
 class _Scan:
-    def __init__(self, source: SourceSpec, path: str, shard_size: int, with_stamps: bool) -> None:
+    def __init__(self, source: SourceSpec, path: str, shard_size: int) -> None:
         self._source = source
         self._path = path
         self._shard_size = shard_size
-        self._with_stamps = with_stamps
         self._heads = HeadReader(source)
         self._identities = SeenKeys()
         self._image_ids = SeenKeys() if source.pipeline == IMAGE_REFERRING_EXPRESSION else None
@@ -112,8 +105,8 @@ class _Scan:
         self._batch_image_ids: list[str] = []
         self._batch_paths: list[str] = []
 
-    def run(self, stream: IO[bytes], limit: int) -> Iterator[Shard]:
-        lines = islice(read_lines(stream), limit or None)
+    def run(self, stream: IO[bytes]) -> Iterator[Shard]:
+        lines = read_lines(stream)
         # The first shards come at once; batches grow until what they cost by themselves is small beside their lines.
         shards, most = 1, max(1, _BATCH // self._shard_size)
         while self._read_batch(lines, shards):
@@ -159,14 +152,14 @@ class _Scan:
         self._usable += len(self._batch_identities)
         earlier = self._identities.add(keys_of_digests(self._batch_identities))
         repeated = {} if self._image_ids is None else self._image_ids.add(keys_of(self._batch_image_ids))
-        stamps = stamps_of(self._batch_paths) if self._with_stamps else []
+        found = stamps(self._batch_paths)
         line = path = 0
         for draft in self._drafts:
             places = list(enumerate(draft.places, line))
             yield self._shard(
                 draft,
                 self._batch_paths[path : path + draft.paths],
-                stamps[path : path + draft.paths],
+                found[path : path + draft.paths],
                 {place: earlier[n] for n, place in places if n in earlier},
                 tuple(place for n, place in places if n in repeated),
             )

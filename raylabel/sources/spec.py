@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
+from raylabel.storage.locations import is_remote, join, local_path
+from raylabel.storage.stamps import exists
 
 CAPTIONS = "captions"
 """JSON lines with image_path and caption."""
@@ -96,9 +97,9 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
 
 def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
     data, where = settings.image_grounding.data, "image_grounding.data"
-    extracted = files.join(results_dir, str(_EXTRACTED))
+    extracted = join(results_dir, str(_EXTRACTED))
     alone = list(step_names) == ["grounding"]
-    if alone and files.exists(extracted):
+    if alone and exists(extracted):
         return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, extracted, setting="results_dir")
     path = _given(data.input_jsonl)
     if not path:
@@ -119,7 +120,7 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
         return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
     if image_dir and label_dir:
         for key, folder in (("image_dir", image_dir), ("kitti_label_dir", label_dir)):
-            if files.is_uri(folder) and not folder.startswith("file://"):
+            if is_remote(folder):
                 raise InputError(
                     f"{where}.{key}: {folder} is not a local folder; mount it, or give input_annotations_jsonl with "
                     "one line an image"
@@ -135,7 +136,7 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
             setting=f"{where}.image_dir",
         )
     for name in (_SEEDS, *_steps_before(step_names), _FINAL):
-        if files.exists(earlier := files.join(results_dir, name)):
+        if exists(earlier := join(results_dir, name)):
             return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, earlier, setting="results_dir")
     missing = "kitti_label_dir" if image_dir else "image_dir"
     raise InputError(f"{where}.{missing}: not given; give image_dir with kitti_label_dir, or input_annotations_jsonl")
@@ -153,11 +154,10 @@ def _given(value: object) -> str:
 
 
 def _local(folder: str) -> Path:
-    place = files.locate(folder)
-    return place if isinstance(place, Path) else Path(folder)
+    return Path(local_path(folder) or folder)
 
 
 def _need_file(where: str, path: str) -> None:
-    if not files.exists(path):
-        folder = not files.is_uri(path) and Path(path).is_dir()
+    if not exists(path):
+        folder = not is_remote(path) and _local(path).is_dir()
         raise InputError(f"{where}: {path} is a folder, expected a file" if folder else f"{where}: no file {path}")

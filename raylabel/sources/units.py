@@ -14,7 +14,7 @@ UNDESCRIBED_REGIONS = "undescribed_regions"
 """Followed by ``:`` and the number of regions that brought no description; they stay as seeds."""
 
 
-def settle_units(record: Record) -> Record:
+def resolve_units(record: Record) -> Record:
     """A record whose regions and boxes are displayed pixels, whatever its file had; others come back as they are.
 
     Regions that fit the 0-1000 grid of a seed take the seed's exact box. Where the file has no ``kitti_bboxes``, the

@@ -13,11 +13,11 @@ from raylabel.errors import InputError, StoreError
 from raylabel.records import JsonObject
 from raylabel.store.results import Results
 
-BEAT_S = 1.0
-SILENCE_S = 8.0
+HEARTBEAT_S = 1.0
+EXPIRY_S = 8.0
 """A lease that has not moved for so long has ended. Workers stop asking within a second of their driver's death, and
 within 7.5 s of that of its machine."""
-PATIENCE_S = 12.0
+ACQUIRE_TIMEOUT_S = 12.0
 """How long a run waits for a lease that still moves before it gives up."""
 
 _FILE = "lease.json"
@@ -34,9 +34,9 @@ class Lease:
         self._results = results
         self._on_lost = on_lost
         self._run = uuid.uuid4().hex
-        self._beats = 0
+        self._heartbeats = 0
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
 
     def acquire(self, on_wait: Callable[[str], None]) -> None:
         """Wait for an earlier lease to end, then take it.
@@ -51,12 +51,12 @@ class Lease:
         seen, moved_at = self._read(), time.monotonic()
         if seen is not None:
             on_wait(f"waiting for the earlier run in {self._results.root.location} to end ({_holder(seen)})")
-        while seen is not None and time.monotonic() - moved_at < SILENCE_S:
+        while seen is not None and time.monotonic() - moved_at < EXPIRY_S:
             time.sleep(0.2)
             now = self._read()
             if now != seen:
                 seen, moved_at = now, time.monotonic()
-            if seen is not None and time.monotonic() - started > PATIENCE_S and moved_at > started:
+            if seen is not None and time.monotonic() - started > ACQUIRE_TIMEOUT_S and moved_at > started:
                 raise InputError(
                     f"results_dir: {self._results.root.location} is in use by another run ({_holder(seen)}); wait for "
                     "it, stop it, or choose another results_dir"
@@ -71,12 +71,12 @@ class Lease:
         """Give it back; the next run need not wait."""
         self._released.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * BEAT_S)
+            self._thread.join(timeout=2 * HEARTBEAT_S)
         if (self._read() or {}).get("run") == self._run:
             self._results.root.delete(_FILE)
 
-    def _beat(self) -> None:
-        while not self._released.wait(BEAT_S):
+    def _keep_alive(self) -> None:
+        while not self._released.wait(HEARTBEAT_S):
             try:
                 holder = self._read()
                 if holder is not None and holder.get("run") != self._run:
@@ -93,8 +93,8 @@ class Lease:
             return {}  # half-written by a foreign tool; it must stop moving like any other
 
     def _write(self) -> None:
-        self._beats += 1
-        value = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._beats}
+        self._heartbeats += 1
+        value = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._heartbeats}
         self._results.write_json(self._results.root, _FILE, value)
 
 

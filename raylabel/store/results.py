@@ -11,7 +11,7 @@ import pyarrow as pa
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish, word_of
 from raylabel.records import JsonObject
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.tables import Row, Table
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raylabel.errors import StoreError
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 
 Row = dict[str, Any]
 
@@ -31,11 +31,13 @@ _MERGED_ROWS = 8_192
 _MERGED, _FULL = "-m", "-w"
 """Marks in the names of merged fragments; what is full is not merged again, however small its file. Names of writers
 are hexadecimal, so that a merged fragment sorts behind what it was made of."""
-_LOOKS = 10
+_MAX_LISTINGS = 10
 """Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
+_MAX_READS = 10
+"""Of rows whose fragments are merged away while they are read: on a busy machine this happens several times running."""
 _KEY_DIGITS = 16
 """Hexadecimal digits of a key that the index knows."""
-_PLACE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
+_PLACE_DTYPE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _Keys: TypeAlias = "np.ndarray[Any, Any]"
 _FEW_ROWS = 20_000
@@ -74,7 +76,7 @@ class Table:
         with self._append_lock:
             with self._lock:
                 known = self._index.names()
-            number = 1 + max(map(_number, known.union(self._folder.bare_names())), default=0)
+            number = 1 + max(map(_number, known.union(self._folder.entry_names())), default=0)
             uids = []
             for _ in rows:
                 self._written += 1
@@ -88,15 +90,21 @@ class Table:
             self._folder.publish(name, _to_small_parquet(table))
             with self._lock:
                 self._index.add({name: _in_short(table.column("key"))})
-                self._keep((name, 0), table)
+                self._cache_group((name, 0), table)
             return uids
 
     def refresh(self) -> None:
-        """Take notice of fragments that other writers published, and of merges."""
-        for _ in range(_LOOKS):
+        """Take notice of fragments that other writers published, and of merges.
+
+        There is no lock between processes and no list of what is valid, so that a killed writer leaves nothing behind
+        that others would wait for. A merge publishes its fragment first and deletes the old ones then; whoever lists
+        the folder meanwhile may see both (a row twice is one row, by its ``uid``) or, since a listing is no snapshot,
+        neither. Where anything vanished, the folder is therefore listed again, until a listing shows no loss.
+        """
+        for _ in range(_MAX_LISTINGS):
             with self._lock:
                 known = self._index.names()  # before the listing: what is appended meanwhile is not in it, and not gone
-            names = self._folder.names()
+            names = self._folder.sizes()
             gone = known - names.keys()
             vanished = False
             keys: dict[str, _Keys] = {}
@@ -114,13 +122,13 @@ class Table:
 
     def rows(self, key: str) -> list[Row]:
         """All rows of a key that are known since the last ``refresh``, oldest first."""
-        found = {row["uid"]: row for row in self._found([key])}
+        found = {row["uid"]: row for row in self._rows_of([key])}
         return sorted(found.values(), key=_age)
 
     def newest(self, keys: Iterable[str]) -> dict[str, Row]:
         """The newest row of each key that has any; in bulk, which costs a tenth of asking for one after the other."""
         newest: dict[str, Row] = {}
-        for row in self._found(keys):
+        for row in self._rows_of(keys):
             known = newest.get(row["key"])
             if known is None or _age(row) > _age(known):
                 newest[row["key"]] = row
@@ -145,9 +153,9 @@ class Table:
         Returns:
             How many fragments were merged.
         """
-        names = self._folder.names()
+        sizes = self._folder.sizes()
         small = sorted(
-            n for n, size in names.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
+            n for n, size in sizes.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
         )
         if len(small) < at_least:
             return 0
@@ -176,10 +184,10 @@ class Table:
             self._folder.delete(name)
         return len(merged)
 
-    def _found(self, keys: Iterable[str]) -> list[Row]:
+    def _rows_of(self, keys: Iterable[str]) -> list[Row]:
         """The rows of some keys, in no order; one that was merged while it was read may be there twice."""
         wanted = set(keys)
-        for _ in range(5):
+        for _ in range(_MAX_READS):
             offsets: dict[tuple[str, int], list[int]] = {}
             with self._lock:
                 for key in wanted:
@@ -203,10 +211,10 @@ class Table:
                 return table
         table = self._read_group(*place)
         with self._lock:
-            self._keep(place, table)
+            self._cache_group(place, table)
         return table
 
-    def _keep(self, key: tuple[str, int], table: pa.Table) -> None:
+    def _cache_group(self, key: tuple[str, int], table: pa.Table) -> None:
         self._groups[key] = table
         while len(self._groups) > _CACHED_GROUPS:
             self._groups.popitem(last=False)
@@ -227,7 +235,8 @@ class Table:
             raise FileNotFoundError(name)
         with source:
             try:
-                yield pq.ParquetFile(source)
+                # Each trip to an object store takes some 50 ms: the columns of a row group come in one.
+                yield pq.ParquetFile(source, pre_buffer=not self._folder.is_local)
             except pa.ArrowInvalid as error:
                 raise StoreError(f"{self._folder.location}/{name} is damaged: {error}") from error
             except OSError as error:
@@ -290,7 +299,7 @@ class _Index:
 
     def _sort(self, places: Iterable[np.ndarray[Any, Any]]) -> None:
         recent = [(key, *place) for key, at in self._recent.items() for place in at]
-        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE)])
+        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE_DTYPE)])
         every = every[np.isin(every["fragment"], np.fromiter(self._names, np.int32))]
         self._sorted = every[np.argsort(every["key"], kind="stable")]
         self._recent, self._recent_rows = {}, 0
@@ -303,7 +312,7 @@ def _in_short(keys: pa.ChunkedArray) -> _Keys:
 
 
 def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:
-    return np.zeros(rows, _PLACE)
+    return np.zeros(rows, _PLACE_DTYPE)
 
 
 def _age(row: Row) -> tuple[int, str]:

@@ -25,6 +25,7 @@ def told(settled):
     return {number: tuple((box.corners, box.score) for box in found) for number, found in settled.items()}
 
 
+@pytest.mark.tao_row("a null score or a list-shaped answer loses paid answers")
 @pytest.mark.parametrize(
     ("entries", "found"),
     [
@@ -246,6 +247,7 @@ def test_two_verdicts_on_an_expression_are_none():
     assert read_checks(checks(*entries), ASKED) == {2: PhraseCheck(DROP, "", {})}
 
 
+@pytest.mark.tao_row("All boxes are correct. erases every label")
 @pytest.mark.parametrize(
     "text",
     ["All boxes are correct.", "[]", "{}", '{"checks": []}', '["keep", "keep"]', '{"checks": "all correct"}', "keep"],

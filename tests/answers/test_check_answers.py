@@ -93,13 +93,15 @@ def test_a_better_box_and_a_better_phrase_are_read_from_the_short_form():
     entry = {"id": 2, "adjust": [{"id": 3, "bbox_2d": BETTER}], "rewrite": " blue bar "}
     check = read_checks(json.dumps([entry]), ASKED)[2]
     assert check.phrase == "blue bar"
-    assert check.boxes[3].better.corners == tuple(BETTER)
+    better = check.boxes[3].better
+    assert better is not None
+    assert better.corners == tuple(BETTER)
     assert PhraseCheck(check.verdict, "", {}) == PhraseCheck(REWRITE, "", {})
 
 
 def test_boxes_that_are_counted_anew_are_not_believed_and_unknown_ones_are_counted():
     with pytest.raises(AnswerError, match="counts anew"):
         read({"id": 1, "keep": [0, 1]})
-    left_out = Counter()
+    left_out: Counter[str] = Counter()
     read({"id": 1, "keep": [1, 9]}, left_out=left_out)
     assert left_out == {"unknown_id": 1}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comparing import differences, load_cases, read_case
+
+from tests.answers.comparing import differences, load_cases, read_case
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c["id"]) for c in load_cases("answers_dev.jsonl")])

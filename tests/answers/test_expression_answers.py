@@ -41,6 +41,7 @@ def test_spans_are_found_by_search(phrases, spans):
     assert locate(CAPTION, phrases) == spans
 
 
+@pytest.mark.tao_row("char_span: cleaned_caption[a:b] == text, or null and flagged")
 @settings(deadline=None)
 @given(
     st.text(alphabet="ab äß😀", max_size=30),
@@ -173,6 +174,6 @@ def test_a_reply_that_groups_no_region_is_unreadable(text):
 def test_groups_that_count_from_0_are_not_believed_and_unknown_regions_are_counted():
     with pytest.raises(AnswerError, match="counts anew"):
         read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [0, 1]}]}), range(1, 4))
-    left_out = Counter()
+    left_out: Counter[str] = Counter()
     read_groups(json.dumps({"expressions": [{"text": "red cars", "regions": [1, 9]}]}), range(1, 4), left_out)
     assert left_out == {"unknown_id": 1}

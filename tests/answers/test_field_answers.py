@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comparing import differences, load_cases, read_case
 
 from raylabel.answers.reading import ReplyKind
+from tests.answers.comparing import differences, load_cases, read_case
 
 CASES = load_cases("field.jsonl")
 

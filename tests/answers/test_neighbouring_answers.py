@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comparing import differences, load_cases, read_case, text_of
 
 from raylabel.answers.reading import ReplyKind
+from tests.answers.comparing import differences, load_cases, read_case, text_of
 
 CASES = load_cases("neighbours.jsonl")
 

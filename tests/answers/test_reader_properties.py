@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections.abc import Sequence
 
 import pytest
-from comparing import normalise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from writing import DIALECTS, PROSE, WRAPPERS, Corners, Dialect, Entry
 
 from raylabel.answers.reading import Reading, ReplyKind, read_boxes
+from tests.answers.comparing import normalise
+from tests.answers.evidence import stands_in
+from tests.answers.writing import DIALECTS, EACH_DIALECT, NOISE, PROSE, WRAPPERS, Corners, Dialect, Entry
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=25)
-EACH_DIALECT = pytest.mark.parametrize("dialect", [pytest.param(d, id=d.name) for d in DIALECTS])
 BRACKETED = pytest.mark.parametrize("dialect", [pytest.param(d, id=d.name) for d in DIALECTS if d.bracketed])
 
 WORDS = ("red", "heron", "boat", "old", "Fähre", "lamp", "tall", "wagon", "灯塔", "щит", "kerb", "stone")
@@ -112,10 +109,7 @@ def test_damage_never_raises_and_never_invents_a_box(dialect: Dialect, data: st.
     for box in read(dialect, text).boxes:
         if any(box.corners == pytest.approx(o, abs=1 / 32 if dialect.name == "kosmos" else 1e-4) for o in originals):
             continue
-        assert _stands_in(text, box.corners, dialect), (text, box)
-
-
-NOISE = ("[", "]", "{", "}", "(", ")", ",", '"', "'", " ", "\n", "7", "0", "-", ".", "<", ">", "|", "e", ":", ";", "</")
+        assert stands_in(text, box.corners, dialect), (text, box)
 
 
 @st.composite
@@ -132,57 +126,6 @@ def damaged(draw: st.DrawFn, text: str) -> str:
         return text[: at + length] + text[at:]
     noise = "".join(draw(st.lists(st.sampled_from(NOISE), min_size=1, max_size=4)))
     return text[:at] + noise + text[at + (len(noise) if kind == "replace" else 0) :]
-
-
-def _stands_in(text: str, box: Sequence[float], dialect: Dialect) -> bool:
-    """Whether a box can be had from four numbers that stand next to each other in the text.
-
-    Digits that are part of a word (``bbox_2d``, ``x1``, but also ``<loc_12>``) are tried with and without. Corners that
-    have names need not stand together: there every number has to be in the text. Doubled corners in round brackets are
-    four points, a quadrilateral.
-    """
-    plain = unicodedata.normalize("NFKC", text)
-    if dialect.name == "kosmos":
-        cells = [int(n) for n in re.findall(r"patch_index_(\d+)", plain)]
-        xs = {v for n in cells for v in (n % 32 / 32, (n % 32 + 0.5) / 32, (n % 32 + 1) / 32)}
-        ys = {v for n in cells for v in (n // 32 / 32, (n // 32 + 0.5) / 32, (n // 32 + 1) / 32)}
-        return {box[0], box[2]} <= xs and {box[1], box[3]} <= ys
-    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-    for pattern in (number, rf"(?<![\w.]){number}", r"\d+\.?\d*|\.\d+"):
-        found = [float(n) for n in re.findall(pattern, plain)]
-        if dialect.name.startswith("named") and all(any(_near(abs(v), abs(n)) for n in found) for v in box):
-            return True
-        if "qwen" in dialect.name and any(
-            _near_all(box, _around(found[start : start + 8])) for start in range(len(found) - 7)
-        ):
-            return True
-        for start in range(len(found) - 3):
-            if _near_all(box, _corners(found[start : start + 4], dialect.order)):
-                return True
-    return False
-
-
-def _corners(numbers: Sequence[float], order: str) -> tuple[float, ...]:
-    a, b, c, d = numbers
-    if order == "yxyx":
-        a, b, c, d = b, a, d, c
-    elif order == "xywh":
-        c, d = a + c, b + d
-    elif order == "cxcywh":
-        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
-    return (min(a, c), min(b, d), max(a, c), max(b, d))
-
-
-def _around(points: Sequence[float]) -> tuple[float, ...]:
-    return (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
-
-
-def _near_all(box: Sequence[float], other: Sequence[float]) -> bool:
-    return all(_near(a, b) for a, b in zip(box, other, strict=True))
-
-
-def _near(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-6 * max(1.0, abs(a))
 
 
 FRAGMENTS = (
@@ -216,14 +159,14 @@ FRAGMENTS = (
 @settings(fixed, max_examples=400)
 def test_any_text_at_all_is_read_or_rejected(text: str):
     for order, side in (("xyxy", 1000), ("yxyx", 1024), ("xywh", 1), ("cxcywh", 640)):
-        read(Dialect("any", "".join, order=order, side=side), text)
+        read(Dialect("any", str, order=order, side=side), text)
     read_boxes(text, asked=("red boat", "lamp"))
 
 
 @given(text=st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join), times=st.integers(2, 300))
 @settings(fixed, max_examples=60)
 def test_a_loop_of_any_kind_is_read_or_rejected(text: str, times: int):
-    read(Dialect("any", "".join), text * times)
+    read(Dialect("any", str), text * times)
 
 
 VARIED = (
@@ -245,7 +188,7 @@ VARIED = (
 @pytest.mark.parametrize("unit", VARIED)
 def test_a_megabyte_that_never_repeats_is_read_or_rejected(unit: str):
     text = "".join(unit.format(number * 7919 % 100_003) for number in range(1_000_000 // (len(unit) + 3)))
-    read(Dialect("any", "".join), text)
+    read(Dialect("any", str), text)
 
 
 @BRACKETED

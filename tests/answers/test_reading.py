@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from comparing import absent_in
 
 from raylabel.answers.reading import ReplyKind, read_boxes
+from tests.answers.comparing import absent_in
 
 ENTRY = '{"bbox_2d": [10, 20, 30, 40], "label": "cup"}'
 OTHER = '{"bbox_2d": [50, 60, 70, 80], "label": "jug"}'

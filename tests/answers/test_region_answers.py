@@ -81,7 +81,7 @@ def test_a_reply_that_counts_from_0_means_other_regions_and_is_not_believed(numb
 
 
 def test_numbers_that_nobody_asked_about_are_counted():
-    left_out = Counter()
+    left_out: Counter[str] = Counter()
     reply = json.dumps({"regions": [{"id": n, "description": "the red car"} for n in (1, 7, 8)]})
     assert set(read_descriptions(reply, [1, 2], left_out)) == {1}
     assert left_out == {"unknown_id": 2}

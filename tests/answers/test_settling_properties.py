@@ -12,9 +12,6 @@ import random
 import re
 
 import pytest
-from comparing import absent_in, normalise
-from test_reader_properties import EACH_DIALECT, NOISE, _stands_in
-from writing import Dialect, Entry
 
 from raylabel.answers.formats import FORMATS
 from raylabel.answers.formats.clean import read_clean
@@ -25,6 +22,9 @@ from raylabel.geometry import View, iou, place
 from raylabel.profiles import PROFILES, Profile
 from raylabel.prompts.boxes import format_box
 from raylabel.records import Box, Size
+from tests.answers.comparing import absent_in, normalise
+from tests.answers.evidence import stands_in
+from tests.answers.writing import EACH_DIALECT, NOISE, Dialect, Entry
 
 SEEDS = range(int(os.environ.get("ANSWERS", "150")))
 LABELS = ("heron", "red boat", "old lamp", "tall wagon", "stone kerb", "Fähre", "灯塔")
@@ -75,7 +75,7 @@ def test_a_label_stands_next_to_its_box_and_no_box_is_invented(dialect: Dialect)
             own = next(
                 (t for t, b in written if box.corners == pytest.approx(dialect.expected(b), abs=tolerance)), None
             )
-            assert own is not None or _stands_in(text, box.corners, dialect), (seed, text, box)
+            assert own is not None or stands_in(text, box.corners, dialect), (seed, text, box)
             said = next((t for t in LABELS if normalise(t) == normalise(box.label or "")), None)
             if dialect.labelled and said is not None and own is not None and said != own:
                 assert may_be_about(text, said, own), (seed, text, box)
@@ -131,7 +131,16 @@ def test_the_formats_that_profiles_name_are_those_of_the_table():
 
 # --- the short way --------------------------------------------------------------------------------------------------
 
-BOXES = (None, [], [1, 2, 3], [10, 20, 30, 40], [30, 20, 10, 40], [0.1, 0.2, 0.3, 0.4], [5, 5, 5, 9], [1, 2, 3, 4e300])
+BOXES: tuple[list[float] | None, ...] = (
+    None,
+    [],
+    [1, 2, 3],
+    [10, 20, 30, 40],
+    [30, 20, 10, 40],
+    [0.1, 0.2, 0.3, 0.4],
+    [5, 5, 5, 9],
+    [1, 2, 3, 4e300],
+)
 IDS = (1, 2, 3, 7, -1, 0, None, "2", True, 1.0)
 TEXTS = (
     "heron",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from comparing import load_cases, read_case
 
 from raylabel.answers.reading import ReplyKind
 from raylabel.answers.words import ProseKind, classify_prose, is_error
+from tests.answers.comparing import load_cases, read_case
 
 CAR = ["red car"]
 BOTH = ["red car", "blue bus"]

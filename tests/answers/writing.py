@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 Corners = tuple[int, int, int, int]
 Entry = tuple[str, Corners]
 
@@ -160,6 +162,8 @@ DIALECTS = (
     Dialect("html", _html, labelled=False),
 )
 
+EACH_DIALECT = pytest.mark.parametrize("dialect", [pytest.param(d, id=d.name) for d in DIALECTS])
+
 WRAPPERS = {
     "plain": "{}",
     "json fence": "```json\n{}\n```",
@@ -174,3 +178,6 @@ PROSE = {
     "prose": "Here is what I found:\n\n{}\n\nThat is all, 100 % sure of 2 of them.",
     "prose and fence": "Sure! I looked twice.\n```\n{}\n```\nLet me know if you need the 3rd shelf as well.",
 }
+
+NOISE = ("[", "]", "{", "}", "(", ")", ",", '"', "'", " ", "\n", "7", "0", "-", ".", "<", ">", "|", "e", ":", ";", "</")
+"""Damage is made of these."""

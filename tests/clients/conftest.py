@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from raylabel.clients.base import Client, Picture, Reply, Request, Sampling, SchemaForm
-from raylabel.errors import ClientError
+from raylabel.errors import ClientError, Verdict
+from tests.clients.asking import and_close
+from tests.local_server import Exchange, LocalServer
 
 
 @dataclass
@@ -53,33 +53,9 @@ class FaultyServer:
         self.seen: list[Seen] = []
         self.released = threading.Event()
         self._lock = threading.Lock()
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers.get("content-length") or 0))
-                owner._answer(self, json.loads(raw) if raw else None)
-
-            do_GET = do_POST
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # clients that give up are the point of some tests
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self._server = LocalServer(self._answer)
+        self.url = self._server.url
+        self._server.__enter__()
 
     def says(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -94,34 +70,29 @@ class FaultyServer:
 
     def close(self) -> None:
         self.released.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.__exit__()
 
-    def _answer(self, handler: BaseHTTPRequestHandler, body: Any) -> None:
-        headers = {k.lower(): v for k, v in handler.headers.items()}
+    def _answer(self, exchange: Exchange) -> None:
+        headers = {k.lower(): v for k, v in exchange.headers.items()}
+        body = json.loads(exchange.body) if exchange.body else None
         with self._lock:
-            self.seen.append(Seen(handler.command, handler.path, headers, body))
+            self.seen.append(Seen(exchange.command, exchange.path, headers, body))
             answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
         if answer.before is not None:
             answer.before()
         if answer.cut == -1:
-            handler.close_connection = True
+            exchange.close_connection = True
             return
-        data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        handler.send_response_only(answer.status)
-        for name, value in {"content-type": "application/json", **answer.headers}.items():
-            handler.send_header(name, value)
-        handler.send_header("content-length", str(len(data)))
-        handler.end_headers()
+        data = exchange.begin(answer.status, answer.body, answer.headers)
         if answer.pause is not None:
             for byte in data:
-                handler.wfile.write(bytes([byte]))
+                exchange.wfile.write(bytes([byte]))
+                exchange.wfile.flush()
                 answer.pause()
             return
-        handler.wfile.write(data if answer.cut is None else data[: answer.cut])
+        exchange.wfile.write(data if answer.cut is None else data[: answer.cut])
         if answer.cut is not None:
-            handler.close_connection = True
+            exchange.close_connection = True
 
 
 @pytest.fixture(autouse=True)
@@ -175,31 +146,25 @@ def make_request() -> Callable[..., Request]:
 @pytest.fixture
 def ask() -> Callable[[Client, Request], Reply]:
     """Ask once, in a loop of its own, and close the client."""
-
-    def run(client: Client, request: Request) -> Reply:
-        async def once() -> Reply:
-            try:
-                return await client.ask(request)
-            finally:
-                await client.close()
-
-        return asyncio.run(once())
-
-    return run
+    return lambda client, request: and_close(client, lambda: client.ask(request))
 
 
 @pytest.fixture
 def check() -> Callable[[Client], None]:
     """Check once and close the client."""
+    return lambda client: and_close(client, client.check)
 
-    def run(client: Client) -> None:
-        async def once() -> None:
-            try:
-                await client.check()
-            finally:
-                await client.close()
 
-        asyncio.run(once())
+@pytest.fixture
+def verdict_of_check(check: Callable[[Client], None]) -> Callable[[Client], Verdict | None]:
+    """Check once and close the client: what the error says, None where there is none."""
+
+    def run(client: Client) -> Verdict | None:
+        try:
+            check(client)
+        except ClientError as error:
+            return error.verdict
+        return None
 
     return run
 
@@ -207,17 +172,7 @@ def check() -> Callable[[Client], None]:
 @pytest.fixture
 def served() -> Callable[[Client, str], tuple[str, ...]]:
     """The names of a model, and close the client."""
-
-    def run(client: Client, model: str) -> tuple[str, ...]:
-        async def once() -> tuple[str, ...]:
-            try:
-                return await client.served_names(model)
-            finally:
-                await client.close()
-
-        return asyncio.run(once())
-
-    return run
+    return lambda client, model: and_close(client, lambda: client.served_names(model))
 
 
 @pytest.fixture

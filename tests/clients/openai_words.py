@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
 KEY = "sk-very-secret-0123"
 
 
-def completion(**message):
+def completion(**message: Any) -> dict[str, Any]:
+    """A whole answer with these fields of its message; ``finish_reason`` goes where it belongs."""
     finish = message.pop("finish_reason", "stop")
     return {
         "id": "c1",

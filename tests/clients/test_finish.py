@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raylabel.clients.anthropic_messages import AnthropicClient
-from raylabel.clients.base import Finish
+from raylabel.clients.base import Client, Finish
 from raylabel.clients.finish import _WORDS, NO_WORD, normalized, read_finish, word_of
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
@@ -99,7 +99,7 @@ BROKEN = [word for word, finish in ROWS if finish is Finish.BROKEN]
 def test_an_answer_that_was_broken_off_is_a_failure_in_passing(server, failure, answer, make_request, word, backend):
     if backend == "openai":
         server.says(answer(body={"choices": [{"message": {"content": "[]"}, "finish_reason": word}]}))
-        client = OpenAIClient("k", server.url + "/v1")
+        client: Client = OpenAIClient("k", server.url + "/v1")
     elif backend == "anthropic":
         server.says(answer(body={"content": [{"type": "text", "text": "[]"}], "stop_reason": word}))
         client = AnthropicClient("k", "m", server.url)

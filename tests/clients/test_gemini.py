@@ -11,6 +11,7 @@ import pytest
 from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.gemini import GeminiClient
 from raylabel.errors import ClientError, Verdict
+from tests.clients.asking import ask_at_once
 
 SCHEMA = {
     "type": "object",
@@ -55,6 +56,7 @@ def client(server):
     return GeminiClient(KEY, MODEL, server.url)
 
 
+@pytest.mark.tao_row("token usage is ignored")
 def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask, answer, make_request):
     server.says(answer(body=generated({"text": "hm", "thought": True}, {"text": "a "}, {"text": "car"})))
     reply = ask(client, make_request(model=MODEL))
@@ -65,6 +67,7 @@ def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask
     assert not reply.with_schema
 
 
+@pytest.mark.tao_row("the media resolution of images is never applied")
 def test_the_body_holds_preamble_picture_question_and_the_media_resolution(server, client, ask, answer, make_request):
     server.says(answer(body=generated({"text": "a"})))
     request = make_request(model=MODEL, media_resolution="MEDIA_RESOLUTION_HIGH", timeout_s=12.5)
@@ -146,6 +149,7 @@ def test_an_empty_preamble_is_no_part_of_the_message(server, client, ask, answer
     assert [sorted(part) for part in content["parts"]] == [["inlineData"], ["text"]]
 
 
+@pytest.mark.tao_row("finish_reason is ignored")
 @pytest.mark.parametrize(
     ("word", "finish"),
     [
@@ -200,6 +204,7 @@ def test_a_reply_without_text_is_empty(server, client, ask, answer, make_request
     assert (reply.text, reply.finish, reply.finish_detail) == ("", finish, detail)
 
 
+@pytest.mark.tao_row("every error is retried alike, including a wrong key")
 @pytest.mark.parametrize(
     ("status", "body", "verdict"),
     [
@@ -274,6 +279,7 @@ def test_a_success_that_is_no_answer_is_tried_again(server, client, failure, ans
     assert failure(client, make_request()).verdict is Verdict.RETRY
 
 
+@pytest.mark.tao_row("the Gemini timeout is never applied")
 def test_a_server_that_never_answers_is_a_time_out(server, client, failure, answer, make_request):
     server.says(answer(before=server.wait))
     error = failure(client, make_request(timeout_s=0.2))
@@ -281,6 +287,7 @@ def test_a_server_that_never_answers_is_a_time_out(server, client, failure, answ
     assert "no answer within 0.2 s" in error.message
 
 
+@pytest.mark.tao_row("the Gemini timeout is never applied")
 def test_the_time_out_holds_for_the_whole_answer_not_for_each_byte(server, client, failure, answer, make_request):
     server.says(answer(body=generated({"text": "a"}), pause=server.tick))
     assert "no answer within 0.4 s" in failure(client, make_request(timeout_s=0.4)).message
@@ -343,14 +350,7 @@ def test_googles_own_address_is_the_default_whatever_the_environment_says(monkey
 
 def test_many_requests_share_one_client(server, client, answer, make_request):
     server.says(answer(body=generated({"text": "a"})))
-
-    async def many():
-        try:
-            return await asyncio.gather(*(client.ask(make_request()) for _ in range(20)))
-        finally:
-            await client.close()
-
-    assert [r.text for r in asyncio.run(many())] == ["a"] * 20
+    assert [reply.text for reply in ask_at_once(client, make_request(), 20)] == ["a"] * 20
 
 
 @pytest.mark.parametrize(
@@ -376,14 +376,11 @@ def test_many_requests_share_one_client(server, client, answer, make_request):
         pytest.param(200, {"name": 7, "inputTokenLimit": "many"}, None, id="odd-model"),
     ],
 )
-def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(server, client, check, answer, status, body, verdict):
+def test_the_check_stops_for_a_rejected_key_or_an_unknown_model(
+    server, client, verdict_of_check, answer, status, body, verdict
+):
     server.says(answer(status=status, body=body))
-    if verdict is None:
-        check(client)
-    else:
-        with pytest.raises(ClientError) as caught:
-            check(client)
-        assert caught.value.verdict is verdict
+    assert verdict_of_check(client) is verdict
     asked = [(s.method, s.path) for s in server.seen]
     assert asked[0] == ("GET", f"/v1beta/models/{MODEL}")
     assert len(asked) == (2 if verdict is Verdict.STOP_RUN and status == 404 else 1), "the list of models is a GET too"

@@ -7,11 +7,12 @@ import base64
 import json
 
 import pytest
-from openai_words import KEY, SCHEMA, completion
 
 from raylabel.answers.json_text import read_json
 from raylabel.clients.base import Finish, SchemaForm, Usage
 from raylabel.clients.openai_compat import OpenAIClient
+from tests.clients.asking import ask_at_once
+from tests.clients.openai_words import KEY, SCHEMA, completion
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def client(server):
     return OpenAIClient(KEY, server.url + "/v1")
 
 
+@pytest.mark.tao_row("token usage is ignored")
 def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask, answer, make_request):
     server.says(answer(body=completion(content="a car")))
     reply = ask(client, make_request())
@@ -33,6 +35,7 @@ def test_a_reply_carries_text_finish_usage_model_and_latency(server, client, ask
     assert not reply.with_schema
 
 
+@pytest.mark.tao_row("base_url without /chat/completions")
 def test_the_body_holds_preamble_picture_question_in_this_order(server, client, ask, answer, make_request):
     server.says(answer(body=completion(content="")))
     request = make_request()
@@ -124,6 +127,7 @@ def test_openai_itself_gets_max_completion_tokens(make_request):
     assert "max_tokens" not in body
 
 
+@pytest.mark.tao_row("finish_reason is ignored")
 @pytest.mark.parametrize(
     ("message", "text", "finish", "detail"),
     [
@@ -175,11 +179,4 @@ def test_missing_usage_stays_unknown(server, client, ask, answer, make_request, 
 
 def test_many_requests_share_one_client(server, client, answer, make_request):
     server.says(answer(body=completion(content="a")))
-
-    async def many():
-        try:
-            return await asyncio.gather(*(client.ask(make_request()) for _ in range(20)))
-        finally:
-            await client.close()
-
-    assert [r.text for r in asyncio.run(many())] == ["a"] * 20
+    assert [reply.text for reply in ask_at_once(client, make_request(), 20)] == ["a"] * 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 
 import pytest
-from openai_words import KEY, SCHEMA, completion
 
 from raylabel.clients.base import SchemaForm
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
+from tests.clients.openai_words import KEY, SCHEMA, completion
 
 
 @pytest.fixture
@@ -17,6 +17,7 @@ def client(server):
     return OpenAIClient(KEY, server.url + "/v1")
 
 
+@pytest.mark.tao_row("every error is retried alike, including a wrong key")
 @pytest.mark.parametrize(
     ("status", "body", "verdict", "part"),
     [
@@ -130,6 +131,7 @@ def test_a_form_without_effect_cannot_be_rejected(server, client, failure, answe
     assert not failure(client, make_request(SCHEMA, schema_form=SchemaForm.NONE)).schema_rejected
 
 
+@pytest.mark.tao_row("Retry-After is ignored")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -215,6 +217,7 @@ def test_a_redirect_is_not_followed_so_the_key_stays(
     assert other_server.seen == []
 
 
+@pytest.mark.tao_row("an empty api_key reads the environment; a hosted endpoint may need none; EMPTY is accepted")
 def test_nothing_of_the_environment_reaches_another_host(server, other_server, ask, answer, make_request, monkeypatch):
     for name, value in {
         "OPENAI_API_KEY": "sk-env",

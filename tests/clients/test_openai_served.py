@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from openai_words import KEY
 
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, Verdict
+from tests.clients.openai_words import KEY
 
 
 @pytest.fixture
@@ -18,14 +18,9 @@ def client(server):
     ("status", "verdict"),
     [(200, None), (401, Verdict.STOP_RUN), (403, Verdict.STOP_RUN), (404, None), (405, None), (429, None), (501, None)],
 )
-def test_the_check_stops_for_a_rejected_key_alone(server, client, check, answer, status, verdict):
+def test_the_check_stops_for_a_rejected_key_alone(server, client, verdict_of_check, answer, status, verdict):
     server.says(answer(status=status, body={"object": "list", "data": []}))
-    if verdict is None:
-        check(client)
-    else:
-        with pytest.raises(ClientError) as caught:
-            check(client)
-        assert caught.value.verdict is verdict
+    assert verdict_of_check(client) is verdict
     assert [(s.method, s.path) for s in server.seen] == [("GET", "/v1/models")]
 
 

@@ -78,6 +78,7 @@ def test_the_backoff_has_an_upper_bound():
     assert policy.wait_s(4000, None, jitter=1.0) == 60.0
 
 
+@pytest.mark.tao_row("Retry-After is ignored")
 def test_retry_after_is_honoured_beyond_the_upper_bound(clock, make_request):
     policy = RetryPolicy(attempts=2, backoff_s=1.0, max_backoff_s=5.0)
     run([trouble(Verdict.SLOW_DOWN, retry_after_s=90.0), "a"], make_request(), clock, policy, jitter=0.0)
@@ -93,6 +94,7 @@ def test_the_last_error_is_raised_when_the_tries_are_used_up(clock, make_request
     assert clock.slept_s == pytest.approx(7.0)
 
 
+@pytest.mark.tao_row("every error is retried alike, including a wrong key")
 @pytest.mark.parametrize("verdict", [Verdict.FAIL_RECORD, Verdict.STOP_RUN])
 def test_hopeless_errors_are_raised_at_once(clock, make_request, verdict):
     with pytest.raises(ClientError):

@@ -35,7 +35,7 @@ def google_status(kind: type[google_errors.APIError], status: int) -> google_err
     return kind(status, body, httpx2.Response(status, request=REQUEST, json=body))
 
 
-STATUSES = {
+STATUSES: dict[type[openai.APIStatusError], tuple[int, Verdict]] = {
     openai.APIStatusError: (418, Verdict.FAIL_RECORD),
     openai.BadRequestError: (400, Verdict.FAIL_RECORD),
     openai.AuthenticationError: (401, Verdict.STOP_RUN),
@@ -46,7 +46,7 @@ STATUSES = {
     openai.RateLimitError: (429, Verdict.SLOW_DOWN),
     openai.InternalServerError: (500, Verdict.RETRY),
 }
-OPENAI = {
+OPENAI: dict[type[openai.OpenAIError], tuple[openai.OpenAIError, Verdict]] = {
     **{kind: (openai_status(kind, status), verdict) for kind, (status, verdict) in STATUSES.items()},
     openai.APITimeoutError: (openai.APITimeoutError(REQUEST), Verdict.RETRY),
     openai.APIConnectionError: (openai.APIConnectionError(request=REQUEST), Verdict.RETRY),
@@ -88,7 +88,7 @@ def anthropic_status(kind: type[anthropic.APIStatusError], status: int, code: st
     return kind("said", response=httpx2.Response(status, request=REQUEST, json=said), body=said)
 
 
-ANTHROPIC = {
+ANTHROPIC: dict[type[anthropic.AnthropicError], tuple[anthropic.AnthropicError, Verdict]] = {
     **{kind: (anthropic_status(kind, status), verdict) for kind, (status, verdict) in ANTHROPIC_STATUSES.items()},
     **{kind: (anthropic_status(kind, 429, code), Verdict.QUOTA) for code, kind in CODES.items()},
     anthropic.APITimeoutError: (anthropic.APITimeoutError(REQUEST), Verdict.RETRY),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -129,9 +130,13 @@ def test_the_body_is_what_the_sdk_would_make_of_the_question(server, answer, mak
 def test_the_base64_of_a_picture_is_made_once(server, answer, make_request, monkeypatch, build):
     server.says(answer(body=WHOLE))
     made = []
+
+    def noted(name, real, *given, **named):
+        made.append(name)
+        return real(*given, **named)
+
     for name in ("b64encode", "urlsafe_b64encode", "b64decode"):
-        real = getattr(base64, name)
-        monkeypatch.setattr(base64, name, lambda *a, real=real, name=name, **k: (made.append(name), real(*a, **k))[1])
+        monkeypatch.setattr(base64, name, functools.partial(noted, name, getattr(base64, name)))
     picture = Picture.of(b"\xfb\xff\xfe\x89PN", "image/png")
 
     async def thrice():

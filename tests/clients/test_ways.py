@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -18,6 +16,8 @@ from raylabel.clients.hosts import proxy_for
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.settings import AnthropicSettings, GeminiSettings, OpenAISettings, VlmSettings
+from tests.clients.asking import and_close
+from tests.local_server import Exchange, LocalServer
 
 WHOLE = {
     "choices": [{"message": {"content": "a car"}, "finish_reason": "stop"}],
@@ -39,30 +39,12 @@ def proxy():
     """A proxy that really passes on, to whatever host, what the server of the test says."""
     passed = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def pass_on(exchange: Exchange) -> None:
+        passed.append(exchange.path)
+        exchange.send(200, WHOLE)
 
-        def do_POST(self):
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            passed.append(self.path)
-            data = json.dumps(WHOLE).encode()
-            self.send_response_only(200)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST
-
-        def log_message(self, *args):
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}", passed
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with LocalServer(pass_on) as listening:
+        yield listening.url, passed
 
 
 def settings(backend, url):
@@ -154,53 +136,17 @@ UNKNOWN_PATH = {"error": {"message": "unknown path /chat/completions"}}
 MODELS = {"object": "list", "data": [{"id": "tiny-vlm"}, {"id": "big-vlm"}]}
 
 
-class Paths:
+class Paths(LocalServer):
     """A server that knows some paths, and says the same to all others."""
 
     def __init__(self, known, otherwise):
-        self.seen = []
-        owner = self
+        super().__init__(self._answer)
+        self.seen: list[tuple[str, str]] = []
+        self._known, self._otherwise = known, otherwise
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                self.rfile.read(int(self.headers.get("content-length") or 0))
-                owner.seen.append((self.command, self.path))
-                status, body = known.get(self.path, otherwise)
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response_only(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET
-
-            def log_message(self, *args):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def asked_many_times(client, request, times=5):
-    async def ask():
-        try:
-            return await asyncio.gather(*(client.ask(request) for _ in range(times)), return_exceptions=True)
-        finally:
-            await client.close()
-
-    return asyncio.run(ask())
+    def _answer(self, exchange: Exchange) -> None:
+        self.seen.append((exchange.command, exchange.path))
+        exchange.send(*self._known.get(exchange.path, self._otherwise))
 
 
 @pytest.mark.parametrize(
@@ -219,23 +165,28 @@ def asked_many_times(client, request, times=5):
 @pytest.mark.parametrize("path", ["", "/", "/api", "/v2"])
 def test_an_address_without_v1_is_told_the_one_that_has_models(make_request, otherwise, path):
     with Paths({"/v1/models": (200, MODELS)}, otherwise) as server:
-        errors = asked_many_times(OpenAIClient(None, server.url + path), make_request())
+        client = OpenAIClient(None, server.url + path)
+
+        async def ask_five():
+            return await asyncio.gather(*(client.ask(make_request()) for _ in range(5)), return_exceptions=True)
+
+        errors = and_close(client, ask_five)
         listed = [where for method, where in server.seen if method == "GET"]
     assert {error.verdict for error in errors} == {Verdict.STOP_RUN}
     assert all(f"vlm.openai.base_url: write {server.url}/v1, where" in error.message for error in errors)
     assert len(listed) <= 3, "looked up once for all requests"
 
 
-def test_a_trouble_that_has_nothing_to_do_with_the_address_is_left_as_it_is(make_request):
+def test_a_trouble_that_has_nothing_to_do_with_the_address_is_left_as_it_is(failure, make_request):
     with Paths({"/v1/models": (200, MODELS)}, (200, b"<html>Sign in</html>")) as server:
-        (error,) = asked_many_times(OpenAIClient(None, server.url + "/v1"), make_request(), 1)
+        error = failure(OpenAIClient(None, server.url + "/v1"), make_request())
     assert error.verdict is Verdict.RETRY
     assert "write" not in error.message
 
 
-def test_an_address_that_works_without_v1_is_not_looked_at(make_request):
+def test_an_address_that_works_without_v1_is_not_looked_at(ask, make_request):
     with Paths({"/chat/completions": (200, WHOLE), "/v1/models": (200, MODELS)}, (404, UNKNOWN_PATH)) as server:
-        (reply,) = asked_many_times(OpenAIClient(None, server.url), make_request(), 1)
+        reply = ask(OpenAIClient(None, server.url), make_request())
         assert reply.text == "a car"
         assert server.seen == [("POST", "/chat/completions")]
 
@@ -247,32 +198,29 @@ def test_an_address_that_answered_once_is_not_doubted(server, answer, make_reque
     client = OpenAIClient(None, server.url)
 
     async def twice():
-        try:
-            return [
-                await client.ask(make_request()),
-                *await asyncio.gather(client.ask(make_request()), return_exceptions=True),
-            ]
-        finally:
-            await client.close()
+        reply = await client.ask(make_request())
+        with pytest.raises(ClientError) as caught:
+            await client.ask(make_request())
+        return reply, caught.value
 
-    reply, error = asyncio.run(twice())
+    reply, error = and_close(client, twice)
     assert reply.text == "a car"
     assert error.verdict is Verdict.RETRY
     assert "write" not in error.message
 
 
-def test_a_server_without_any_list_of_models_is_not_guessed_about(make_request):
+def test_a_server_without_any_list_of_models_is_not_guessed_about(failure, make_request):
     with Paths({}, (404, UNKNOWN_PATH)) as server:
-        (error,) = asked_many_times(OpenAIClient(None, server.url), make_request(), 1)
+        error = failure(OpenAIClient(None, server.url), make_request())
     assert error.verdict is Verdict.STOP_RUN
     assert "write http" not in error.message
 
 
-def test_a_wrong_name_lists_the_served_ones(make_request):
+def test_a_wrong_name_lists_the_served_ones(failure, make_request):
     unknown = {"error": {"message": "The model `tiny` does not exist.", "type": "NotFoundError", "code": 404}}
     with Paths({"/v1/models": (200, MODELS), "/v1/chat/completions": (404, unknown)}, (404, UNKNOWN_PATH)) as server:
-        (error,) = asked_many_times(OpenAIClient(None, server.url + "/v1"), make_request(model="tiny"), 1)
-        (known,) = asked_many_times(OpenAIClient(None, server.url + "/v1"), make_request(model="tiny-vlm"), 1)
+        error = failure(OpenAIClient(None, server.url + "/v1"), make_request(model="tiny"))
+        known = failure(OpenAIClient(None, server.url + "/v1"), make_request(model="tiny-vlm"))
     assert error.message.endswith("served there: tiny-vlm, big-vlm")
     assert "served there" not in known.message
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from served_here import served_here
-from test_demo_server_options import chat, unfenced
 
 from raylabel.demo.launch import demo_server
 from raylabel.demo.server.dialects import BLIND
 from raylabel.demo.server.questions import read_question
 from raylabel.errors import ServerError
+from tests.demo.http_calls import chat, unfenced
+from tests.served_here import served_here
 
 # The picture of those tests: 640x420, a blue bar at 256, 210, 352, 231.
 FORM = '\n{"answers": [{"id": <id>, "color": "..."}]}'

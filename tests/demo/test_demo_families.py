@@ -227,6 +227,7 @@ def test_objects_of_tiny_and_long_pictures_are_boxed_tightly(dialect, size_wh):
     )
     wide, high = spoken.view(size_wh, MAX_PIXELS)
     seen = spoken.read_value(entry if spoken.corners_in_entry else entry[spoken.key], wide, high)
+    assert seen is not None
     scaled = [v * s for v, s in zip(seen, [width / wide, height / high] * 2, strict=True)]
     assert box_iou(scaled, box) >= 0.9
 

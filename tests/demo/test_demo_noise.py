@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -29,7 +30,7 @@ def scene(number: int) -> tuple[bytes, list[tuple[int, int, int, int]]]:
     return out.getvalue(), boxes
 
 
-def entries(model: Model, picture: bytes, question: str = QUESTION) -> list[dict]:
+def entries(model: Model, picture: bytes, question: str = QUESTION) -> list[dict[str, Any]]:
     listed = json.loads(model.answer(Ask("", [picture], question, "pixels", bare_json=True)).text)
     return [entry for entry in listed if entry["box_2d"] is not None]
 
@@ -67,7 +68,8 @@ def test_right_boxes_stray_only_slightly():
 
 def test_agreement_over_repeated_asks_tells_right_from_false():
     model, asks = Model(noise=0.9), 9
-    right, false = Counter(), Counter()
+    right: Counter[tuple[int, int]] = Counter()
+    false: Counter[tuple[int, ...]] = Counter()
     for number in range(12):
         picture, boxes = scene(number)
         found: Counter[int] = Counter()
@@ -78,7 +80,8 @@ def test_agreement_over_repeated_asks_tells_right_from_false():
                     found[best] += 1
                 else:
                     # A false candidate keeps its place to within the jitter.
-                    false[(number, *(round(v / 40) for v in entry["box_2d"][:2]))] += 1
+                    y, x = (round(v / 40) for v in entry["box_2d"][:2])
+                    false[number, y, x] += 1
         right.update({(number, n): found[n] for n in range(len(boxes))})
     shares = [count / asks for count in right.values()]
     assert 0.5 < sum(shares) / len(shares) < 0.95

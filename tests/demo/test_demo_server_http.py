@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import http.client
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from google import genai
@@ -23,9 +21,9 @@ from openai import AsyncOpenAI
 from PIL import Image
 
 from raylabel.demo.launch import demo_server
+from tests.demo.http_calls import CHAT, GENERATE, GROUND_QUESTION, PICTURE, call, image_url, inline, unfenced
+from tests.waiting import wait_until
 
-SIZE_WH = (640, 420)
-GROUND_QUESTION = 'Find these:\n{"id": 1, "phrase": "blue bar"}'
 CAPTION_SCHEMA = {
     "type": "object",
     "properties": {"caption": {"type": "string"}},
@@ -34,48 +32,19 @@ CAPTION_SCHEMA = {
 }
 
 
-def drawn() -> bytes:
-    image = Image.new("RGB", SIZE_WH, (150, 150, 146))
-    image.paste((40, 70, 220), (256, 210, 352, 231))
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
-
-
-PICTURE = drawn()
-
-
 @pytest.fixture(scope="module")
 def server():
     with demo_server() as running:
         yield running
 
 
-def call(url: str, path: str, body=None, headers=None):
-    """Status and parsed body of one request; a POST if there is a body (bytes are sent as they are)."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    try:
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request("GET" if body is None else "POST", path, data, headers or {})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
 def chat(question="Describe it.", *, pictures=(PICTURE,), **fields):
-    urls = ["data:image/png;base64," + base64.b64encode(p).decode() for p in pictures]
-    content = [
-        {"type": "text", "text": "Look."},
-        *({"type": "image_url", "image_url": {"url": url}} for url in urls),
-        {"type": "text", "text": question},
-    ]
+    content = [{"type": "text", "text": "Look."}, *map(image_url, pictures), {"type": "text", "text": question}]
     return {"model": "any", "messages": [{"role": "user", "content": content}], **fields}
 
 
 def generate(question="Describe it.", *, pictures=(PICTURE,), **config):
-    blobs = [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(p).decode()}} for p in pictures]
-    parts = [{"text": "Look."}, *blobs, {"text": question}]
+    parts = [{"text": "Look."}, *map(inline, pictures), {"text": question}]
     return {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
 
 
@@ -89,17 +58,11 @@ def ask_claude(question="Describe it.", *, pictures=(PICTURE,), **fields):
     return {"model": "any", "max_tokens": 4000, "messages": [{"role": "user", "content": content}], **fields}
 
 
-CHAT, GENERATE = "/v1/chat/completions", "/v1beta/models/any:generateContent"
 MESSAGES = "/v1/messages"
 
 
 def schema_format(schema):
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
-
-
-def unfenced(text: str):
-    assert text.startswith("```json\n")
-    return json.loads(text.removeprefix("```json\n").removesuffix("\n```"))
 
 
 def test_the_openai_protocol_answers_in_the_dialect_of_open_models(server):
@@ -276,7 +239,8 @@ def test_the_vendors_own_clients_understand_the_server(server):
             media_resolution=types.MediaResolution.MEDIA_RESOLUTION_HIGH,
             thinking_config=types.ThinkingConfig(thinking_budget=0),
         )
-        parts = ["Look.", types.Part.from_bytes(data=PICTURE, mime_type="image/png"), "Describe it."]
+        picture = types.Part.from_bytes(data=PICTURE, mime_type="image/png")
+        parts: list[types.PartUnion] = ["Look.", picture, "Describe it."]
         try:
             return await client.aio.models.generate_content(model="any", contents=parts, config=config)
         finally:
@@ -338,12 +302,11 @@ def test_the_server_goes_when_its_parent_is_killed(tmp_path: Path):
         assert parent.stdout is not None
         orphan = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
-        if not is_running(orphan):
-            return
-        time.sleep(0.1)
-    os.kill(orphan, signal.SIGKILL)
-    pytest.fail("the server outlived its parent")
+    try:
+        wait_until(lambda: not is_running(orphan), 60)
+    except AssertionError:
+        os.kill(orphan, signal.SIGKILL)
+        raise
 
 
 def is_running(pid: int) -> bool:

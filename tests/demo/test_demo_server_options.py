@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
-import io
 import json
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
-from PIL import Image
-from served_here import served_here
 
 from raylabel.demo.server.__main__ import read_arguments
 from raylabel.demo.server.structured import outside_openapi
+from tests.demo.http_calls import CHAT, GENERATE, call, chat, generate, inline, unfenced
+from tests.served_here import served_here
 
-CHAT, GENERATE = "/v1/chat/completions", "/v1beta/models/any:generateContent"
-GROUND_QUESTION = 'Find these:\n{"id": 1, "phrase": "blue bar"}'
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -39,53 +34,12 @@ HELD = {"boxes": [{"id": 1, "box": [400, 500, 550, 550], "score": 0.9}]}
 HELD_Y_FIRST = {"boxes": [{"id": 1, "box": [500, 400, 550, 550], "score": 0.9}]}
 PLAIN = [{"id": 1, "bbox_2d": [400, 500, 550, 550], "label": "blue bar"}]
 
-
-def drawn() -> str:
-    image = Image.new("RGB", (640, 420), (150, 150, 146))
-    image.paste((40, 70, 220), (256, 210, 352, 231))
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
-
-
-PICTURE = drawn()
-
-
-def call(url: str, path: str, body=None):
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    try:
-        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
-def chat(url: str, question=GROUND_QUESTION, *, model="any", **fields):
-    """Status, and the text or the error's message."""
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + PICTURE}}
-    messages = [{"role": "user", "content": [picture, {"type": "text", "text": question}]}]
-    status, told = call(url, CHAT, {"model": model, "messages": messages, **fields})
-    return status, told["choices"][0]["message"]["content"] if status == 200 else told["error"]["message"]
-
-
-def generate(url: str, question=GROUND_QUESTION, **config):
-    """Status, and the text or the error's message."""
-    parts = [{"inlineData": {"mimeType": "image/png", "data": PICTURE}}, {"text": question}]
-    status, told = call(url, GENERATE, {"contents": [{"parts": parts}], "generationConfig": config})
-    return status, told["candidates"][0]["content"]["parts"][0]["text"] if status == 200 else told["error"]["message"]
-
-
-def unfenced(text: str):
-    assert text.startswith("```json\n")
-    return json.loads(text.removeprefix("```json\n").removesuffix("\n```"))
-
-
-RESPONSE_FORMAT = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}}}
-JSON_OBJECT = {"response_format": {"type": "json_object"}}
-VLLM = {"structured_outputs": {"json": SCHEMA}}
-JSON_SCHEMA = {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}
-OPENAPI = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
+Json = dict[str, Any]
+RESPONSE_FORMAT: Json = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}}}
+JSON_OBJECT: Json = {"response_format": {"type": "json_object"}}
+VLLM: Json = {"structured_outputs": {"json": SCHEMA}}
+JSON_SCHEMA: Json = {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}
+OPENAPI: Json = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
 
 
 def test_a_server_of_the_usual_kind_obeys_the_usual_fields():
@@ -146,7 +100,7 @@ def test_a_series_is_continued_where_a_schema_asks_for_numbers(mode, numbers):
         "properties": {"numbers": {"type": "array", "items": {"type": "integer"}}, "caption": {"type": "string"}},
         "required": ["numbers", "caption"],
     }
-    held = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}}
+    held: Json = {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}}
     with served_here("--schema", mode) as server:
         told = json.loads(chat(server.url, "Which three come next: 2, 4, 6?", **held)[1])
     assert told == {"numbers": numbers, "caption": "A blue bar in the middle on a grey ground."}
@@ -179,8 +133,7 @@ def test_a_server_reports_another_name_than_it_is_called_by():
         assert chat(server.url, model="other")[0] == 404
         body = {"model": "alias", "messages": [{"role": "user", "content": "no image"}]}
         assert call(server.url, CHAT, body)[0] == 400
-        picture = {"inlineData": {"mimeType": "image/png", "data": PICTURE}}
-        told = call(server.url, GENERATE.replace("any", "alias"), {"contents": [{"parts": [picture]}]})[1]
+        told = call(server.url, GENERATE.replace("any", "alias"), {"contents": [{"parts": [inline()]}]})[1]
         assert told["modelVersion"] == "acme/seer-2"
         assert call(server.url, "/v1beta/models/alias")[1]["name"] == "models/acme/seer-2"
 

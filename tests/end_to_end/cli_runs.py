@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-PATIENCE_S = 240.0
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -71,10 +71,20 @@ class CliRun:
 
     def wait_gone(self) -> None:
         """Wait until no process of the run is left but Ray's agents, which wait for their server for a minute."""
-        deadline = time.monotonic() + 120
-        while not all(_is_agent(pid) for pid in _marked(self.mark)):
-            assert time.monotonic() < deadline, "processes of the run are still there"
-            time.sleep(0.1)
+        wait_until(lambda: all(_is_agent(pid) for pid in _marked(self.mark)))
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Poll until it is so; fails when the run ends first."""
+
+        def has_happened() -> bool:
+            if happened():
+                return True
+            if self.process.poll() is not None:
+                out, _ = self.process.communicate()
+                raise AssertionError(f"the run ended first: {out}")
+            return False
+
+        wait_until(has_happened)
 
 
 def _marked(mark: str) -> list[int]:
@@ -126,17 +136,6 @@ def asked_twice(entries: list[dict[str, Any]]) -> int:
     """Requests beyond the first of each question."""
     counts = Counter(entry["question"] for entry in entries)
     return sum(n - 1 for n in counts.values())
-
-
-def wait_until(happened: Callable[[], bool], run: CliRun | None = None) -> None:
-    """Poll until it is so; fails when the run ends first or patience does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        if run is not None and run.process.poll() is not None:
-            out, _ = run.process.communicate()
-            raise AssertionError(f"the run ended first: {out}")
-        time.sleep(0.02)
 
 
 def write_config(path: Path, results: Path, pipeline: str, world: Any, url: str, **changes: Any) -> Path:

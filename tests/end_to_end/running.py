@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,12 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from served_here import served_here
 
 from raylabel.demo.server import openai_api
 from raylabel.demo.server.model import Model
@@ -29,6 +26,8 @@ from raylabel.runtime.executor import Executor
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.settings import Settings, load_settings
+from tests.local_server import Exchange, LocalServer
+from tests.served_here import served_here
 
 Json = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
@@ -64,30 +63,36 @@ def endpoint(pipeline: str, url: str, backend: str = "openai") -> list[str]:
 
 def grounding(world: World, results: Path, url: str, *overrides: str, backend: str = "openai") -> Settings:
     """image_grounding over a world's captions."""
-    return load_settings(
-        None,
-        [
-            f"results_dir={results}",
-            *endpoint("image_grounding", url, backend),
-            f"image_grounding.data.input_jsonl={world.captions_path}",
-            f"image_grounding.data.image_root={world.images_dir}",
-            *overrides,
-        ],
-    )
+    data = {"input_jsonl": world.captions_path, "image_root": world.images_dir}
+    return _loaded("image_grounding", data, results, url, overrides, backend)
 
 
 def referring(world: World, results: Path, url: str, *overrides: str, backend: str = "openai") -> Settings:
     """image_referring_expression over a world's images and labels."""
-    return load_settings(
-        None,
-        [
-            f"results_dir={results}",
-            *endpoint("image_referring_expression", url, backend),
-            f"image_referring_expression.data.image_dir={world.images_dir}",
-            f"image_referring_expression.data.kitti_label_dir={world.labels_dir}",
-            *overrides,
-        ],
-    )
+    data = {"image_dir": world.images_dir, "kitti_label_dir": world.labels_dir}
+    return _loaded("image_referring_expression", data, results, url, overrides, backend)
+
+
+def _loaded(
+    pipeline: str, data: dict[str, Path], results: Path, url: str, overrides: Sequence[str], backend: str
+) -> Settings:
+    given = [f"{pipeline}.data.{key}={path}" for key, path in data.items()]
+    return load_settings(None, [f"results_dir={results}", *endpoint(pipeline, url, backend), *given, *overrides])
+
+
+def unknown(settings: Settings) -> Settings:
+    """The same specification without a word on how the model writes boxes."""
+    vlm = settings.pipeline.vlm
+    vlm.boxes.order, vlm.boxes.scale, vlm.calibrate = "auto", "auto", "auto"
+    vlm.openai.model_name = vlm.gemini.model = "a-model-nobody-knows"
+    settings.double_check.adjust = "apply"
+    return settings
+
+
+def served_as(settings: Settings, name: str) -> Settings:
+    """The same specification for a model of that name, whatever the protocol."""
+    settings.pipeline.vlm.openai.model_name = settings.pipeline.vlm.gemini.model = name
+    return settings
 
 
 def captions_override(path: Path, lines: Sequence[Json | str]) -> str:
@@ -137,20 +142,15 @@ def label(settings: Settings, limit: int | None = None, executor: Executor | Non
     )
 
 
-def command(
-    *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
-) -> subprocess.CompletedProcess[str]:
+def command(*words: str, cwd: Path, under: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
     """``python -m raylabel ...`` in a process of its own, with a Ray of its own; see ``python``."""
-    return python("-m", "raylabel", *words, cwd=cwd, package=package, under=under, **variables)
+    return python("-m", "raylabel", *words, cwd=cwd, under=under, **variables)
 
 
-def python(
-    *words: str, cwd: Path, package: Path = REPOSITORY, under: Sequence[str] = (), **variables: str
-) -> subprocess.CompletedProcess[str]:
+def python(*words: str, cwd: Path, under: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
     """An interpreter of its own.
 
     Args:
-        package: folder that holds the package to run.
         under: the command that runs this one.
         variables: of the environment.
     """
@@ -158,33 +158,12 @@ def python(
     return subprocess.run(
         [*under, sys.executable, *words],
         cwd=cwd,
-        env={**env, "PYTHONPATH": str(package), **variables},
+        env={**env, "PYTHONPATH": str(REPOSITORY), **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=240,
     )
-
-
-def mutant(folder: Path, file: str, *changes: tuple[str, str]) -> Path:
-    """A copy of the package with an error planted; the folder to import it from."""
-    shutil.copytree(REPOSITORY / "raylabel", folder / "raylabel", ignore=shutil.ignore_patterns("__pycache__"))
-    place = folder / "raylabel" / file
-    text = place.read_text(encoding="utf-8")
-    for right, wrong in changes:
-        assert text.count(right) == 1, right
-        text = text.replace(right, wrong)
-    place.write_text(text, encoding="utf-8")
-    imported = subprocess.run(
-        [sys.executable, "-c", "import raylabel; print(raylabel.__file__)"],
-        env={"PYTHONPATH": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert imported.stdout.strip() == str(folder / "raylabel" / "__init__.py")
-    return folder
 
 
 def read_lines(path: Path) -> list[Json]:
@@ -268,7 +247,7 @@ def says(text: str, finish: str = "stop") -> Fault:
     )
 
 
-class WireServer:
+class WireServer(LocalServer):
     """Speaks the OpenAI protocol, writes down every question, and answers as the demo model does unless told otherwise.
 
     Args:
@@ -277,6 +256,7 @@ class WireServer:
     """
 
     def __init__(self, misbehave: Callable[[Seen], Fault | None] = lambda seen: None, latency_s: float = 0.0) -> None:
+        super().__init__(self._respond)
         self.misbehave = misbehave
         self.seen: list[Seen] = []
         self.most_in_flight: Counter[str] = Counter()
@@ -284,47 +264,6 @@ class WireServer:
         self._in_flight: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._model = Model()
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-            wbufsize = -1
-
-            def do_GET(self) -> None:
-                self._send(200, openai_api.write_models(MODEL), {})
-
-            def do_POST(self) -> None:
-                fault = owner._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self._send(fault.status, fault.body, fault.headers)
-
-            def _send(self, status: int, body: Json, headers: dict[str, str]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response_only(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-                self.wfile.flush()
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # clients hang up when their actor ends
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     def asked(self) -> Counter[str]:
         """Questions by task since the last look."""
@@ -333,13 +272,12 @@ class WireServer:
             self.seen.clear()
         return tasks
 
-    def __enter__(self) -> WireServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _respond(self, exchange: Exchange) -> None:
+        if exchange.command == "GET":
+            exchange.send(200, openai_api.write_models(MODEL))
+            return
+        fault = self._answer(json.loads(exchange.body))
+        exchange.send(fault.status, fault.body, fault.headers)
 
     def _answer(self, body: Json) -> Fault:
         ask = openai_api.read_request(body, "xyxy1000")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import MODEL, captions_override, grounding, label, read_lines, write_lines
-from served_here import served_here
 
 from raylabel.demo.world import World, build_world
 from raylabel.steps.expression_extraction import ExpressionExtraction
 from raylabel.steps.grounding import Grounding
+from tests.end_to_end.running import MODEL, captions_override, grounding, label, read_lines, write_lines
+from tests.served_here import served_here
 
 STEPS = "image_grounding.workflow.steps"
 EXTRACTED = Path("step_0_expression_extraction") / "annotations.jsonl"

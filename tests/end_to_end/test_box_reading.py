@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.cli import main
+from raylabel.demo.score import missed_targets, score_referring
+from raylabel.demo.world import World, build_world
+from raylabel.errors import CalibrationError
+from raylabel.geometry import XYXY_1000, YXYX_1000, View
+from raylabel.probing.color_probe import SIZE, colors_seen
+from tests.end_to_end.running import (
     CHECK,
     GROUNDING,
     GROUPING,
@@ -20,16 +27,9 @@ from running import (
     label,
     referring,
     says,
+    served_as,
+    unknown,
 )
-from test_dialects import unknown
-
-from raylabel.cli import main
-from raylabel.demo.score import missed_targets, score_referring
-from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError
-from raylabel.geometry import XYXY_1000, YXYX_1000, View
-from raylabel.probing.color_probe import SIZE, colors_seen
-from raylabel.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -40,11 +40,6 @@ HANDING = {REGIONS, GROUPING, CHECK}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build_world(tmp_path_factory.mktemp("world"), 4, seed=5)
-
-
-def named(settings: Settings, name: str) -> Settings:
-    settings.pipeline.vlm.openai.model_name = settings.pipeline.vlm.gemini.model = name
-    return settings
 
 
 @pytest.mark.parametrize(
@@ -60,7 +55,7 @@ def test_one_request_says_that_boxes_are_read_as_they_are_written(
     dialect: str, name: str, backend: str, world: World, tmp_path: Path
 ) -> None:
     with journaled_server(tmp_path / "s", "--boxes", dialect, "--reports-model", name) as server:
-        settings = named(unknown(referring(world, tmp_path / "r", server.url, backend=backend)), name)
+        settings = served_as(unknown(referring(world, tmp_path / "r", server.url, backend=backend)), name)
         ran = label(settings, limit=2)
         assert ran.code == 0, ran.printed
         assert server.asked()[READING] == 1

@@ -12,20 +12,20 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import read_journal, write_config
 
 import raylabel
 from raylabel.demo.launch import demo_server
 from raylabel.demo.scenes import Style
 from raylabel.demo.world import build_world
+from tests.end_to_end.cli_runs import read_journal, write_config
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -140,13 +140,6 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def wait_until(happened: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"it did not happen in {seconds} s"
-        time.sleep(0.1)
-
-
 def marked(mark: str) -> list[int]:
     """Processes that were started with the mark in their environment, and their children."""
     wanted, found = f"{MARK_VARIABLE}={mark}".encode(), []
@@ -190,6 +183,7 @@ def most_at_once(entries: list[dict[str, Any]]) -> int:
     return most
 
 
+@pytest.mark.tao_row("one process")
 def test_both_nodes_of_a_cluster_work_on_a_submitted_job(tmp_path: Path) -> None:
     key = f"sk-{secrets.token_hex(16)}"
     world = build_world(tmp_path / "world", IMAGES, style=Style(sizes_wh=((320, 240),)))

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import CliRun, read_journal, wait_until, write_config
-from running import (
+
+from raylabel.demo.world import World, build_world
+from raylabel.settings import load_settings
+from tests.end_to_end.cli_runs import CliRun, read_journal, write_config
+from tests.end_to_end.running import (
     CHECK,
     EXTRACTION,
     GROUNDING,
@@ -27,10 +30,7 @@ from running import (
     referring,
     says,
 )
-from served_here import served_here
-
-from raylabel.demo.world import World, build_world
-from raylabel.settings import load_settings
+from tests.served_here import served_here
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ def troubled(seen: Seen) -> Fault | None:
 def test_a_run_with_every_kind_of_record_says_what_is_in_its_file(world: World, tmp_path: Path) -> None:
     good = read_lines(world.captions_path)[:4]
     picture = good[0]["image_path"]
-    lines = [
+    lines: list[Json | str] = [
         *good[:2],
         {"image_path": picture, "caption": "a unicorn"},
         "not JSON",
@@ -337,7 +337,7 @@ def test_a_killed_and_resumed_run_that_keeps_what_is_rejected_says_and_writes_th
         whole = label(load_settings(config_of("whole"), []))
         before = len(read_journal(journal))
         run = CliRun(config_of("killed"))
-        wait_until(lambda: len(read_journal(journal)) >= before + 40, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= before + 40)
         run.kill_all()
         killed = label(load_settings(tmp_path / "killed.yaml", []))
     assert whole.code == killed.code == 0

@@ -6,17 +6,18 @@ The command with its Ray is started where a process is the subject; elsewhere th
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
-from cli_runs import write_config
-from running import command, mutant, python, read_lines
-from served_here import served_here
 
 from raylabel.demo.score import DEMO_TARGETS, missed_targets
 from raylabel.demo.show import run_demo
 from raylabel.demo.world import build_world
 from raylabel.runtime.in_process import InProcess
+from tests.end_to_end.cli_runs import write_config
+from tests.end_to_end.running import command, python, read_lines
+from tests.served_here import served_here
 
 pytestmark = pytest.mark.slow
 
@@ -51,58 +52,35 @@ def test_it_does_so_over_the_other_protocol(tmp_path: Path, capsys: pytest.Captu
 
 # --- errors planted in the product, and models that do not look ------------------------------------------------------
 
-DEMO = """
-import sys
-from pathlib import Path
-from raylabel.demo.show import run_demo
-from raylabel.demo.world import build_world
-from raylabel.errors import CalibrationError
-from raylabel.runtime.in_process import InProcess
 
-images, pipeline, backend = sys.argv[1:]
-try:
-    code = run_demo(Path("out"), int(images), [pipeline], backend, True, InProcess)
-except CalibrationError as error:
-    sys.exit(f"before the run: {error}")
-sys.exit(code)
-"""
+def run_with(error: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command with one of the errors of ``planted.py``."""
+    return python("-m", "tests.end_to_end.planted", error, *words, cwd=cwd)
 
 
-def demo_of(package: Path, images: int, pipeline: str, backend: str = "openai") -> tuple[int, str, str]:
-    """Exit code and output of the demo of a copy of the package, in one process."""
-    ended = python("-c", DEMO, str(images), pipeline, backend, cwd=package, package=package)
+def demo_with(error: str, images: int, pipeline: str, backend: str = "openai", *, cwd: Path) -> tuple[int, str, str]:
+    """Exit code and output of the demo with one of those errors, in one process."""
+    words = ["--json", "--images", str(images), "--pipeline", pipeline, "--backend", backend, "--out", "out"]
+    ended = run_with(error, "demo", *words, cwd=cwd)
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stdout, ended.stderr
 
 
 @pytest.mark.parametrize(
-    ("backend", "change"),
-    [
-        pytest.param("gemini", ('    if order == "yxyx":\n', '    if order == "never":\n'), id="y-first-not-heard-of"),
-        pytest.param(
-            "openai",
-            (
-                "    left, upper, width, height = window.x1, window.y1, window.width, window.height\n",
-                "    left, upper, width, height = window.x1, window.y1, window.height, window.width\n",
-            ),
-            id="width-and-height-swapped",
-        ),
-    ],
+    ("backend", "error"), [("gemini", "never_hear_of_y_first"), ("openai", "swap_width_and_height")]
 )
 def test_an_error_in_the_conversion_of_boxes_is_found_before_anything_is_labeled(
-    backend: str, change: tuple[str, str], tmp_path: Path
+    backend: str, error: str, tmp_path: Path
 ) -> None:
-    _, _, said = demo_of(mutant(tmp_path, "geometry.py", change), 2, GROUNDING, backend)
+    code, printed, said = demo_with(error, 2, GROUNDING, backend, cwd=tmp_path)
 
-    assert "before the run: " in said
+    assert (code, printed) == (2, "")
     assert "mean IoU" in said
     assert not (tmp_path / "out" / backend / GROUNDING / "annotations.jsonl").exists()
 
 
 def test_an_error_behind_the_calibration_fails_the_demo(tmp_path: Path) -> None:
-    right = "    a, b = math.floor(low + 0.5), math.floor(high + 0.5)\n"
-    change = (right, right.replace("0.5", "30.5"))
-    code, printed, _ = demo_of(mutant(tmp_path, "geometry.py", change), 8, GROUNDING)
+    code, printed, _ = demo_with("move_boxes_as_they_are_written", 8, GROUNDING, cwd=tmp_path)
     scores = json.loads(printed)[GROUNDING]
 
     assert code == 1
@@ -111,37 +89,18 @@ def test_an_error_behind_the_calibration_fails_the_demo(tmp_path: Path) -> None:
 
 
 def test_a_model_that_boxes_everything_is_turned_away(tmp_path: Path) -> None:
-    everything = ("found = read_phrase(phrase).all_of(scene)", "found = list(scene.objects)")
-    package = mutant(tmp_path, "demo/server/answering.py", everything)
-    words = ["--images", "2", "--pipeline", GROUNDING, "--out", "out"]
-    ended = command("demo", *words, cwd=tmp_path, package=package)
+    code, printed, said = demo_with("box_everything", 2, GROUNDING, cwd=tmp_path)
 
-    assert ended.returncode == 2
-    assert "does not localise" in ended.stderr
+    assert (code, printed) == (2, "")
+    assert "does not localise" in said
 
 
 @pytest.mark.parametrize(
-    ("change", "missed"),
-    [
-        pytest.param(
-            (
-                "    verdict: dict[str, Any] = {",
-                '    kept = [{"id": box["id"], "verdict": "keep"} for box in boxes]\n'
-                '    return {"id": item["id"], "verdict": "keep", "boxes": kept}\n'
-                "    verdict: dict[str, Any] = {",
-            ),
-            "planted_errors_caught",
-            id="says-keep-to-everything",
-        ),
-        pytest.param(
-            ('{"type": seen.kind, "color": seen.color,', '{"type": item["type"], "color": "red",'),
-            "description_correct",
-            id="copies-the-seeds",
-        ),
-    ],
+    ("error", "missed"),
+    [("keep_everything", "planted_errors_caught"), ("copy_the_seeds", "description_correct")],
 )
-def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], missed: str, tmp_path: Path) -> None:
-    code, printed, _ = demo_of(mutant(tmp_path, "demo/server/answering.py", change), 8, REFERRING)
+def test_a_model_that_does_not_look_fails_the_demo(error: str, missed: str, tmp_path: Path) -> None:
+    code, printed, _ = demo_with(error, 8, REFERRING, cwd=tmp_path)
 
     assert code == 1
     assert json.loads(printed)[REFERRING][missed] < DEMO_TARGETS[missed]
@@ -150,16 +109,13 @@ def test_a_model_that_does_not_look_fails_the_demo(change: tuple[str, str], miss
 
 # --- the processes of a run -----------------------------------------------------------------------------------------
 
-OPEN = "    async def open(self) -> None:\n"
-
 
 def test_a_process_that_breaks_ends_the_run_with_its_reason(tmp_path: Path) -> None:
-    package = mutant(tmp_path, "runtime/worker.py", (OPEN, f'{OPEN}        raise RuntimeError("planted")\n'))
     world = build_world(tmp_path / "world", 2)
     with served_here() as server:
         on_ray = {"ray__actors": 1}
         config = write_config(tmp_path / "a.yaml", tmp_path / "r", GROUNDING, world, server.url, **on_ray)
-        ended = command("run", str(config), cwd=tmp_path, package=package)
+        ended = run_with("break_the_workers_on_ray", "run", str(config), cwd=tmp_path)
 
     assert ended.returncode == 1
     assert "Traceback" not in ended.stdout + ended.stderr
@@ -168,8 +124,7 @@ def test_a_process_that_breaks_ends_the_run_with_its_reason(tmp_path: Path) -> N
 
 
 def test_stray_prints_stay_off_the_json(tmp_path: Path) -> None:
-    package = mutant(tmp_path, "runtime/worker.py", (OPEN, f'{OPEN}        print("stray")\n'))
-    code, printed, said = demo_of(package, 2, GROUNDING)
+    code, printed, said = demo_with("print_in_the_worker", 2, GROUNDING, cwd=tmp_path)
 
     assert code == 0
     assert set(json.loads(printed)) == {GROUNDING}

@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import GROUNDING, grounding, journaled_server, label, read_lines, referring, write_lines
 
 from raylabel.demo.scenes import Style
 from raylabel.demo.score import score_image_grounding, score_referring
 from raylabel.demo.world import World, build_world
 from raylabel.errors import CalibrationError
-from raylabel.settings import Settings
+from tests.end_to_end.running import (
+    GROUNDING,
+    grounding,
+    journaled_server,
+    label,
+    read_lines,
+    referring,
+    unknown,
+    write_lines,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -46,15 +54,6 @@ def all_styles(worlds: dict[str, World], tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("all") / "captions.jsonl"
     write_lines(path, lines)
     return path
-
-
-def unknown(settings: Settings) -> Settings:
-    """The same specification without a word on how the model writes boxes."""
-    vlm = settings.pipeline.vlm
-    vlm.boxes.order, vlm.boxes.scale, vlm.calibrate = "auto", "auto", "auto"
-    vlm.openai.model_name = vlm.gemini.model = "a-model-nobody-knows"
-    settings.double_check.adjust = "apply"
-    return settings
 
 
 def wrong_way(dialect: str, measured: dict[str, Any]) -> tuple[str, Any]:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.cli import main
+from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
+from raylabel.demo.world import World, build_world
+from raylabel.errors import CalibrationError, ConfigError
+from raylabel.settings import load_settings
+from tests.end_to_end.running import (
     CAPTION,
     EXTRACTION,
     GROUNDING,
@@ -19,14 +25,9 @@ from running import (
     read_lines,
     referring,
     says,
+    served_as,
+    unknown,
 )
-from test_dialects import unknown
-
-from raylabel.cli import main
-from raylabel.demo.score import claims, missed_targets, score_image_grounding, score_referring, separation
-from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError, ConfigError
-from raylabel.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +35,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build_world(tmp_path_factory.mktemp("world"), 5, seed=3)
-
-
-def served_as(settings: Settings, name: str) -> Settings:
-    settings.pipeline.vlm.openai.model_name = settings.pipeline.vlm.gemini.model = name
-    return settings
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------
@@ -237,8 +233,8 @@ def test_votes_find_what_single_answers_miss_and_their_scores_are_the_agreement(
 def test_several_models_take_turns_in_voting(world: World, tmp_path: Path) -> None:
     with journaled_server(tmp_path / "s", "--boxes", "xyxy1000") as server:
         settings = unknown(grounding(world, tmp_path / "r", server.url))
-        settings.pipeline.workflow.voters = ["one", "other"]  # type: ignore[union-attr]
-        settings.pipeline.workflow.votes = 2  # type: ignore[union-attr]
+        workflow = settings.image_grounding.workflow
+        workflow.voters, workflow.votes = ["one", "other"], 2
         ran = label(settings)
     assert ran.code == 0
     assert set(ran.manifest["models"]) == {"one", "other"}

@@ -7,7 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from running import (
+
+from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import (
     EXTRACTION,
     GROUNDING,
     MODEL,
@@ -26,8 +28,6 @@ from running import (
     referring,
     says,
 )
-
-from raylabel.demo.world import World, build_world
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import (
+
+from raylabel.demo.world import World, build_world
+from raylabel.errors import CalibrationError, ConfigError
+from raylabel.settings import Settings
+from tests.end_to_end.running import (
     JournaledServer,
     WireServer,
     error,
@@ -19,10 +23,6 @@ from running import (
     says,
     write_lines,
 )
-
-from raylabel.demo.world import World, build_world
-from raylabel.errors import CalibrationError, ConfigError
-from raylabel.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import EXTRACTION, GROUNDING, WireServer, grounding, label, read_lines, referring
 
 from raylabel.demo.world import build_world
+from tests.end_to_end.running import EXTRACTION, GROUNDING, WireServer, grounding, label, read_lines, referring
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.tao_row("a barrier between steps")
 def test_a_record_is_grounded_while_its_neighbours_are_still_extracted(tmp_path: Path) -> None:
     world = build_world(tmp_path / "world", 24, seed=4)
     with WireServer(latency_s=0.05) as wire:
@@ -23,6 +24,10 @@ def test_a_record_is_grounded_while_its_neighbours_are_still_extracted(tmp_path:
     assert extractions_after_it >= tasks.count(EXTRACTION) // 3
 
 
+@pytest.mark.tao_row(
+    "annotations.jsonl in input order; a file for each step; seed_annotations.jsonl; checkpoints beside them"
+)
+@pytest.mark.tao_row("legacy writes the JSONL files as well")
 def test_every_format_writes_the_json_lines_and_legacy_ones_the_text_files_too(tmp_path: Path) -> None:
     world = build_world(tmp_path / "world", 2, seed=4)
     steps = "image_referring_expression.workflow.steps=[0,1]"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from running import Ran, WireServer, command, endpoint, label, read_lines
 
 from raylabel.errors import InputError
 from raylabel.runtime.in_process import InProcess
 from raylabel.settings import Settings, load_settings
+from tests.end_to_end.running import Ran, WireServer, command, endpoint, label, read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def test_what_cannot_work_is_said_before_anything_starts(
 
 # --- runs -----------------------------------------------------------------------------------------------------------
 
-USED = {
+USED: dict[str, str | bytes] = {
     "blank.txt": f"Towed Object {BEHIND} {IN_SPACE}\n",
     "quoted.txt": f'"Traffic Light" {BEHIND}\n',
     "words.txt": f"red traffic light {BEHIND} {IN_SPACE} 0.9\n",
@@ -139,11 +139,15 @@ USED = {
     "capital.TXT": CAR,
 }
 TYPES = ["Towed Object", "Traffic Light", "red traffic light", "Cyclist", "Car", "Car"]
-PARTLY = {
+PARTLY: dict[str, str | bytes] = {
     "some.txt": f"{CAR}Car 0 0 1 2 30 40\nCar {BEHIND} 0.9\nCar 0,5 0 0 1,5 2 30 40\n0 0.5 0.5 0.2 0.2\n"
     f"Car 0 0 0 0.1 0.2 0.4 0.5\nCar 0 0 0 30 2 1 40\n",
 }
-USELESS = {"wide.txt": CAR.encode("utf-16"), "sequence.txt": f"0 1 {CAR}1 1 {CAR}", "yolo.txt": "0 0.5 0.5 0.2 0.2\n"}
+USELESS: dict[str, str | bytes] = {
+    "wide.txt": CAR.encode("utf-16"),
+    "sequence.txt": f"0 1 {CAR}1 1 {CAR}",
+    "yolo.txt": "0 0.5 0.5 0.2 0.2\n",
+}
 
 
 @pytest.fixture(scope="module")

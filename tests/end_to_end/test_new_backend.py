@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from running import label
 
 from raylabel.clients import endpoints
 from raylabel.clients.backend import Backend
@@ -18,6 +17,7 @@ from raylabel.clients.endpoints import BACKENDS
 from raylabel.settings import BackendSettings, GroundingPipeline, Settings, VlmSettings
 from raylabel.settings.block import Positive, Secret, block
 from raylabel.settings.default_file import default_specification
+from tests.end_to_end.running import label
 
 CAPTIONS = ["a red car", "a red door"]
 

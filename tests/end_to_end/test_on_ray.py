@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private.node import Node
-from running import Fault, Seen, WireServer, error, grounding, journaled_server, label, read_lines, referring
 
 from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
@@ -16,6 +15,17 @@ from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
 from raylabel.probing.facts import EndpointFacts
 from raylabel.settings import RaySettings
+from tests.end_to_end.running import (
+    Fault,
+    Seen,
+    WireServer,
+    error,
+    grounding,
+    journaled_server,
+    label,
+    read_lines,
+    referring,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,6 +48,7 @@ def two_workers() -> Iterator[RayExecutor]:
         yield executor
 
 
+@pytest.mark.tao_row("max_workers is the number of requests in flight of a step, over the whole cluster")
 @pytest.mark.parametrize("build", [grounding, referring])
 def test_two_workers_share_the_limit_and_give_the_files_that_one_gives_without_ray(
     world: World, two_workers: RayExecutor, tmp_path: Path, build: object

@@ -18,11 +18,21 @@ import numpy as np
 import pytest
 import skimage
 from PIL import Image, ImageOps
-from running import CAPTION, EXTRACTION, GROUNDING, REGIONS, Ran, WireServer, captions_override, endpoint, label
 
 from raylabel.demo.server.language import read_phrase
 from raylabel.demo.server.seeing import look_at
 from raylabel.settings import load_settings
+from tests.end_to_end.running import (
+    CAPTION,
+    EXTRACTION,
+    GROUNDING,
+    REGIONS,
+    Ran,
+    WireServer,
+    captions_override,
+    endpoint,
+    label,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +67,8 @@ class Photo:
 
     def displayed(self) -> Image.Image:
         with Image.open(IMAGES / self.source) as image:
-            return image.crop((0, 0, *self.size))
+            upright: Image.Image = image.crop((0, 0, *self.size))
+            return upright
 
     def write(self, folder: Path) -> None:
         path = folder / self.name
@@ -239,6 +250,7 @@ def described(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Watched
 # --- image_grounding ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("width and height come from the image, whatever the line says")
 def test_every_photograph_is_settled_with_its_real_size(grounded: Watched, folder: Path) -> None:
     assert grounded.ran.code == 0, grounded.ran.printed
     records = sum(len(photo.captions) for photo in PHOTOS)
@@ -279,12 +291,14 @@ def test_boxes_lie_where_the_model_saw_them(photo: Photo, grounded: Watched) -> 
         check_boxes(line, photo, grounded.pictures[line["caption"]])
 
 
+@pytest.mark.tao_row("bbox: pixels of the image as displayed, inside it, whole numbers")
 def test_a_photograph_turned_in_its_file_gets_the_boxes_of_the_upright_one(grounded: Watched) -> None:
     (line,) = grounded.lines(MOTORCYCLE)
     check_boxes(line, MOTORCYCLE, (IMAGES / MOTORCYCLE.source).read_bytes())
     assert sum(len(expression["instances"]) for expression in line["expressions"]) > 10
 
 
+@pytest.mark.tao_row("bbox: pixels of the image as displayed, inside it, whole numbers")
 def test_boxes_found_in_smaller_pictures_are_those_of_the_whole_photograph(folder: Path, tmp_path: Path) -> None:
     small = ground(folder, tmp_path / "small", "image.max_pixels=100000")
     assert small.ran.code == 0, small.ran.printed
@@ -338,6 +352,7 @@ def test_every_photograph_with_labels_is_settled_and_the_sum_is_right(described:
         assert photo.sent_as_it_is == (picture == (folder / photo.name).read_bytes())
 
 
+@pytest.mark.tao_row("boxes of the referring pipeline stay on the 0-1000 grid")
 @parametrize(PHOTOS)
 def test_the_objects_of_a_label_file_stay_as_written(photo: Photo, described: Watched) -> None:
     (line,) = described.lines(photo)
@@ -368,6 +383,7 @@ def test_every_object_stands_in_a_group_and_groups_hold_nothing_else(photo: Phot
     assert all(expression["text"] and expression["instances"] for expression in line["expressions"])
 
 
+@pytest.mark.tao_row("input boxes are pixels of the image as displayed")
 @parametrize([photo for photo in PHOTOS if photo.seeds])
 def test_the_model_is_asked_about_the_objects_on_its_own_grid(photo: Photo, described: Watched) -> None:
     width, height = photo.size

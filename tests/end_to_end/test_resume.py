@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runs import CliRun, asked_twice, read_journal, run_cli, wait_until, write_config
-from running import label
-from served_here import served_here
 
 from raylabel.demo.scenes import Style
 from raylabel.demo.server.http_server import DemoServer
 from raylabel.demo.world import World, build_world
 from raylabel.settings import load_settings
+from tests.end_to_end.cli_runs import CliRun, asked_twice, read_journal, run_cli, write_config
+from tests.end_to_end.running import label
+from tests.served_here import served_here
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,8 @@ def new_entries(journal: Path, before: int) -> list[dict[str, object]]:
     return read_journal(journal)[before:]
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
+@pytest.mark.tao_row("ids collide after a resume")
 @pytest.mark.parametrize("actors", [pytest.param(0, id="in-its-own-process"), pytest.param(2, id="on-ray")])
 def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
     large_world: World, tmp_path: Path, actors: int
@@ -80,9 +83,9 @@ def test_a_run_killed_at_a_random_point_and_started_again_gives_the_same_file(
         ray = {"ray__actors": actors}
         config = write_config(tmp_path / "b.yaml", results, GROUNDING, large_world, server.url, **ray)
         run = CliRun(config)
-        wait_until(lambda: len(read_journal(journal)) >= kill_at, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= kill_at)
         death = run.kill_all()
-        time.sleep(1.0)  # what was in flight is answered into the void
+        wait_until(lambda: server.ledger.stats()["in_flight"] == 0)  # answered into the void
         first = read_journal(journal)
         at_risk = sum(e["arrived"] <= death and e["answered"] > death - 0.5 for e in first)
         code, out = run_cli(config)
@@ -102,7 +105,7 @@ def test_a_driver_killed_alone_takes_its_actors_with_it(large_world: World, tmp_
     with served_here("--journal", str(journal), "--latency-ms", "50") as server:
         config = write_config(tmp_path / "a.yaml", tmp_path / "results", REFERRING, large_world, server.url, **ON_RAY)
         run = CliRun(config)
-        wait_until(lambda: len(read_journal(journal)) >= 100, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= 100)
         death = run.kill_driver()
         run.wait_gone()
         late = [e for e in read_journal(journal) if e["arrived"] > death + 3]
@@ -114,7 +117,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_continues(large_
     with served_here("--journal", str(journal), "--latency-ms", "100") as server:
         config = write_config(tmp_path / "a.yaml", tmp_path / "results", REFERRING, large_world, server.url)
         run = CliRun(config, ("--limit", "40"))
-        wait_until(lambda: len(read_journal(journal)) >= 40, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= 40)
         run.process.send_signal(signal.SIGINT)
         code, out = run.finish()
         assert code == 130, out
@@ -131,7 +134,7 @@ def test_a_worker_killed_alone_costs_only_what_it_had_in_flight(large_world: Wor
     with served_here("--journal", str(journal), "--latency-ms", "50") as server:
         config = write_config(tmp_path / "a.yaml", tmp_path / "results", GROUNDING, large_world, server.url, **ON_RAY)
         run = CliRun(config, ("--limit", "120"))
-        wait_until(lambda: len(read_journal(journal)) >= 80, run)
+        run.wait_until(lambda: len(read_journal(journal)) >= 80)
         death = run.kill_one("WorkerActor")
         code, out = run.finish()
         assert code == 0, out
@@ -184,6 +187,7 @@ def test_a_changed_caption_prompt_or_model_asks_again_for_what_it_changes(
     assert again["grounding"] >= asked_anew
 
 
+@pytest.mark.tao_row("ids are unique and do not depend on order, timing, workers or resuming")
 @pytest.mark.parametrize("pipeline", [GROUNDING, REFERRING])
 def test_one_worker_and_sixty_four_give_the_same_file(
     world: World, server: DemoServer, tmp_path: Path, pipeline: str

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import (
+
+from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
+from raylabel.demo.world import World, build_world
+from raylabel.errors import InputError
+from raylabel.settings import load_settings
+from tests.end_to_end.running import (
     CAPTION,
     CHECK,
     EXTRACTION,
@@ -17,6 +22,7 @@ from running import (
     GROUPING,
     REGIONS,
     JournaledServer,
+    Json,
     WireServer,
     captions_override,
     grounding,
@@ -26,11 +32,6 @@ from running import (
     referring,
     write_lines,
 )
-
-from raylabel.demo.score import missed_targets, score_image_grounding, score_referring
-from raylabel.demo.world import World, build_world
-from raylabel.errors import InputError
-from raylabel.settings import load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,9 @@ def _fresh_journal(server: JournaledServer) -> None:
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("unfinished fields are absent; each record carries the outcome of its steps")
+@pytest.mark.tao_row("a missing or corrupt image turns into a text-only request")
+@pytest.mark.tao_row("unparsable input lines vanish uncounted")
 def test_bad_images_and_bad_lines_are_told_and_the_others_are_labeled(world: World, tmp_path: Path) -> None:
     good = read_lines(world.captions_path)
     for file in world.images_dir.iterdir():
@@ -71,7 +75,7 @@ def test_bad_images_and_bad_lines_are_told_and_the_others_are_labeled(world: Wor
         {"image_path": f"{name}", "caption": "a red ring that nobody may be asked about"}
         for name in ("missing.png", "empty.png", "truncated.jpg", "text.jpg")
     ]
-    lines = [
+    lines: list[Json | str] = [
         *good[:2],
         bad[0],
         '{"image_path": "cut off',
@@ -152,6 +156,11 @@ def test_nothing_to_label_is_settled_and_nothing_is_made_up(
 # --- identity -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("several lines may name one image")
+@pytest.mark.tao_row(
+    "annotations.jsonl in input order; a file for each step; seed_annotations.jsonl; checkpoints beside them"
+)
+@pytest.mark.tao_row("new inputs are ignored once an output file exists")
 def test_lines_that_share_an_id_an_image_or_everything_stay_records_of_their_own(
     world: World, server: JournaledServer, tmp_path: Path
 ) -> None:
@@ -160,8 +169,8 @@ def test_lines_that_share_an_id_an_image_or_everything_stay_records_of_their_own
     odd.parent.mkdir(parents=True)
     shutil.copy(first, odd)
     shutil.copy(second, tmp_path / "images" / "b.png")
-    ring = {"image_path": "b.png", "caption": "The small yellow ring.", "image_id": "same"}
-    lines = [
+    ring: Json = {"image_path": "b.png", "caption": "The small yellow ring.", "image_id": "same"}
+    lines: list[Json] = [
         {"image_path": "sub dir/ünï – код.png", "caption": "a blue star", "image_id": "same"},
         {"image_path": "sub dir/../sub dir/ünï – код.png", "caption": "blue stars", "image_id": "../../escaped"},
         ring,
@@ -205,6 +214,7 @@ def test_lines_that_share_an_id_an_image_or_everything_stay_records_of_their_own
 # --- parts of the work ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("new inputs are ignored once an output file exists")
 def test_a_pilot_is_part_of_the_whole_run(world: World, server: JournaledServer, tmp_path: Path) -> None:
     settings = grounding(world, tmp_path / "results", server.url)
     total = len(read_lines(world.captions_path))
@@ -231,6 +241,7 @@ def test_a_pilot_is_part_of_the_whole_run(world: World, server: JournaledServer,
     assert limited.annotations == whole.annotations
 
 
+@pytest.mark.tao_row("any subset is legal when its inputs exist")
 def test_the_second_step_alone_takes_phrases_edited_by_hand(
     world: World, server: JournaledServer, tmp_path: Path
 ) -> None:
@@ -270,6 +281,8 @@ def test_the_second_step_alone_takes_phrases_edited_by_hand(
     assert rings[0] == rings[1]
 
 
+@pytest.mark.tao_row("auto_label generate -e spec.yaml key=value")
+@pytest.mark.tao_row("width and height come from the image, whatever the line says")
 def test_the_second_step_grounds_what_tao_extracted(
     world: World, server: JournaledServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +339,8 @@ def all_steps(world: World, server: JournaledServer, tmp_path_factory: pytest.Te
     return results
 
 
+@pytest.mark.tao_row("any subset is legal when its inputs exist")
+@pytest.mark.tao_row("running steps 2,3 after 0,1 overwrites the final file with nothing")
 def test_referring_steps_may_run_in_two_goes(
     world: World, server: JournaledServer, all_steps: Path, tmp_path: Path
 ) -> None:
@@ -350,6 +365,7 @@ def test_referring_steps_may_run_in_two_goes(
     assert fewer.annotations == second.annotations
 
 
+@pytest.mark.tao_row("step 2 works without step 1")
 def test_grouping_works_without_a_caption(world: World, server: JournaledServer, tmp_path: Path) -> None:
     ran = label(referring(world, tmp_path, server.url, f"{REFERRING_STEPS}=[0,2,3]", "double_check.adjust=apply"))
 
@@ -367,6 +383,8 @@ def test_grouping_works_without_a_caption(world: World, server: JournaledServer,
         assert "flags" not in after
 
 
+@pytest.mark.tao_row("any subset is legal when its inputs exist")
+@pytest.mark.tao_row("100 % failures end as success")
 def test_a_step_whose_input_nobody_made_says_which_step_to_run(
     world: World, server: JournaledServer, tmp_path: Path
 ) -> None:
@@ -382,6 +400,7 @@ def test_a_step_whose_input_nobody_made_says_which_step_to_run(
     assert both.failures == []
 
 
+@pytest.mark.tao_row("input_annotations_jsonl, seed_annotations.jsonl and earlier annotations are one format")
 def test_results_of_an_earlier_run_are_the_input_of_another(
     world: World, server: JournaledServer, all_steps: Path, tmp_path: Path
 ) -> None:
@@ -439,6 +458,7 @@ def test_a_changed_first_step_makes_the_second_ones_results_stale(
     assert all("outcome" in e for line in repaired.annotations for e in line["expressions"])
 
 
+@pytest.mark.tao_row("force_reprocess")
 def test_force_reprocess_asks_everything_again_once(world: World, server: JournaledServer, tmp_path: Path) -> None:
     forced = "image_grounding.workflow.force_reprocess=true"
     total = len(read_lines(world.captions_path))
@@ -470,6 +490,8 @@ def test_force_reprocess_asks_everything_again_once(world: World, server: Journa
 # --- what is written ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("label files mirror the sub-folders of image_dir")
+@pytest.mark.tao_row("records with the same file stem overwrite each other")
 def test_legacy_files_stand_beside_the_json_lines_and_equal_stems_do_not_collide(
     world: World, server: JournaledServer, tmp_path: Path
 ) -> None:

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from running import (
+
+from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import (
     EXTRACTION,
     Fault,
     Json,
@@ -20,8 +22,6 @@ from running import (
     read_lines,
     says,
 )
-
-from raylabel.demo.world import World, build_world
 
 pytestmark = pytest.mark.slow
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import (
+
+from raylabel.demo.server import openai_api
+from raylabel.demo.server.model import Model
+from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import (
     GROUNDING,
     MODEL,
     Fault,
@@ -25,10 +27,7 @@ from running import (
     read_lines,
     says,
 )
-
-from raylabel.demo.server import openai_api
-from raylabel.demo.server.model import Model
-from raylabel.demo.world import World, build_world
+from tests.local_server import Exchange, LocalServer
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +60,7 @@ class PerRecord:
         faults: by name, what the server does with a question, given how often it was asked before.
     """
 
-    def __init__(self, world: World, path: Path, faults: dict[str, Callable[[Seen, int], Fault | None]]) -> None:
+    def __init__(self, world: World, path: Path, faults: Mapping[str, Callable[[Seen, int], Fault | None]]) -> None:
         picture = read_lines(world.captions_path)[0]
         lines = [{**picture, "caption": f"{picture['caption']} Seen by {name}."} for name in faults]
         self.input = captions_override(path, lines)
@@ -135,8 +134,10 @@ def test_each_word_means_the_same_in_a_whole_run(world: World, tmp_path: Path) -
 
 
 def test_a_caption_without_phrases_is_not_believed_of_a_reply_nobody_vouches_for(world: World, tmp_path: Path) -> None:
-    words = {"stop": "stop", "none": None, "wibble": "wibble"}
-    faults = {name: lambda seen, before, word=word: nothing_found(seen, word) for name, word in words.items()}
+    def ending(word: str | None) -> Callable[[Seen, int], Fault]:
+        return lambda seen, before: nothing_found(seen, word)
+
+    faults = {"stop": ending("stop"), "none": ending(None), "wibble": ending("wibble")}
     faulty = PerRecord(world, tmp_path / "captions.jsonl", faults)
     with WireServer(faulty) as wire:
         ran = label(grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input))
@@ -222,7 +223,7 @@ def test_a_filters_400_is_settled_and_not_paid_for_again(world: World, tmp_path:
             "content_filter_result": {"violence": {"filtered": True}, "hate": {"filtered": False}},
         },
     }
-    coded = {
+    coded: dict[str, Json] = {
         "azure": azure,
         "azure inner": {"message": "no", "code": "BadRequest", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
         "dashscope": {"message": "no", "code": "data_inspection_failed"},
@@ -230,9 +231,11 @@ def test_a_filters_400_is_settled_and_not_paid_for_again(world: World, tmp_path:
         "volcengine": {"message": "no", "code": "InputImageSensitiveContentDetected.PolicyViolation"},
         "volcengine text": {"message": "no", "code": "InputTextSensitiveContentDetected"},
     }
-    faults: dict[str, Callable[[Seen, int], Fault | None]] = {
-        name: lambda seen, before, body=body: Fault(400, {"error": body}) for name, body in coded.items()
-    }
+
+    def refusing(body: Json) -> Callable[[Seen, int], Fault]:
+        return lambda seen, before: Fault(400, {"error": body})
+
+    faults = {name: refusing(body) for name, body in coded.items()}
     faults["bad request"] = lambda seen, before: error(400, "the picture cannot be read")
     moderated = {"message": "flagged", "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "a"}}
     faults["openrouter"] = lambda seen, before: Fault(403, {"error": moderated})
@@ -419,51 +422,17 @@ def test_a_quota_that_is_used_up_is_told_before_anything_starts(
     assert ran.annotations == []
 
 
-class FaultServer:
+class FaultServer(LocalServer):
     """Gives one and the same answer to whatever is posted, in whatever protocol; looking things up succeeds."""
 
     def __init__(self, fault: Fault) -> None:
+        super().__init__(self._answer)
         self.posts = 0
-        owner = self
+        self._fault = fault
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._send(200, {"data": [], "name": "models/any"}, {})
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                owner.posts += 1
-                self._send(fault.status, fault.body, fault.headers)
-
-            def _send(self, status: int, body: Json, headers: dict[str, str]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response_only(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # clients hang up when their actor ends
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> FaultServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _answer(self, exchange: Exchange) -> None:
+        if exchange.command == "GET":
+            exchange.send(200, {"data": [], "name": "models/any"})
+            return
+        self.posts += 1
+        exchange.send(self._fault.status, self._fault.body, self._fault.headers)

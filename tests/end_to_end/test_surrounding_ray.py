@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import captions_override, command, endpoint, read_lines
 
 from raylabel.demo.launch import demo_server
 from raylabel.demo.world import build_world
+from tests.end_to_end.running import captions_override, command, endpoint, read_lines
 
 pytestmark = pytest.mark.slow
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from running import WireServer, error, grounding, label, referring
 
 from raylabel.demo.world import World, build_world
+from tests.end_to_end.running import WireServer, error, grounding, label, referring
 
 FILES = (
     "annotations.jsonl",
@@ -97,7 +98,7 @@ def test_a_file_that_was_touched_is_written_anew(world: World, tmp_path: Path, n
         pytest.param({"overrides": ("image_grounding.workflow.force_reprocess=true",)}, id="forced"),
     ],
 )
-def test_another_plan_writes_its_own_files(world: World, tmp_path: Path, changes: dict) -> None:
+def test_another_plan_writes_its_own_files(world: World, tmp_path: Path, changes: dict[str, Any]) -> None:
     with WireServer() as wire:
         label(grounding(world, tmp_path / "r", wire.url), limit=6)
         before = stamps(tmp_path / "r")

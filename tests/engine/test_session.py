@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import grpc
 import pytest
@@ -79,7 +79,7 @@ WEB = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 )
 @pytest.mark.parametrize("named_by", ["RAY_ADDRESS", "ray.address"])
 def test_an_address_without_a_cluster_is_told_in_one_sentence(
-    place: Callable[[], contextmanager], found: str, named_by: str, monkeypatch: pytest.MonkeyPatch, capfd
+    place: Callable[[], AbstractContextManager[str]], found: str, named_by: str, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     if found == "timed out":
         monkeypatch.setattr(session, "PATIENCE_S", 0.3)

@@ -45,6 +45,7 @@ def done(pipeline: str, **fields: Any) -> dict[str, Any]:
     return to_line(record(pipeline, **fields), LABELS[pipeline])
 
 
+@pytest.mark.tao_row("the keys of a line, in both pipelines")
 def test_a_finished_grounding_line_has_the_documented_keys_and_values() -> None:
     line = done(IMAGE_GROUNDING, caption="A white sedan here.", cleaned_caption="A white sedan.", expressions=(SEDAN,))
     assert line == {
@@ -73,6 +74,8 @@ def test_a_finished_grounding_line_has_the_documented_keys_and_values() -> None:
     }
 
 
+@pytest.mark.tao_row("the keys of a line, in both pipelines")
+@pytest.mark.tao_row("regions[].bbox_2d is accepted and not written")
 def test_a_finished_referring_line_has_the_same_keys_for_the_same_things() -> None:
     region = Region(Box(100, 120, 220.5, 210), "car", "white", "the white sedan")
     found = (dataclasses.replace(SEDAN, char_span=None, noun_chunk=None),)
@@ -117,6 +120,7 @@ def test_what_the_steps_left_out_of_a_record_stands_on_its_line_and_what_was_men
     assert "dropped" not in done(IMAGE_GROUNDING)
 
 
+@pytest.mark.tao_row("bbox: pixels of the image as displayed, inside it, whole numbers")
 @pytest.mark.parametrize(
     ("box_px", "written"),
     [
@@ -133,6 +137,7 @@ def test_boxes_are_whole_pixels_of_the_displayed_image_not_of_the_picture_sent(b
         assert [type(v) for v in instance[key]] == [int] * 4
 
 
+@pytest.mark.tao_row("score: in [0, 1] or null; bbox_score is accepted")
 def test_a_score_the_model_did_not_give_is_null() -> None:
     expression = dataclasses.replace(SEDAN, instances=(Instance("b", Box(1, 2, 3, 4)),), verified=None)
     (written,) = done(IMAGE_GROUNDING, expressions=(expression,))["expressions"]
@@ -141,6 +146,7 @@ def test_a_score_the_model_did_not_give_is_null() -> None:
     assert "bbox_score" not in written["instances"][0]
 
 
+@pytest.mark.tao_row("verified: true, false or null")
 def test_what_a_check_rejected_says_so() -> None:
     rejected = dataclasses.replace(SEDAN, verified=False, instances=(Instance("b", Box(1, 2, 3, 4), verified=False),))
     (written,) = done(IMAGE_REFERRING_EXPRESSION, expressions=(rejected,))["expressions"]
@@ -155,6 +161,7 @@ def test_a_phrase_that_is_not_in_the_caption_has_a_null_span_and_a_flag() -> Non
     assert (written["char_span"], written["flags"]) == (None, ["not_in_caption"])
 
 
+@pytest.mark.tao_row("unfinished fields are absent; each record carries the outcome of its steps")
 def test_unfinished_fields_are_absent_and_the_outcome_says_why() -> None:
     outcomes = {LABELS[IMAGE_GROUNDING][0]: StepOutcome(Outcome.UNREADABLE, "cut off", 3)}
     line = to_line(record(outcomes=outcomes, caption="c"), LABELS[IMAGE_GROUNDING])
@@ -162,11 +169,13 @@ def test_unfinished_fields_are_absent_and_the_outcome_says_why() -> None:
     assert (line["outcome"], line["outcomes"]) == ("unreadable", {"step0_expression_extraction": "unreadable"})
 
 
+@pytest.mark.tao_row("missing sizes become 1920x1080, a 4K box comes out inverted")
 def test_a_record_whose_image_could_not_be_opened_has_no_invented_size() -> None:
     line = to_line(record(image=None), LABELS[IMAGE_GROUNDING])
     assert not {"width", "height", "exif_orientation"} & set(line)
 
 
+@pytest.mark.tao_row("expression_extraction: cleaned_caption and expressions with empty instances")
 def test_extracted_and_not_yet_grounded_expressions_have_empty_instances_and_no_outcome() -> None:
     nothing = dataclasses.replace(SEDAN, instances=())
     line = done(IMAGE_GROUNDING, expressions=(dataclasses.replace(SEDAN, instances=None), nothing))
@@ -182,6 +191,8 @@ def test_steps_are_listed_in_pipeline_order_whatever_order_they_ran_in() -> None
     assert line["pipeline_steps"] == list(line["outcomes"]) == LABELS[IMAGE_REFERRING_EXPRESSION]
 
 
+@pytest.mark.tao_row("width and height come from the image, whatever the line says")
+@pytest.mark.tao_row("anything else is carried through")
 def test_unknown_fields_are_carried_through_and_never_overwrite_known_ones() -> None:
     extra = {"split": "train", "meta": {"a": [1, None]}, "image_id": 42}
     line = done(IMAGE_GROUNDING, caption="c", extra=extra)
@@ -229,6 +240,7 @@ def test_a_stored_orientation_is_kept_beside_the_displayed_size() -> None:
     assert "exif_orientation" not in done(IMAGE_GROUNDING)
 
 
+@pytest.mark.tao_row("input_annotations_jsonl, seed_annotations.jsonl and earlier annotations are one format")
 def test_the_seed_line_is_what_the_referring_pipeline_takes_as_input() -> None:
     line = seed_line(record(IMAGE_REFERRING_EXPRESSION, seeds=(SEED,)))
     documented = ["image_id", "image_path", "width", "height", "kitti_bboxes"]

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from raylabel.exports.failures import Reasons, in_short
+from raylabel.exports.failures import Reasons, shorten
 
 
 def counted(*reasons: str) -> list[tuple[int, str, bool]]:
@@ -78,11 +78,11 @@ def test_a_million_reasons_take_no_room_and_none_is_lost():
     ],
 )
 def test_a_reason_is_one_line_of_what_can_be_seen(text, shown):
-    assert in_short(text) == shown
+    assert shorten(text) == shown
 
 
 def test_a_long_reason_is_cut_in_the_middle():
-    shown = in_short("start " + "x" * 10_000_000 + " end")
+    shown = shorten("start " + "x" * 10_000_000 + " end")
     assert len(shown) <= 120
     assert shown.startswith("start x")
     assert " ... " in shown

@@ -1,4 +1,4 @@
-"""The 2D Data Engine's text files, byte for byte, and back."""
+"""The 2D Data Engine's text files, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 
 import pytest
 
-from raylabel.errors import AnswerError
 from raylabel.exports.legacy import (
     LEGACY_FILES,
     expression_lines_text,
-    label_path,
+    label_name,
     legacy_file,
-    read_expression_lines,
-    read_step0_text,
-    read_step1_text,
     step0_text,
     step1_text,
 )
@@ -83,6 +79,7 @@ STEP0 = """[
 ]"""
 
 
+@pytest.mark.tao_row(".step0: a JSON array of four keys, indent 2, non-ASCII kept, no last newline, [] without regions")
 def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
     regions = (
         Region(Box(100, 120, 220, 210), "car", "weiß", "weißes Auto: links", flags=("clipped",)),
@@ -92,10 +89,13 @@ def test_step0_is_a_json_array_with_four_keys_and_no_last_newline() -> None:
     assert step0_text(record(regions=())) == step0_text(record()) == "[]"
 
 
+@pytest.mark.tao_row(".step1: the caption and nothing else")
 def test_step1_is_the_caption_alone() -> None:
     assert step1_text(record(caption="Zwei Autos.")) == "Zwei Autos."
 
 
+@pytest.mark.tao_row(".step2 and .step3: a line an expression that has boxes; an empty phrase is object")
+@pytest.mark.tao_row("a phrase containing a colon is dropped")
 @pytest.mark.parametrize(
     ("expressions", "text"),
     [
@@ -126,6 +126,7 @@ def test_expressions_are_lines_of_phrase_and_boxes(expressions: tuple[Expression
     assert expression_lines_text(record(expressions=expressions)) == text
 
 
+@pytest.mark.tao_row("boxes on the 0-1000 grid, rounded down")
 def test_grid_numbers_come_from_exact_boxes() -> None:
     # 372.6 of 1242 is 300 on the grid; the rounded 373 would be 300.32, the rounded 372 299.5.
     assert expression_lines_text(record(expressions=(expression("x", Box(372.6, 0, 745.1, 187.4)),))) == (
@@ -133,6 +134,7 @@ def test_grid_numbers_come_from_exact_boxes() -> None:
     )
 
 
+@pytest.mark.tao_row("a failed or unreadable call is written as an empty result and never tried again")
 @pytest.mark.parametrize(
     ("outcome", "step", "fields", "text"),
     [
@@ -148,10 +150,10 @@ def test_grid_numbers_come_from_exact_boxes() -> None:
 )
 def test_only_a_settled_step_has_a_file(outcome: Outcome, step: str, fields: dict[str, Any], text: str | None) -> None:
     done = record(outcomes={step: StepOutcome(outcome)}, **fields)
-    found = legacy_file(done, step, Path("labels"))
+    found = legacy_file(done, step)
     assert (None if found is None else found[1]) == text
-    assert found is None or found[0] == Path(f"labels/drive/000042.txt.step{step[4]}")
-    assert legacy_file(record(), step, Path("labels")) is None
+    assert found is None or found[0] == f"drive/000042.txt.step{step[4]}"
+    assert legacy_file(record(), step) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_only_a_settled_step_has_a_file(outcome: Outcome, step: str, fields: dic
 )
 def test_no_id_leads_out_of_the_labels_folder(tmp_path: Path, image_id: str) -> None:
     labels = tmp_path / "labels"
-    path = label_path(labels, record(image_id=image_id), ".txt.step0")
+    path = labels / label_name(record(image_id=image_id), ".txt.step0")
     assert path.parent == labels
     assert path.resolve().parent == labels.resolve()
     labels.mkdir()
@@ -185,101 +187,16 @@ def test_no_id_leads_out_of_the_labels_folder(tmp_path: Path, image_id: str) -> 
     assert path.name.startswith("%")
 
 
+@pytest.mark.tao_row("label files mirror the sub-folders of image_dir")
 @pytest.mark.parametrize("image_id", ["000042", "a b/ü 1/x.y", "..x/y..", "100% sure", "a:b"])
 def test_a_plain_id_names_its_file_and_mirrors_its_folders(image_id: str) -> None:
-    assert label_path(Path("l"), record(image_id=image_id), ".txt.step2") == Path(f"l/{image_id}.txt.step2")
+    assert label_name(record(image_id=image_id), ".txt.step2") == f"{image_id}.txt.step2"
 
 
+@pytest.mark.tao_row("records with the same file stem overwrite each other")
 def test_different_ids_never_share_a_file() -> None:
     ids = ["a/b", "a//b", "/a/b", "%2Fa%2Fb", "%%2Fa%2Fb", "../a", "a", "./a", "a ", " a", "\\a", "x" * 500, "x" * 501]
-    paths = [label_path(Path("l"), record(image_id=i), ".txt.step0") for i in ids]
-    assert len(set(paths)) == len(ids)
+    names = [label_name(record(image_id=i), ".txt.step0") for i in ids]
+    assert len({Path(name) for name in names}) == len(ids)
     twin = dataclasses.replace(record(image_id="a"), flags=("repeated_image_id",))
-    assert label_path(Path("l"), twin, ".txt.step0") == Path("l/a~aaaaaaaaaaaa.txt.step0")
-
-
-LINE = '{"bbox_2d": [80, 320, 177, 560], "type": "car", "color": "red", "description": "d"}'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(f"[{LINE}]", id="array"),
-        pytest.param(f"\ufeff```json\n[{LINE}]\n```\n", id="fenced-array"),
-        pytest.param(f"{LINE}\n\n", id="one-object"),
-        pytest.param(f"```\n{LINE},\n```", id="fenced-line"),
-        pytest.param(LINE.replace("bbox_2d", "bbox"), id="other-key"),
-    ],
-)
-def test_step0_is_read_in_every_shape_old_runs_left(text: str) -> None:
-    (region,) = read_step0_text(text, SIZE, expected=True)
-    assert (region.type, region.color, region.description) == ("car", "red", "d")
-    assert region.box.as_tuple() == pytest.approx((99.36, 120, 219.834, 210))
-
-
-def test_several_objects_one_a_line_are_several_regions() -> None:
-    assert len(read_step0_text(f"{LINE}\n{LINE},\r\n{LINE}", SIZE, expected=True)) == 3
-
-
-def test_a_box_without_width_on_the_grid_is_one_step_wide() -> None:
-    (region,) = read_step0_text(LINE.replace("177", "80"), SIZE, expected=True)
-    assert region.box.as_tuple() == pytest.approx((99.36, 120, 100.602, 210))
-    assert region.flags == ("widened",)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("Failed to obtain answer via API.", id="note"),
-        pytest.param("  \n", id="empty"),
-        pytest.param("[]", id="empty-list"),
-        pytest.param("I see a car.", id="prose"),
-        pytest.param(f"[{LINE}", id="cut-off"),
-        pytest.param("[7]", id="number"),
-        pytest.param(LINE.replace("177", "7"), id="inverted"),
-        pytest.param(LINE.replace("177", '"177"'), id="text-number"),
-        pytest.param('{"type": "car"}', id="no-box"),
-    ],
-)
-def test_a_failed_step0_is_a_failure_not_an_empty_result(text: str) -> None:
-    with pytest.raises(AnswerError):
-        read_step0_text(text, SIZE, expected=True)
-
-
-def test_nothing_is_nothing_where_there_was_nothing_to_ask() -> None:
-    assert read_step0_text("[]", SIZE, expected=False) == read_step0_text("", SIZE, expected=False) == ()
-    assert read_expression_lines("", SIZE, "owner", expected=False) == ()
-
-
-def test_captions_are_read_back() -> None:
-    assert read_step1_text("A street.\n") == "A street."
-    for text in ("", "Failed to obtain answer via API.\n"):
-        with pytest.raises(AnswerError):
-            read_step1_text(text)
-
-
-def test_expression_lines_are_read_back_as_they_were_written() -> None:
-    written = (
-        expression("sign: [a]: stop", Box(0, 0, 621, 187.5)),
-        expression("cars", Box(124.2, 37.5, 248.4, 75), Box(621, 0, 1242, 375)),
-        expression("cars", Box(0, 0, 621, 375)),
-    )
-    text = expression_lines_text(record(expressions=written))
-    found = read_expression_lines(text, SIZE, "owner", expected=True)
-    assert [e.text for e in found] == ["sign: [a]: stop", "cars", "cars"]
-    for before, after in zip(written, found, strict=True):
-        assert before.instances is not None
-        assert after.instances is not None
-        assert [i.box.as_tuple() for i in after.instances] == [
-            pytest.approx(i.box.as_tuple()) for i in before.instances
-        ]
-    assert len({e.expression_id for e in found}) == 3
-    assert expression_lines_text(record(expressions=found)) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "Failed to obtain answer via API.", "no boxes here", "x: [[1, 2, 3]]", "x: [[1, 2, 3, 4]"]
-)
-def test_failed_expression_lines_are_a_failure(text: str) -> None:
-    with pytest.raises(AnswerError):
-        read_expression_lines(text, SIZE, "owner", expected=True)
+    assert label_name(twin, ".txt.step0") == "a~aaaaaaaaaaaa.txt.step0"

@@ -1,44 +1,14 @@
-"""Result files: whole or not there, every line valid JSON."""
+"""Lines of result files: valid JSON, with what, why and how often."""
 
 from __future__ import annotations
 
 import json
-import stat
-from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from raylabel.exports.failures import failure_line, unusable_line
-from raylabel.exports.files import LinesFile, to_json_line, write_whole
+from raylabel.exports.json_lines import to_json_line
 from raylabel.records import Outcome, Record, StepOutcome, UnusableLine
-
-
-def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / ("x" * 250 + ".json")
-    with LinesFile(path) as out:
-        out.write_line({"n": 1})
-        assert not path.exists()
-        out.write_line({"text": "Grüße"})
-    assert path.read_bytes() == '{"n": 1}\n{"text": "Grüße"}\n'.encode()
-    assert list(path.parent.iterdir()) == [path]
-    (tmp_path / "plain").touch()
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    write_whole(path, b"old")
-    with pytest.raises(TypeError), LinesFile(path) as out:
-        out.write_line({"not JSON": object()})
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_uri_is_written_through_its_file_system(tmp_path: Path) -> None:
-    write_whole(f"file://{tmp_path}/a b.txt", b"data")
-    assert (tmp_path / "a b.txt").read_bytes() == b"data"
-    assert fs.FileSystem.from_uri(f"file://{tmp_path}")[0].get_file_info(f"{tmp_path}/a b.txt").size == 4
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,12 @@ def test_threads_and_processes_share_one_bound(tmp_path: Path) -> None:
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(n)]) for n in range(2)]
     cache = PictureCache(tmp_path, 20_000)
-    threads = [
-        threading.Thread(target=lambda n=n: [cache.put(f"t{n} {m}", bytes(900)) for m in range(60)]) for n in range(4)
-    ]
+
+    def fill(number: int) -> None:
+        for n in range(60):
+            cache.put(f"t{number} {n}", bytes(900))
+
+    threads = [threading.Thread(target=fill, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

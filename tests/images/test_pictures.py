@@ -7,6 +7,7 @@ import random
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,17 +16,16 @@ import pytest
 from PIL import Image
 
 from raylabel.errors import ImageError
-from raylabel.geometry import Resize, View
+from raylabel.geometry import Resize
 from raylabel.images import (
-    Sending,
+    Encoding,
     digest_bytes,
     displayed,
+    encode_picture,
+    encoding_of,
     inspect,
-    picture,
     prepare,
     recipe,
-    sending,
-    view_of,
 )
 from raylabel.records import Size
 from raylabel.settings import ImageSettings
@@ -62,7 +62,7 @@ def at_corners(image: Image.Image) -> list[tuple[int, ...]]:
     return [rgb.getpixel(p) for p in ((4, 4), (w - 5, 4), (4, h - 5), (w - 5, h - 5))]  # type: ignore[misc]
 
 
-def close(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], by: int = 6) -> bool:
+def close(found: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, ...]], by: int = 6) -> bool:
     return all(abs(a - b) <= by for f, w in zip(found, wanted, strict=True) for a, b in zip(f, w, strict=True))
 
 
@@ -84,7 +84,7 @@ STORED_TO_UPRIGHT = {
 def test_every_exif_orientation_is_sent_upright_and_without_the_tag(kind: str, orientation: int) -> None:
     data = encoded(corners(), kind, exif=with_orientation(orientation))
     facts = inspect(data, LIMITS)
-    sent, media_type = picture(data, facts, LIMITS, KEEP)
+    sent, media_type = encode_picture(data, facts, LIMITS, KEEP)
     with Image.open(io.BytesIO(sent)) as image:
         assert facts.orientation == orientation
         assert facts.size == (Size(34, 62) if orientation >= 5 else Size(62, 34))
@@ -142,8 +142,8 @@ GRADIENT = np.add.outer(np.arange(34) * 900, np.arange(62) * 560).astype(np.uint
 def test_what_every_endpoint_takes_passes_through_byte_for_byte(data: bytes, media_type: str) -> None:
     facts = inspect(data, LIMITS)
     assert (facts.plain, facts.media_type) == (True, media_type)
-    assert sending(facts, KEEP) == Sending(facts.size, media_type, passthrough=True)
-    assert picture(data, facts, LIMITS, KEEP)[0] is data
+    assert encoding_of(facts, KEEP) == Encoding(facts.size, media_type, passthrough=True)
+    assert encode_picture(data, facts, LIMITS, KEEP)[0] is data
     assert facts.digest == digest_bytes(data)
 
 
@@ -239,17 +239,16 @@ def test_transparency_is_laid_on_white(data: bytes) -> None:
         assert close(at_corners(image), [(255, 255, 255), GREEN, BLUE, GREY], by=25)
 
 
-def test_only_a_limit_makes_a_picture_smaller_and_the_view_inverts_it() -> None:
+def test_only_a_limit_makes_a_picture_smaller() -> None:
     data = encoded(corners(620, 340), "JPEG", quality=95)
     smaller = Resize(max_pixels=50_000)
     facts, made, _ = prepare(data, LIMITS, smaller)
-    sent = sending(facts, smaller)
+    sent = encoding_of(facts, smaller)
     with Image.open(io.BytesIO(made)) as image:
         assert image.size == (sent.size.width, sent.size.height)
         assert close(at_corners(image), [RED, GREEN, BLUE, GREY], by=10)
     assert sent.size.width * sent.size.height <= 50_000
-    assert view_of(facts, smaller) == View(displayed=Size(620, 340), sent=sent.size)
-    assert sending(facts, Resize(max_pixels=620 * 340)).passthrough
+    assert encoding_of(facts, Resize(max_pixels=620 * 340)).passthrough
 
 
 def test_a_picture_made_twice_is_the_same_and_holds_no_metadata() -> None:
@@ -259,8 +258,8 @@ def test_a_picture_made_twice_is_the_same_and_holds_no_metadata() -> None:
         noisy, "JPEG", exif=with_orientation(6), comment=b"taken at home", icc_profile=b"profile", dpi=(300, 300)
     )
     facts = inspect(data, LIMITS)
-    sent = picture(data, facts, LIMITS, KEEP)[0]
-    assert sent == picture(data, facts, LIMITS, KEEP)[0] == prepare(data, LIMITS, KEEP)[1]
+    sent = encode_picture(data, facts, LIMITS, KEEP)[0]
+    assert sent == encode_picture(data, facts, LIMITS, KEEP)[0] == prepare(data, LIMITS, KEEP)[1]
     for trace in (b"Exif", b"Maker", b"taken at home", b"somewhere", b"profile", b"ICC_PROFILE"):
         assert trace not in sent
     png = encoded(half_transparent(), "PNG", exif=with_orientation(8), icc_profile=b"profile", dpi=(300, 300))
@@ -286,6 +285,7 @@ def test_what_is_no_image_fails_with_a_reason(data: bytes, reason: str) -> None:
         inspect(data, LIMITS)
 
 
+@pytest.mark.tao_row("a missing or corrupt image turns into a text-only request")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_truncated_image_is_never_sent(kind: str) -> None:
     data = encoded(Image.fromarray(NOISE), kind)

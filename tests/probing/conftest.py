@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from raylabel.probing.asking import ProbeSession
 from raylabel.probing.calibration import calibrate_model
 from raylabel.probing.verdict import Verdict
 from raylabel.settings import ImageSettings
+from tests.clients.asking import and_close
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 
@@ -34,16 +34,8 @@ def calibrated() -> Callable[..., Verdict]:
 
     def run(client: Client, model: str = "some-vlm", **wishes: Any) -> Verdict:
         asked = {"endpoint": "host", "model": model, "configured": None, "known": None, "mode": "auto", **wishes}
-
         session = ProbeSession(client, Sampling(model, 0.0, 2048, 60.0), POLICY, ImageSettings())
-
-        async def once() -> Verdict:
-            try:
-                return await calibrate_model(session, **asked)
-            finally:
-                await client.close()
-
-        return asyncio.run(once())
+        return and_close(client, lambda: calibrate_model(session, **asked))
 
     return run
 

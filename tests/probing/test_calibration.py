@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dialect_writers import Scale, written
 
 from raylabel.clients.base import Finish, Reply, Request, Usage
 from raylabel.clients.scripted import ScriptedClient
@@ -20,6 +19,7 @@ from raylabel.probing.measurement import Measurement
 from raylabel.probing.probes import probes
 from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
 from raylabel.profiles import UNKNOWN, profile_named
+from tests.probing.dialect_writers import Scale, written
 
 Calibrate = Callable[..., Verdict]
 AskedFor = Callable[[Request], tuple[tuple[int, int], list[str]]]

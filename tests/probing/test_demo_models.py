@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from served_here import served_here
 
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.demo.server.http_server import DemoServer
@@ -14,6 +13,7 @@ from raylabel.geometry import Convention
 from raylabel.probing.verdict import Verdict
 from raylabel.profiles import UNKNOWN, Profile
 from raylabel.records import Size
+from tests.served_here import served_here
 
 Calibrate = Callable[..., Verdict]
 ClientOf = Callable[[DemoServer], OpenAIClient]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from served_here import served_here
 
 from raylabel.clients.base import Sampling
 from raylabel.clients.openai_compat import OpenAIClient
@@ -19,6 +18,7 @@ from raylabel.probing.calibration import calibrate_model, with_box_reading
 from raylabel.probing.verdict import Verdict
 from raylabel.profiles import AS_IS
 from raylabel.settings import ImageSettings
+from tests.served_here import served_here
 
 POLICY = RetryPolicy(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 

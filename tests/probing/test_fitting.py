@@ -6,7 +6,6 @@ import dataclasses
 import random
 
 import pytest
-from dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
 from raylabel.geometry import ORDERS, SQUARE
 from raylabel.probing.diagnosis import problem_of
@@ -15,6 +14,7 @@ from raylabel.probing.hypotheses import Hypothesis, hypotheses
 from raylabel.probing.observations import Response, observe
 from raylabel.probing.probes import Probe, probes
 from raylabel.records import Box, Size
+from tests.probing.dialect_writers import Scale, edge_1568, qwen_28, qwen_32, replies
 
 SCALES = {
     "1000": Scale(1000),

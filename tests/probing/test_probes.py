@@ -15,9 +15,10 @@ from raylabel.records import Box, Size
 from raylabel.settings import ImageSettings
 
 
-@pytest.fixture(params=range(4), ids=["landscape", "portrait", "panorama", "turned"])
+@pytest.fixture(params=probes(), ids=["landscape", "portrait", "panorama", "turned"])
 def probe(request: pytest.FixtureRequest) -> Probe:
-    return probes()[request.param]
+    probe: Probe = request.param
+    return probe
 
 
 def test_there_are_the_four_probes_of_the_specification() -> None:

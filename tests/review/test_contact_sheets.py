@@ -30,7 +30,7 @@ def colors(path: Path) -> set[tuple[int, ...]]:
     with Image.open(path) as sheet:
         found = sheet.convert("RGB").getcolors(1 << 24)
     assert found is not None
-    return {color for _, color in found}  # type: ignore[misc]
+    return {color for _, color in found}
 
 
 ORANGE, SKY, PALE = (230, 159, 0), (86, 180, 233), (190, 190, 190)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from raylabel.clients.base import Finish, Picture, Reply, Sampling, SchemaForm, Usage
+from raylabel.clients.base import Finish, Picture, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.clients.retry import RetryPolicy
-from raylabel.clients.scripted import ScriptedClient
-from raylabel.errors import ClientError
+from raylabel.clients.scripted import Answer, ScriptedClient
+from raylabel.errors import ClientError, Verdict
 from raylabel.profiles import UNKNOWN
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Size
-from raylabel.runtime.asking import Asker, AskSetup
+from raylabel.runtime.asking import Asker, AskSetup, StepEnd
 from raylabel.runtime.window import Window
 from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
@@ -25,24 +28,24 @@ CAPTION = '{"caption": "Two red cars."}'
 BOX = [100, 200, 300, 400]
 
 
-def make_record(ident=0, digest="d" * 32, **fields):
+def make_record(ident: int = 0, digest: str = "d" * 32, **fields: Any) -> Record:
     size = Size(640, 480)
     facts = ImageFacts(digest, size, 1, "image/jpeg", True)
     return Record(f"{ident:032x}", 0, ident, "image", "image.jpg", IMAGE_GROUNDING, image=facts, **fields)
 
 
-def phrases(*texts):
+def phrases(*texts: str) -> Record:
     return make_record(expressions=tuple(Expression(f"e{n}", text) for n, text in enumerate(texts)))
 
 
 class Bench:
     """Askers over one results folder, as several runs would make them."""
 
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path: Path) -> None:
         self.results = Results(Folder(str(tmp_path)))
-        self.fatal = []
+        self.fatal: list[ClientError] = []
         self.checks = 0
-        self.pictures = []
+        self.pictures: list[str] = []
 
     def asker(
         self, script, step=ImageCaption, window=None, picture=None, table=None, prompt=None, profile=UNKNOWN, **changes
@@ -85,7 +88,7 @@ class Bench:
     def stored(self, step=ImageCaption):
         """All replies in the store, oldest first."""
         rows = []
-        for path in sorted((self.results.step(step.directory) / "answers").local.glob("*.parquet")):
+        for path in sorted(Path((self.results.step(step.directory) / "answers").location).glob("*.parquet")):
             rows += (
                 Table(Folder(str(path.parent)), self.results.answers(step.directory)._schema)
                 ._read(path.name, None)
@@ -94,19 +97,19 @@ class Bench:
         return sorted(rows, key=lambda row: (row["seq"], row["uid"]))
 
 
-def in_turn(*answers):
+def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
     """The answers one after the other; the last one stays."""
     left = list(answers)
     return lambda request: left.pop(0) if len(left) > 1 else left[0]
 
 
-def cut(text="{"):
+def cut(text: str = "{") -> Reply:
     return Reply(text, Finish.LENGTH, Usage(), "tiny-vlm", 0.1, "length", False)
 
 
-def trouble(verdict, message="trouble", **more):
+def trouble(verdict: Verdict, message: str = "trouble", **more: Any) -> ClientError:
     return ClientError(verdict, message, **more)
 
 
-def violations(end):
+def violations(end: StepEnd) -> dict[str, int]:
     return dict(end.outcome.violations)

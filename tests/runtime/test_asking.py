@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from asking_bench import BOX, CAPTION, POLICY, in_turn, make_record, phrases, trouble
 
 from raylabel.clients.base import Finish, Picture, Reply, Usage
 from raylabel.errors import StoreError, Verdict
@@ -14,9 +13,10 @@ from raylabel.runtime.asking import DEAD_AFTER
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import answer_row
 from raylabel.store.tables import Table
+from tests.runtime.asking_bench import BOX, CAPTION, POLICY, in_turn, make_record, phrases, trouble
 
 # --- what is paid is kept --------------------------------------------------------------------------------------------
 
@@ -155,6 +155,7 @@ def test_box_questions_never_carry_a_schema(bench):
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("every error is retried alike, including a wrong key")
 def test_an_error_that_no_request_can_survive_stops_the_run_at_once(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.STOP_RUN, "the key was rejected", status=401))
     with pytest.raises(Stopped):
@@ -204,7 +205,11 @@ def test_what_is_in_flight_when_the_run_stops_is_stored(bench):
 
 def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(bench):
     async def main():
-        asker, client = bench.asker(lambda request: asker.window.stop() or "no")
+        def stop(request):
+            asker.window.stop()
+            return "no"
+
+        asker, client = bench.asker(stop)
         with pytest.raises(Stopped):
             await asker.run_step(make_record())
         return client
@@ -213,6 +218,7 @@ def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(b
     assert [row["text"] for row in bench.stored()] == ["no"]
 
 
+@pytest.mark.tao_row("100 % failures end as success")
 def test_a_server_that_never_answers_ends_the_run_and_not_every_record(bench):
     asker, client = bench.asker(lambda r: trouble(Verdict.RETRY, "connection refused"))
 

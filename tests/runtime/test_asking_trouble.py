@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import pytest
-from asking_bench import CAPTION, cut, in_turn, make_record, trouble, violations
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ImageError, Verdict
@@ -17,6 +16,7 @@ from raylabel.runtime.window import Stopped
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 from raylabel.validation import CUT_OFF, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
+from tests.runtime.asking_bench import CAPTION, cut, in_turn, make_record, trouble, violations
 
 # --- what is counted -------------------------------------------------------------------------------------------------
 
@@ -120,6 +120,7 @@ def test_trouble_that_does_not_pass_fails_the_record_after_all_its_tries(bench):
     assert bench.fatal == []
 
 
+@pytest.mark.tao_row("a null score or a list-shaped answer loses paid answers")
 def test_what_was_paid_for_beside_a_failure_is_stored(bench):
     seeds = tuple(Seed(PixelBox(n, n, n + 30, n + 30), "Car") for n in range(20))
 
@@ -137,6 +138,7 @@ def test_what_was_paid_for_beside_a_failure_is_stored(bench):
     assert len(end.changes.regions) == 20
 
 
+@pytest.mark.tao_row("a missing or corrupt image turns into a text-only request")
 def test_an_image_that_is_gone_fails_the_record_and_asks_nothing(bench):
     async def gone(record, resize):
         raise ImageError("image.jpg: no such file")

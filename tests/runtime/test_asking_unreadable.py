@@ -7,7 +7,6 @@ import dataclasses
 import json
 
 import pytest
-from asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, violations
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish
@@ -18,6 +17,7 @@ from raylabel.records import Outcome
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.validation import UNREADABLE
+from tests.runtime.asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, violations
 
 # --- unreadable ------------------------------------------------------------------------------------------------------
 
@@ -63,6 +63,7 @@ def test_the_temperature_rises_to_one_at_most_and_never_falls(bench):
     assert [r.sampling.temperature for r in asked] == [1.5, 1.5, 1.5]
 
 
+@pytest.mark.tao_row("finish_reason is ignored")
 def test_a_reply_cut_off_by_the_token_limit_gets_more_room_and_is_never_taken_as_whole(bench):
     end, asked = bench.run_step(in_turn(cut(CAPTION), cut(CAPTION), CAPTION), make_record())
     assert [r.sampling.max_tokens for r in asked] == [1000, 2000, 4000]
@@ -85,6 +86,7 @@ def test_why_a_reply_says_nothing_is_told(bench, reply, reason):
     assert len(asked) == 1
 
 
+@pytest.mark.tao_row("a failed or unreadable call is written as an empty result and never tried again")
 def test_what_is_still_open_is_asked_again_by_the_next_run_which_counts_on(bench):
     bench.run_step(lambda r: "no", make_record())
     end, asked = bench.run_step(lambda r: "no", make_record())

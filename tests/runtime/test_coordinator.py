@@ -172,6 +172,7 @@ def actions(seed, count):
         yield what, chance.choice("abc"), chance.choice(list(LIMITS)), chance.randint(1, 9)
 
 
+@pytest.mark.tao_row("max_workers is the number of requests in flight of a step, over the whole cluster")
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([0, 7]), st.integers(0, 2**32))
 def test_requests_in_flight_never_exceed_a_limit_whatever_the_order_of_beats(total, seed):
@@ -281,6 +282,7 @@ def test_the_first_reason_to_stop_is_told(make):
     assert coordinator.beat(report("c")).stop
 
 
+@pytest.mark.tao_row("100 % failures end as success")
 @pytest.mark.parametrize(
     ("counts", "settled_before", "stops"),
     [

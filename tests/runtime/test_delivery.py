@@ -14,7 +14,18 @@ from raylabel.clients.retry import RetryPolicy
 from raylabel.exports.failures import Reasons
 from raylabel.exports.figures import Figures
 from raylabel.pipelines import PIPELINES
-from raylabel.records import IMAGE_GROUNDING, Box, Changes, Expression, ImageFacts, Instance, Outcome, Size, StepOutcome
+from raylabel.records import (
+    IMAGE_GROUNDING,
+    Box,
+    Changes,
+    Expression,
+    ImageFacts,
+    Instance,
+    Outcome,
+    Record,
+    Size,
+    StepOutcome,
+)
 from raylabel.runtime.asking import AskSetup, StepEnd
 from raylabel.runtime.delivery import Counts, deliver
 from raylabel.runtime.driver import Driver
@@ -25,7 +36,7 @@ from raylabel.settings import ImageSettings, OpenAISettings, VlmSettings, mask_o
 from raylabel.sources import SourceSpec, read_shard, scan
 from raylabel.sources.spec import CAPTIONS
 from raylabel.steps.base import ModelTarget, StepSetup
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 
 EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
@@ -61,6 +72,7 @@ def delivered(tmp_path):
     )
     told, quiet, broken = (line for shard in shards for line in read_shard(source, shard))
     thermal = ImageFacts("d", Size(60, 40), 1, "image/png", plain=False, flags=("stretched",))
+    assert isinstance(told, Record)
     told = dataclasses.replace(told, image=thermal)
 
     def end(step, record, outcome, changes=EXTRACTED):

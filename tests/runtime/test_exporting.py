@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 
 from raylabel.errors import StoreError
 from raylabel.runtime import exporting
+from raylabel.runtime.delivery import Delivery
 from raylabel.runtime.exporting import Exporter
+from raylabel.sources import Shard
+from tests.waiting import wait_until
 
-SHARDS = [SimpleNamespace(number=number) for number in range(5)]
+SHARDS = [Shard(number, "lines.jsonl", number, 1, number + 1, number, 1, str(number)) for number in range(5)]
 
 
-class Delivery:
+class Noted(Delivery):
     """Notes for each shard how many had ended when the store was looked at before it was added."""
 
     def __init__(self) -> None:
         self.ended: set[int] = set()
         self.added: list[int] = []
         self.unseen: list[int] = []
-        self.while_looking = lambda: None
+        self.while_looking: Callable[[], None] = lambda: None
         self._seen: set[int] = set()
 
     def refresh(self) -> None:
         self._seen = set(self.ended)
         self.while_looking()
 
-    def add(self, shard) -> None:
+    def add(self, shard: Shard) -> None:
         self.added.append(shard.number)
         if shard.number in self.ended and shard.number not in self._seen:
             self.unseen.append(shard.number)
@@ -40,21 +43,13 @@ def _often(monkeypatch):
     monkeypatch.setattr(exporting, "EVERY_S", 0.01)
 
 
-def wait_until(condition) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
-
-
 def end(exporter, delivery, *numbers) -> None:
     delivery.ended.update(numbers)
     exporter.note_ended(numbers)
 
 
 def test_shards_are_written_in_order_as_soon_as_all_before_them_have_ended():
-    delivery = Delivery()
+    delivery = Noted()
     exporter = Exporter(delivery, SHARDS, [])
     end(exporter, delivery, 1, 2)
     time.sleep(0.1)
@@ -66,7 +61,7 @@ def test_shards_are_written_in_order_as_soon_as_all_before_them_have_ended():
 
 
 def test_a_shard_that_ends_while_the_store_is_looked_at_waits_for_the_next_look():
-    delivery = Delivery()
+    delivery = Noted()
     exporter = Exporter(delivery, SHARDS, [])
     delivery.while_looking = lambda: end(exporter, delivery, 1, 2)
     end(exporter, delivery, 0)
@@ -77,7 +72,7 @@ def test_a_shard_that_ends_while_the_store_is_looked_at_waits_for_the_next_look(
 
 
 def test_what_goes_wrong_behind_the_run_is_told_at_its_end():
-    delivery = Delivery()
+    delivery = Noted()
 
     def breaks() -> None:
         raise StoreError("the disk is full")

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 
 from raylabel.errors import InputError
-from raylabel.images import files
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Record
 from raylabel.runtime.first_look import look_at_input
 from raylabel.settings import Settings, resolve_steps
 from raylabel.sources import SourceSpec, scan
 from raylabel.sources.sampling import sample
 from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI
-from raylabel.store.folders import Folder
+from raylabel.storage import stamps
+from raylabel.storage.filesystems import filesystem_of
+from raylabel.storage.folders import Folder
+from raylabel.storage.writing import publish
 from raylabel.store.results import Results
+from tests.s3_server import S3Server
 
 CAR = "Car 0 0 -1.57 100 120 220 210 1.5 1.6 3.7 1 2 3 0.1\n"
 YOLO = "0 0.5 0.5 0.2 0.2\n"
@@ -85,8 +88,13 @@ def test_looks_stay_few_whatever_the_length(tmp_path: Path, monkeypatch: pytest.
     touch(tmp_path / "elsewhere", *(f"{n}/x.jpg" for n in range(300)))
     (tmp_path / "images").mkdir()
     asked: list[str] = []
-    look_up = files._look_up
-    monkeypatch.setattr(files, "_look_up", lambda path: asked.append(path) or look_up(path))
+    look_up = stamps._look_up
+
+    def noted(path):
+        asked.append(path)
+        return look_up(path)
+
+    monkeypatch.setattr(stamps, "_look_up", noted)
     assert "none of the first 20 images exists" in look(source, tmp_path)
     assert len(asked) < 500
 
@@ -247,16 +255,24 @@ def test_a_store_that_cannot_be_asked_is_left_to_the_run(tmp_path: Path) -> None
 
 
 def test_images_of_a_bucket_are_looked_up(tmp_path: Path) -> None:
-    file_system, _ = files._file_system("mock://bucket")
-    file_system.create_dir("train")
-    with file_system.open_output_stream("train/a.jpg") as out:
-        out.write(b"12345")
+    filesystem, _ = filesystem_of("mock://bucket")
+    filesystem.create_dir("train")
+    publish("mock://bucket/train/a.jpg", b"12345")
     assert look(captions(tmp_path, [line("a.jpg")] * 3, root="mock://bucket/train"), tmp_path) == ""
     said = look(captions(tmp_path, [line("train/a.jpg")] * 3, root="mock://bucket/train"), tmp_path)
     assert (
         'found "mock://bucket/train"; none of the first 3 images exists there (train/a.jpg); it exists in mock://bucket;'
         in said
     )
+
+
+def test_the_options_of_a_bucket_hold_for_its_neighbours_and_are_no_part_of_a_path(tmp_path: Path) -> None:
+    with S3Server() as s3:
+        s3.objects["bucket/train/a.jpg"] = (b"12345", 1.7e9)
+        good, deeper = s3.uri("bucket/train"), s3.uri("bucket/train/images")
+        assert look(captions(tmp_path, [line("a.jpg")] * 3, root=good), tmp_path) == ""
+        said = look(captions(tmp_path, [line("a.jpg")] * 3, root=deeper), tmp_path)
+    assert f'found "{deeper}"; none of the first 3 images exists there (a.jpg); it exists in {good};' in said
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from raylabel.images import inspect
 from raylabel.records import IMAGE_GROUNDING, Record
 from raylabel.runtime.gallery import Gallery
 from raylabel.settings import ImageSettings
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
-from worker_bench import answer
 
 from raylabel.errors import ClientError, ServerError, Verdict
 from raylabel.runtime import head_start
@@ -15,19 +15,24 @@ from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
 from raylabel.runtime.head_start import HeadStart
 from raylabel.runtime.in_process import InProcess
+from tests.runtime.worker_bench import answer
+from tests.waiting import wait_until
 
 
 class Slow(InProcess):
-    """An executor that takes its time to start, and notes what it was given."""
+    """An executor that does not start before something has happened, and notes what it was given."""
 
-    def __init__(self, seconds: float, fails: Exception | None = None) -> None:
+    def __init__(self, happened: Callable[[], bool] = lambda: True, fails: Exception | None = None) -> None:
         super().__init__()
         self.shards: list[int] = []
-        self._seconds, self._fails = seconds, fails
-        self.entered = self.left = None
+        self.is_starting = False
+        self._happened, self._fails = happened, fails
+        self.entered: threading.Thread | None = None
+        self.left: threading.Thread | None = None
 
     def __enter__(self):
-        time.sleep(self._seconds)
+        self.is_starting = True
+        wait_until(self._happened)
         if self._fails is not None:
             raise self._fails
         self.entered = threading.current_thread()
@@ -93,7 +98,7 @@ class Crowd:
 def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
     crowd = Crowd(0.02)
     bench = make(200, crowd, shard=4, max_workers=4)
-    other = Slow(0.1)
+    other = Slow()
     status, ended = drive(HeadStart(other), bench)
     assert sorted(end.number for end in ended) == list(range(50)), "each shard once"
     assert sum(end.settled for end in ended) == 200
@@ -107,16 +112,18 @@ def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
 def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):
     monkeypatch.setattr(head_start, "LONG_S", 1000.0)
     monkeypatch.setattr(head_start, "LOOK_AFTER_S", 0.5)
-    other = Slow(0.0)
+    other = Slow()
     _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
     assert sum(end.settled for end in ended) == 40
     assert other.entered is None
 
 
 def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
-    other = Slow(1.0)
-    _, ended = drive(HeadStart(other), make(60, Crowd(0.02), shard=4, max_workers=4))
-    assert sum(end.settled for end in ended) == 60
+    bench = make(200, Crowd(0.02), shard=4, max_workers=4)
+    other = Slow(lambda: len(bench.client.requests) == 400)
+    _, ended = drive(HeadStart(other), bench)
+    assert sum(end.settled for end in ended) == 200
+    assert other.entered is not None
     assert other.shards == []
     assert other.left is other.entered, "it is left by the thread that entered it"
 
@@ -127,7 +134,7 @@ def test_one_that_does_not_start_is_told_with_its_reason(make):
         return answer(request)
 
     with pytest.raises(ServerError, match="no Ray here"):
-        drive(HeadStart(Slow(0.1, ServerError("no Ray here"))), make(400, endless, shard=4, max_workers=1))
+        drive(HeadStart(Slow(fails=ServerError("no Ray here"))), make(400, endless, shard=4, max_workers=1))
 
 
 def test_a_run_that_is_stopped_meanwhile_goes_on_nowhere(make):
@@ -136,15 +143,22 @@ def test_a_run_that_is_stopped_meanwhile_goes_on_nowhere(make):
         return answer(request)
 
     bench = make(100, slowly, shard=4, max_workers=2)
-    other = Slow(2.0)
-    status, ended = drive(HeadStart(other), bench, until=lambda status: len(bench.client.requests) > 5)
+    stopping = threading.Event()
+    other = Slow(stopping.is_set)
+
+    def stop(status):
+        if status.stopping:
+            stopping.set()
+        return other.is_starting
+
+    status, ended = drive(HeadStart(other), bench, until=stop)
     assert status.stopping
     assert other.shards == []
     assert sum(end.settled for end in ended) < 100
 
 
 def test_an_error_that_ends_the_run_before_the_other_has_started_ends_it(make):
-    other = Slow(0.3)
+    other = Slow()
     status, _ = drive(HeadStart(other), make(50, lambda r: ClientError(Verdict.STOP_RUN, "wrong key", status=401)))
     assert status.fatal.message == "wrong key"
     assert other.shards == []
@@ -156,7 +170,7 @@ def test_a_stop_reaches_both(make):
         return answer(request)
 
     bench = make(300, slowly, shard=4, max_workers=2)
-    other = Slow(0.2)
+    other = Slow()
     status, ended = drive(HeadStart(other), bench, until=lambda status: bool(other.shards))
     assert status.stopping
     assert 0 < sum(end.settled for end in ended) < 300

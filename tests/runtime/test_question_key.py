@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from asking_bench import CAPTION, SAMPLING, make_record, phrases
 
 from raylabel.clients.retry import RetryPolicy
 from raylabel.records import digest_of
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
+from tests.runtime.asking_bench import CAPTION, SAMPLING, make_record, phrases
 
 
 def key(bench, record=None, step=ImageCaption, **changes):
@@ -69,6 +69,7 @@ def test_the_prompt_and_what_is_filled_in_are_part_of_the_question(bench):
 def test_the_key_is_the_digest_of_all_these_so_that_answers_of_earlier_releases_are_found(bench, sample):
     asker, _ = bench.asker(lambda r: CAPTION, **sampling(extra_body={"top_k": 1, "a": [None]}))
     record = make_record(caption='A "car", \u00fcber.')
+    assert record.image is not None
     (question,) = asker.step.questions(record)
     question = dataclasses.replace(question, sample=sample, schema={"type": "object", "\u00e4": {"b": 1.5}})
     assert asker._key(question, record) == digest_of(

@@ -33,7 +33,7 @@ from raylabel.runtime.rows import (
     restore,
     with_stored_image,
 )
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import ROW_COLUMNS, Results
 from raylabel.store.tables import Table
 
@@ -146,6 +146,7 @@ def test_a_step_built_on_something_that_is_no_longer_so_is_left_out_and_named(st
     assert store.restore(record) == (now, [GROUNDING.label])
 
 
+@pytest.mark.tao_row("new inputs are ignored once an output file exists")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -321,6 +322,7 @@ def ended(step, outcome):
     return {"outcomes": {step.label: StepOutcome(outcome)}}
 
 
+@pytest.mark.tao_row("any subset is legal when its inputs exist")
 @pytest.mark.parametrize(
     ("step", "record", "selected", "barred"),
     [
@@ -360,14 +362,18 @@ def test_an_open_step_bars_the_steps_that_need_it_and_no_others(step, record, se
 def test_a_settled_step_that_gave_nothing_lets_the_next_be_skipped():
     record = referring_record(**ended(REGIONS, Outcome.REFUSED))
     blocked = blocked_by(GROUPS, record, ALL)
+    assert isinstance(blocked, StepOutcome)
     assert (blocked.outcome, blocked.reason) == (Outcome.SKIPPED, "no regions: step0_region_expr is refused")
 
 
 def test_a_step_whose_input_nobody_ever_made_fails_and_names_the_step_to_run():
     blocked = blocked_by(CHECK, referring_record(), [CHECK])
+    assert isinstance(blocked, StepOutcome)
     assert (blocked.outcome, blocked.reason) == (Outcome.FAILED, "no expressions: run step grounding_expr first")
 
 
 def test_an_input_without_what_the_first_step_needs_fails():
     record = dataclasses.replace(referring_record(), seeds=None)
-    assert blocked_by(REGIONS, record, ALL).reason == "the input has no seeds"
+    blocked = blocked_by(REGIONS, record, ALL)
+    assert isinstance(blocked, StepOutcome)
+    assert blocked.reason == "the input has no seeds"

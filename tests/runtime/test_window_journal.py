@@ -10,7 +10,7 @@ import pytest
 from raylabel.errors import StoreError
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.window import Stopped, Window
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.tables import Table
 
 

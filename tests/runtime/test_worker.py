@@ -6,14 +6,17 @@ import asyncio
 import json
 
 import pytest
-from worker_bench import EXTRACTION, GROUNDING, answer
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ClientError, InputError, Verdict
+from raylabel.records import Record
 from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import ShardEnd
+from raylabel.runtime.gallery import Gallery
 from raylabel.runtime.worker import Worker
-from raylabel.sources import scan
+from raylabel.sources import read_shard, scan
+from tests.runtime.worker_bench import EXTRACTION, GROUNDING, answer
+from tests.waiting import until
 
 
 async def slowly(request):
@@ -33,23 +36,12 @@ def test_what_came_of_a_record_is_durable_when_its_shard_ends(make):
     bench = make(4)
 
     async def look(worker):
-        while not bench.coordinator.driver_beat().ended:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(bench.coordinator.driver_beat().ended))
         assert len(bench.rows(GROUNDING).newest(ids)) == 4, "the rows are there before the end is told"
 
-    ids = []
-    real = worker_module.read_shard
-
-    def read(source, shard):
-        for record in real(source, shard):
-            ids.append(record.record_id)
-            yield record
-
-    worker_module.read_shard, kept = read, worker_module.read_shard
-    try:
-        asyncio.run(bench.work(look))
-    finally:
-        worker_module.read_shard = kept
+    lines = [line for shard in bench.shards for line in read_shard(bench.spec.source, shard)]
+    ids = [line.record_id for line in lines if isinstance(line, Record)]
+    asyncio.run(bench.work(look))
 
 
 def test_a_record_goes_on_to_its_next_step_while_its_neighbours_are_in_the_one_before(make):
@@ -58,7 +50,8 @@ def test_a_record_goes_on_to_its_next_step_while_its_neighbours_are_in_the_one_b
     async def script(request):
         step = EXTRACTION if "extract the referring" in request.question else GROUNDING
         order.append(step)
-        await asyncio.sleep(0.5 if step == EXTRACTION and order.count(EXTRACTION) == 1 else 0.01)
+        if order.count(EXTRACTION) == 1:
+            await until(lambda: GROUNDING in order or len(order) > 40)
         return answer(request)
 
     asyncio.run(make(60, script, shard=32, max_workers=2).work())
@@ -85,19 +78,19 @@ def test_requests_in_flight_fill_the_window_and_never_exceed_it(make):
 def test_images_are_opened_only_a_little_ahead_of_the_requests(make, monkeypatch):
     bench = make(200, slowly, shard=32, max_workers=1)
     opened = 0
-    real = worker_module.Gallery.open
+    real = Gallery.open
 
     async def counted(self, record):
         nonlocal opened
         opened += 1
         return await real(self, record)
 
-    monkeypatch.setattr(worker_module.Gallery, "open", counted)
+    monkeypatch.setattr(Gallery, "open", counted)
 
     async def look(worker):
-        await asyncio.sleep(0.3)
-        asked = len(bench.client.requests)
-        assert opened <= asked + 20
+        while (asked := len(bench.client.requests)) < 15:
+            assert opened <= asked + 20
+            await asyncio.sleep(0.005)
         bench.coordinator.stop()
 
     asyncio.run(bench.work(look))
@@ -107,8 +100,7 @@ def test_a_stopped_worker_stores_what_was_in_flight_and_takes_up_nothing_more(ma
     bench = make(50, slowly, max_workers=3)
 
     async def look(worker):
-        while len(bench.client.requests) < 8:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(bench.client.requests) >= 8)
         bench.coordinator.stop()
 
     status = asyncio.run(bench.work(look))
@@ -122,7 +114,7 @@ def test_a_stopped_worker_stores_what_was_in_flight_and_takes_up_nothing_more(ma
 
 
 def table_keys(table):
-    names = [name for name in table._folder.names() if name.endswith(".parquet")]
+    names = [name for name in table._folder.sizes() if name.endswith(".parquet")]
     return [key for name in names for key in table._read(name, ["key"]).column("key").to_pylist()]
 
 
@@ -203,15 +195,15 @@ def test_without_a_coordinator_nothing_is_asked(make, monkeypatch):
         worker = Worker(bench.spec, tell, "here")
         await worker.open()
         settling = asyncio.ensure_future(worker.process(bench.shards))
-        await asyncio.sleep(0.2)
+        await until(lambda: len(bench.client.requests) > 4)
         bench_tell["answers"] = False
-        await asyncio.sleep(0.6)
-        asked = len(bench.client.requests)
-        await asyncio.sleep(0.3)
-        assert len(bench.client.requests) == asked, "the slots are gone"
+        asked = 0
+        while len(bench.client.requests) > asked:  # until the slots are gone
+            asked = len(bench.client.requests)
+            await asyncio.sleep(0.3)
+        assert asked < 200, "they never went"
         bench_tell["answers"] = True
-        await asyncio.sleep(0.5)
-        assert len(bench.client.requests) > asked, "and come back"
+        await until(lambda: len(bench.client.requests) > asked)
         bench.coordinator.stop()
         await settling
         await worker.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, ValidationError
@@ -71,7 +71,7 @@ def test_what_stands_under_a_field_documents_it(owner: type[Block], name: str, t
 
 
 @pytest.mark.parametrize(("key", "value"), [("code", "hand"), ("words_a_minute", 41), ("cod", "morse")])
-def test_a_rule_holds_for_the_constructor_and_on_assignment(key: str, value: object):
+def test_a_rule_holds_for_the_constructor_and_on_assignment(key: str, value: Any):
     with pytest.raises(ValidationError):
         TelegraphSettings(**{key: value})
     with pytest.raises((ValidationError, ValueError)):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from specifying import GROUNDING, REFERRING, write
 
 from raylabel.settings import STEP_NAMES, Settings, default_specification, load_settings
 from raylabel.settings.block import documentation, inner_block, members
+from tests.settings.specifying import GROUNDING, REFERRING, write
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DATA = Path(__file__).parents[1] / "data" / "settings"
@@ -26,6 +26,9 @@ def test_the_default_specification_loads_once_the_question_marks_are_given(data,
     assert caplog.records == []
 
 
+@pytest.mark.tao_row(
+    "output_format: jsonl by default, in the generated specification too; media resolution high everywhere"
+)
 def test_the_default_specification_holds_every_setting_with_its_comment():
     text = default_specification()
     content = yaml.safe_load(text)

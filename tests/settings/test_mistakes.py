@@ -8,18 +8,20 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from specifying import GROUNDING, REFERRING, sentence, write
 
 from raylabel.cli import main
 from raylabel.errors import ConfigError
 from raylabel.settings import Settings, load_settings
 from raylabel.settings.block import members
+from tests.settings.specifying import GROUNDING, REFERRING, sentence, write
 
 ROWS = json.loads((Path(__file__).parents[1] / "data" / "settings" / "wrong_configurations.json").read_text("utf-8"))
 """Wrong configurations: a command, the file it names where that is not one of ``data``, what was said to it before
 settings were pydantic models, and what is said now."""
 
 
+@pytest.mark.tao_row("base_url without /chat/completions")
+@pytest.mark.tao_row("a wrong key, type or value is an error with the nearest valid one, before anything starts")
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
 def test_a_mistake_is_one_sentence_with_key_value_and_what_is_allowed(data, monkeypatch, capsys, row):
     for name in ("GOOGLE_API_KEY", "OPENAI_API_KEY"):

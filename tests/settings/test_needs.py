@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 
 import pytest
-from specifying import GROUNDING, REFERRING, sentence, write
 
 from raylabel.settings import STEP_NAMES, load_settings
+from tests.settings.specifying import GROUNDING, REFERRING, sentence, write
 
 # --- what a run needs ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tao_row("only the block that autolabel_type names needs its required fields")
 def test_only_the_named_block_needs_its_required_values_and_files(data):
     text = "image_grounding: {data: {input_jsonl: '???', image_root: /not/there}, vlm: {backend: openai}}"
     assert load_settings(write(data, text), REFERRING).image_grounding.data.input_jsonl == ""
@@ -52,6 +53,7 @@ def test_a_prompt_that_does_not_tell_how_boxes_are_written_is_warned_of(data, ca
 BLOCK = "image_referring_expression.data"
 
 
+@pytest.mark.tao_row("image_dir and kitti_label_dir are optional beside input_annotations_jsonl")
 @pytest.mark.parametrize(
     ("given", "missing"),
     [
@@ -67,6 +69,7 @@ def test_the_referring_pipeline_says_which_input_is_missing(data, given, missing
     assert missing in sentence(None, *REFERRING[:2], *given)
 
 
+@pytest.mark.tao_row("image_dir and kitti_label_dir are optional beside input_annotations_jsonl")
 @pytest.mark.parametrize(
     "given",
     [
@@ -125,6 +128,7 @@ image_referring_expression:
 """
 
 
+@pytest.mark.tao_row("keys of other tasks in a generated specification are ignored with one warning")
 def test_keys_of_other_tasks_in_a_tao_specification_are_ignored_with_one_warning(data, caplog):
     with caplog.at_level(logging.WARNING):
         settings = load_settings(write(data, TAO), [*GROUNDING, "num_gpus=2", "mal.train.seed=1"])

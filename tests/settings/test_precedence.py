@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from specifying import GROUNDING, SECRET, write
 
 from raylabel.pipelines import PIPELINES
 from raylabel.settings import STEP_NAMES, load_settings, redacted, resolve_steps
+from tests.settings.specifying import GROUNDING, SECRET, write
 
 
+@pytest.mark.tao_row("defaults < file < overrides")
 def test_overrides_win_over_the_file_and_the_file_over_defaults(data):
     spec = write(data, "image_grounding: {workflow: {max_workers: 8}, vlm: {gemini: {temperature: 0.9, timeout: 7}}}")
     settings = load_settings(spec, [*GROUNDING, "image_grounding.vlm.gemini.temperature=0.1"])
@@ -19,10 +20,12 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(data):
     assert settings.image_grounding.workflow.max_workers == 8
 
 
+@pytest.mark.tao_row("defaults < file < overrides")
 def test_of_two_overrides_of_one_key_the_later_wins(data):
     assert load_settings(None, [*GROUNDING, "ray.actors=1", "ray.actors=2"]).ray.actors == 2
 
 
+@pytest.mark.tao_row("empty values mean not set")
 @pytest.mark.parametrize(
     ("override", "value"),
     [
@@ -40,6 +43,7 @@ def test_values_of_text_settings_on_the_command_line(data, override, value):
     assert load_settings(spec, [*GROUNDING, override]).image_grounding.vlm.gemini.model == value
 
 
+@pytest.mark.tao_row("empty values mean not set")
 def test_empty_and_null_values_in_a_file_mean_not_set(data):
     text = "image_grounding:\n  vlm: {gemini: {model: '', timeout: null, thinking_budget: }}\n  workflow:\nray:\n"
     settings = load_settings(write(data, text), GROUNDING)
@@ -68,6 +72,7 @@ def test_numbers_lists_and_blocks_on_the_command_line(data):
     assert settings.steps.grounding.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
 
 
+@pytest.mark.tao_row("steps by number or by name")
 @pytest.mark.parametrize(
     ("pipeline", "steps", "names"),
     [
@@ -93,6 +98,7 @@ def test_the_specification_knows_the_steps_of_the_pipelines():
     assert {name: tuple(s.name for s in steps) for name, steps in PIPELINES.items()} == STEP_NAMES
 
 
+@pytest.mark.tao_row("LOW, MEDIUM and HIGH")
 @pytest.mark.parametrize("spelling", ["LOW", "MEDIA_RESOLUTION_LOW"])
 def test_media_resolution_has_a_short_and_a_long_spelling(data, spelling):
     settings = load_settings(None, [*GROUNDING, f"image_grounding.vlm.gemini.media_resolution={spelling}"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from specifying import GROUNDING, SECRET, sentence, write
 
 from raylabel.cli import main
 from raylabel.settings import load_settings, redacted
+from tests.settings.specifying import GROUNDING, SECRET, sentence, write
 
 
 def test_no_secret_survives_redaction(data):

@@ -28,7 +28,7 @@ def write(path: Path, lines: list[Any]) -> Path:
 
 
 def read(source: SourceSpec, shard_size: int = 3) -> list[Record | UnusableLine]:
-    shards = list(scan(source, shard_size, "unused", with_stamps=False))
+    shards = list(scan(source, shard_size, "unused"))
     items = [item for shard in shards for item in read_shard(source, shard)]
     assert [s.number for s in shards] == list(range(len(shards)))
     assert [(i.position, i.shard) for i in items] == [(n, n // shard_size) for n in range(len(items))]
@@ -46,6 +46,7 @@ def line(n: int, **more: Any) -> dict[str, Any]:
     return {"image_path": f"images/{n:03d}.jpg", "caption": f"a dog and {n} cats", **more}
 
 
+@pytest.mark.tao_row("anything else is carried through")
 def test_a_line_becomes_a_record_with_its_unknown_fields(tmp_path: Path) -> None:
     source = spec(
         write(tmp_path / "c.jsonl", [line(7, width=1920, height=1080, split="train", nested={"a": [1, None]})]),
@@ -67,6 +68,8 @@ def test_fields_that_the_output_has_for_itself_are_kept_apart(tmp_path: Path) ->
     assert (record.shadowed, record.extra) == ({}, {"input_flags": "blurred"})
 
 
+@pytest.mark.tao_row("image_path: absolute, relative to image_root, or a URI")
+@pytest.mark.tao_row("image_path opens from where the run was started")
 @pytest.mark.parametrize(
     ("root", "path", "resolved"),
     [
@@ -84,6 +87,7 @@ def test_image_root_is_put_before_relative_paths(tmp_path: Path, root: str, path
     assert [r.image_path for r in records(source)] == [resolved]
 
 
+@pytest.mark.tao_row("image_id is derived from the file name where it is missing, and kept verbatim where it is not")
 @pytest.mark.parametrize(
     ("given", "image_id", "extra"),
     [
@@ -117,6 +121,8 @@ def test_byte_order_mark_crlf_and_blank_lines_are_no_content(tmp_path: Path) -> 
     assert (bad.line_number, bad.text, bad.where) == (7, "{oops", str(path))
 
 
+@pytest.mark.tao_row("caption and image_path are required")
+@pytest.mark.tao_row("unparsable input lines vanish uncounted")
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -185,6 +191,7 @@ def test_a_line_longer_than_the_limit_is_passed_over_alone(tmp_path: Path) -> No
     assert "longer than 50 MB" in found[1].reason
 
 
+@pytest.mark.tao_row("several lines may name one image")
 def test_equal_images_equal_ids_and_equal_lines_are_records_of_their_own(tmp_path: Path) -> None:
     lines = [
         line(1),
@@ -228,14 +235,6 @@ def test_a_missing_input_names_its_setting(tmp_path: Path) -> None:
         list(scan(spec(tmp_path / "none.jsonl"), 10, "unused"))
 
 
-def test_a_limit_reads_only_the_first_records(tmp_path: Path) -> None:
-    source = spec(write(tmp_path / "c.jsonl", [line(n) for n in range(10)]))
-    assert [s.count for s in scan(source, 3, "unused", limit=7)] == [3, 3, 1]
-    assert [s.count for s in scan(source, 3, "unused", limit=6)] == [3, 3]
-    assert [s.count for s in scan(source, 3, "unused", limit=99)] == [3, 3, 3, 1]
-    assert list(scan(source, 3, "unused", limit=7))[:2] == list(scan(source, 3, "unused"))[:2]
-
-
 def test_shards_are_the_same_however_many_lines_are_looked_up_together(tmp_path: Path) -> None:
     # Each of 3,000 lines stands there three times, the third time far behind the others, with broken ones between.
     lines: list[Any] = [b"{oops" if n % 7 == 3 else line(n // 2) for n in range(6_000)] + [
@@ -254,10 +253,9 @@ def test_shards_are_the_same_however_many_lines_are_looked_up_together(tmp_path:
         expected.append(occurrences)
     shards = list(scan(source, 32, "unused"))
     assert [s.occurrences for s in shards] == expected
-    assert shards == list(scan(source, 32, "unused", limit=len(lines)))
-    assert shards[:100] == list(scan(source, 32, "unused", limit=3_200))
 
 
+@pytest.mark.tao_row("all records in memory")
 def test_the_first_shards_come_before_the_rest_was_read(tmp_path: Path) -> None:
     path = write(tmp_path / "c.jsonl", [line(n) for n in range(5_000)])
     shards = scan(spec(path), 32, "unused")
@@ -300,6 +298,7 @@ def test_an_input_that_changed_since_the_scan_is_noticed(tmp_path: Path) -> None
         list(read_shard(source, shard))
 
 
+@pytest.mark.tao_row("all records in memory")
 def test_a_scan_of_many_lines_does_not_hold_them(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     filler = "x" * 900
@@ -307,7 +306,7 @@ def test_a_scan_of_many_lines_does_not_hold_them(tmp_path: Path) -> None:
         out.writelines(f'{{"image_path": "{n}.jpg", "caption": "{n} {filler}"}}\n' for n in range(15_000))
     tracemalloc.start()
     try:
-        shards: list[Shard] = list(scan(spec(path), 500, "unused", with_stamps=False))
+        shards: list[Shard] = list(scan(spec(path), 500, "unused"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -402,6 +401,7 @@ def test_an_expression_added_by_hand_never_takes_an_id_in_use(tmp_path: Path) ->
     assert second.expression_id == expression_id(record.record_id, "red cars", 0) != first.expression_id
 
 
+@pytest.mark.tao_row("char_span: cleaned_caption[a:b] == text, or null and flagged")
 @pytest.mark.parametrize(
     ("text", "span", "found", "flags"),
     [
@@ -448,6 +448,7 @@ def test_grounding_carries_boxes_of_others_through_untouched(tmp_path: Path) -> 
         assert (record.extra, record.seeds, record.regions) == (brought, None, None)
 
 
+@pytest.mark.tao_row("caption and image_path are required")
 def test_grounding_needs_a_caption_or_expressions(tmp_path: Path) -> None:
     lines = [{"image_path": "a.jpg"}, {"image_path": "a.jpg", "expressions": [{"text": "a cat"}]}]
     found = read(spec(write(tmp_path / "a.jsonl", lines), kind="annotations"))

@@ -16,6 +16,7 @@ SHORT, LONG, SCORED = f"{BEFORE} {BOX}", f"{BEFORE} {BOX} {IN_SPACE}", f"{BEFORE
 CAR = f"Car {LONG}"
 
 
+@pytest.mark.tao_row("KITTI lines: fields 0 and 4-7; shorter lines are skipped and counted; DontCare is no object")
 @pytest.mark.parametrize("numbers", [SHORT, LONG, SCORED], ids=["8-columns", "15-columns", "16-columns"])
 @pytest.mark.parametrize(
     ("written", "read"),
@@ -53,6 +54,7 @@ def test_rows_that_fit_are_seeds(row: str) -> None:
     assert read_labels(row.encode(), "0007") == ((Seed(Box(100.25, 120, 220, 210), "Car"),), ())
 
 
+@pytest.mark.tao_row("KITTI lines: fields 0 and 4-7; shorter lines are skipped and counted; DontCare is no object")
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -120,6 +122,8 @@ def test_rows_of_other_formats_are_named(row: str, format_: str) -> None:
     assert f"it looks like {format_}" in one.reason
 
 
+@pytest.mark.tao_row("KITTI lines: fields 0 and 4-7; shorter lines are skipped and counted; DontCare is no object")
+@pytest.mark.tao_row("DontCare is treated as an object")
 @pytest.mark.parametrize(
     "row",
     [

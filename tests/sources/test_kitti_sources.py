@@ -6,6 +6,7 @@ import dataclasses
 import os
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -58,6 +59,7 @@ def test_a_flat_folder_gives_records_in_order_of_their_names(tmp_path: Path) -> 
     assert {(r.source, r.image, r.regions) for r in found} == {("image_referring_expression", None, None)}
 
 
+@pytest.mark.tao_row(".jpg, .jpeg and .png in any case, sub-folders included")
 def test_sub_folders_and_suffixes_make_distinct_records(tmp_path: Path) -> None:
     other = CAR.replace("Car", "Van")
     source = folders(
@@ -101,7 +103,9 @@ def test_images_of_every_kind_are_listed_with_their_labels_in_any_case(tmp_path:
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
-def test_a_label_is_found_in_either_normal_form_of_its_name(tmp_path: Path, forms: tuple[str, str]) -> None:
+def test_a_label_is_found_in_either_normal_form_of_its_name(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
     image, label = (unicodedata.normalize(form, "Straße/Müller é") for form in forms)
     notes: list[str] = []
     source = folders(tmp_path, [f"{image}.jpg"], {f"{label}.txt": CAR})
@@ -188,6 +192,7 @@ def test_the_same_folders_give_the_same_shards_until_a_file_changes(tmp_path: Pa
     assert (changed[0] == first[0], changed[1] == first[1]) == (True, False)
 
 
+@pytest.mark.tao_row("where no image finds a label file the run does not start")
 def test_labels_in_another_folder_stop_the_run_with_an_example(tmp_path: Path) -> None:
     source = folders(tmp_path, ["a/000.jpg", "b.jpg"], {"other/000.txt": CAR})
     with pytest.raises(InputError) as caught:

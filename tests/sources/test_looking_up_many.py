@@ -1,17 +1,12 @@
-"""Keys that occurred before and stamps of files, many at a time."""
+"""Keys that occurred before, many at a time."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raylabel.images import files
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
-from raylabel.sources.stamping import stamps_of
 
 
 @settings(deadline=None)
@@ -52,21 +47,3 @@ def test_keys_of_digests_are_their_first_half() -> None:
     digests = ["0123456789abcdef" + "0" * 16, "f" * 32]
     assert keys_of_digests(digests).tolist() == [0x0123456789ABCDEF, 0xFFFFFFFFFFFFFFFF]
     assert keys_of_digests([]).tolist() == []
-
-
-@pytest.mark.parametrize("number", [3, 200])
-def test_stamps_of_many_files_are_those_of_each(tmp_path: Path, number: int) -> None:
-    for n in range(number):
-        (tmp_path / f"{n}.jpg").write_bytes(b"x" * n)
-    (tmp_path / "u\u0308.jpg").write_bytes(b"image")
-    paths = [str(tmp_path / f"{n}.jpg") for n in range(number)]
-    strange = [
-        str(tmp_path),
-        str(tmp_path / "none.jpg"),
-        str(tmp_path / "\u00fc.jpg"),
-        "a\0b",
-        str(tmp_path / "x" / "y"),
-    ]
-    for asked in ([*strange, *paths], [*paths, *strange], [f"file://{tmp_path}/0.jpg", *paths, *strange], []):
-        assert stamps_of(asked) == [files.stamp(path) for path in asked]
-    assert stamps_of(strange)[2] is not None

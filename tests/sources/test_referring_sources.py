@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.records import Box, ImageFacts, Record, Seed, Size, digest_of
-from raylabel.sources import SourceSpec, read_shard, scan, settle_units
+from raylabel.sources import SourceSpec, read_shard, resolve_units, scan
 
 SIZE = Size(1242, 375)
 FACTS = ImageFacts("digest", SIZE, 1, "image/png", True)
@@ -29,17 +30,17 @@ def read(tmp_path: Path, *lines: dict[str, Any], root: str = "") -> list[Record]
     path = tmp_path / "annotations.jsonl"
     path.write_text("".join(json.dumps(x) + "\n" for x in lines))
     source = spec(path, root)
-    found = [i for s in scan(source, 10, "unused", with_stamps=False) for i in read_shard(source, s)]
+    found = [i for s in scan(source, 10, "unused") for i in read_shard(source, s)]
     assert all(isinstance(r, Record) for r in found), found
     return [r for r in found if isinstance(r, Record)]
 
 
 def settled(tmp_path: Path, **fields: Any) -> Record:
     (record,) = read(tmp_path, {"image_path": "a.png", **fields})
-    return settle_units(dataclasses.replace(record, image=FACTS))
+    return resolve_units(dataclasses.replace(record, image=FACTS))
 
 
-def regions(boxes: list[list[float]], key: str = "bbox", **more: Any) -> list[dict[str, Any]]:
+def regions(boxes: Sequence[Sequence[Any]], key: str = "bbox", **more: Any) -> list[dict[str, Any]]:
     return [{key: b, "type": "car", "color": "red", "description": f"car {n}", **more} for n, b in enumerate(boxes)]
 
 
@@ -47,6 +48,7 @@ def boxes(record: Record) -> list[tuple[float, ...]]:
     return [r.box.as_tuple() for r in record.regions or ()]
 
 
+@pytest.mark.tao_row("input_annotations_jsonl, seed_annotations.jsonl and earlier annotations are one format")
 def test_seed_annotations_are_read_as_documented(tmp_path: Path) -> None:
     line = {"image_id": "7", "image_path": "i/7.png", "width": 1920, "height": 1080, "kitti_bboxes": SEEDS}
     (record,) = read(tmp_path, line, root="/data")
@@ -55,12 +57,15 @@ def test_seed_annotations_are_read_as_documented(tmp_path: Path) -> None:
     assert (record.regions, record.flags, dict(record.extra)) == (None, (), {})
 
 
+@pytest.mark.tao_row("DontCare is treated as an object")
 def test_seed_boxes_that_are_none_are_counted_and_dontcare_is_no_object(tmp_path: Path) -> None:
     rows = [[1, 2, 3, 4, "DontCare"], [5, 5, 5, 9, "Car"], ["a", 2, 3, 4, "Car"], [1, 2], [1, 2, 30, 40]]
     (record,) = read(tmp_path, {"image_path": "a.png", "kitti_bboxes": rows})
     assert (record.seeds, record.flags) == ((Seed(Box(1, 2, 30, 40), "object"),), ("seeds_skipped:3",))
 
 
+@pytest.mark.tao_row("regions[].bbox_2d is accepted and not written")
+@pytest.mark.tao_row("boxes of the referring pipeline stay on the 0-1000 grid")
 @pytest.mark.parametrize("key", ["bbox", "bbox_2d"])
 def test_regions_on_taos_grid_become_the_exact_seeds(tmp_path: Path, key: str) -> None:
     record = settled(tmp_path, kitti_bboxes=SEEDS, regions=regions(ON_GRID, key))
@@ -145,7 +150,7 @@ def own(**fields: Any) -> dict[str, Any]:
 def test_raylabels_own_regions_are_pixels_without_a_question(tmp_path: Path) -> None:
     (record,) = read(tmp_path, own(regions=regions([[0, 0, 900, 370]])), root="data")
     assert (record.flags, record.image_path, record.record_id) == ((), "data/a.png", digest_of("own"))
-    assert settle_units(record) is record
+    assert resolve_units(record) is record
     assert record.seeds == (Seed(Box(0, 0, 900, 370), "car"),)
 
 
@@ -155,6 +160,7 @@ def test_a_path_that_begins_with_the_root_is_not_joined_twice(tmp_path: Path) ->
     assert [r.image_path for r in found] == ["data/images/a.png", "data/images/a.png", "data/images/data/b.png"]
 
 
+@pytest.mark.tao_row("input_annotations_jsonl, seed_annotations.jsonl and earlier annotations are one format")
 def test_a_seed_line_and_a_public_line_lead_back_to_their_record(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {"image_id": 7, "image_path": "a.png", "kitti_bboxes": SEEDS, "camera": 2})
     record = dataclasses.replace(record, image=FACTS)

@@ -49,6 +49,7 @@ def test_grounding_reads_its_captions(place: Path) -> None:
     assert (source.kind, source.path, source.root) == ("captions", "c.jsonl", "images")
 
 
+@pytest.mark.tao_row("image_path opens from where the run was started")
 def test_step_1_alone_reads_what_step_0_left_and_joins_no_root(place: Path) -> None:
     settings = grounding(image_root="images")
     with pytest.raises(InputError, match=r"input_jsonl: not given; there is no results/step_0_expression_extraction/"):

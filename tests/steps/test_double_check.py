@@ -42,12 +42,14 @@ def state(course):
 KEEP_ALL = check(expression(1, boxes={1: "keep", 2: "keep"}), expression(2, boxes={3: "keep"}))
 
 
+@pytest.mark.tao_row("double_check: kept, removed or tightened, verified set")
 def test_what_is_confirmed_is_verified_expression_by_expression_and_box_by_box(make_step, record, go):
     course = go(make_step(DoubleCheck), record, lambda q: KEEP_ALL)
     assert state(course) == {"red cars": (True, [(A, True), (B, True)]), "van": (True, [(C, True)])}
     assert course.outcome == "labeled"
 
 
+@pytest.mark.tao_row("All boxes are correct. erases every label")
 @pytest.mark.parametrize(
     "text",
     [
@@ -86,6 +88,7 @@ def test_a_phrase_none_of_whose_boxes_is_confirmed_is_not_confirmed_either(make_
     assert course.result.violations == {NOT_VERIFIED: 1, REJECTED_BOX: 1, REJECTED_PHRASE: 1}
 
 
+@pytest.mark.tao_row("verified: true, false or null")
 def test_silence_deletes_nothing_and_confirms_nothing(make_step, record, go):
     course = go(make_step(DoubleCheck), record, lambda q: check(expression(1, boxes={1: "keep"})))
     assert state(course) == {"red cars": (True, [(A, True), (B, None)]), "van": (None, [(C, None)])}
@@ -103,6 +106,7 @@ def test_an_expression_whose_boxes_are_all_dropped_is_dropped(make_step, record,
     assert list(state(course)) == ["red cars"]
 
 
+@pytest.mark.tao_row("verified: true, false or null")
 def test_rejected_items_are_kept_as_false_on_request(make_step, record, go):
     step = make_step(DoubleCheck, keep_rejected=True)
     course = go(step, record, lambda q: check(expression(1, boxes={1: "keep", 2: "drop"}), expression(2, "drop")))
@@ -136,6 +140,7 @@ def test_one_box_that_stays_among_rejected_ones_is_a_label(make_step, record, go
     assert [len(e.kept) for e in course.changes.expressions] == [1, 0]
 
 
+@pytest.mark.tao_row("boxes added against the rules are accepted")
 def test_boxes_and_expressions_added_against_the_rules_are_left_out(make_step, record, go):
     reply = check(
         expression(1, boxes={1: "keep", 2: "keep", 4: {"verdict": "keep", "bbox_2d": [1, 2, 3, 4]}}),
@@ -146,6 +151,7 @@ def test_boxes_and_expressions_added_against_the_rules_are_left_out(make_step, r
     assert state(course) == {"red cars": (True, [(A, True), (B, True)]), "van": (True, [(C, True)])}
 
 
+@pytest.mark.tao_row("a changed capital letter drops a phrase")
 def test_a_phrase_in_another_case_changes_and_drops_nothing(make_step, record, go):
     reply = check(expression(1, boxes={1: "keep", 2: "keep"}, phrase="Red Cars"), expression(2, phrase="VAN"))
     course = go(make_step(DoubleCheck), record, lambda q: reply)
@@ -153,6 +159,7 @@ def test_a_phrase_in_another_case_changes_and_drops_nothing(make_step, record, g
     assert [e.original_text for e in course.changes.expressions] == [None, None]
 
 
+@pytest.mark.tao_row("two groups with the same phrase swap boxes")
 def test_two_expressions_of_one_phrase_keep_their_own_boxes(make_step, make_record, expressions, go):
     one, two = expressions(car=[A], van=[B])
     two = dataclasses.replace(two, text="car")
@@ -189,6 +196,7 @@ def adjusted(numbers, key="bbox_2d"):
     return check(expression(1, boxes={1: {"verdict": "adjust", key: numbers}, 2: "keep"}))
 
 
+@pytest.mark.tao_row("double_check: kept, removed or tightened, verified set")
 @pytest.mark.parametrize(
     ("adjust", "box_px", "original", "proposed", "verified", "flags"),
     [
@@ -216,6 +224,7 @@ def test_flagging_is_the_default_since_people_drew_the_seeds(make_step):
     assert make_step(DoubleCheck).setup.adjust == "flag"
 
 
+@pytest.mark.tao_row("boxes of the referring pipeline stay on the 0-1000 grid")
 @pytest.mark.parametrize(("convention", "key"), [(XYXY_1000, "bbox_2d"), (YXYX_1000, "box_2d")])
 def test_boxes_are_asked_and_read_in_the_models_convention(
     make_step, make_record, expressions, go, listed, convention, key
@@ -230,6 +239,7 @@ def test_boxes_are_asked_and_read_in_the_models_convention(
     assert course.changes.expressions[0].instances[0].box == Box(310.5, 150, 621, 375)
 
 
+@pytest.mark.tao_row("an overshoot of 1 % is clipped and flagged, more is a violation")
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from raylabel.records import Outcome
 from raylabel.steps.expression_extraction import ExpressionExtraction
 from raylabel.validation import EMPTY_PHRASE, NOT_IN_CAPTION, REPEATED_PHRASE, SENTENCE, SPAN_CORRECTED
 
-REPLY = {
-    "cleaned_caption": "a red car: left of a red car",
-    "expressions": [
-        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
-        {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
-        {"text": "a Red car", "char_span": [0, 9], "noun_chunk": "car"},
-        {"text": "a red car: left", "char_span": None, "noun_chunk": None},
-    ],
-}
+PHRASES: list[dict[str, Any]] = [
+    {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+    {"text": "a red car", "char_span": [19, 28], "noun_chunk": "car"},
+    {"text": "a Red car", "char_span": [0, 9], "noun_chunk": "car"},
+    {"text": "a red car: left", "char_span": None, "noun_chunk": None},
+]
+REPLY = {"cleaned_caption": "a red car: left of a red car", "expressions": PHRASES}
 
 
+@pytest.mark.tao_row("char_span: cleaned_caption[a:b] == text, or null and flagged")
+@pytest.mark.tao_row("char_span is never checked")
 def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_step, make_record, go):
     record = make_record(caption="In this photo: a red car: left of a red car")
     course = go(make_step(ExpressionExtraction), record, lambda q: REPLY)
@@ -27,10 +29,11 @@ def test_char_span_is_where_the_phrase_really_stands_or_null_and_flagged(make_st
     assert [e.char_span for e in found] == [(19, 28), (0, 9), None, (0, 15)]
     assert all(e.char_span is None or caption[slice(*e.char_span)] == e.text for e in found)
     assert [e.flags for e in found] == [(), (), (NOT_IN_CAPTION,), ()]
-    assert [e.text for e in found] == [e["text"] for e in REPLY["expressions"]]
+    assert [e.text for e in found] == [phrase["text"] for phrase in PHRASES]
     assert course.outcome == "labeled"
 
 
+@pytest.mark.tao_row("expression_extraction: cleaned_caption and expressions with empty instances")
 def test_expressions_are_not_grounded_yet_and_have_ids_of_their_own(make_step, make_record, go):
     record = make_record(caption="a red car left of a red car")
     first = go(make_step(ExpressionExtraction), record, lambda q: REPLY).changes.expressions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,7 +50,7 @@ KNOWN = {
 """Dialects of the demo model, and a model of whose name a row of the table knows that it speaks so."""
 
 
-def measured(convention: Convention, **more: object) -> Profile:
+def measured(convention: Convention, **more: Any) -> Profile:
     """What calibration finds out of a model that no row knows (``probing/test_demo_models.py``)."""
     return dataclasses.replace(UNKNOWN.with_convention(convention, "measured"), **more)
 
@@ -108,7 +109,8 @@ def looking(model):
     def build(dialect, profile, size):
         image = Image.new("RGB", (size.width, size.height), GREY)
         for color, (rgb, _) in SHOWN.items():
-            image.paste(rgb, tuple(int(v) for v in box_of(color, size).as_tuple()))
+            x1, y1, x2, y2 = map(int, box_of(color, size).as_tuple())
+            image.paste(rgb, (x1, y1, x2, y2))
         sent = profile.resize.apply(size)
         file = io.BytesIO()
         image.resize((sent.width, sent.height), Image.Resampling.NEAREST).save(file, "PNG", compress_level=1)

@@ -6,12 +6,12 @@ import pytest
 
 from raylabel.clients.base import Sampling
 from raylabel.errors import AnswerError
-from raylabel.geometry import XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
+from raylabel.geometry import NO_AREA, OUTSIDE_IMAGE, XYXY_1000, XYXY_PIXELS, YXYX_1000, Resize
 from raylabel.profiles import Profile
 from raylabel.records import Box, Size
 from raylabel.steps.base import ModelTarget, ReplyText, Skip, StepSetup
 from raylabel.steps.grounding import Grounding
-from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, NO_AREA, OUTSIDE_IMAGE, OUTVOTED
+from raylabel.validation import CONSTANT_STRIDE, LEFT_OUT, NEAR_DUPLICATE, OUTVOTED
 
 SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 BOX = [100, 200, 300, 400]
@@ -32,6 +32,8 @@ def phrases(make_record, expressions):
 
 # Calculated by hand. 1242x375 (KITTI): 250/1000*1242 = 310.5, 400/1000*375 = 150, 500/1000*1242 = 621,
 # 800/1000*375 = 300.
+@pytest.mark.tao_row("missing sizes become 1920x1080, a 4K box comes out inverted")
+@pytest.mark.tao_row("the prompt asks for pixels, whatever convention the model was trained on")
 @pytest.mark.parametrize(
     ("convention", "key", "numbers", "size", "box_px"),
     [
@@ -74,6 +76,7 @@ def test_the_numbers_of_a_picture_that_was_made_smaller_refer_to_the_whole_image
     assert "in pixels of the image, which is 400 pixels wide and 300 pixels high" in course.questions[0].text
 
 
+@pytest.mark.tao_row("grounding: instances with bbox, score and bbox_id")
 def test_a_phrase_in_the_plural_has_several_boxes_with_ids_of_their_own(make_step, phrases, go):
     reply = [{"id": n, "bbox_2d": b} for n in (1, 2, 3) for b in (BOX, [500, 500, 600, 600])]
     course = go(make_step(Grounding), phrases, lambda q: reply)
@@ -100,6 +103,7 @@ def test_only_what_the_answer_does_not_mention_is_asked_again_first_together_the
     assert '"phrase": "b"' not in course.questions[1].text
 
 
+@pytest.mark.tao_row("a failed or unreadable call is written as an empty result and never tried again")
 def test_a_phrase_that_is_never_answered_leaves_the_record_open_and_is_never_empty(make_step, phrases, go):
     course = go(make_step(Grounding), phrases, lambda q: [{"id": 99 if i == 2 else i, "bbox_2d": BOX} for i in q.ids])
     assert course.outcome == "unreadable"
@@ -117,6 +121,7 @@ def test_no_answer_about_a_single_phrase_is_not_bought_twice_under_another_name(
     assert len({q.text for q in course.questions}) == len(course.questions) == 1
 
 
+@pytest.mark.tao_row("a key that differs in case or numbering gives zero boxes")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -133,6 +138,7 @@ def test_what_matches_no_phrase_or_two_is_asked_again_never_guessed(make_step, p
     assert found(course) == {"red car": [], "dog": [], "sign": []}
 
 
+@pytest.mark.tao_row("a key that differs in case or numbering gives zero boxes")
 @pytest.mark.parametrize(
     "keys", [("Red Car", "Dog.", "SIGN"), ("red car", "dog", "sign"), (" red  car ", '"dog"', "sign:")]
 )
@@ -142,6 +148,7 @@ def test_labels_in_another_case_or_dress_are_the_phrase(make_step, phrases, go, 
     assert len(course.questions) == 1
 
 
+@pytest.mark.tao_row("a key that differs in case or numbering gives zero boxes")
 @pytest.mark.parametrize("numbering", ["{}. ", "{}) ", "({}) ", "{}: "])
 def test_numbered_keys_are_the_phrase(make_step, phrases, go, numbering):
     keys = [numbering.format(n) + phrase for n, phrase in enumerate(("red car", "Dog", "sign"), 1)]
@@ -156,12 +163,14 @@ def test_a_number_that_is_part_of_a_phrase_is_no_numbering(make_step, make_recor
     assert found(course) == {"2 cars": [BOX_PX], "cars": [], "4 cars": []}
 
 
+@pytest.mark.tao_row("a phrase containing a colon is dropped")
 def test_a_phrase_with_a_colon_keeps_its_boxes(make_step, make_record, expressions, go):
     record = make_record(expressions=expressions(**{"sign: no parking": None, "dog": None}))
     course = go(make_step(Grounding), record, lambda q: {"Sign: no parking": [BOX], "dog": []})
     assert found(course) == {"sign: no parking": [BOX_PX], "dog": []}
 
 
+@pytest.mark.tao_row("extracted and not yet grounded is told from grounded and nothing there")
 @pytest.mark.parametrize("empty", [None, [], [[]]])
 def test_an_empty_instances_list_means_that_the_model_said_so(make_step, phrases, go, empty):
     course = go(make_step(Grounding), phrases, lambda q: [{"id": i, "boxes": empty} for i in q.ids])
@@ -169,6 +178,9 @@ def test_an_empty_instances_list_means_that_the_model_said_so(make_step, phrases
     assert [e.instances for e in course.changes.expressions] == [(), (), ()]
 
 
+@pytest.mark.tao_row("score: in [0, 1] or null; bbox_score is accepted")
+@pytest.mark.tao_row("scores are invented")
+@pytest.mark.tao_row("a null score or a list-shaped answer loses paid answers")
 def test_scores_are_the_models_or_null(make_step, phrases, go):
     reply = [
         {"id": 1, "bbox_2d": BOX, "score": None},
@@ -180,6 +192,7 @@ def test_scores_are_the_models_or_null(make_step, phrases, go):
 
 
 # 1 % of 640 is 6.4 px and of 480 is 4.8 px: ten thousandths of the grid are just let through.
+@pytest.mark.tao_row("an overshoot of 1 % is clipped and flagged, more is a violation")
 @pytest.mark.parametrize(
     ("numbers", "box_px"),
     [
@@ -197,6 +210,7 @@ def test_an_overshoot_of_one_percent_is_clipped_and_flagged(make_step, make_reco
     assert instance.flags == ("clipped",)
 
 
+@pytest.mark.tao_row("an overshoot of 1 % is clipped and flagged, more is a violation")
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -30,6 +30,7 @@ def boxes(course):
     return {e.text: [i.box for i in e.instances] for e in course.changes.expressions}
 
 
+@pytest.mark.tao_row("grounding_expr: groups of regions under one phrase")
 def test_a_group_holds_every_region_its_phrase_fits_and_a_region_stands_in_several(make_step, record, go):
     course = go(make_step(GroundingExpr), record, lambda q: groups(cars=[1, 2, 3], left_car=[1], big_car=[3]))
     assert boxes(course) == {"cars": list(BOXES), "left car": [BOXES[0]], "big car": [BOXES[2]]}
@@ -53,6 +54,7 @@ def test_a_region_that_never_gets_a_phrase_leaves_the_record_open(make_step, rec
     assert "3" in course.result.reason
 
 
+@pytest.mark.tao_row("two groups with the same phrase swap boxes")
 @pytest.mark.parametrize("second", ["cars", "Cars.", " CARS "])
 def test_two_groups_under_one_phrase_are_merged_in_one_answer_and_over_several(make_step, record, go, second):
     one = {"expressions": [{"text": "cars", "regions": [1]}, {"text": second, "regions": [2, 3]}]}
@@ -67,6 +69,7 @@ def test_numbers_of_no_region_are_left_out_and_flagged(make_step, record, go):
     assert course.changes.expressions[0].flags == ("unknown_region",)
 
 
+@pytest.mark.tao_row("a phrase containing a colon is dropped")
 def test_a_phrase_with_a_colon_is_a_phrase(make_step, record, go):
     reply = {"expressions": [{"text": "car: red", "regions": [1, 2, 3]}]}
     assert list(boxes(go(make_step(GroundingExpr), record, lambda q: reply))) == ["car: red"]

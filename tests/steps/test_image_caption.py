@@ -13,6 +13,7 @@ def test_the_caption_is_that_of_the_answer(make_step, make_record, go):
     assert course.outcome == "labeled"
 
 
+@pytest.mark.tao_row("image_caption: whole image, no place names")
 def test_the_question_forbids_place_names_and_has_a_schema(make_step, make_record):
     (question,) = make_step(ImageCaption).questions(make_record())
     assert "No names of places" in question.text

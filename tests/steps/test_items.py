@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from raylabel.answers.json_text import unreadable
+from raylabel.geometry import NO_AREA, OUTSIDE_IMAGE
 from raylabel.steps.base import Answered, FollowUp, Question, Result
 from raylabel.steps.items import RejectedItem, ask_for_missing, gather, is_asked_alone, rejected_by_rule, violations_in
-from raylabel.validation import LEFT_OUT, NO_AREA, OUTSIDE_IMAGE, POINT
+from raylabel.validation import LEFT_OUT, POINT
 
 
 def asked(*ids, asking_round=0):

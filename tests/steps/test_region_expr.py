@@ -33,6 +33,7 @@ def record(make_record, seeds):
     return make_record(seeds=seeds)
 
 
+@pytest.mark.tao_row("region_expr: one region a seed box")
 def test_there_is_one_region_a_seed_box_in_their_order(make_step, record, go, seeds):
     course = go(make_step(RegionExpr), record, lambda q: {"regions": [told(3), told(1), told(2)]})
     assert [r.description for r in course.changes.regions] == [f"the car number {n}" for n in (1, 2, 3)]
@@ -43,6 +44,7 @@ def test_there_is_one_region_a_seed_box_in_their_order(make_step, record, go, se
 
 
 # Calculated by hand on 1242x375: 310.5 is 250, 150 is 400, 621 is 500 and 300 is 800 thousandths of its side.
+@pytest.mark.tao_row("input boxes are pixels of the image as displayed")
 @pytest.mark.parametrize(
     ("convention", "key", "numbers"),
     [(XYXY_1000, "bbox_2d", [250, 400, 500, 800]), (YXYX_1000, "box_2d", [400, 250, 800, 500])],

@@ -44,10 +44,12 @@ def server() -> Iterator[SimpleNamespace]:
         [sys.executable, "-m", "speed.server"], env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
+            assert process.stdout is not None
             port = int(process.stdout.readline())
 
             def log() -> dict[str, Any]:
-                return json.loads(exchange(port, "GET", "/log")[1])
+                log: dict[str, Any] = json.loads(exchange(port, "GET", "/log")[1])
+                return log
 
             yield SimpleNamespace(url=f"http://127.0.0.1:{port}/v1", port=port, log=log)
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from raylabel.store.generations import finish_generations, open_generations
@@ -12,7 +14,7 @@ STEPS = ["step_0_region_expr", "step_1_image_caption"]
 def test_without_force_the_generation_is_0_and_nothing_is_written(results):
     assert open_generations(results, STEPS, force=False) == dict.fromkeys(STEPS, 0)
     finish_generations(results, STEPS)
-    assert not results.checkpoints.local.exists()
+    assert not Path(results.checkpoints.location).exists()
 
 
 def test_force_opens_a_new_generation_before_it_returns(results):
@@ -26,6 +28,7 @@ def test_an_interrupted_generation_is_continued_by_the_same_command_and_kept_wit
     assert open_generations(results, STEPS, force=force) == dict.fromkeys(STEPS, 1)
 
 
+@pytest.mark.tao_row("force_reprocess")
 def test_a_finished_generation_is_followed_by_a_new_one_only_with_force(results):
     open_generations(results, STEPS, force=True)
     finish_generations(results, STEPS)

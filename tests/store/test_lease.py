@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -11,17 +10,17 @@ import time
 import pytest
 
 from raylabel.errors import InputError, StoreError
+from raylabel.storage.folders import Folder
 from raylabel.store import lease as lease_module
-from raylabel.store.folders import Folder
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 
 HOLDER = """
 import sys, time
 from raylabel.store import lease
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
-lease.BEAT_S = 0.05
+lease.HEARTBEAT_S = 0.05
 held = lease.Lease(Results(Folder(sys.argv[1])), lambda: None)
 held.acquire(lambda text: None)
 print("held", flush=True)
@@ -32,9 +31,9 @@ time.sleep(600)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A twentieth of the real times; their order is what counts."""
-    monkeypatch.setattr(lease_module, "BEAT_S", 0.05)
-    monkeypatch.setattr(lease_module, "SILENCE_S", 0.6)
-    monkeypatch.setattr(lease_module, "PATIENCE_S", 1.2)
+    monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease_module, "EXPIRY_S", 0.6)
+    monkeypatch.setattr(lease_module, "ACQUIRE_TIMEOUT_S", 1.2)
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def lease(results):
 
 
 def holder(results):
-    return json.loads((results.root.local / "lease.json").read_text())
+    return results.read_json(results.root, "lease.json")
 
 
 def test_a_free_folder_is_taken_at_once(lease, waits):
@@ -79,7 +78,7 @@ def test_a_lease_that_was_given_back_is_free(lease, waits, results):
     first = lease()
     first.acquire(waits.append)
     first.release()
-    assert not (results.root.local / "lease.json").exists()
+    assert holder(results) is None
     lease().acquire(waits.append)
     assert waits == []
 
@@ -100,6 +99,7 @@ def test_the_lease_of_a_killed_run_ends_by_silence(lease, waits, results):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, results.root.location], stdout=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         process.kill()
     left = holder(results)
@@ -137,10 +137,10 @@ def test_a_hiccup_of_the_disk_does_not_end_a_run(waits, tmp_path):
     class Flaky(Folder):
         broken = False
 
-        def publish(self, name, data, *, sync=True):
+        def publish(self, name, data):
             if Flaky.broken:
                 raise StoreError("stale file handle")
-            super().publish(name, data, sync=sync)
+            super().publish(name, data)
 
     results = Results(Flaky(str(tmp_path)))
     lost = threading.Event()

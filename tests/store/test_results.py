@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ REPLIES = [
 ]
 
 
+@pytest.mark.tao_row("token usage is ignored")
 @pytest.mark.parametrize("reply", REPLIES)
 def test_a_reply_comes_back_from_the_store_as_it_was(results, key, reply):
     row = answer_row(key(1), reply, generation=2, record_id="r", tries=3, asked_at=1.5)
@@ -28,12 +30,16 @@ def test_a_reply_comes_back_from_the_store_as_it_was(results, key, reply):
     assert (stored["generation"], stored["tries"], stored["record_id"]) == (2, 3, "r")
 
 
+@pytest.mark.tao_row(
+    "annotations.jsonl in input order; a file for each step; seed_annotations.jsonl; checkpoints beside them"
+)
 def test_checkpoints_stand_beside_the_files_people_read(results, key):
     results.answers("step_1_grounding").append([{"key": key(1)}])
     results.rows("step_1_grounding").append([{"key": key(1)}])
     results.images().append([{"key": key(1)}])
     results.shards().append([{"key": key(1)}])
-    folders = {str(p.parent.relative_to(results.root.local)) for p in results.root.local.rglob("*.parquet")}
+    root = Path(results.root.location)
+    folders = {str(p.parent.relative_to(root)) for p in root.rglob("*.parquet")}
     assert folders == {
         "step_1_grounding/answers",
         "step_1_grounding/records",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raylabel.errors import StoreError
+from raylabel.storage.filesystems import filesystem_of
+from raylabel.storage.folders import Folder
 from raylabel.store import tables
-from raylabel.store.folders import Folder, _filesystem_of
 from raylabel.store.tables import Table
 
 APPENDER = """
 import sys
 import pyarrow as pa
-from raylabel.store.folders import Folder
+from raylabel.storage.folders import Folder
 from raylabel.store.tables import Table
 table = Table(Folder(sys.argv[1]), [pa.field("text", pa.string())])
 for number in range(100_000):
@@ -83,7 +85,8 @@ def test_fragments_from_before_a_column_came_are_merged_with_newer_ones(open_tab
     wider.append([{"key": key(2), "text": "b", "note": "n"}])
     assert wider.merge(at_least=2) == 2
     wider.refresh()
-    assert [(row["text"], row["note"]) for row in (wider.last(key(1)), wider.last(key(2)))] == [("a", None), ("b", "n")]
+    rows = [wider.last(key(1)) or {}, wider.last(key(2)) or {}]
+    assert [(row["text"], row["note"]) for row in rows] == [("a", None), ("b", "n")]
 
 
 def test_many_rows_of_one_fragment_are_found(open_table, key):
@@ -224,6 +227,9 @@ def test_merging_gets_on_when_fragments_with_many_small_rows_are_full(open_table
 class Overtaken(Folder):
     """A folder in which a merge runs to its end at a chosen moment of somebody's refresh."""
 
+    moment: str | None = None
+    merge: Callable[[], object]
+
     def arm(self, moment, merge):
         object.__setattr__(self, "moment", moment)
         object.__setattr__(self, "merge", merge)
@@ -233,12 +239,12 @@ class Overtaken(Folder):
             object.__setattr__(self, "moment", None)
             self.merge()
 
-    def names(self):
+    def sizes(self):
         self.fire("before the listing")
-        names = super().names()
+        names = super().sizes()
         if getattr(self, "moment", None) == "during the listing":
             self.fire("during the listing")
-            return {n: size for n, size in names.items() if n in super(Overtaken, self).names()}
+            return {n: size for n, size in names.items() if n in super(Overtaken, self).sizes()}
         return names
 
     def read(self, name):
@@ -329,7 +335,7 @@ OPERATIONS = st.lists(
 def test_whatever_happens_a_key_has_every_row_once_and_in_order(open_table, key, tmp_path_factory, operations):
     folder = Folder(str(tmp_path_factory.mktemp("table")))
     views = [open_table(folder) for _ in range(3)]
-    wanted = {n: [] for n in range(4)}
+    wanted: dict[int, list[str]] = {n: [] for n in range(4)}
     for step, (what, who, keys) in enumerate(operations):
         if what == "append":
             views[who].append([{"key": key(n), "text": f"{step}.{i}"} for i, n in enumerate(keys)])
@@ -347,23 +353,23 @@ def test_whatever_happens_a_key_has_every_row_once_and_in_order(open_table, key,
 # --- remote and dead ------------------------------------------------------------------------------------------------
 
 
-def test_a_table_lives_in_an_object_store_too(open_table, key):
-    _filesystem_of.cache_clear()
-    file_system, path = _filesystem_of("mock://bucket/table")
-    file_system.create_dir(path)
-    folder = Folder("mock://bucket/table")
+def test_a_table_lives_in_an_object_store_too(open_table, key, tmp_path):
+    folder = Folder(f"mock://{tmp_path.name}/table")
+    filesystem, path = filesystem_of(folder.location)
+    filesystem.create_dir(path)
     writer, reader = open_table(folder), open_table(folder)
     for text in "abc":
         writer.append([{"key": key(1), "text": text}])
     assert open_table(folder).merge(at_least=2) == 3
     reader.refresh()
     assert texts(reader, key(1)) == texts(writer, key(1)) == ["a", "b", "c"]
-    assert len(folder.names()) == 1
+    assert len(folder.sizes()) == 1
 
 
 def test_a_writer_killed_in_mid_append_leaves_whole_fragments_only_and_all_it_promised(open_table, key, tmp_path):
     run = [sys.executable, "-c", APPENDER, str(tmp_path / "table")]
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
         lines = [writer.stdout.readline() for _ in range(random.randint(3, 12))]
         os.kill(writer.pid, signal.SIGKILL)
         lines += writer.stdout.readlines()

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 from raylabel.demo.server.dialects import PixelBox
+from raylabel.demo.server.pieces import Mask, Window, find_pieces, without_edge, without_holes
 
-Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -91,9 +90,9 @@ def look_at(data: bytes, view: Callable[[Size], Size] | None = None) -> Scene:
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     brightness = np.maximum(np.maximum(red, green), blue)
     foreground: Mask = brightness - np.minimum(np.minimum(red, green), blue) > OBJECT_CHROMA
-    labels, _ = ndimage.label(foreground, structure=np.ones((3, 3)))
+    labels, windows = find_pieces(foreground, diagonal=True)
     pieces = []
-    for number, window in enumerate(ndimage.find_objects(labels), 1):
+    for number, window in enumerate(windows, 1):
         if min(s.stop - s.start for s in window) < SMALLEST_SIDE_PX:
             continue
         mask = labels[window] == number
@@ -121,7 +120,7 @@ def _decode(data: bytes, view: Callable[[Size], Size] | None) -> Pixels:
         raise UnreadableImage("unable to process the input image") from error
 
 
-def _tell(rgb: Pixels, brightness: Pixels, mask: Mask, window: tuple[slice, slice], picture_area: int) -> Seen:
+def _tell(rgb: Pixels, brightness: Pixels, mask: Mask, window: Window, picture_area: int) -> Seen:
     rows, columns = window
     box_px = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
     longer = max(columns.stop - columns.start, rows.stop - rows.start) / math.sqrt(picture_area)
@@ -137,7 +136,7 @@ def _tell_color(rgb: Pixels, mask: Mask) -> str:
 
 def _tell_texture(brightness: Pixels, mask: Mask) -> str:
     """Solid: one brightness inside. Striped: its gradients share one direction. Dotted: they do not."""
-    inside = ndimage.binary_erosion(mask, iterations=2)
+    inside = without_edge(without_edge(mask))
     if inside.sum() < 60:
         return "solid"
     dark, light = (float(np.percentile(brightness[inside], percent)) for percent in (4, 96))
@@ -154,7 +153,7 @@ def _tell_kind(mask: Mask) -> str:
     """By holes, by how much of its box and of its outer circle a piece fills, and by how often its edge comes near."""
     height, width = mask.shape
     area = float(mask.sum())
-    filled = ndimage.binary_fill_holes(mask)
+    filled = without_holes(mask)
     if filled.sum() - area > 0.12 * filled.sum():
         return "ring"
     if area > 0.92 * width * height:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
-from raylabel.images import displayed, inspect, picture, prepare
-from raylabel.images.whole import jpeg_size, png_chunks, png_size
+from raylabel.images import displayed, encode_picture, inspect, prepare
+from raylabel.images.structure import jpeg_size, png_chunks, png_size
 from raylabel.records import Size
 from raylabel.settings import ImageSettings
 
@@ -211,7 +211,7 @@ def test_a_png_sealed_after_it_lost_its_middle_fails_where_a_picture_is_made_of_
     facts = inspect(data, LIMITS)
     assert facts.plain
     with pytest.raises(ImageError, match="truncated or broken"):
-        picture(data, facts, LIMITS, Resize(max_pixels=5000))
+        encode_picture(data, facts, LIMITS, Resize(max_pixels=5000))
 
 
 # --- as a decode would say ------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_picture_made_of_a_file_that_was_not_decoded_before_is_the_same(orient
     data = encoded(SCENE, "JPEG", exif=exif)
     smaller = Resize(max_pixels=20_000)
     facts, sent, media_type = prepare(data, LIMITS, smaller)
-    assert (facts, picture(data, facts, LIMITS, smaller)) == (inspect(data, LIMITS), (sent, media_type))
+    assert (facts, encode_picture(data, facts, LIMITS, smaller)) == (inspect(data, LIMITS), (sent, media_type))
     assert facts.size == (SIZE if orientation == 1 else Size(SIZE.height, SIZE.width))
     with Image.open(io.BytesIO(sent)) as image:
         upright = displayed(data, LIMITS).resize(image.size, Image.Resampling.LANCZOS)

@@ -42,7 +42,7 @@ are not named as flat.
 """
 
 
-class _DoubtError(Exception):
+class _UnsureError(Exception):
     """The structure does not say enough."""
 
 
@@ -56,7 +56,7 @@ def jpeg_size(data: bytes) -> Size | None:
     """
     try:
         return _Jpeg(data).read()
-    except (_DoubtError, IndexError, ValueError, struct.error):
+    except (_UnsureError, IndexError, ValueError, struct.error):
         return None
 
 
@@ -87,14 +87,14 @@ class _Jpeg:
         data, at = self._data, 2
         while True:
             if data[at] != 0xFF:
-                raise _DoubtError
+                raise _UnsureError
             marker = data[at + 1]
             if marker == _EOI:
-                return self._judged()
+                return self._checked_size()
             (length,) = struct.unpack_from(">H", data, at + 2)
             end = at + 2 + length
             if length < 2 or end > len(data):
-                raise _DoubtError
+                raise _UnsureError
             if not (marker in _APPLICATION or marker == _COMMENT):
                 self._read_segment(marker, data[at + 4 : end])
             at = self._skip_scan(end) if marker == _SOS else end
@@ -112,7 +112,7 @@ class _Jpeg:
         elif marker == _DRI and len(body) == 2:
             self._restarts = body != b"\x00\x00"
         else:
-            raise _DoubtError
+            raise _UnsureError
 
     def _read_steps(self, body: bytes) -> None:
         at = 0
@@ -120,7 +120,7 @@ class _Jpeg:
             wide, table = body[at] >> 4, body[at] & 15
             steps = struct.unpack_from(f">{_COEFFICIENTS}{'H' if wide else 'B'}", body, at + 1)
             if wide > 1 or table > 3 or not min(steps):
-                raise _DoubtError
+                raise _UnsureError
             self._largest_steps[table] = max(steps)
             at += 1 + _COEFFICIENTS * (1 + wide)
 
@@ -131,14 +131,14 @@ class _Jpeg:
             counts = body[at + 1 : at + 17]
             symbols = body[at + 17 : at + 17 + sum(counts)]
             if kind > 1 or table > 3 or len(counts) != 16 or len(symbols) != sum(counts) or len(symbols) > 256:
-                raise _DoubtError
+                raise _UnsureError
             free = 1
             for count in counts:  # of each length; each bit more doubles what is left
                 free = 2 * free - count
                 if free < 1:  # a code of ones only is none
-                    raise _DoubtError
+                    raise _UnsureError
             if kind == _DC and symbols and max(symbols) > 15:
-                raise _DoubtError
+                raise _UnsureError
             self._codes.add((kind, table))
             at += 17 + len(symbols)
 
@@ -158,7 +158,7 @@ class _Jpeg:
             or any(sampling != (1, 1) for sampling in others)
             or (others and across * down + len(others) > _BLOCKS_IN_A_UNIT)
         ):
-            raise _DoubtError
+            raise _UnsureError
         self._size = Size(width, height)
 
     def _read_scan(self, body: bytes) -> None:
@@ -173,7 +173,7 @@ class _Jpeg:
             or names != [name for name in self._components if name in names]
             or any(self._components[name][1] not in self._largest_steps for name in names)
         ):
-            raise _DoubtError
+            raise _UnsureError
         if not self._progressive:
             sound = (first, last, bits) == (0, _COEFFICIENTS - 1, 0) and self._begun.isdisjoint(names)
             needed = {_DC, _AC}
@@ -184,28 +184,28 @@ class _Jpeg:
             sound = first <= last < _COEFFICIENTS and count == 1 and self._begun.issuperset(names)
             needed = {_AC}
         if not sound or after > 13 or (before and after != before - 1):
-            raise _DoubtError
+            raise _UnsureError
         tables = {(_DC, table >> 4) for _, table in chosen} | {(_AC, table & 15) for _, table in chosen}
         if not self._codes.issuperset(table for table in tables if table[0] in needed):
-            raise _DoubtError
+            raise _UnsureError
         self._begun.update(names)
 
     def _skip_scan(self, at: int) -> int:
         """Where the marker behind a scan's coded bytes is."""
         found = (_MARKER_BUT_RESTART if self._restarts else _MARKER).search(self._data, at)
         if found is None:
-            raise _DoubtError
+            raise _UnsureError
         self._coded_bytes += found.start() - at
         return found.start()
 
-    def _judged(self) -> Size:
+    def _checked_size(self) -> Size:
         if self._size is None or self._begun != set(self._components):
-            raise _DoubtError
+            raise _UnsureError
         step = min(self._largest_steps[table] for _, table in self._components.values())
         few = next(few for largest, few in FLAT_BYTES_PER_PIXEL if step <= largest)
         pixels = self._size.width * self._size.height
         if pixels <= SMALL_PIXELS or self._coded_bytes < few * pixels:
-            raise _DoubtError
+            raise _UnsureError
         return self._size
 
 
@@ -233,7 +233,7 @@ def png_size(data: bytes) -> Size | None:
     """
     try:
         return _png_size(data)
-    except (_DoubtError, IndexError, ValueError, struct.error, zlib.error):
+    except (_UnsureError, IndexError, ValueError, struct.error, zlib.error):
         return None
 
 
@@ -257,17 +257,17 @@ def _png_size(data: bytes) -> Size:
         or colour not in _CHANNELS
         or (colour == 0 and b"PLTE" in before)
     ):
-        raise _DoubtError
+        raise _UnsureError
     # Writers fill all chunks but the last up to one size: what ends with a full one may have lost others behind it.
     last = len(pixels[-1])
     if last % _CHUNK_STEP == 0 or (len(pixels) > 1 and last >= len(pixels[0])):
-        raise _DoubtError
+        raise _UnsureError
     row = _first_row(pixels, width, _CHANNELS[colour])
     if colour == 3:
         palette = np.frombuffer(chunks[names.index(b"PLTE")][1], np.uint8).reshape(-1, 3)
         row = palette[row[:, 0]]
     if int((row.max(axis=0).astype(int) - row.min(axis=0)).max()) <= FLAT_LEVELS:
-        raise _DoubtError
+        raise _UnsureError
     return Size(width, height)
 
 
@@ -291,10 +291,10 @@ def _first_row(pixels: list[memoryview], width: int, channels: int) -> np.ndarra
         if len(row) == needed:
             break
     else:
-        raise _DoubtError
+        raise _UnsureError
     samples = np.frombuffer(row, np.uint8, offset=1).reshape(width, channels)
     if row[0] in (_SUB, _PAETH):  # with nothing above, Paeth's predictor is the pixel to the left
         return np.cumsum(samples, axis=0, dtype=np.uint8)
     if row[0] > _PAETH or row[0] == 3:
-        raise _DoubtError
+        raise _UnsureError
     return samples

@@ -1,0 +1,53 @@
+"""JSON lines: always valid, in files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from raylabel.storage.writing import WholeFile
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+def to_json_line(value: Mapping[str, Any]) -> bytes:
+    """One line of JSON in UTF-8, ended by a newline, non-ASCII kept; always valid.
+
+    Text that UTF-8 cannot hold (half of a surrogate pair) is escaped, a number JSON does not know (NaN) becomes null.
+    """
+    try:
+        text = _JSON.encode(value)
+    except ValueError:
+        value = _finite(value)
+        text = _JSON.encode(value)
+    try:
+        return text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+class LinesFile(WholeFile):
+    """A ``WholeFile`` of JSON lines.
+
+    >>> import tempfile
+    >>> with LinesFile(f"{tempfile.mkdtemp()}/a.jsonl") as out:
+    ...     out.write_line({"text": "Grüße"})
+    """
+
+    def __enter__(self) -> LinesFile:
+        super().__enter__()
+        return self
+
+    def write_line(self, value: Mapping[str, Any]) -> None:
+        """Append an object as one line."""
+        self.write(to_json_line(value))

@@ -1,0 +1,106 @@
+"""Stamps: what tells that a file is there, and that it is no longer the same; of one file and of very many.
+
+A stamp is ``size:mtime``, in bytes and nanoseconds. Another stamp means that the file may have changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from stat import S_ISDIR
+
+from raylabel.storage.filesystems import remote_stamp
+from raylabel.storage.locations import is_remote, local_path
+from raylabel.storage.spellings import other_spelling
+
+logger = logging.getLogger(__name__)
+
+_THREADS = 32
+_LOCAL_BATCH = 64
+_SAMPLE = 65
+_SLOW_S = 100e-6
+"""A lookup that takes longer waits for a network or a disk, and many can wait at the same time; one of 2 us does
+not wait, and threads would double its cost."""
+
+
+def stamp(location: str) -> str | None:
+    """The stamp of a file; None where there is no such file (a folder is none), or it cannot be looked up."""
+    try:
+        return _look_up(location)
+    except OSError:
+        return None
+
+
+def exists(location: str) -> bool:
+    """Whether there is a file (not a folder) at the location; False also where it cannot be looked up."""
+    return stamp(location) is not None
+
+
+def is_missing(location: str) -> bool:
+    """Whether there is certainly no file at the location; False also where it cannot be looked up."""
+    try:
+        return _look_up(location) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
+def stamps(locations: Iterable[str]) -> list[str | None]:
+    """The stamps of many files, in order; looked up concurrently where the file system is slow to answer.
+
+    Where an object store cannot be asked at all (no key, no network), one failed lookup of some seconds stands for all:
+    the records fail soon enough when their images are read.
+    """
+    wanted = list(locations)
+    remote = next(filter(is_remote, wanted), None)
+    if remote is None:
+        return _local_stamps(wanted)
+    try:
+        _look_up(remote)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        logger.warning("%s cannot be looked up: %s", remote, error)
+        return [None if is_remote(location) else stamp(location) for location in wanted]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(stamp, wanted))
+
+
+def _local_stamps(locations: list[str]) -> list[str | None]:
+    found: list[str | None] = []
+    times = [time.perf_counter()]
+    for location in locations[:_SAMPLE]:
+        found.append(stamp(location))
+        times.append(time.perf_counter())
+    rest = locations[_SAMPLE:]
+    # The median, as a busy machine delays a few of them by much.
+    if not rest or sorted(later - earlier for earlier, later in pairwise(times))[_SAMPLE // 2] <= _SLOW_S:
+        return found + [stamp(location) for location in rest]
+    batches = [rest[at : at + _LOCAL_BATCH] for at in range(0, len(rest), _LOCAL_BATCH)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return found + [s for some in pool.map(lambda batch: [stamp(p) for p in batch], batches) for s in some]
+
+
+def _look_up(location: str) -> str | None:
+    found = _stamp_as_written(location)
+    if found is None and (other := other_spelling(location)) is not None:
+        return _stamp_as_written(other)
+    return found
+
+
+def _stamp_as_written(location: str) -> str | None:
+    path = local_path(location)
+    if path is None:
+        return remote_stamp(location)
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path would double the cost
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # a zero byte
+        raise OSError(str(error)) from error
+    return None if S_ISDIR(status.st_mode) else f"{status.st_size}:{status.st_mtime_ns}"

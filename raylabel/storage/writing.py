@@ -1,0 +1,107 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import pyarrow as pa
+
+from raylabel.storage.filesystems import filesystem_of, os_errors
+from raylabel.storage.locations import is_remote, local_path
+
+_COPY_BYTES = 8 << 20
+_BUFFER_BYTES = 64 << 10
+"""Lines go to the disk some forty at a time: each trip gives up the interpreter's lock, and waits to have it back."""
+_UNFINISHED = ".unfinished-"
+
+
+class WholeFile:
+    """A binary file that takes its name when the ``with`` block ends well, and leaves nothing behind otherwise.
+
+    Local: a temporary name in the same folder, fsync, rename, fsync of the folder. Remote: kept here, in memory or a
+    temporary file, then one upload: an upload that was begun can only be completed, never given up.
+
+    Args:
+        location: missing local folders are made.
+        durable: False leaves out both fsyncs, for small files by the thousand that can be made again.
+    """
+
+    def __init__(self, location: str, *, durable: bool = True) -> None:
+        self._location = location
+        self._durable = durable
+
+    def __enter__(self) -> WholeFile:
+        path = local_path(self._location)
+        if path is None:
+            self._local = None
+            self._stream: IO[bytes] = tempfile.SpooledTemporaryFile(_COPY_BYTES)
+        else:
+            self._local = Path(path)
+            # Not the final name with something added: a long one would not fit.
+            self._unfinished = self._local.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+            try:
+                self._stream = self._unfinished.open("xb", _BUFFER_BYTES)
+            except FileNotFoundError:
+                self._local.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._unfinished.open("xb", _BUFFER_BYTES)
+        return self
+
+    def write(self, data: bytes | pa.Buffer) -> None:
+        """Append bytes."""
+        self._stream.write(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._local is None:
+            with self._stream:
+                if kind is None:
+                    self._upload()
+            return
+        published = False
+        try:
+            with self._stream:
+                if kind is None and self._durable:
+                    self._stream.flush()
+                    os.fsync(self._stream.fileno())
+            if kind is None:
+                self._unfinished.replace(self._local)
+                published = True
+        finally:
+            if not published:
+                self._unfinished.unlink(missing_ok=True)
+        if published and self._durable:
+            _sync_folder(self._local.parent)
+
+    def _upload(self) -> None:
+        self._stream.seek(0)
+        filesystem, inside = filesystem_of(self._location)
+        with os_errors(), filesystem.open_output_stream(inside) as out:
+            shutil.copyfileobj(self._stream, out, _COPY_BYTES)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def publish(location: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
+    """Write a file in one go; replaces one that is there. See ``WholeFile``."""
+    with WholeFile(location, durable=durable) as out:
+        out.write(data)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what a process that was killed left of files in the making; nobody may be writing there."""
+    if not is_remote(folder):
+        for path in Path(folder).glob(f"{_UNFINISHED}*"):
+            path.unlink(missing_ok=True)

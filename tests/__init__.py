@@ -1,0 +1,1 @@
+"""The tests; a package, so that `tests` is this folder whatever is installed under that name."""
