@@ -431,6 +431,7 @@ def test_a_thinking_budget_that_is_not_taken_is_said_before_the_run(budget, part
     [
         ("base_url=http://localhost:8000/v1/messages", "expected the address before that"),
         ("api_key_env=sk-ant-0123-456789", "the name of an environment variable"),
+        ("temperature=1.5", "found 1.5, allowed: 0 to 1"),
         ("modell=x", 'Did you mean "image_grounding.vlm.anthropic.model"'),
         ("model=", "image_grounding.vlm.anthropic.model: required with backend anthropic"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -10,10 +10,10 @@ from raylabel.errors import ConfigError
 from raylabel.settings.backends import BackendSettings
 from raylabel.settings.block import (
     BaseUrl,
+    Number,
     Positive,
     Seconds,
     Secret,
-    Temperature,
     ThinkingBudget,
     VariableName,
 )
@@ -32,8 +32,8 @@ class AnthropicSettings(BackendSettings):
     """For example http://localhost:8000, without /v1/messages; empty: api.anthropic.com."""
     model: str = ""
     """As Anthropic spells it; required."""
-    temperature: Temperature | None = None
-    """0 to 1; null: not sent, as the newest models of Claude take none."""
+    temperature: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """0 to 1; null: not sent, as the present version of Anthropic's API has no such field."""
     max_tokens: Positive = 8192
     """Limit of one answer, thoughts included."""
     timeout: Seconds = 120.0
