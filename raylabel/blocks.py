@@ -18,6 +18,7 @@ import ast
 import functools
 import inspect
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -236,9 +237,15 @@ def _base_url(url: str) -> str:
         usable = False
     if not usable or " " in url:
         raise not_allowed("a URL with its scheme, such as http://localhost:8000/v1")
-    if parts.path.rstrip("/").endswith(("/chat/completions", ":generateContent")):
+    if parts.path.rstrip("/").endswith(("/chat/completions", ":generateContent", "/messages")):
         raise PydanticCustomError("expected", "expected the address before that, such as http://localhost:8000/v1")
     return url
+
+
+def _variable_name(name: str) -> str:
+    if re.fullmatch(r"([A-Za-z_]\w*)?", name) is None:
+        raise not_allowed("the name of an environment variable (not the key)")
+    return name
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
@@ -251,6 +258,8 @@ PathText = Annotated[str, AfterValidator(_expanded)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Secret = Annotated[str, Field(repr=False)]
 """A text that no message shows."""
+VariableName = Annotated[Secret, AfterValidator(_variable_name)]
+"""The name of an environment variable; not shown either, as people paste the key itself there."""
 
 Temperature = Annotated[Number, Field(ge=0, le=2)]
 Count = Annotated[Whole, Field(ge=0)]

@@ -292,7 +292,7 @@ def test_an_unexpected_error_keeps_its_traceback(folder, engine):
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_a_recipe_becomes_a_specification_that_only_lacks_its_data(folder, engine, monkeypatch, capsys, recipe):
-    for name in ("GOOGLE_API_KEY", "NVIDIA_API_KEY"):
+    for name in ("GOOGLE_API_KEY", "NVIDIA_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.setenv(name, SECRET)
     assert main(["init", recipe]) == 0
     path = f"{recipe}.yaml"

@@ -57,6 +57,7 @@ VENDORS = {
     "ray": ("engine/*", "servers/*"),
     "openai": ("clients/openai_compat.py",),
     "google": ("clients/gemini.py",),
+    "anthropic": ("clients/anthropic_messages.py",),
     "httpx2": ("clients/*",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),

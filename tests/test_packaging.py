@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from raylabel.clients.endpoints import BACKENDS
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -103,7 +105,8 @@ def test_installing_pulls_no_deep_learning_framework() -> None:
 
 @pytest.mark.parametrize(("top", "file"), sorted(third_party_imports().items()))
 def test_what_the_package_imports_is_declared(top: str, file: str) -> None:
-    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    of_users = [requirement for name, extra in EXTRAS.items() if name != "dev" for requirement in extra]
+    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME + of_users}
     library = canonicalize_name(IMPORT_NAMES.get(top, top))
     if library in COMES_WITH:
         assert library in installed_closure([Requirement(COMES_WITH[library])])
@@ -270,3 +273,11 @@ def test_the_scripts_ask_for_the_python_that_the_package_asks_for() -> None:
     script = (ROOT / "scripts/venv").read_text(encoding="utf-8")
     assert f"sys.version_info < ({lowest.replace('.', ', ')})" in script
     assert f"needs Python {lowest} or newer" in script
+
+
+def test_a_backends_extra_is_imported_by_its_client_alone_and_when_that_is_built() -> None:
+    for backend in BACKENDS.values():
+        if backend.extra:
+            assert {requirement.name for requirement in EXTRAS[backend.extra]} == {backend.extra}
+            code = f"import sys, raylabel.clients.endpoints; assert {backend.extra!r} not in sys.modules"
+            subprocess.run([sys.executable, "-c", code], check=True)

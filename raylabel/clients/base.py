@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ class Sampling:
 
     Args:
         model: as configured.
+        temperature: None sends none.
         max_tokens: limit of the answer, thoughts included where the vendor counts them; not part of the question.
         timeout_s: for one request; not part of the question.
         thinking_budget: tokens the model may think; None leaves the vendor's default.
@@ -48,19 +49,30 @@ class Sampling:
     """
 
     model: str
-    temperature: float
+    temperature: float | None
     max_tokens: int
     timeout_s: float
     thinking_budget: int | None = None
     media_resolution: str | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
+    def warmer(self, by: float, up_to: float) -> Sampling:
+        """The same with a higher temperature, where one is sent and it is below the limit.
+
+        >>> Sampling("m", 0.75, 10, 1.0).warmer(0.5, up_to=1.0).temperature
+        1.0
+        """
+        if self.temperature is None or self.temperature >= up_to:
+            return self
+        return replace(self, temperature=min(up_to, self.temperature + by))
+
 
 class SchemaForm(str, Enum):
     """How an endpoint is told the schema of a reply."""
 
     NATIVE = "native"
-    """OpenAI's ``response_format`` of type ``json_schema``; Gemini's ``responseJsonSchema``."""
+    """OpenAI's ``response_format`` of type ``json_schema``; Gemini's ``responseJsonSchema``; Anthropic's
+    ``output_config.format``."""
     STRUCTURED_OUTPUTS = "structured_outputs"
     """vLLM's own body field, for servers that turn ``response_format`` away."""
     RESPONSE_SCHEMA = "response_schema"
@@ -152,7 +164,7 @@ class Client(Protocol):
                 implement the check passes.
         """
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """The names by which the server itself knows a model, best first, without asking a paid question.
 
         An alias says nothing of the weights behind it; the server often does (vLLM: their path or hub name).

@@ -1,4 +1,6 @@
-"""Reading vendors' JSON without trusting its shape: what is missing or of another type is None."""
+"""Bodies of requests and answers: how long one may be, and JSON, read without trusting its shape: what is missing or of
+another type is None.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,22 @@ import json
 import re
 from typing import Any
 
+import httpx2
+
 from raylabel.answers.tokens import whole_text
 from raylabel.records import JsonObject
+
+BODY_LIMIT_BYTES = 32 << 20
+"""Of a body after decompression. Answers with all their thoughts take less than a hundredth of it."""
+
+
+class BodyTooLong(httpx2.TransportError):
+    """A body exceeds ``BODY_LIMIT_BYTES``; the rest of it was not read."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status} with a body of more than {BODY_LIMIT_BYTES >> 20} MB, which is no answer")
+        self.status = status
+
 
 _MAY_HOLD_HALVES = re.compile(rb"\\u[dD]|\xed|\0")
 """Where a body may hold half of a surrogate pair: as an escape, as bytes that are no UTF-8, or in UTF-16."""
@@ -26,6 +42,14 @@ def parse_object(body: bytes) -> JsonObject | None:
     if not isinstance(data, dict):
         return None
     return whole_text(data) if _MAY_HOLD_HALVES.search(body) else data
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def to_json(value: object) -> bytes:
+    """A value as a request's body holds it."""
+    return _ENCODER.encode(value).encode()
 
 
 def object_at(data: Any, name: str) -> JsonObject:

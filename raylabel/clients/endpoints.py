@@ -1,22 +1,36 @@
-"""From settings to a client: which endpoint, which key, which sampling, which way of writing boxes.
+"""From settings to a client: which backend, and what its block and a step's say.
 
-Everything taken is plain and picklable, so that an actor builds its client where it runs. Each SDK is imported only
-when it is used (google-genai takes about a second).
+Everything taken is plain and picklable, so that an actor builds its client where it runs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from raylabel.clients.anthropic_messages import AnthropicClient
+from raylabel.clients.backend import Backend
 from raylabel.clients.base import Client, Sampling
-from raylabel.clients.hosts import GEMINI_URL, OPENAI_URL, is_openai_host, proxy_for, shown_host
+from raylabel.clients.gemini import GeminiClient
+from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
-from raylabel.errors import ClientError, ConfigError
+from raylabel.clients.scripted import ScriptedClient
+from raylabel.errors import ClientError
 from raylabel.geometry import Convention
 from raylabel.profiles import UNKNOWN, Profile, profile_for, profile_named
 from raylabel.settings import Settings, StepSettings, VlmSettings
+
+BACKENDS: dict[str, type[Backend[Any]]] = {
+    backend.name: backend for backend in (GeminiClient, OpenAIClient, AnthropicClient, ScriptedClient)
+}
+"""By the name of their block in ``VlmSettings``."""
+
+
+def backend_of(vlm: VlmSettings) -> type[Backend[Any]]:
+    """The class behind the block that ``vlm.backend`` names."""
+    return BACKENDS[vlm.backend]
 
 
 def build_client(vlm: VlmSettings, env: Mapping[str, str]) -> Client:
@@ -26,49 +40,36 @@ def build_client(vlm: VlmSettings, env: Mapping[str, str]) -> Client:
         env: where keys and proxies are looked up, usually ``os.environ``.
 
     Raises:
-        ConfigError: a key is missing or unusable, a proxy cannot be used, or the script cannot be read.
+        ConfigError: the settings cannot be used: no key, no such file, a proxy of an unknown kind.
     """
-    key = resolve_key(vlm, env)
-    if vlm.backend == "gemini":
-        from raylabel.clients.gemini import GeminiClient
+    backend = backend_of(vlm)
+    backend.check_installed()
+    return backend.from_settings(vlm.endpoint, env)
 
-        url = vlm.gemini.base_url
-        return GeminiClient(key, vlm.gemini.model, url, proxy_for(url or GEMINI_URL, env))
-    if vlm.backend == "openai":
-        from raylabel.clients.openai_compat import OpenAIClient
 
-        url = vlm.openai.base_url
-        return OpenAIClient(key, url, proxy_for(url or OPENAI_URL, env))
-    from raylabel.clients.scripted import ScriptedClient
+def check_backend(vlm: VlmSettings, env: Mapping[str, str]) -> None:
+    """See that the SDK is installed and the key there.
 
-    return ScriptedClient.from_file(vlm.scripted.answers)
+    Raises:
+        ConfigError: one of them is not; or a key that no header can hold.
+    """
+    backend_of(vlm).check_installed()
+    resolve_key(vlm, env)
 
 
 def resolve_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:
     """The key for the configured endpoint; None where it may do without.
 
-    ``OPENAI_API_KEY`` is for OpenAI's own host; another ``base_url`` gets the key written in the settings, or that of
-    the variable named there, or none.
-
     Raises:
         ConfigError: no key where one is needed, or one that no header can hold.
     """
-    if vlm.backend == "gemini":
-        return _gemini_key(vlm, env)
-    if vlm.backend == "openai":
-        return _openai_key(vlm, env)
-    return None
+    return backend_of(vlm).find_key(vlm.endpoint, env)
 
 
 def with_key(vlm: VlmSettings, env: Mapping[str, str]) -> VlmSettings:
     """The block with the key in it: the environment of an actor on another node does not hold it."""
-    key = resolve_key(vlm, env) or ""
-    if vlm.backend == "gemini":
-        return vlm.model_copy(update={"gemini": vlm.gemini.model_copy(update={"api_key": key})})
-    if vlm.backend == "openai":
-        own = {"api_key": key, "api_key_env": ""}
-        return vlm.model_copy(update={"openai": vlm.openai.model_copy(update=own)})
-    return vlm
+    block = backend_of(vlm).with_key(vlm.endpoint, resolve_key(vlm, env))
+    return vlm.model_copy(update={vlm.backend: block})
 
 
 def sampling_for(settings: Settings, step_name: str) -> Sampling:
@@ -84,33 +85,17 @@ def sampling_for(settings: Settings, step_name: str) -> Sampling:
     """
     vlm = settings.pipeline.vlm
     step: StepSettings = getattr(settings.steps, step_name)
-    resolution = None
-    extra_body: dict[str, Any] = {}
-    thinking_budget = None
-    if vlm.backend == "gemini":
-        g = vlm.gemini
-        model, temperature, max_tokens, timeout_s = g.model, g.temperature, g.max_output_tokens, g.timeout
-        thinking_budget, extra_body, resolution = g.thinking_budget, g.extra_body, g.media_resolution
-    elif vlm.backend == "openai":
-        o = vlm.openai
-        model, temperature, max_tokens, timeout_s = o.model_name, o.temperature, o.max_tokens, o.timeout
-        thinking_budget, extra_body = o.thinking_budget, o.extra_body
-    else:
-        model, temperature, max_tokens, timeout_s = "scripted", 0.0, 4096, 60.0
-    sampling = Sampling(
-        model=step.model or model,
-        temperature=_chosen(step.temperature, temperature),
-        max_tokens=_chosen(step.max_tokens, max_tokens),
-        timeout_s=timeout_s,
-        thinking_budget=_chosen(step.thinking_budget, thinking_budget),
-        media_resolution=resolution,
-        extra_body={**extra_body, **(step.extra_body or {})},
+    backend = backend_of(vlm)
+    usual = backend.sampling_of(vlm.endpoint)
+    sampling = replace(
+        usual,
+        model=step.model or usual.model,
+        temperature=_first_set(step.temperature, usual.temperature),
+        max_tokens=_first_set(step.max_tokens, usual.max_tokens),
+        thinking_budget=_first_set(step.thinking_budget, usual.thinking_budget),
+        extra_body={**usual.extra_body, **(step.extra_body or {})},
     )
-    if vlm.backend == "openai" and sampling.thinking_budget is not None and is_openai_host(vlm.openai.base_url):
-        raise ConfigError(
-            f"thinking_budget: api.openai.com takes no number of tokens (found {sampling.thinking_budget}); "
-            "write extra_body: {reasoning_effort: low} instead"
-        )
+    backend.check_sampling(vlm.endpoint, sampling)
     return sampling
 
 
@@ -121,29 +106,25 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def endpoint_of(vlm: VlmSettings) -> str:
-    """Host and port that the settings speak to, for the record; ``scripted`` where nobody is spoken to."""
-    if vlm.backend == "gemini":
-        return shown_host(vlm.gemini.base_url or GEMINI_URL)
-    if vlm.backend == "openai":
-        return shown_host(vlm.openai.base_url or OPENAI_URL)
-    return "scripted"
+    """Host and port that the settings speak to, for the record; the backend's name where nobody is spoken to."""
+    return backend_of(vlm).endpoint_of(vlm.endpoint)
 
 
-def trouble_in_words(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
+def describe_trouble(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:
     """Why an endpoint cannot be used, with the setting to look at where nobody answers."""
     if error.verdict.ends_run or error.status is not None:
-        return with_owner(error.message, pipeline)
+        return with_full_paths(error.message, pipeline)
     key = f"{pipeline}.vlm.{vlm.backend}.base_url"
     return f"{key}: nobody answers there ({error.message}); is the server running, and is this its address?"
 
 
-def with_owner(message: str, pipeline: str) -> str:
-    """A message of a client, which knows a vlm block but not whose it is, with the settings it names in full.
+def with_full_paths(message: str, pipeline: str) -> str:
+    """A message of a client, which knows its own block but not whose it is, with the settings it names in full.
 
-    >>> with_owner("vlm.example: write http:// in vlm.openai.base_url", "image_grounding")
+    >>> with_full_paths("vlm.example: write http:// in vlm.openai.base_url", "image_grounding")
     'vlm.example: write http:// in image_grounding.vlm.openai.base_url'
     """
-    return re.sub(r"(?<![\w.])(?=vlm\.(?:openai|gemini)\.)", f"{pipeline}.", message)
+    return re.sub(rf"(?<![\w.])(?=vlm\.(?:{'|'.join(BACKENDS)})\.)", f"{pipeline}.", message)
 
 
 PIXELS = ("pixels", "px")
@@ -157,7 +138,7 @@ def configured_profile(vlm: VlmSettings, model: str) -> Profile | None:
     named = None if vlm.profile == "auto" else profile_named(vlm.profile)
     order, scale = vlm.boxes.order, vlm.boxes.scale
     if order == "auto" and scale == "auto":
-        return UNKNOWN if vlm.backend == "scripted" and named is None else named
+        return named if named is not None or backend_of(vlm).is_model else UNKNOWN
     base = named or profile_for([model]) or UNKNOWN
     order = base.convention.order if order == "auto" else order
     return base.with_convention(
@@ -169,40 +150,5 @@ def _scale(value: float | str) -> float | None:
     return None if value in PIXELS else float(value)
 
 
-def _gemini_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:
-    if key := _usable(vlm.gemini.api_key, "vlm.gemini.api_key"):
-        return key
-    if key := _usable(env.get("GOOGLE_API_KEY", ""), "GOOGLE_API_KEY"):
-        return key
-    if vlm.gemini.base_url:
-        return None
-    raise ConfigError("vlm.gemini.api_key: no API key; set the environment variable GOOGLE_API_KEY, or write it here")
-
-
-def _openai_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:
-    openai = vlm.openai
-    if key := _usable(openai.api_key, "vlm.openai.api_key"):
-        return key
-    if name := openai.api_key_env:
-        if key := _usable(env.get(name, ""), name):
-            return key
-        raise ConfigError(f"vlm.openai.api_key_env: the environment variable {name} is not set; set it to the API key")
-    if not is_openai_host(openai.base_url):
-        return None
-    if key := _usable(env.get("OPENAI_API_KEY", ""), "OPENAI_API_KEY"):
-        return key
-    raise ConfigError(
-        "vlm.openai.api_key: no API key for api.openai.com; set the environment variable OPENAI_API_KEY, or write "
-        "vlm.openai.base_url for another endpoint"
-    )
-
-
-def _usable(key: str, where: str) -> str:
-    key = (key or "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError(f"{where}: the key holds characters that no API key has (spaces, line ends or non-ASCII)")
-    return key
-
-
-def _chosen(override: Any, value: Any) -> Any:
+def _first_set(override: Any, value: Any) -> Any:
     return value if override is None else override

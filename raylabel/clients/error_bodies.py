@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raylabel.clients.bodies import list_at, object_at, text_at
-from raylabel.clients.finish import plain
+from raylabel.clients.finish import normalized
 from raylabel.clients.waiting import read_duration, read_wait, until_midnight_pacific_s
 from raylabel.records import JsonObject
 
@@ -31,7 +31,8 @@ class ErrorBody:
 
     Args:
         message: for people: the error's own, with what the servers and filters behind it say.
-        codes: every machine-readable word: ``code``, ``type``, ``status``, and the ``reason`` of Google's details.
+        codes: every machine-readable word: ``code``, ``type``, ``status``, the ``reason`` of Google's details, and the
+            ``error_code`` of Anthropic's.
         retry_after_s: seconds of Google's ``RetryInfo``, of the headers that OpenRouter repeats, or until the day of a
             daily quota is over.
         status: the HTTP status that the body itself names, if it does.
@@ -81,10 +82,10 @@ def read_error_object(data: JsonObject) -> ErrorBody | None:
     if message is None and not codes:
         return None
     said = message if isinstance(message, str) else json.dumps(message or error, ensure_ascii=False)
-    behind = [words for level in levels[1:] if (words := _behind(level)) and words not in said]
+    behind = [words for level in levels[1:] if (words := _provider_details(level)) and words not in said]
     quota = [fact for level in levels for fact in _quota_facts(level)]
     said = "; ".join((said, *behind))
-    per_day = next((fact for fact in quota if "perday" in plain(fact)), None)
+    per_day = next((fact for fact in quota if "perday" in normalized(fact)), None)
     if per_day is not None and per_day not in said:
         said = f"{said} ({per_day})"
     waits = [wait for level in levels if (wait := _wait_s(level)) is not None]
@@ -122,11 +123,13 @@ def _parsed(raw: Any) -> JsonObject | None:
 def _codes(level: JsonObject) -> Iterator[str]:
     yield from (code for k in ("code", "type", "status") if isinstance(code := level.get(k), str))
     yield from (reason for detail in list_at(level, "details") if (reason := text_at(detail, "reason")))
+    if code := text_at(object_at(level, "details"), "error_code"):  # Anthropic's
+        yield code
     if "flagged_input" in level:
         yield FLAGGED
 
 
-def _behind(level: JsonObject) -> str:
+def _provider_details(level: JsonObject) -> str:
     """What an inner error adds for people: who failed and what it said; which filter took offence."""
     said = text_at(level, "message")
     if _parsed(level.get("raw")) is None:
@@ -162,7 +165,7 @@ def _details(level: JsonObject) -> list[JsonObject]:
 
 
 _STATUSES: Mapping[str, int] = {
-    plain(word): status
+    normalized(word): status
     for status, words in {
         400: "INVALID_ARGUMENT FAILED_PRECONDITION invalid_request_error BadRequestError",
         401: "UNAUTHENTICATED invalid_api_key authentication_error AuthenticationError",
@@ -172,7 +175,7 @@ _STATUSES: Mapping[str, int] = {
         429: "RESOURCE_EXHAUSTED rate_limit_exceeded rate_limit_error RateLimitError too_many_requests",
         500: "INTERNAL api_error server_error InternalServerError internal_server_error",
         503: "UNAVAILABLE overloaded_error service_unavailable",
-        504: "DEADLINE_EXCEEDED timeout",
+        504: "DEADLINE_EXCEEDED timeout timeout_error",
     }.items()
     for word in words.split()
 }
@@ -184,24 +187,24 @@ def _status(error: JsonObject, codes: frozenset[str]) -> int | None:
         text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
         if text.isdecimal() and len(text) == 3 and 400 <= int(text) < 600:
             return int(text)
-    return next((_STATUSES[plain(code)] for code in sorted(codes) if plain(code) in _STATUSES), None)
+    return next((_STATUSES[normalized(code)] for code in sorted(codes) if normalized(code) in _STATUSES), None)
 
 
-def shortened(text: str, limit: int) -> str:
+def shorten(text: str, limit: int) -> str:
     """A text of at most so many characters that keeps what decides: without the sentences that lead elsewhere, and then
     without its middle, since what was asked for and what was exceeded stand at either end.
 
-    >>> shortened("No quota. For more, see https://docs.example/limits. Limit: 0, model: x. " + "y" * 30, 60)
+    >>> shorten("No quota. For more, see https://docs.example/limits. Limit: 0, model: x. " + "y" * 30, 60)
     'No quota. Limit: 0, model: x. yyyyyyyyyyyyyyyyyyyyyyyyyyyyyy'
     """
     if len(text) > limit:
         text = text if len(text) <= 100 * limit else f"{text[: 50 * limit]} … {text[-50 * limit :]}"
-        text = " ".join(part for part in re.split(r"(?<=[.!?]) +", text) if not _leads_elsewhere(part))
+        text = " ".join(part for part in re.split(r"(?<=[.!?]) +", text) if not _only_links(part))
     if len(text) > limit:
         head = limit * 2 // 5
         text = f"{text[:head].rstrip()} … {text[len(text) - (limit - head - 3) :].lstrip()}"
     return text
 
 
-def _leads_elsewhere(sentence: str) -> bool:
+def _only_links(sentence: str) -> bool:
     return "https://" in sentence and not any(char.isdigit() for char in re.sub(r"https://\S+", "", sentence))

@@ -65,16 +65,16 @@ _WORDS: Mapping[Finish, str] = {
 }
 
 
-def plain(word: str) -> str:
+def normalized(word: str) -> str:
     """A machine's word without what spellings differ in.
 
-    >>> plain("content-filter") == plain("contentFilter") == plain("CONTENT_FILTER")
+    >>> normalized("content-filter") == normalized("contentFilter") == normalized("CONTENT_FILTER")
     True
     """
     return "".join(char for char in word.casefold() if char.isalnum())
 
 
-_TABLE = {plain(word): finish for finish, words in _WORDS.items() for word in words.split()}
+_TABLE = {normalized(word): finish for finish, words in _WORDS.items() for word in words.split()}
 _MISSING = ("", "null", "none")
 
 
@@ -92,17 +92,17 @@ def read_finish(value: Any) -> tuple[Finish, str]:
     word = "" if value is None else printable(str(value)).replace(",", " ")[:_LONGEST].strip()
     if word.casefold() in _MISSING:
         return Finish.OTHER, ""
-    return _TABLE.get(plain(word), Finish.OTHER) if isinstance(value, str) else Finish.OTHER, word
+    return _TABLE.get(normalized(word), Finish.OTHER) if isinstance(value, str) else Finish.OTHER, word
 
 
-def worse(one: tuple[Finish, str], other: tuple[Finish, str]) -> tuple[Finish, str]:
-    """Of a gateway's word and the word of the server behind it: the gateway's, unless it says "whole" and is told off.
+def decisive_finish(one: tuple[Finish, str], other: tuple[Finish, str]) -> tuple[Finish, str]:
+    """The word of a gateway, unless it says "whole" and that of the server behind it contradicts.
 
-    >>> worse(read_finish("stop"), read_finish("SAFETY"))[1], worse(read_finish("stop"), read_finish("new"))[1]
-    ('SAFETY', 'stop')
+    >>> [decisive_finish(read_finish("stop"), read_finish(behind))[1] for behind in ("SAFETY", "new")]
+    ['SAFETY', 'stop']
     """
-    told_off = one[0] is Finish.STOP and other[0] in (Finish.LENGTH, Finish.BROKEN, Finish.REFUSED)
-    return other if told_off else one
+    contradicted = one[0] is Finish.STOP and other[0] in (Finish.LENGTH, Finish.BROKEN, Finish.REFUSED)
+    return other if contradicted else one
 
 
 def word_of(finish_detail: str) -> str:

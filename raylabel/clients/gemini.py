@@ -5,36 +5,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from google import genai
-from google.genai import errors, types
 
-from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
+from raylabel.clients.backend import Backend
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
 from raylabel.clients.error_bodies import ErrorBody, read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
-from raylabel.clients.hosts import GEMINI_URL, Proxy, shown_host
+from raylabel.clients.hosts import Proxy, host_and_port, proxy_for
+from raylabel.clients.keys import usable_key
 from raylabel.clients.openapi_schema import to_openapi_schema
-from raylabel.clients.transport import build_http_client, shared_ssl_context
-from raylabel.clients.verdicts import Endpoint, served_in_words
-from raylabel.errors import ClientError, Verdict
+from raylabel.clients.verdicts import Endpoint, list_served_models
+from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
+from raylabel.settings import GeminiSettings
 
+if TYPE_CHECKING:
+    from google.genai import types
+
+GEMINI_URL = "https://generativelanguage.googleapis.com"
 # Preview models and responseJsonSchema are served under v1beta; the SDK's default (v1) is also steered by a variable.
 API_VERSION = "v1beta"
 CHECK_TIMEOUT_S = 10.0
 
 _ACCOUNT_BLOCKED = "PUP_LIMITED_DISABLED"
 
-_FORMS = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
-
 T = TypeVar("T")
 
 
-class GeminiClient:
+class GeminiClient(Backend[GeminiSettings]):
     """One Gemini endpoint, with the SDK's retries, continuation, redirects and environment variables off.
 
     ``Sampling.media_resolution`` goes into ``generationConfig``, where it holds for the picture and is understood by
@@ -51,13 +53,21 @@ class GeminiClient:
         ConfigError: the proxy cannot be used.
     """
 
+    name = "gemini"
+    schema_forms = (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA)
+
     def __init__(self, api_key: str | None, model: str, base_url: str = "", proxy: Proxy | None = None) -> None:
+        from google import genai
+        from google.genai import types
+
+        from raylabel.clients.transport import build_http_client, shared_ssl_context
+
         url = base_url or GEMINI_URL
         self._model = model
         self._api_url = f"{url.rstrip('/')}/{API_VERSION}"
         self._key = api_key or "EMPTY"
         self._endpoint = Endpoint(
-            shown_host(url),
+            host_and_port(url),
             api_key,
             key_settings="vlm.gemini.api_key, or GOOGLE_API_KEY",
             url_setting="vlm.gemini.base_url",
@@ -77,6 +87,47 @@ class GeminiClient:
                 async_client_args={"ssl": shared_ssl_context()},
             ),
         )
+        # The SDK takes a picture as bytes alone, makes base64 of it for each request, and copies its contents from type
+        # to type (half of the CPU of a request). What stands in extra_body it puts in their place as it is.
+        self._replaced = types.Content(role="user", parts=[types.Part(text="")])
+
+    @classmethod
+    def from_settings(cls, settings: GeminiSettings, env: Mapping[str, str]) -> Client:
+        proxy = proxy_for(settings.base_url or GEMINI_URL, env)
+        return cls(cls.find_key(settings, env), settings.model, settings.base_url, proxy)
+
+    @classmethod
+    def sampling_of(cls, settings: GeminiSettings) -> Sampling:
+        return Sampling(
+            model=settings.model,
+            temperature=settings.temperature,
+            max_tokens=settings.max_output_tokens,
+            timeout_s=settings.timeout,
+            thinking_budget=settings.thinking_budget,
+            media_resolution=settings.media_resolution,
+            extra_body=settings.extra_body,
+        )
+
+    @classmethod
+    def find_key(cls, settings: GeminiSettings, env: Mapping[str, str]) -> str | None:
+        """The key written in the settings, or that of ``GOOGLE_API_KEY``; another ``base_url`` may do without."""
+        if key := usable_key(settings.api_key, "vlm.gemini.api_key"):
+            return key
+        if key := usable_key(env.get("GOOGLE_API_KEY", ""), "GOOGLE_API_KEY"):
+            return key
+        if settings.base_url:
+            return None
+        raise ConfigError(
+            "vlm.gemini.api_key: no API key; set the environment variable GOOGLE_API_KEY, or write it here"
+        )
+
+    @classmethod
+    def with_key(cls, settings: GeminiSettings, key: str | None) -> GeminiSettings:
+        return settings.model_copy(update={"api_key": key or ""})
+
+    @classmethod
+    def endpoint_of(cls, settings: GeminiSettings) -> str:
+        return host_and_port(settings.base_url or GEMINI_URL)
 
     async def ask(self, request: Request) -> Reply:
         """Send one request once.
@@ -85,20 +136,20 @@ class GeminiClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None and request.schema_form in _FORMS
-        self._endpoint.demand_text(request.preamble, request.question)
+        had_schema = request.schema is not None and request.schema_form in self.schema_forms
+        self._endpoint.check_encodable(request.preamble, request.question)
         call = self._sdk.aio.models.generate_content(
             model=sampling.model,
-            contents=_REPLACED,
+            contents=self._replaced,
             config=_config(request),
         )
         started_s = time.monotonic()
         try:
-            response = await self._answered(call, sampling.timeout_s, had_schema)
+            response = await self._response_of(call, sampling.timeout_s, had_schema)
             body = self._whole_body(response, had_schema)
         except ClientError as error:
             if error.verdict is Verdict.REFUSED:
-                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
+                return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
             raise
         latency_s = time.monotonic() - started_s
         text, finish, finish_word = _read_candidate(body)
@@ -124,9 +175,9 @@ class GeminiClient:
         candidates, blocked = list_at(body, "candidates"), object_at(body, "promptFeedback").get("blockReason")
         said = read_error_object(body) if body.get("error") else None
         if said is not None:
-            raise self._endpoint.error_inside(said, (http and http.headers) or {}, had_schema=had_schema)
+            raise self._endpoint.error_in_success(said, (http and http.headers) or {}, had_schema=had_schema)
         if not blocked and not (candidates and isinstance(candidates[0], dict)):
-            raise self._endpoint.strange_body(200, raw)
+            raise self._endpoint.unreadable_body(200, raw)
         if candidates:
             finish, word = _read_end(candidates[0])
             if word == _ACCOUNT_BLOCKED:
@@ -144,15 +195,15 @@ class GeminiClient:
             ClientError: STOP_RUN for a rejected key or an unknown model, RETRY where nobody answers; whatever else is
                 said passes.
         """
-        await self._looked_up(self._model)
+        await self._look_up(self._model)
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """What Google says of a model: its name, its base model with the version, and that of a tuned one.
 
         Raises:
             ClientError: as ``check``.
         """
-        said = await self._looked_up(model)
+        said = await self._look_up(model)
         base, version = text_at(said, "baseModelId"), text_at(said, "version")
         names = (text_at(said, "name"), f"{base}-{version}" if base and version else base, text_at(said, "baseModel"))
         return tuple(dict.fromkeys(name for name in names if name)) or (model,)
@@ -162,54 +213,56 @@ class GeminiClient:
         self._sdk.close()
         await self._http.aclose()
 
-    async def _looked_up(self, model: str) -> JsonObject | None:
+    async def _look_up(self, model: str) -> JsonObject | None:
         """The model resource; None where the server gives none that can be read.
 
         Asked without the SDK, whose ``models.get`` leaves out fields and takes an odd body for an error.
         """
         path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-        response = await self._got(quote(path))
+        response = await self._get(quote(path))
         if response.status_code == 200:
             return parse_object(response.content)
         said = read_error_body(response.content)
         failed = self._endpoint.status_error(response.status_code, said, response.headers)
         # A 404 in other words than Google's comes from a proxy that cannot look models up.
         if response.status_code == 404 and "NOT_FOUND" in said.codes:
-            raise await self._with_served(failed, model)
+            raise await self._with_served_models(failed, model)
         if failed.verdict is Verdict.STOP_RUN and response.status_code in (400, 401, 403):
             raise failed
         return None
 
-    async def _with_served(self, unknown: ClientError, model: str) -> ClientError:
+    async def _with_served_models(self, unknown: ClientError, model: str) -> ClientError:
         """The error about a model that is not served, with the names of those that are."""
         try:
-            listed = parse_object((await self._got("models?pageSize=1000")).content)
+            listed = parse_object((await self._get("models?pageSize=1000")).content)
         except ClientError:
             return unknown
         found = list_at(listed, "models")
         names = [text_at(m, "name").removeprefix("models/") for m in found if "generateContent" in _actions(m)]
         if not any(names):
             return unknown
-        message = f"{unknown.message}; {served_in_words([name for name in names if name], model)}"
+        message = f"{unknown.message}; {list_served_models([name for name in names if name], model)}"
         return ClientError(unknown.verdict, message, status=unknown.status)
 
-    async def _got(self, path: str) -> httpx2.Response:
+    async def _get(self, path: str) -> httpx2.Response:
         call = self._http.get(f"{self._api_url}/{path}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S)
         try:
             return await call
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
 
-    async def _answered(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
+    async def _response_of(self, call: Awaitable[T], timeout_s: float, had_schema: bool) -> T:
         """The outcome of a call, its errors as ours."""
+        from google.genai import errors
+
         try:
             return await call
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except httpx2.RequestError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
         except errors.APIError as error:
             # "from None": the SDK's own text repeats the body, maybe with the key, and a traceback would show it.
             response = error.response if isinstance(error.response, httpx2.Response) else None
@@ -217,16 +270,11 @@ class GeminiClient:
             headers = {} if response is None else response.headers
             raise self._endpoint.status_error(error.code, said, headers, had_schema=had_schema) from None
         except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
-            raise self._endpoint.strange_body(0, error.object) from error
+            raise self._endpoint.unreadable_body(0, error.object) from error
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(seconds * 1000))
-
-
-# The SDK takes a picture as bytes alone, makes base64 of it for each request, and copies its contents from type to type
-# (half of the CPU of a request). What stands in extra_body it puts in their place as it is.
-_REPLACED = types.Content(role="user", parts=[types.Part(text="")])
 
 
 def _contents(request: Request) -> list[JsonObject]:
@@ -236,8 +284,10 @@ def _contents(request: Request) -> list[JsonObject]:
 
 
 def _config(request: Request) -> types.GenerateContentConfig:
+    from google.genai import types
+
     sampling = request.sampling
-    has_schema = request.schema is not None and request.schema_form in _FORMS
+    has_schema = request.schema is not None and request.schema_form in GeminiClient.schema_forms
     return types.GenerateContentConfig(
         temperature=sampling.temperature,
         max_output_tokens=sampling.max_tokens,

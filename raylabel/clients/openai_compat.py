@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import openai
 
-from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
-from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at
+from raylabel.clients.backend import Backend
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
+from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at, to_json
 from raylabel.clients.error_bodies import read_error_body, read_error_object
-from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish, worse
-from raylabel.clients.hosts import OPENAI_URL, Proxy, is_openai_host, shown_host
-from raylabel.clients.transport import build_http_client
-from raylabel.clients.verdicts import Endpoint, served_in_words
-from raylabel.errors import ClientError, Verdict
+from raylabel.clients.finish import NO_WORD, ONLY_REASONING, decisive_finish, read_finish
+from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
+from raylabel.clients.keys import key_for_host
+from raylabel.clients.verdicts import Endpoint, list_served_models
+from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
-from raylabel.settings import mask_urls
+from raylabel.settings import OpenAISettings, mask_urls
 
+OPENAI_HOST = "api.openai.com"
+OPENAI_URL = f"https://{OPENAI_HOST}/v1"
 CHECK_TIMEOUT_S = 10.0
 
-_FORMS = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
 
-
-class OpenAIClient:
+class OpenAIClient(Backend[OpenAISettings]):
     """One endpoint of the OpenAI protocol, with the SDK's retries, redirects and environment variables off.
 
     The request body holds, beyond model, messages and temperature:
@@ -53,12 +52,19 @@ class OpenAIClient:
         ConfigError: the proxy cannot be used.
     """
 
+    name = "openai"
+    schema_forms = (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS)
+
     def __init__(self, api_key: str | None, base_url: str = "", proxy: Proxy | None = None) -> None:
+        import openai
+
+        from raylabel.clients.transport import build_http_client
+
         url = base_url or OPENAI_URL
         self._url = url.rstrip("/")
-        self._at_openai = is_openai_host(url)
+        self._at_openai = is_host_of(url, OPENAI_HOST)
         self._endpoint = Endpoint(
-            shown_host(url),
+            host_and_port(url),
             api_key,
             key_settings=f"vlm.openai.api_key, or {'OPENAI_API_KEY' if self._at_openai else 'vlm.openai.api_key_env'}",
             url_setting="vlm.openai.base_url",
@@ -80,6 +86,44 @@ class OpenAIClient:
             http_client=self._http,
         )
 
+    @classmethod
+    def from_settings(cls, settings: OpenAISettings, env: Mapping[str, str]) -> Client:
+        proxy = proxy_for(settings.base_url or OPENAI_URL, env)
+        return cls(cls.find_key(settings, env), settings.base_url, proxy)
+
+    @classmethod
+    def sampling_of(cls, settings: OpenAISettings) -> Sampling:
+        return Sampling(
+            model=settings.model_name,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            timeout_s=settings.timeout,
+            thinking_budget=settings.thinking_budget,
+            extra_body=settings.extra_body,
+        )
+
+    @classmethod
+    def check_sampling(cls, settings: OpenAISettings, sampling: Sampling) -> None:
+        if sampling.thinking_budget is not None and is_host_of(settings.base_url or OPENAI_URL, OPENAI_HOST):
+            raise ConfigError(
+                f"thinking_budget: {OPENAI_HOST} takes no number of tokens (found {sampling.thinking_budget}); "
+                "write extra_body: {reasoning_effort: low} instead"
+            )
+
+    @classmethod
+    def find_key(cls, settings: OpenAISettings, env: Mapping[str, str]) -> str | None:
+        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``."""
+        written = settings.api_key, settings.api_key_env, settings.base_url
+        return key_for_host("vlm.openai", *written, env, variable="OPENAI_API_KEY", host=OPENAI_HOST)
+
+    @classmethod
+    def with_key(cls, settings: OpenAISettings, key: str | None) -> OpenAISettings:
+        return settings.model_copy(update={"api_key": key or "", "api_key_env": ""})
+
+    @classmethod
+    def endpoint_of(cls, settings: OpenAISettings) -> str:
+        return host_and_port(settings.base_url or OPENAI_URL)
+
     async def ask(self, request: Request) -> Reply:
         """Send one request once.
 
@@ -87,8 +131,8 @@ class OpenAIClient:
             ClientError: with the verdict on what to do.
         """
         sampling = request.sampling
-        had_schema = request.schema is not None and request.schema_form in _FORMS
-        self._endpoint.demand_text(request.preamble, request.question)
+        had_schema = request.schema is not None and request.schema_form in self.schema_forms
+        self._endpoint.check_encodable(request.preamble, request.question)
         # The SDK's chat.completions.create walks through the request three times (1.2 ms with a picture of 160 KB).
         call = self._sdk.post(
             f"{self._url}/chat/completions",  # whole, or the SDK takes apart and joins two addresses (0.04 ms)
@@ -106,12 +150,12 @@ class OpenAIClient:
         )
         started_s = time.monotonic()
         try:
-            response = await self._answered(call, sampling.timeout_s, had_schema)
-            body, choice, (finish, word) = self._chosen(response, had_schema)
+            response = await self._response_of(call, sampling.timeout_s, had_schema)
+            body, choice, (finish, word) = self._first_choice(response, had_schema)
         except ClientError as error:
             if error.verdict is Verdict.REFUSED:
-                return self._endpoint.refusal(error, sampling.model, time.monotonic() - started_s)
-            explained = await self._explained(error, sampling.model)
+                return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
+            explained = await self._explain(error, sampling.model)
             if explained is error:
                 raise
             raise explained from error
@@ -135,19 +179,19 @@ class OpenAIClient:
         """The JSON body of a request: the picture's base64 between two halves that are rendered around it."""
         fields = self._fields(request)
         if "messages" in fields:  # the user's own, from extra_body
-            return _json(fields)
-        preamble = b'{"type":"text","text":%b},' % _json(request.preamble) if request.preamble else b""
+            return to_json(fields)
+        preamble = b'{"type":"text","text":%b},' % to_json(request.preamble) if request.preamble else b""
         return b"".join(
             (
                 b'{"messages":[{"role":"user","content":[',
                 preamble,
                 b'{"type":"image_url","image_url":{"url":',
-                _json(f"data:{request.picture.media_type};base64,")[:-1],
+                to_json(f"data:{request.picture.media_type};base64,")[:-1],
                 request.picture.encoded,
                 b'"}},{"type":"text","text":',
-                _json(request.question),
+                to_json(request.question),
                 b"}]}],",
-                _json(fields)[1:],
+                to_json(fields)[1:],
             )
         )
 
@@ -174,9 +218,9 @@ class OpenAIClient:
         Raises:
             ClientError: STOP_RUN for a rejected key, RETRY where nobody answers; whatever else is said passes.
         """
-        await self._listed()
+        await self._list_models()
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """What the list of models says of one: vLLM's ``root`` (path or hub name), its id, and a LoRA's base model.
 
         A server that lists one model and answers to any name (llama.cpp) serves that one.
@@ -184,7 +228,7 @@ class OpenAIClient:
         Raises:
             ClientError: as ``check``.
         """
-        entries = {text_at(entry, "id"): entry for entry in list_at(await self._listed(), "data")}
+        entries = {text_at(entry, "id"): entry for entry in list_at(await self._list_models(), "data")}
         entries.pop("", None)
         entry = next(iter(entries.values())) if len(entries) == 1 else entries.get(model)
         base = text_at(entry, "parent")
@@ -195,11 +239,11 @@ class OpenAIClient:
         """Give back connections."""
         await self._sdk.close()
 
-    async def _listed(self) -> JsonObject | None:
+    async def _list_models(self) -> JsonObject | None:
         """The list of models; None where the server gives none that can be read."""
         try:
             call = self._sdk.get("/models", cast_to=httpx2.Response, options={"timeout": CHECK_TIMEOUT_S})
-            return parse_object((await self._answered(call, CHECK_TIMEOUT_S)).content)
+            return parse_object((await self._response_of(call, CHECK_TIMEOUT_S)).content)
         except ClientError as error:
             # OpenAI has keys that may ask but not list: 403, "Missing scopes: api.model.read".
             rejected = error.status == 401 or (error.status == 403 and not self._at_openai)
@@ -207,16 +251,18 @@ class OpenAIClient:
                 raise
             return None
 
-    async def _answered(
+    async def _response_of(
         self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool = False
     ) -> httpx2.Response:
         """The outcome of a call, its errors as ours."""
+        import openai
+
         try:
             return await call
         except openai.APITimeoutError as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except openai.APIConnectionError as error:
-            raise self._endpoint.lost(error) from error
+            raise self._endpoint.connection_lost(error) from error
         except openai.APIStatusError as error:
             body = read_error_body(error.response.content)
             # "from None": the SDK's own text may repeat the key, and a traceback would show it.
@@ -224,7 +270,9 @@ class OpenAIClient:
                 error.status_code, body, error.response.headers, had_schema=had_schema
             ) from None
 
-    def _chosen(self, response: httpx2.Response, had_schema: bool) -> tuple[JsonObject, JsonObject, tuple[Finish, str]]:
+    def _first_choice(
+        self, response: httpx2.Response, had_schema: bool
+    ) -> tuple[JsonObject, JsonObject, tuple[Finish, str]]:
         """The body of a success, its first choice, and how that ended.
 
         Raises:
@@ -238,43 +286,43 @@ class OpenAIClient:
         if said is None and choice.get("error"):
             said = read_error_object(choice)
         if said is not None:
-            raise self._endpoint.error_inside(said, response.headers, had_schema=had_schema)
+            raise self._endpoint.error_in_success(said, response.headers, had_schema=had_schema)
         if not choice:
-            raise self._endpoint.strange_body(response.status_code, response.content)
+            raise self._endpoint.unreadable_body(response.status_code, response.content)
         end = _read_end(choice)
         if end[0] is Finish.BROKEN:
             raise self._endpoint.broken_off(end[1])
         return body, choice, end
 
-    async def _explained(self, error: ClientError, model: str) -> ClientError:
+    async def _explain(self, error: ClientError, model: str) -> ClientError:
         """The error; with what the list of models adds where the address or the model's name may be wrong."""
         unknown = error.verdict is Verdict.STOP_RUN and error.status in (400, 404, 405)
         if not unknown and not (error.verdict is Verdict.RETRY and error.status == 200):
             return error
         if self._clue is None:
-            self._clue = asyncio.ensure_future(self._looked_around())
+            self._clue = asyncio.ensure_future(self._find_clue())
         clue = await asyncio.shield(self._clue)
         if clue.better_url and not self._has_answered:
-            said = error.message.removesuffix(f"; {self._endpoint.unknown_advice}")
+            said = error.message.removesuffix(f"; {self._endpoint.not_found_advice}")
             message = f"{said}; {self._endpoint.url_setting}: write {clue.better_url}, where models are listed"
             return ClientError(Verdict.STOP_RUN, message, status=error.status)
         if unknown and clue.names and model not in clue.names:
-            message = f"{error.message}; {served_in_words(clue.names, model)}"
+            message = f"{error.message}; {list_served_models(clue.names, model)}"
             return ClientError(error.verdict, message, status=error.status)
         return error
 
-    async def _looked_around(self) -> _Clue:
+    async def _find_clue(self) -> _Clue:
         """What is served at the base URL; where nothing is, whether it is with the usual ``/v1``."""
-        if (names := await self._names_at(self._url)) is not None:
+        if (names := await self._models_at(self._url)) is not None:
             return _Clue(names)
         parts = urlsplit(self._url)
         beneath = () if re.search(r"/v\d+\w*$", parts.path) else (f"{self._url}/v1",)
         for url in dict.fromkeys((*beneath, f"{parts.scheme}://{parts.netloc}/v1")):
-            if url != self._url and await self._names_at(url) is not None:
+            if url != self._url and await self._models_at(url) is not None:
                 return _Clue((), mask_urls(url))
         return _Clue(())
 
-    async def _names_at(self, url: str) -> tuple[str, ...] | None:
+    async def _models_at(self, url: str) -> tuple[str, ...] | None:
         """The models listed under an address; None where there is no such list."""
         try:
             answer = await self._http.get(f"{url}/models", timeout=CHECK_TIMEOUT_S)
@@ -294,13 +342,6 @@ class _Clue:
     better_url: str = ""
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _json(value: object) -> bytes:
-    return _ENCODER.encode(value).encode()
-
-
 def _read_content(message: JsonObject) -> tuple[str, str]:
     """Answer and refusal of a message; its content is text, a list of typed parts, or null.
 
@@ -317,7 +358,7 @@ def _read_end(choice: JsonObject) -> tuple[Finish, str]:
     """What ended an answer: the gateway's word, held against that of the server behind it (OpenRouter); in the place of
     both, what Azure's older servers say."""
     word = choice.get("finish_reason") or choice.get("finish_details")
-    return worse(read_finish(word), read_finish(choice.get("native_finish_reason")))
+    return decisive_finish(read_finish(word), read_finish(choice.get("native_finish_reason")))
 
 
 def _has_reasoning(message: JsonObject) -> bool:

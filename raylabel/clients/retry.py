@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from raylabel.clients.base import Client, Reply, Request
-from raylabel.clients.waiting import come_back_in_words
+from raylabel.clients.waiting import describe_return
 from raylabel.errors import ClientError, Verdict
 
 STOP_POLL_S = 0.25
@@ -34,7 +34,7 @@ class RetryPolicy:
     max_backoff_s: float = 60.0
     longest_wait_s: float = 600.0
 
-    def demand_bearable(self, error: ClientError) -> None:
+    def check_wait(self, error: ClientError) -> None:
         """Let a wait pass that is short enough.
 
         Raises:
@@ -44,7 +44,7 @@ class RetryPolicy:
             raise ClientError(
                 Verdict.QUOTA,
                 f"{error.message}; the server takes no more requests for now: come back "
-                f"{come_back_in_words(error.retry_after_s)} with the same command (longer than limits.longest_wait, "
+                f"{describe_return(error.retry_after_s)} with the same command (longer than limits.longest_wait, "
                 f"{self.longest_wait_s:g} s)",
                 retry_after_s=error.retry_after_s,
                 status=error.status,
@@ -67,7 +67,7 @@ class RetryPolicy:
         return (retry_after_s or 0.0) + bound_s * jitter
 
 
-async def ask_patiently(
+async def ask_with_retries(
     client: Client,
     request: Request,
     policy: RetryPolicy,
@@ -99,7 +99,7 @@ async def ask_patiently(
         except ClientError as error:
             error.tries = tries
             if error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
-                policy.demand_bearable(error)
+                policy.check_wait(error)
             if error.verdict not in (Verdict.RETRY, Verdict.SLOW_DOWN) or tries >= policy.attempts or stopping():
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())

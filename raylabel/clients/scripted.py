@@ -8,8 +8,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from raylabel.clients.base import Finish, Reply, Request, SchemaForm, Usage
+from raylabel.clients.backend import Backend
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.errors import ClientError, ConfigError, Verdict
+from raylabel.settings import ScriptedSettings
 
 Answer = str | Reply | ClientError
 """A text is a whole answer that ended by itself; an error is raised."""
@@ -20,7 +22,7 @@ Rules = Mapping[str, Answer] | Sequence[tuple[str, Answer]]
 Script = Callable[[Request], Answer | Awaitable[Answer]] | Rules
 
 
-class ScriptedClient:
+class ScriptedClient(Backend[ScriptedSettings]):
     """Answers as scripted; ``requests`` holds what it was asked, in order, unless it is not kept.
 
     Args:
@@ -34,10 +36,21 @@ class ScriptedClient:
     'a red car'
     """
 
+    name = "scripted"
+    is_model = False
+
     def __init__(self, script: Script, *, keep: bool = True) -> None:
         self._script = script
         self._keep = keep
         self.requests: list[Request] = []
+
+    @classmethod
+    def from_settings(cls, settings: ScriptedSettings, env: Mapping[str, str]) -> Client:
+        return cls.from_file(settings.answers)
+
+    @classmethod
+    def sampling_of(cls, settings: ScriptedSettings) -> Sampling:
+        return Sampling("scripted", temperature=0.0, max_tokens=4096, timeout_s=60.0)
 
     @classmethod
     def from_file(cls, path: str) -> ScriptedClient:
@@ -94,7 +107,7 @@ class ScriptedClient:
     async def check(self) -> None:
         """A script is always there."""
 
-    async def served(self, model: str) -> tuple[str, ...]:
+    async def served_names(self, model: str) -> tuple[str, ...]:
         """The configured name: nobody else knows another."""
         return (model,)
 

@@ -13,6 +13,7 @@ import httpx2
 import yarl
 from aiohttp.abc import AbstractStreamWriter
 
+from raylabel.clients.bodies import BODY_LIMIT_BYTES, BodyTooLong
 from raylabel.clients.hosts import Proxy
 from raylabel.errors import ConfigError
 
@@ -21,17 +22,6 @@ KEEPALIVE_EXPIRY_S = 4.0
 
 _HEADERS_LIMIT_BYTES = 100 << 10
 """Of one header line; aiohttp's own 8 KB are less than what some gateways say in one."""
-
-BODY_LIMIT_BYTES = 32 << 20
-"""Of a body after decompression. Answers with all their thoughts take less than a hundredth of it."""
-
-
-class BodyTooLong(httpx2.TransportError):
-    """A body exceeds ``BODY_LIMIT_BYTES``; the rest of it was not read."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status} with a body of more than {BODY_LIMIT_BYTES >> 20} MB, which is no answer")
-        self.status = status
 
 
 @functools.cache
@@ -85,22 +75,24 @@ class _LeanClient(httpx2.AsyncClient):
         self._wire = wire
         self._own = own
         self._let_pass = frozenset(name.lower() for name in let_pass)
-        self._understood: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
+        self._known: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
         content, headers, timeout = options.get("content"), options.get("headers"), options.get("timeout")
+        if isinstance(headers, httpx2.Headers):  # anthropic's; openai gives a list
+            headers = headers.raw
         plain = not any(value for name, value in options.items() if name not in ("content", "headers", "timeout"))
         if not (plain and isinstance(content, bytes) and isinstance(headers, list) and isinstance(timeout, float)):
             request = super().build_request(method, url, **options)
             request.headers = self._passed(request.headers)
             return request
-        said = (method, str(url), *headers)
-        understood = self._understood.get(said)
-        if understood is None:
+        sent_before = (method, str(url), *headers)
+        known = self._known.get(sent_before)
+        if known is None:
             first = super().build_request(method, url, **options)
             del first.headers["content-length"]
-            understood = self._understood[said] = first.url, self._passed(first.headers)
-        address, passed = understood
+            known = self._known[sent_before] = first.url, self._passed(first.headers)
+        address, passed = known
         request = httpx2.Request(
             method,
             address,
@@ -156,11 +148,11 @@ class _Direct(httpx2.AsyncBaseTransport):
                 timeout=aiohttp.ClientTimeout(total=_total_s(request)),
             )
         except _ERRORS as error:
-            raise _in_words_of_httpx2(error) from error
+            raise _to_httpx2_error(error) from error
         try:
             return await _read_whole(response.status, response.raw_headers, _parts(response))
         finally:
-            _let_go(response)
+            _release(response)
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -211,7 +203,7 @@ class _Body(aiohttp.Payload):
         await writer.write(self._value)
 
 
-def _let_go(response: aiohttp.ClientResponse) -> None:
+def _release(response: aiohttp.ClientResponse) -> None:
     """End the connection, unless it is back in the pool, as it is once question and answer are through."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
@@ -226,10 +218,10 @@ async def _parts(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             received += len(part)
             yield part
     except _ERRORS as error:
-        raise _in_words_of_httpx2(error, received, response.content_length) from error
+        raise _to_httpx2_error(error, received, response.content_length) from error
 
 
-def _in_words_of_httpx2(error: Exception, received: int = 0, expected: int | None = None) -> httpx2.TransportError:
+def _to_httpx2_error(error: Exception, received: int = 0, expected: int | None = None) -> httpx2.TransportError:
     """What httpx2's own transport would have raised, in about its words."""
     cause = error.__cause__
     if isinstance(error, asyncio.TimeoutError):
@@ -262,11 +254,11 @@ class _Proxied(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
-            return await asyncio.wait_for(self._answered(request), _total_s(request))
+            return await asyncio.wait_for(self._send(request), _total_s(request))
         except asyncio.TimeoutError as error:
             raise httpx2.ReadTimeout("") from error
 
-    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._wire.handle_async_request(request)
         try:
             return await _read_whole(response.status_code, response.headers.raw, response.aiter_raw())

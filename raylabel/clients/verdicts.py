@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import httpx2
 
 from raylabel.clients.base import Finish, Reply, Usage
-from raylabel.clients.error_bodies import FLAGGED, ErrorBody, shortened
-from raylabel.clients.finish import plain
-from raylabel.clients.transport import BodyTooLong
+from raylabel.clients.bodies import BodyTooLong
+from raylabel.clients.error_bodies import FLAGGED, ErrorBody, shorten
+from raylabel.clients.finish import normalized
 from raylabel.clients.waiting import read_wait
 from raylabel.errors import ClientError, Verdict, printable
 
@@ -34,7 +34,7 @@ _SCHEMA_STATUSES = frozenset({400, 415, 422, 501})
 
 
 def _plain_words(text: str) -> frozenset[str]:
-    return frozenset(plain(word) for word in text.split())
+    return frozenset(normalized(word) for word in text.split())
 
 
 # Google answers a wrong key with 400 INVALID_ARGUMENT and tells it by the reason in ErrorInfo alone, and a country or
@@ -42,10 +42,11 @@ def _plain_words(text: str) -> frozenset[str]:
 _KEY_CODES = _plain_words("invalid_api_key API_KEY_INVALID")
 _STOP_CODES = _KEY_CODES | _plain_words("model_not_found FAILED_PRECONDITION")
 # The money is gone, and waiting does not help: OpenAI (platform.openai.com/docs/guides/error-codes), Moonshot,
-# DeepSeek, DashScope, Volcengine, GLM (1113).
+# DeepSeek, DashScope, Volcengine, GLM (1113), Anthropic (the SDK's table of error codes).
 _QUOTA_CODES = _plain_words(
     """insufficient_quota billing_not_active billing_hard_limit_reached billing_error exceeded_current_quota_error
-    insufficient_balance insufficient_credits Arrearage AccountOverdueError 1113"""
+    insufficient_balance insufficient_credits Arrearage AccountOverdueError 1113
+    contract_spend_limit_reached enforced_spend_limit_reached"""
 )
 # A filter's judgement on this picture or question: OpenAI, Azure, DashScope, OpenRouter, GLM (1301), StepFun.
 _REFUSAL_CODES = _plain_words(
@@ -74,7 +75,7 @@ def verdict_of(status: int, codes: frozenset[str] = frozenset()) -> Verdict:
     >>> verdict_of(400).value, verdict_of(400, frozenset({"content_filter"})).value
     ('fail_record', 'refused')
     """
-    words = {plain(part) for code in codes for part in (code, *code.split("."))}
+    words = {normalized(part) for code in codes for part in (code, *code.split("."))}
     if 400 <= status < 500:
         if status == 402 or words & _QUOTA_CODES:
             return Verdict.QUOTA
@@ -108,7 +109,7 @@ class Endpoint:
     url_setting: str = "base_url"
     proxy: str = ""
 
-    def demand_text(self, *texts: str) -> None:
+    def check_encodable(self, *texts: str) -> None:
         """Refuse what no request can carry: half of a surrogate pair, as a lone ``\\ud83d`` of an input line leaves it.
 
         Raises:
@@ -130,7 +131,7 @@ class Endpoint:
         """An answer with an error status (``headers`` with lower-case names or case-insensitive)."""
         return self._error(f"HTTP {status}", status, body, headers, had_schema)
 
-    def error_inside(self, body: ErrorBody, headers: Mapping[str, str], *, had_schema: bool = False) -> ClientError:
+    def error_in_success(self, body: ErrorBody, headers: Mapping[str, str], *, had_schema: bool = False) -> ClientError:
         """A success that is none: its body holds an error, with a status of its own or none."""
         status = body.status or 200
         named = f" (a {status})" if body.status else ""
@@ -140,11 +141,11 @@ class Endpoint:
         self, what: str, status: int, body: ErrorBody, headers: Mapping[str, str], had_schema: bool
     ) -> ClientError:
         verdict = Verdict.QUOTA if body.no_quota and status == 429 else verdict_of(status, body.codes)
-        said, advice = self._shown(body.message), self._advice(verdict, status, body)
+        said, advice = self._one_line(body.message), self._advice(verdict, status, body)
         waits = [wait for wait in (read_wait(headers), body.retry_after_s) if wait is not None]
         return ClientError(
             verdict,
-            f"{self._who}: {what}{': ' + said if said else ''}{'; ' + advice if advice else ''}",
+            f"{self._host_and_proxy}: {what}{': ' + said if said else ''}{'; ' + advice if advice else ''}",
             retry_after_s=max(waits, default=None) if verdict is not Verdict.QUOTA else None,
             status=status,
             schema_rejected=had_schema and verdict is Verdict.FAIL_RECORD and status in _SCHEMA_STATUSES,
@@ -159,74 +160,77 @@ class Endpoint:
             return "if this lasts, lower workflow.max_workers"
         if verdict is not Verdict.STOP_RUN:
             return ""
-        words = {plain(code) for code in body.codes}
+        words = {normalized(code) for code in body.codes}
         if status in (401, 403) or words & _KEY_CODES:
             if self.key is None:
                 return f"no API key was sent: give one in {self.key_settings}"
             what = "what the API key is allowed to do" if status == 403 else "the API key"
             return f"check {what} ({self.key_settings})"
-        if status == 404 or plain("model_not_found") in words:
-            return self.unknown_advice
+        if status == 404 or normalized("model_not_found") in words:
+            return self.not_found_advice
         return _ADVICE.get(status, "")
 
     def timed_out(self, timeout_s: float) -> ClientError:
         """No whole answer within the time-out."""
-        return ClientError(Verdict.RETRY, f"{self._who}: no answer within {timeout_s:g} s{self._by_proxy}")
+        return ClientError(
+            Verdict.RETRY, f"{self._host_and_proxy}: no answer within {timeout_s:g} s{self._proxy_advice}"
+        )
 
-    def lost(self, error: BaseException) -> ClientError:
+    def connection_lost(self, error: BaseException) -> ClientError:
         """Nobody listens, no such host, the connection broke, or more came than an answer can be."""
         # The SDKs wrap it, and it wraps what the transport below it raised.
         cause = next((inner for inner in _causes(error) if isinstance(inner, httpx2.RequestError)), error)
         if isinstance(cause, BodyTooLong):
-            return ClientError(Verdict.FAIL_RECORD, f"{self._who}: {cause}", status=cause.status)
+            return ClientError(Verdict.FAIL_RECORD, f"{self._host_and_proxy}: {cause}", status=cause.status)
         if any(_is_plain_http(inner) for inner in _causes(error)):
             return ClientError(
                 Verdict.STOP_RUN,
-                f"{self._who}: the server speaks http, not https; write http:// in {self.url_setting}",
+                f"{self._host_and_proxy}: the server speaks http, not https; write http:// in {self.url_setting}",
             )
-        said = self._shown(str(cause))
+        said = self._one_line(str(cause))
         return ClientError(
-            Verdict.RETRY, f"{self._who}: {type(cause).__name__}{': ' + said if said else ''}{self._by_proxy}"
+            Verdict.RETRY,
+            f"{self._host_and_proxy}: {type(cause).__name__}{': ' + said if said else ''}{self._proxy_advice}",
         )
 
-    def strange_body(self, status: int, body: bytes) -> ClientError:
+    def unreadable_body(self, status: int, body: bytes) -> ClientError:
         """A success that is none: HTML of a proxy, cut JSON, JSON of another kind."""
-        said = self._shown(body[:2000].decode("utf-8", "replace")) or "an empty body"
+        said = self._one_line(body[:2000].decode("utf-8", "replace")) or "an empty body"
         return ClientError(
-            Verdict.RETRY, f"{self._who}: HTTP {status} with a body that is no answer: {said}", status=status
+            Verdict.RETRY, f"{self._host_and_proxy}: HTTP {status} with a body that is no answer: {said}", status=status
         )
 
     def broken_off(self, word: str, said: ErrorBody | None = None) -> ClientError:
         """An answer whose end says that the server broke off."""
-        why = f": {self._shown(said.message)}" if said is not None else ""
-        return ClientError(Verdict.RETRY, f"{self._who}: the server broke off ({word}){why}", status=200)
+        why = f": {self._one_line(said.message)}" if said is not None else ""
+        return ClientError(Verdict.RETRY, f"{self._host_and_proxy}: the server broke off ({word}){why}", status=200)
 
-    def refusal(self, error: ClientError, model: str, latency_s: float) -> Reply:
+    def refusal_reply(self, error: ClientError, model: str, latency_s: float) -> Reply:
         """The answer that an error of verdict REFUSED is."""
-        detail = error.message.removeprefix(f"{self._who}: ")
+        detail = error.message.removeprefix(f"{self._host_and_proxy}: ")
         return Reply("", Finish.REFUSED, Usage(), model, latency_s, detail)
 
     @property
-    def unknown_advice(self) -> str:
+    def not_found_advice(self) -> str:
         """What to do about a path or a model that the server does not know, while nothing more certain is known."""
         return f"check the model's name and {self.url_setting}"
 
     @property
-    def _who(self) -> str:
+    def _host_and_proxy(self) -> str:
         return f"{self.host} (through the proxy of {self.proxy})" if self.proxy else self.host
 
     @property
-    def _by_proxy(self) -> str:
+    def _proxy_advice(self) -> str:
         return "; if no proxy is needed, add the host to NO_PROXY" if self.proxy else ""
 
-    def _shown(self, text: str) -> str:
+    def _one_line(self, text: str) -> str:
         """One line, shortened, without the key."""
         if self.key:
             text = text.replace(self.key, "***")
-        return shortened(printable(text), MESSAGE_LIMIT_CHARS)
+        return shorten(printable(text), MESSAGE_LIMIT_CHARS)
 
 
-def served_in_words(names: Sequence[str], wanted: str) -> str:
+def list_served_models(names: Sequence[str], wanted: str) -> str:
     """The names of the models that a server has, the most alike to the wanted one first; a few of many."""
     near = difflib.get_close_matches(wanted, names, n=SHOWN_NAMES, cutoff=0.3)
     ordered = list(dict.fromkeys([*near, *names]))

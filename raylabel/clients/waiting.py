@@ -80,10 +80,10 @@ def until_midnight_pacific_s() -> float:
     return (midnight - there).total_seconds()
 
 
-def come_back_in_words(seconds: float) -> str:
+def describe_return(seconds: float) -> str:
     """When to come back: how long it takes, and what the clock here says then.
 
-    >>> come_back_in_words(59_886).split(" (")[0], come_back_in_words(1e15)
+    >>> describe_return(59_886).split(" (")[0], describe_return(1e15)
     ('in 16 h 39 min', 'in more than a year')
     """
     if seconds > 366 * 86_400:

@@ -30,9 +30,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     try:
         return calibrate(settings, options.out, lambda text: print(printable(text)))
     except ClientError as error:
-        from raylabel.clients.endpoints import trouble_in_words
+        from raylabel.clients.endpoints import describe_trouble
 
-        raise ConfigError(trouble_in_words(error, settings.pipeline.vlm, settings.autolabel_type)) from error
+        raise ConfigError(describe_trouble(error, settings.pipeline.vlm, settings.autolabel_type)) from error
 
 
 CALIBRATE = Command(

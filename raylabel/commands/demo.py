@@ -11,12 +11,15 @@ from raylabel.commands.run import executor_of
 
 _PIPELINES = ("image_grounding", "image_referring_expression")
 
+_PROTOCOLS = ("openai", "gemini", "anthropic")
+"""Spoken by the demo's server."""
+
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), metavar="DIR", help="default: demo_out")
     parser.add_argument("--images", type=positive, default=24, metavar="N", help="default: 24")
     parser.add_argument("--pipeline", choices=("both", *_PIPELINES), default="both", help="default: both")
-    parser.add_argument("--backend", choices=("openai", "gemini"), default="openai", help="default: openai")
+    parser.add_argument("--backend", choices=_PROTOCOLS, default="openai", help="default: openai")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 

@@ -66,10 +66,10 @@ def executor_of(settings: Settings) -> Executor:
 
 def check_endpoint(settings: Settings) -> None:
     """See that the key is there and every step can be asked, while nothing has started."""
-    from raylabel.clients.endpoints import configured_profile, resolve_key, sampling_for
+    from raylabel.clients.endpoints import check_backend, configured_profile, sampling_for
 
     try:
-        resolve_key(settings.pipeline.vlm, os.environ)
+        check_backend(settings.pipeline.vlm, os.environ)
         for step in settings.pipeline.workflow.steps:
             configured_profile(settings.pipeline.vlm, sampling_for(settings, step).model)
     except ConfigError as error:

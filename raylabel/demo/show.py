@@ -20,6 +20,7 @@ from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.runtime.executor import Executor
 from raylabel.runtime.run import SETTLED, run
 from raylabel.settings import (
+    AnthropicSettings,
     DoubleCheckSettings,
     GeminiSettings,
     GroundingData,
@@ -44,7 +45,7 @@ def run_demo(
 
     Args:
         out: gets ``world/`` and the results, ``<backend>/<pipeline>/``.
-        backend: ``openai`` or ``gemini``: the protocol, and with it the order of a box's numbers.
+        backend: ``openai``, ``gemini`` or ``anthropic``: the protocol, and with it the order of a box's numbers.
         as_json: one JSON object on standard output, everything else on standard error.
         executor: makes the one of a run.
 
@@ -89,6 +90,7 @@ def demo_settings(world: World, out: Path, pipeline: str, backend: str, url: str
         backend=backend,
         openai=OpenAISettings(base_url=f"{url}/v1", model_name="raylabel-demo-vlm", temperature=0.0),
         gemini=GeminiSettings(base_url=url, model="raylabel-demo-vlm", temperature=0.0),
+        anthropic=AnthropicSettings(base_url=url, model="raylabel-demo-vlm"),
     )
     return Settings(
         results_dir=str(out / backend / pipeline),

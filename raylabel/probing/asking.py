@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from raylabel.answers.reading import ReplyKind, read_boxes
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling
-from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.geometry import View
 from raylabel.images import prepare
 from raylabel.probing.models import build_target
@@ -56,7 +56,7 @@ class ProbeSession:
         Raises:
             ClientError: the request failed for good.
         """
-        reply, _ = await ask_patiently(self.client, request, self.policy, stopping=lambda: False)
+        reply, _ = await ask_with_retries(self.client, request, self.policy, stopping=lambda: False)
         return reply
 
 
@@ -153,8 +153,7 @@ def second_sampling(sampling: Sampling, finish: Finish) -> Sampling:
     """How the same question is asked again after a reply that was of no use: with more room, or warmer."""
     if finish is Finish.LENGTH:
         return dataclasses.replace(sampling, max_tokens=2 * sampling.max_tokens)
-    warmer = max(sampling.temperature, min(WARMEST, sampling.temperature + WARMER))
-    return dataclasses.replace(sampling, temperature=warmer)
+    return sampling.warmer(WARMER, up_to=WARMEST)
 
 
 def _trouble(text: str, finish: Finish, asked: Sequence[str], max_tokens: int) -> str:

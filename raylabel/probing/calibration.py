@@ -42,7 +42,7 @@ async def calibrate_model(
         CalibrationError: the boxes cannot be had, contradict what is configured, or nothing is known of them.
         ClientError: the endpoint cannot be reached, or a request failed for good.
     """
-    served = tuple(await session.client.served(model))
+    served = tuple(await session.client.served_names(model))
     row = profile_for(served)
     expected = configured or row
     if expected is not None and not expected.localises:

@@ -10,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from raylabel.clients.base import Client
-from raylabel.clients.endpoints import build_client, configured_profile, endpoint_of, retry_policy, sampling_for
+from raylabel.clients.endpoints import (
+    backend_of,
+    build_client,
+    configured_profile,
+    endpoint_of,
+    retry_policy,
+    sampling_for,
+)
 from raylabel.errors import ClientError
 from raylabel.probing.asking import IN_FLIGHT, ProbeSession
 from raylabel.probing.box_reading import BoxReading
@@ -18,7 +25,7 @@ from raylabel.probing.calibration import calibrate_model, with_box_reading
 from raylabel.probing.facts import EndpointFacts, probes_schemas
 from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
-from raylabel.probing.schema import forms_for, probe_schema_form
+from raylabel.probing.schema import probe_schema_form
 from raylabel.settings import Settings, VlmSettings
 from raylabel.steps.grounding import Grounding
 
@@ -84,7 +91,7 @@ async def _probe_endpoint(
         if not probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
             return EndpointFacts(verdicts, known.schema_form, known.has_probed)
         sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
-        form = await probe_schema_form(client, sampling, forms_for(vlm.backend), retry_policy(settings))
+        form = await probe_schema_form(client, sampling, backend_of(vlm).schema_forms, retry_policy(settings))
         return EndpointFacts(verdicts, form, has_probed=True)
     finally:
         await client.close()

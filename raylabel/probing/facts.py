@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from raylabel.clients.base import SchemaForm
-from raylabel.clients.endpoints import endpoint_of
+from raylabel.clients.endpoints import backend_of, endpoint_of
 from raylabel.errors import InputError
 from raylabel.probing.models import box_models, build_target, models_of, prompt_of, steps_sending_boxes
 from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
@@ -102,7 +102,7 @@ def warnings(settings: Settings, facts: EndpointFacts) -> list[str]:
 def probes_schemas(settings: Settings) -> bool:
     """Whether a run asks how the endpoint is told a schema."""
     vlm = settings.pipeline.vlm
-    return vlm.structured_output == "auto" and vlm.calibrate != "never" and vlm.backend != "scripted"
+    return vlm.structured_output == "auto" and vlm.calibrate != "never" and backend_of(vlm).is_model
 
 
 def _key(settings: Settings, model: str) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from raylabel.answers.json_text import read_json
 from raylabel.clients.base import Client, Picture, Request, Sampling, SchemaForm
-from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.errors import AnswerError, ClientError, Verdict
 from raylabel.records import JsonObject
 
@@ -42,18 +42,6 @@ PROBE_SCHEMA: JsonObject = {
 logger = logging.getLogger(__name__)
 
 
-def forms_for(backend: str) -> tuple[SchemaForm, ...]:
-    """The forms a backend's client can send, best first; a script obeys none.
-
-    >>> [form.value for form in forms_for("gemini")]
-    ['native', 'response_schema']
-    """
-    return {
-        "openai": (SchemaForm.NATIVE, SchemaForm.STRUCTURED_OUTPUTS),
-        "gemini": (SchemaForm.NATIVE, SchemaForm.RESPONSE_SCHEMA),
-    }.get(backend, ())
-
-
 async def probe_schema_form(
     client: Client, sampling: Sampling, forms: Sequence[SchemaForm], policy: RetryPolicy
 ) -> SchemaForm:
@@ -71,7 +59,7 @@ async def probe_schema_form(
             break
         request = Request("", picture, PROBE_QUESTION, sampling, PROBE_SCHEMA, form)
         try:
-            reply, _ = await ask_patiently(client, request, policy, stopping=lambda: False)
+            reply, _ = await ask_with_retries(client, request, policy, stopping=lambda: False)
         except ClientError as error:
             if error.verdict is not Verdict.FAIL_RECORD:
                 raise

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
-from raylabel.clients.finish import NO_WORD, ONLY_REASONING, plain, word_of
-from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.finish import NO_WORD, ONLY_REASONING, normalized, word_of
+from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
@@ -126,7 +126,7 @@ class _Replies:
         """Take the next reply; what becomes of the question if it settles it."""
         reply = reply_of(row)
         word = word_of(reply.finish_detail) if reply.finish is Finish.OTHER else ""
-        if plain(word) in self._known:
+        if normalized(word) in self._known:
             word = ""
         self.rows.append(row)
         try:
@@ -196,8 +196,8 @@ def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answe
         advice = ""
         if reply.finish_detail.endswith(ONLY_REASONING):
             advice = (
-                "; raise max_tokens, or turn thinking off (thinking_budget: 0 for Gemini; for others a field of the "
-                "server in extra_body, such as chat_template_kwargs: {enable_thinking: false})"
+                "; raise max_tokens, or turn thinking off (thinking_budget: 0 for Gemini and Claude; for others a "
+                "field of the server in extra_body, such as chat_template_kwargs: {enable_thinking: false})"
             )
         reason = f"the reply is empty ({reply.finish_detail or 'stop'}){advice}"
         raise AnswerError(AnswerProblem.UNREADABLE, reason)
@@ -392,7 +392,7 @@ class Asker:
             self.tally.retries += 1
 
         try:
-            answer = await ask_patiently(
+            answer = await ask_with_retries(
                 self._client,
                 request,
                 self._setup.policy,
@@ -511,5 +511,5 @@ def _next_sampling(sampling: Sampling, rows: list[Row]) -> Sampling:
     if not rows:
         return sampling
     cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
-    warmer = max(sampling.temperature, min(1.0, sampling.temperature + TEMPERATURE_STEP * len(rows)))
-    return replace(sampling, temperature=warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))
+    warmer = sampling.warmer(TEMPERATURE_STEP * len(rows), up_to=1.0)
+    return replace(warmer, max_tokens=sampling.max_tokens * 2 ** min(cut, 2))

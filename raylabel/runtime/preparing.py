@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
-from raylabel.clients.finish import plain
+from raylabel.clients.finish import normalized
 from raylabel.pipelines import PIPELINES, upstream_of
 from raylabel.probing.facts import EndpointFacts
 from raylabel.probing.models import models_of
@@ -83,7 +83,7 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> St
             structured_output=settings.pipeline.vlm.structured_output,
             schema_form=facts.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),
-            finish_words=frozenset(plain(word) for word in settings.pipeline.vlm.finish_words),
+            finish_words=frozenset(normalized(word) for word in settings.pipeline.vlm.finish_words),
         ),
         max_workers=own.workers or workflow.max_workers,
     )

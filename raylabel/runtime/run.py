@@ -15,7 +15,7 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import trouble_in_words, with_key
+from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
@@ -132,7 +132,7 @@ class _Run:
         try:
             plan = self._prepare(source, stack)
         except ClientError as error:
-            self._complain(trouble_in_words(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+            self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
         key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
@@ -330,6 +330,8 @@ class _Run:
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known
+        extra = backend_of(self._settings.pipeline.vlm).extra
+        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", *([extra] if extra else []))
         manifest: JsonObject = {
             "run": spec.run,
             "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
@@ -346,7 +348,7 @@ class _Run:
             "versions": {
                 "raylabel": __version__,
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("ray", "pyarrow", "pillow", "openai", "google-genai")},
+                **{name: version(name) for name in packages},
             },
             "configuration": redacted(self._settings),
         }

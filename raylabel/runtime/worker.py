@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.clients.endpoints import build_client, trouble_in_words, with_owner
+from raylabel.clients.endpoints import build_client, describe_trouble, with_full_paths
 from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES, levels, outcome_of
@@ -348,7 +348,7 @@ class Worker:
                 await self._client.check()
             except ClientError as error:
                 if error.verdict.ends_run or left == 0:
-                    self._stop(Fatal(trouble_in_words(error, self._spec.vlm, self._spec.pipeline), 2))
+                    self._stop(Fatal(describe_trouble(error, self._spec.vlm, self._spec.pipeline), 2))
                     raise Stopped from error
                 await asyncio.sleep(1.0)
             else:
@@ -360,7 +360,7 @@ class Worker:
 
     def _give_up(self, error: ClientError) -> None:
         fatal = fatal_for(error)
-        self._stop(dataclasses.replace(fatal, message=with_owner(fatal.message, self._spec.pipeline)))
+        self._stop(dataclasses.replace(fatal, message=with_full_paths(fatal.message, self._spec.pipeline)))
 
     def _fail(self, error: RaylabelError) -> None:
         self._stop(Fatal(str(error), 1))

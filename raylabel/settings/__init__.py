@@ -1,14 +1,19 @@
 """The specification of a run: what can be set, read from a file and the command line, checked, and what is shown of it.
 
-``root``, ``vlm`` and ``steps`` declare the settings as blocks (``raylabel.blocks``). ``loading`` reads, merges and
-resolves them, ``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without. ``default_file``
-writes the default specification, ``secrets`` masks.
+``root``, ``vlm``, ``backends`` and ``steps`` declare the settings as blocks (``raylabel.blocks``). ``loading`` reads,
+merges and resolves them, ``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without.
+``default_file`` writes the default specification, ``secrets`` masks.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from raylabel.blocks import Block
+from raylabel.settings.backends import BackendSettings
+from raylabel.settings.backends.anthropic import AnthropicSettings
+from raylabel.settings.backends.gemini import GeminiSettings
+from raylabel.settings.backends.openai import OpenAISettings
+from raylabel.settings.backends.scripted import ScriptedSettings
 from raylabel.settings.default_file import default_specification
 from raylabel.settings.nearest import did_you_mean, nearest
 from raylabel.settings.overrides import without_dashes
@@ -27,18 +32,12 @@ from raylabel.settings.root import (
 )
 from raylabel.settings.secrets import mask_of, mask_urls, redacted
 from raylabel.settings.steps import StepBlock, resolve_steps
-from raylabel.settings.vlm import (
-    BackendSettings,
-    BoxSettings,
-    GeminiSettings,
-    OpenAISettings,
-    ScriptedSettings,
-    VlmSettings,
-)
+from raylabel.settings.vlm import BoxSettings, VlmSettings
 from raylabel.steps.settings import StepSettings
 
 __all__ = [
     "HOST_AND_PORT",
+    "AnthropicSettings",
     "BackendSettings",
     "Block",
     "BoxSettings",

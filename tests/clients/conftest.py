@@ -172,7 +172,7 @@ def verdict_of_check(check: Callable[[Client], None]) -> Callable[[Client], Verd
 @pytest.fixture
 def served() -> Callable[[Client, str], tuple[str, ...]]:
     """The names of a model, and close the client."""
-    return lambda client, model: and_close(client, lambda: client.served(model))
+    return lambda client, model: and_close(client, lambda: client.served_names(model))
 
 
 @pytest.fixture

@@ -2,20 +2,72 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from raylabel.clients.endpoints import build_client, configured_profile, resolve_key, retry_policy, sampling_for
+import raylabel
+from raylabel.clients.endpoints import (
+    BACKENDS,
+    backend_of,
+    build_client,
+    configured_profile,
+    resolve_key,
+    retry_policy,
+    sampling_for,
+)
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ConfigError
 from raylabel.geometry import XYXY_1000, Convention
 from raylabel.settings import BoxSettings, GeminiSettings, OpenAISettings, ScriptedSettings, Settings, VlmSettings
 
 LOCAL = "http://127.0.0.1:8000/v1"
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def test_each_block_of_a_backend_has_its_class():
+    assert tuple(BACKENDS) == VlmSettings.backends()
+    for name, backend in BACKENDS.items():
+        base = vars(backend)["__orig_bases__"][0]
+        assert (backend.name, get_args(base)) == (name, (type(VlmSettings(backend=name).endpoint),))
+        assert backend_of(VlmSettings(backend=name)) is backend
+
+
+def compares_a_backend(node):
+    """Whether a comparison names a backend, or compares ``backend`` with anything."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    texts = {part.value for side in sides for part in ast.walk(side) if isinstance(part, ast.Constant)}
+    is_equality = isinstance(node.ops[0], ast.Eq | ast.NotEq)
+    asked = is_equality and any(ast.unparse(side).rpartition(".")[2] == "backend" for side in sides)
+    return asked or bool(texts & set(BACKENDS))
+
+
+PRODUCT = Path(raylabel.__file__).parent
+FILES = sorted(PRODUCT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PRODUCT).as_posix())
+def test_nobody_asks_which_backend_it_is(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [ast.unparse(node) for node in ast.walk(tree) if compares_a_backend(node)] == []
+
+
+@pytest.mark.parametrize("code", ["vlm.backend == 'x'", "x != 'gemini'", "self.backend in ('openai',)"])
+def test_a_question_for_the_backend_is_seen(code):
+    assert compares_a_backend(ast.parse(code, mode="eval").body)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
 
 
 def gemini(**fields):
@@ -94,19 +146,22 @@ def test_clients_are_built_from_pickled_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "loaded", "not_loaded"),
-    [
-        ('backend="openai", openai=OpenAISettings(base_url="http://h/v1")', "openai", "google.genai"),
-        ('backend="gemini", gemini=GeminiSettings(api_key="k")', "google.genai", "openai"),
-    ],
+    ("backend", "sdk"), [("openai", "openai"), ("gemini", "google.genai"), ("anthropic", "anthropic")]
 )
-def test_one_backend_does_not_import_the_other(settings, loaded, not_loaded):
-    code = (
-        "import sys; from raylabel.clients.endpoints import build_client; from raylabel.settings import *;"
-        f"assert not {{'openai', 'google.genai'}} & set(sys.modules);"
-        f"build_client(VlmSettings({settings}), {{}});"
-        f"assert {loaded!r} in sys.modules; assert {not_loaded!r} not in sys.modules"
-    )
+def test_an_sdk_is_imported_when_its_client_is_built(backend, sdk):
+    """Not for settings, keys and names of endpoints, and never that of another backend."""
+    code = f"""
+import sys
+from raylabel.clients.endpoints import build_client, check_backend, endpoint_of, with_key
+from raylabel.settings import VlmSettings
+block = {{"api_key": "k", "base_url": "http://127.0.0.1:1/v1"}}
+vlm = VlmSettings.model_validate({{"backend": {backend!r}, {backend!r}: block}})
+check_backend(vlm, {{}}), endpoint_of(vlm), with_key(vlm, {{}})
+loaded = lambda: {{"openai", "google.genai", "anthropic", "aiohttp"}} & set(sys.modules)
+assert loaded() == set(), loaded()
+build_client(vlm, {{}})
+assert loaded() == {{{sdk!r}, "aiohttp"}}, loaded()
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,11 +7,12 @@ import random
 
 import pytest
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Finish
-from raylabel.clients.error_bodies import read_error_body, shortened
+from raylabel.clients.error_bodies import read_error_body, shorten
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
-from raylabel.clients.verdicts import MESSAGE_LIMIT_CHARS, Endpoint, served_in_words, verdict_of
+from raylabel.clients.verdicts import MESSAGE_LIMIT_CHARS, Endpoint, list_served_models, verdict_of
 from raylabel.errors import ClientError, Verdict, printable
 
 
@@ -219,7 +220,7 @@ def test_errors_made_at_random_never_raise():
     ],
 )
 def test_a_long_message_keeps_both_ends_and_drops_what_leads_elsewhere(text):
-    short = shortened(printable(text), 200)
+    short = shorten(printable(text), 200)
     assert len(short) <= 200
     assert short.startswith(printable(text)[:20]) or "https" in text
     assert short.endswith(printable(text)[-8:])
@@ -256,7 +257,7 @@ def test_the_message_is_bounded_whatever_the_server_says():
 
 def test_of_many_served_models_the_nearest_are_named():
     names = [f"model-{n}" for n in range(100)] + ["qwen2.5-vl-7b"]
-    words = served_in_words(names, "qwen-2.5-vl-7b")
+    words = list_served_models(names, "qwen-2.5-vl-7b")
     assert words.startswith("served there: qwen2.5-vl-7b, ")
     assert words.endswith(" and 95 more")
 
@@ -268,6 +269,7 @@ def builds():
     return [
         pytest.param(lambda url: OpenAIClient("k-0123", url + "/v1"), id="openai"),
         pytest.param(lambda url: GeminiClient("k-0123", "m", url), id="gemini"),
+        pytest.param(lambda url: AnthropicClient("k-0123", "m", url), id="anthropic"),
     ]
 
 
@@ -301,6 +303,7 @@ def test_a_filters_error_is_an_answer_that_refuses(server, ask, answer, make_req
                 "error": {"message": "gone"},
                 "choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}],
                 "candidates": [{"content": {"parts": [{"text": "[]"}]}, "finishReason": "STOP"}],
+                "content": [{"type": "text", "text": "[]"}],
             },
             Verdict.RETRY,
             id="beside-a-whole-answer",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Client, Finish
-from raylabel.clients.finish import _WORDS, NO_WORD, plain, read_finish, word_of
+from raylabel.clients.finish import _WORDS, NO_WORD, normalized, read_finish, word_of
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
@@ -25,7 +26,7 @@ def test_a_row_holds_in_every_spelling(word, finish):
 
 
 def test_no_word_stands_in_two_groups():
-    assert len({plain(word) for word, _ in ROWS}) == len(ROWS)
+    assert len({normalized(word) for word, _ in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +95,14 @@ BROKEN = [word for word, finish in ROWS if finish is Finish.BROKEN]
 
 
 @pytest.mark.parametrize("word", BROKEN)
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
+@pytest.mark.parametrize("backend", ["openai", "gemini", "anthropic"])
 def test_an_answer_that_was_broken_off_is_a_failure_in_passing(server, failure, answer, make_request, word, backend):
     if backend == "openai":
         server.says(answer(body={"choices": [{"message": {"content": "[]"}, "finish_reason": word}]}))
         client: Client = OpenAIClient("k", server.url + "/v1")
+    elif backend == "anthropic":
+        server.says(answer(body={"content": [{"type": "text", "text": "[]"}], "stop_reason": word}))
+        client = AnthropicClient("k", "m", server.url)
     else:
         part = {"content": {"parts": [{"text": "[]"}]}, "finishReason": word, "finishMessage": "a call went wrong"}
         server.says(answer(body={"candidates": [part]}))
@@ -106,7 +110,7 @@ def test_an_answer_that_was_broken_off_is_a_failure_in_passing(server, failure, 
     error = failure(client, make_request())
     assert (error.verdict, error.status) == (Verdict.RETRY, 200)
     assert f"broke off ({word})" in error.message
-    assert backend == "openai" or "a call went wrong" in error.message
+    assert backend != "gemini" or "a call went wrong" in error.message
 
 
 @pytest.mark.parametrize("word", ["SAFETY", "PROHIBITED_CONTENT", "MODEL_ARMOR", "JAILBREAK", "OTHER", "NEW_WORD"])

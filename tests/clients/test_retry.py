@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from raylabel.clients.retry import STOP_POLL_S, RetryPolicy, ask_patiently
+from raylabel.clients.retry import STOP_POLL_S, RetryPolicy, ask_with_retries
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
 
@@ -34,7 +34,7 @@ def run(answers, request, clock, policy=POLICY, stopping=lambda: False, on_retry
     left = iter(answers)
     client = ScriptedClient(lambda _: next(left))
     result = asyncio.run(
-        ask_patiently(
+        ask_with_retries(
             client,
             request,
             policy,

@@ -10,13 +10,14 @@ import json
 import pytest
 from PIL import Image
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
-from raylabel.probing.schema import PROBE_SCHEMA, PROBE_SIZE_WH, forms_for, obeys, probe_schema_form
+from raylabel.probing.schema import PROBE_SCHEMA, PROBE_SIZE_WH, obeys, probe_schema_form
 
 SAMPLING = Sampling("tiny-vlm", 0.2, 512, 10.0, extra_body={"top_k": 1})
 QUICK = RetryPolicy(attempts=2, backoff_s=0.0)
@@ -55,7 +56,7 @@ def fields_of(seen):
 
 def test_one_question_is_enough_where_the_first_form_is_obeyed(server, probe, answer):
     server.says(answer(body=completion(OBEYED)))
-    assert probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai")) is SchemaForm.NATIVE
+    assert probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms) is SchemaForm.NATIVE
     (seen,) = server.seen
     assert seen.body["response_format"]["json_schema"]["schema"] == PROBE_SCHEMA
     assert (seen.body["model"], seen.body["temperature"], seen.body["max_tokens"]) == ("tiny-vlm", 0.2, 512)
@@ -83,7 +84,7 @@ def test_one_question_is_enough_where_the_first_form_is_obeyed(server, probe, an
 )
 def test_the_next_form_is_tried_where_one_is_rejected_or_ignored(server, probe, answer, first):
     server.says(answer(**first), answer(body=completion(OBEYED)))
-    form = probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai"))
+    form = probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms)
     assert form is SchemaForm.STRUCTURED_OUTPUTS
     assert fields_of(server.seen) == [["response_format"], ["structured_outputs"]]
 
@@ -97,14 +98,24 @@ def test_the_next_form_is_tried_where_one_is_rejected_or_ignored(server, probe, 
 )
 def test_none_is_found_where_no_form_has_an_effect(server, probe, answer, said):
     server.says(answer(**said))
-    assert probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai")) is SchemaForm.NONE
+    assert probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms) is SchemaForm.NONE
     assert len(server.seen) == 2
+
+
+def test_anthropic_is_asked_in_its_one_form(server, probe, answer):
+    unknown = {"type": "error", "error": {"type": "invalid_request_error", "message": "output_config: unknown"}}
+    obeyed = {"content": [{"type": "text", "text": OBEYED}], "stop_reason": "end_turn"}
+    for said, form in (({"status": 400, "body": unknown}, SchemaForm.NONE), ({"body": obeyed}, SchemaForm.NATIVE)):
+        server.says(answer(**said))
+        assert probe(AnthropicClient(None, "tiny-vlm", server.url), AnthropicClient.schema_forms) is form
+    sent = [seen.body["output_config"] for seen in server.seen]
+    assert sent == [{"format": {"type": "json_schema", "schema": PROBE_SCHEMA}}] * 2
 
 
 def test_gemini_is_asked_in_googles_two_forms(server, probe, answer):
     bad = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": 'Unknown name "responseJsonSchema"'}}
     server.says(answer(status=400, body=bad), answer(body=generated(OBEYED)))
-    form = probe(GeminiClient("AIza-1", "tiny-vlm", server.url), forms_for("gemini"))
+    form = probe(GeminiClient("AIza-1", "tiny-vlm", server.url), GeminiClient.schema_forms)
     assert form is SchemaForm.RESPONSE_SCHEMA
     first, second = (s.body["generationConfig"] for s in server.seen)
     assert first["responseJsonSchema"] == PROBE_SCHEMA
@@ -114,12 +125,12 @@ def test_gemini_is_asked_in_googles_two_forms(server, probe, answer):
 
 def test_a_model_that_thinks_first_obeys_too(server, probe, answer):
     server.says(answer(body=completion(f"<think>It says {{}}, [1]</think>\n{OBEYED}")))
-    assert probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai")) is SchemaForm.NATIVE
+    assert probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms) is SchemaForm.NATIVE
 
 
 def test_passing_trouble_is_tried_again_and_says_nothing_of_the_form(server, probe, answer):
     server.says(answer(status=503, body=b"busy"), answer(body=completion(OBEYED)))
-    assert probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai")) is SchemaForm.NATIVE
+    assert probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms) is SchemaForm.NATIVE
     assert fields_of(server.seen) == [["response_format"], ["response_format"]]
 
 
@@ -130,13 +141,13 @@ def test_passing_trouble_is_tried_again_and_says_nothing_of_the_form(server, pro
 def test_trouble_that_is_not_about_the_schema_is_raised(server, probe, answer, status, verdict, requests):
     server.says(answer(status=status, body=b"no"))
     with pytest.raises(ClientError) as caught:
-        probe(OpenAIClient(None, server.url + "/v1"), forms_for("openai"))
+        probe(OpenAIClient(None, server.url + "/v1"), OpenAIClient.schema_forms)
     assert caught.value.verdict is verdict
     assert [seen.method for seen in server.seen].count("POST") == requests
 
 
 def test_nobody_is_asked_without_forms(probe):
-    for forms in (forms_for("scripted"), (SchemaForm.NONE, SchemaForm.NATIVE)):
+    for forms in (ScriptedClient.schema_forms, (SchemaForm.NONE, SchemaForm.NATIVE)):
         client = ScriptedClient({})
         assert probe(client, forms) is SchemaForm.NONE
         assert client.requests == []

@@ -1,16 +1,19 @@
-"""Every exception class of both SDKs has a verdict, or a reason why no request of ours raises it."""
+"""Every exception class of the SDKs has a verdict, or a reason why no request of ours raises it."""
 
 from __future__ import annotations
 
 import inspect
 from types import ModuleType
 
+import anthropic
+import anthropic._exceptions
 import httpx2
 import openai
 import openai._exceptions
 import pytest
 from google.genai import errors as google_errors
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
@@ -53,7 +56,52 @@ GOOGLE = {
     google_errors.ClientError: (google_status(google_errors.ClientError, 400), Verdict.FAIL_RECORD),
     google_errors.ServerError: (google_status(google_errors.ServerError, 500), Verdict.RETRY),
 }
+ANTHROPIC_STATUSES = {
+    anthropic.APIStatusError: (418, Verdict.FAIL_RECORD),
+    anthropic.BadRequestError: (400, Verdict.FAIL_RECORD),
+    anthropic.AuthenticationError: (401, Verdict.STOP_RUN),
+    anthropic.PaymentRequiredError: (402, Verdict.QUOTA),
+    anthropic.PermissionDeniedError: (403, Verdict.STOP_RUN),
+    anthropic.NotFoundError: (404, Verdict.STOP_RUN),
+    anthropic.RequestTimeoutError: (408, Verdict.RETRY),
+    anthropic.ConflictError: (409, Verdict.RETRY),
+    anthropic.PreconditionFailedError: (412, Verdict.FAIL_RECORD),
+    anthropic.ContentTooLargeError: (413, Verdict.FAIL_RECORD),
+    anthropic.UnprocessableEntityError: (422, Verdict.FAIL_RECORD),
+    anthropic.RateLimitError: (429, Verdict.SLOW_DOWN),
+    anthropic.RequestHeaderFieldsTooLargeError: (431, Verdict.FAIL_RECORD),
+    anthropic.ClientClosedRequestError: (499, Verdict.FAIL_RECORD),
+    anthropic.InternalServerError: (500, Verdict.RETRY),
+    anthropic.HTTPNotImplementedError: (501, Verdict.FAIL_RECORD),
+    anthropic.ServiceUnavailableError: (503, Verdict.SLOW_DOWN),
+    anthropic.GatewayTimeoutError: (504, Verdict.RETRY),
+    anthropic.OverloadedError: (529, Verdict.SLOW_DOWN),
+}
+CODES = {
+    "contract_spend_limit_reached": anthropic.ContractSpendLimitReachedError,
+    "enforced_spend_limit_reached": anthropic.EnforcedSpendLimitReachedError,
+}
+
+
+def anthropic_status(kind: type[anthropic.APIStatusError], status: int, code: str = "") -> anthropic.APIStatusError:
+    said = {"type": "error", "error": {"message": "said", "details": {"error_code": code} if code else None}}
+    return kind("said", response=httpx2.Response(status, request=REQUEST, json=said), body=said)
+
+
+ANTHROPIC: dict[type[anthropic.AnthropicError], tuple[anthropic.AnthropicError, Verdict]] = {
+    **{kind: (anthropic_status(kind, status), verdict) for kind, (status, verdict) in ANTHROPIC_STATUSES.items()},
+    **{kind: (anthropic_status(kind, 429, code), Verdict.QUOTA) for code, kind in CODES.items()},
+    anthropic.APITimeoutError: (anthropic.APITimeoutError(REQUEST), Verdict.RETRY),
+    anthropic.APIConnectionError: (anthropic.APIConnectionError(request=REQUEST), Verdict.RETRY),
+}
 NEVER = {
+    "AnthropicError": BASE,
+    "anthropic.APIError": BASE,
+    "RetryableError": "of middleware, of which there is none",
+    "APIWebhookValidationError": "of web hooks, which nobody receives here",
+    "CredentialsError": "of keys that are fetched; ours are given",
+    "IdentityTokenFileError": "of keys that are fetched; ours are given",
+    "WorkloadIdentityError": "of keys that are fetched; ours are given",
     "OpenAIError": BASE,
     "openai.APIError": BASE,
     "APIResponseValidationError": PARSED,
@@ -85,11 +133,15 @@ def exceptions_of(*modules: ModuleType) -> set[type[Exception]]:
     [
         pytest.param((openai, openai._exceptions), OPENAI, id="openai"),
         pytest.param((google_errors,), GOOGLE, id="google-genai"),
+        pytest.param((anthropic, anthropic._exceptions), ANTHROPIC, id="anthropic"),
     ],
 )
 def test_nobody_forgot_an_exception_class(modules, verdicts):
     found = exceptions_of(*modules) - verdicts.keys()
-    names = {kind.__name__ if kind is not openai.APIError else "openai.APIError" for kind in found}
+    # Anthropic names a class for each error code; the status decides, and where the code does, its class stands above.
+    found = {kind for kind in found if anthropic.APIStatusError not in kind.__mro__[1:]}
+    both = {openai.APIError: "openai.APIError", anthropic.APIError: "anthropic.APIError"}
+    names = {both.get(kind, kind.__name__) for kind in found}
     assert names <= NEVER.keys()
 
 
@@ -114,4 +166,11 @@ def test_an_exception_of_the_openai_sdk_has_its_verdict(failure, make_request, m
 def test_an_exception_of_the_google_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
     client = GeminiClient("AIza-1", "gemini-x", "http://vlm.example:8000")
     monkeypatch.setattr(client._sdk.aio.models, "generate_content", lambda **_: raising(error))
+    assert failure(client, make_request()).verdict is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), ANTHROPIC.values(), ids=[kind.__name__ for kind in ANTHROPIC])
+def test_an_exception_of_the_anthropic_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
+    client = AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000")
+    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
     assert failure(client, make_request()).verdict is verdict

@@ -14,6 +14,7 @@ import struct
 import openai
 import pytest
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.base import Picture, Request, Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.hosts import Proxy
@@ -23,13 +24,19 @@ from raylabel.errors import ClientError, Verdict
 WHOLE = {
     "choices": [{"message": {"content": "a car"}, "finish_reason": "stop"}],
     "candidates": [{"content": {"parts": [{"text": "a car"}]}, "finishReason": "STOP"}],
+    "content": [{"type": "text", "text": "a car"}],
+    "stop_reason": "end_turn",
 }
 ANSWER = json.dumps(WHOLE).encode()
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
 CLIENTS = pytest.mark.parametrize(
     "build",
-    [lambda url: OpenAIClient("k-0123", url + "/v1"), lambda url: GeminiClient("k-0123", "m", url)],
-    ids=["openai", "gemini"],
+    [
+        lambda url: OpenAIClient("k-0123", url + "/v1"),
+        lambda url: GeminiClient("k-0123", "m", url),
+        lambda url: AnthropicClient("k-0123", "m", url),
+    ],
+    ids=["openai", "gemini", "anthropic"],
 )
 
 CERTIFICATE = """\
@@ -302,7 +309,7 @@ def test_what_a_server_says_before_it_has_read_the_question_is_heard(make_reques
     [
         pytest.param(b"", "RemoteProtocolError: Server disconnected without sending a response.", id="nothing"),
         pytest.param(b"HTTP/1.1 200 OK\r\nx: ", "RemoteProtocolError: Server disconnected without", id="half-a-header"),
-        pytest.param(whole()[:-5], "received 153 bytes, expected 158", id="half-a-body"),
+        pytest.param(whole()[:-5], f"received {len(ANSWER) - 5} bytes, expected {len(ANSWER)}", id="half-a-body"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\nabc",
             "incomplete chunked read",
@@ -365,11 +372,18 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(make_request, build, t
     assert requests == 0
 
 
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
-def test_the_time_out_is_that_of_the_whole_answer_through_a_proxy_too(server, failure, answer, make_request, backend):
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda url, proxy: OpenAIClient("k", url, proxy),
+        lambda url, proxy: GeminiClient("k", "m", url, proxy),
+        lambda url, proxy: AnthropicClient("k", "m", url, proxy),
+    ],
+    ids=["openai", "gemini", "anthropic"],
+)
+def test_the_time_out_is_that_of_the_whole_answer_through_a_proxy_too(server, failure, answer, make_request, build):
     server.says(answer(body=WHOLE, pause=server.tick))
-    proxy, url = Proxy(server.url, "HTTP_PROXY"), "http://vlm.example"
-    client = OpenAIClient("k", url, proxy) if backend == "openai" else GeminiClient("k", "m", url, proxy)
+    client = build("http://vlm.example", Proxy(server.url, "HTTP_PROXY"))
     error = failure(client, make_request(timeout_s=0.5))
     assert error.verdict is Verdict.RETRY
     assert "no answer within 0.5 s" in error.message

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 
+import anthropic
 import httpx2
 import openai
 import pytest
 from google.genai import errors as google_errors
 
+from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.error_bodies import ErrorBody, read_error_body
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
@@ -25,6 +27,11 @@ def openai_status(cls, status):
 def google_status(cls, status):
     body = {"error": {"message": "said", "status": "X"}}
     return cls(status, body, httpx2.Response(status, request=REQUEST, json=body))
+
+
+def anthropic_status(cls, status):
+    said = {"type": "error", "error": {"message": "said"}}
+    return cls("said", response=httpx2.Response(status, request=REQUEST, json=said), body=said)
 
 
 async def raising(error):
@@ -90,6 +97,40 @@ def test_the_google_sdks_exceptions_have_verdicts(failure, make_request, monkeyp
     assert found.message.startswith("vlm.example:8000: ")
 
 
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (anthropic.APITimeoutError(REQUEST), Verdict.RETRY),
+        (anthropic.APIConnectionError(request=REQUEST), Verdict.RETRY),
+        (anthropic_status(anthropic.BadRequestError, 400), Verdict.FAIL_RECORD),
+        (anthropic_status(anthropic.AuthenticationError, 401), Verdict.STOP_RUN),
+        (anthropic_status(anthropic.PaymentRequiredError, 402), Verdict.QUOTA),
+        (anthropic_status(anthropic.PermissionDeniedError, 403), Verdict.STOP_RUN),
+        (anthropic_status(anthropic.NotFoundError, 404), Verdict.STOP_RUN),
+        (anthropic_status(anthropic.RequestTimeoutError, 408), Verdict.RETRY),
+        (anthropic_status(anthropic.ConflictError, 409), Verdict.RETRY),
+        (anthropic_status(anthropic.ContentTooLargeError, 413), Verdict.FAIL_RECORD),
+        (anthropic_status(anthropic.UnprocessableEntityError, 422), Verdict.FAIL_RECORD),
+        (anthropic_status(anthropic.APIStatusError, 425), Verdict.RETRY),
+        (anthropic_status(anthropic.RateLimitError, 429), Verdict.SLOW_DOWN),
+        (anthropic_status(anthropic.InternalServerError, 500), Verdict.RETRY),
+        (anthropic_status(anthropic.HTTPNotImplementedError, 501), Verdict.FAIL_RECORD),
+        (anthropic_status(anthropic.InternalServerError, 502), Verdict.RETRY),
+        (anthropic_status(anthropic.ServiceUnavailableError, 503), Verdict.SLOW_DOWN),
+        (anthropic_status(anthropic.GatewayTimeoutError, 504), Verdict.RETRY),
+        (anthropic_status(anthropic.InternalServerError, 524), Verdict.RETRY),
+        (anthropic_status(anthropic.OverloadedError, 529), Verdict.SLOW_DOWN),
+    ],
+    ids=lambda v: f"{type(v).__name__}-{getattr(v, 'status_code', '')}" if isinstance(v, Exception) else v.value,
+)
+def test_the_anthropic_sdks_exceptions_have_verdicts(failure, make_request, monkeypatch, error, verdict):
+    client = AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000")
+    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    found = failure(client, make_request())
+    assert found.verdict is verdict
+    assert found.message.startswith("vlm.example:8000: ")
+
+
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_not_active"])
 def test_gone_quota_stops_where_a_rate_limit_waits(code):
     assert verdict_of(429, frozenset({code})) is Verdict.QUOTA
@@ -139,7 +180,13 @@ def test_a_client_error_survives_the_way_to_another_process():
 
 
 @pytest.mark.parametrize(
-    "build", [lambda url: OpenAIClient("k", url), lambda url: GeminiClient("k", "m", url)], ids=["openai", "gemini"]
+    "build",
+    [
+        lambda url: OpenAIClient("k", url),
+        lambda url: GeminiClient("k", "m", url),
+        lambda url: AnthropicClient("k", "m", url),
+    ],
+    ids=["openai", "gemini", "anthropic"],
 )
 def test_half_a_character_fails_its_record_and_is_not_sent(server, failure, make_request, build):
     error = failure(build(server.url), make_request(question="a \ud83d car"))

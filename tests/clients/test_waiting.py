@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from raylabel.clients.openai_compat import OpenAIClient
-from raylabel.clients.retry import RetryPolicy, ask_patiently
+from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.clients.scripted import ScriptedClient
-from raylabel.clients.waiting import come_back_in_words, read_duration, read_wait, until_midnight_pacific_s
+from raylabel.clients.waiting import describe_return, read_duration, read_wait, until_midnight_pacific_s
 from raylabel.errors import ClientError, Verdict
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -87,14 +87,14 @@ def test_what_is_no_duration_is_none(text):
     [(601, "in 11 min ("), (59_886, "in 16 h 39 min ("), (DAY_S, "in 1 d ("), (3 * DAY_S + 60, "in 3 d 1 min (")],
 )
 def test_when_to_come_back_is_a_span_and_a_time(seconds, words):
-    said = come_back_in_words(seconds)
+    said = describe_return(seconds)
     assert said.startswith(words)
     assert time.strftime("%Y-") in said or time.strftime("%m") == "12"
 
 
 @pytest.mark.parametrize("seconds", [1e10, 1e15, 1e300])
 def test_ages_are_not_counted_out(seconds):
-    assert come_back_in_words(seconds) == "in more than a year"
+    assert describe_return(seconds) == "in more than a year"
 
 
 def test_googles_day_ends_within_a_day():
@@ -112,7 +112,9 @@ def asked(client, request, policy):
 
     async def once():
         try:
-            return await ask_patiently(client, request, policy, stopping=lambda: False, sleep=sleep, jitter=lambda: 0.0)
+            return await ask_with_retries(
+                client, request, policy, stopping=lambda: False, sleep=sleep, jitter=lambda: 0.0
+            )
         finally:
             await client.close()
 

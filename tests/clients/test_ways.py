@@ -8,19 +8,22 @@ import json
 
 import pytest
 
+from raylabel.clients.anthropic_messages import AnthropicClient
+from raylabel.clients.bodies import BODY_LIMIT_BYTES
 from raylabel.clients.endpoints import build_client
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.hosts import proxy_for
 from raylabel.clients.openai_compat import OpenAIClient
-from raylabel.clients.transport import BODY_LIMIT_BYTES
 from raylabel.errors import ClientError, ConfigError, Verdict
-from raylabel.settings import GeminiSettings, OpenAISettings, VlmSettings
+from raylabel.settings import AnthropicSettings, GeminiSettings, OpenAISettings, VlmSettings
 from tests.clients.asking import and_close
 from tests.local_server import Exchange, LocalServer
 
 WHOLE = {
     "choices": [{"message": {"content": "a car"}, "finish_reason": "stop"}],
     "candidates": [{"content": {"parts": [{"text": "a car"}]}, "finishReason": "STOP"}],
+    "content": [{"type": "text", "text": "a car"}],
+    "stop_reason": "end_turn",
 }
 
 
@@ -45,6 +48,8 @@ def proxy():
 
 
 def settings(backend, url):
+    if backend == "anthropic":
+        return VlmSettings(backend="anthropic", anthropic=AnthropicSettings(base_url=url, api_key="k-0123"))
     if backend == "gemini":
         return VlmSettings(backend="gemini", gemini=GeminiSettings(base_url=url, api_key="k-0123"))
     return VlmSettings(backend="openai", openai=OpenAISettings(base_url=url + "/v1", model_name="tiny-vlm"))
@@ -54,7 +59,7 @@ VARIABLES = ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"]
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
+@pytest.mark.parametrize("backend", ["openai", "gemini", "anthropic"])
 def test_this_machine_is_asked_directly_whatever_proxy_is_set(
     server, proxy, unused_url, ask, answer, make_request, monkeypatch, variable, backend
 ):
@@ -68,7 +73,7 @@ def test_this_machine_is_asked_directly_whatever_proxy_is_set(
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
+@pytest.mark.parametrize("backend", ["openai", "gemini", "anthropic"])
 def test_another_host_is_asked_through_a_proxy_that_works(proxy, ask, make_request, variable, backend):
     url, passed = proxy
     client = build_client(settings(backend, "http://vlm.example:8000"), {variable: url})
@@ -78,7 +83,7 @@ def test_another_host_is_asked_through_a_proxy_that_works(proxy, ask, make_reque
 
 
 @pytest.mark.parametrize("variable", [*VARIABLES, "https_proxy", "HTTPS_PROXY"])
-@pytest.mark.parametrize("backend", ["openai", "gemini"])
+@pytest.mark.parametrize("backend", ["openai", "gemini", "anthropic"])
 def test_a_proxy_where_nobody_listens_is_named(unused_url, failure, make_request, variable, backend):
     scheme = "https" if "https" in variable.lower() else "http"
     address = unused_url.replace("http://", "http://me:secret@")
@@ -244,8 +249,12 @@ def test_geminis_wrong_name_lists_the_served_ones():
 
 @pytest.mark.parametrize(
     "build",
-    [lambda url: OpenAIClient("k", url + "/v1"), lambda url: GeminiClient("k", "m", url)],
-    ids=["openai", "gemini"],
+    [
+        lambda url: OpenAIClient("k", url + "/v1"),
+        lambda url: GeminiClient("k", "m", url),
+        lambda url: AnthropicClient("k", "m", url),
+    ],
+    ids=["openai", "gemini", "anthropic"],
 )
 def test_https_for_http_is_told(server, failure, answer, make_request, build):
     server.says(answer(body=WHOLE))
@@ -260,8 +269,12 @@ def test_https_for_http_is_told(server, failure, answer, make_request, build):
 
 @pytest.mark.parametrize(
     "build",
-    [lambda url: OpenAIClient("k", url + "/v1"), lambda url: GeminiClient("k", "m", url)],
-    ids=["openai", "gemini"],
+    [
+        lambda url: OpenAIClient("k", url + "/v1"),
+        lambda url: GeminiClient("k", "m", url),
+        lambda url: AnthropicClient("k", "m", url),
+    ],
+    ids=["openai", "gemini", "anthropic"],
 )
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])

@@ -290,6 +290,7 @@ def test_each_protocol_speaks_the_dialect_and_key_of_its_family():
     assert {protocol: DIALECTS[name].key for protocol, name in NATIVE.items()} == {
         "openai": "bbox_2d",
         "gemini": "box_2d",
+        "anthropic": "bbox_2d",
     }
 
 

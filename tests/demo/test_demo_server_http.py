@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -47,6 +48,19 @@ def generate(question="Describe it.", *, pictures=(PICTURE,), **config):
     return {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
 
 
+def ask_claude(question="Describe it.", *, pictures=(PICTURE,), **fields):
+    sources = [{"type": "base64", "media_type": "image/png", "data": base64.b64encode(p).decode()} for p in pictures]
+    content = [
+        {"type": "text", "text": "Look."},
+        *({"type": "image", "source": source} for source in sources),
+        {"type": "text", "text": question},
+    ]
+    return {"model": "any", "max_tokens": 4000, "messages": [{"role": "user", "content": content}], **fields}
+
+
+MESSAGES = "/v1/messages"
+
+
 def schema_format(schema):
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
 
@@ -70,6 +84,18 @@ def test_the_gemini_protocol_answers_in_the_dialect_of_gemini(server):
     text = candidate["content"]["parts"][0]["text"]
     assert unfenced(text) == [{"id": 1, "box_2d": [500, 400, 550, 550], "label": "blue bar"}]
     assert body["usageMetadata"]["candidatesTokenCount"] > 0
+
+
+def test_the_messages_protocol_answers_in_the_dialect_of_open_models(server):
+    status, body = call(server.url, MESSAGES, ask_claude(GROUND_QUESTION))
+    assert (status, body["model"], body["stop_reason"]) == (200, "raylabel-demo-vlm", "end_turn")
+    (block,) = body["content"]
+    assert unfenced(block["text"]) == [{"id": 1, "bbox_2d": [400, 500, 550, 550], "label": "blue bar"}]
+    form = {"format": {"type": "json_schema", "schema": CAPTION_SCHEMA}}
+    held = call(server.url, MESSAGES, ask_claude(output_config=form))[1]
+    assert set(json.loads(held["content"][0]["text"])) == {"caption"}
+    cut = call(server.url, MESSAGES, ask_claude(GROUND_QUESTION, max_tokens=5))[1]
+    assert (cut["stop_reason"], cut["usage"]["output_tokens"]) == ("max_tokens", 5)
 
 
 def test_a_chosen_dialect_holds_for_both_protocols():
@@ -132,6 +158,11 @@ def test_equal_requests_get_equal_answers(server):
         pytest.param(CHAT, chat(response_format={"type": "xml"}), id="openai-bad-format"),
         pytest.param(CHAT, {"model": "any", "messages": []}, id="openai-no-messages"),
         pytest.param(CHAT, b"{not json", id="openai-no-json"),
+        pytest.param(MESSAGES, ask_claude(pictures=[]), id="anthropic-no-image"),
+        pytest.param(MESSAGES, ask_claude(pictures=[PICTURE[:200]]), id="anthropic-broken-image"),
+        pytest.param(MESSAGES, ask_claude(""), id="anthropic-empty-text"),
+        pytest.param(MESSAGES, ask_claude(max_tokens=None), id="anthropic-no-limit"),
+        pytest.param(MESSAGES, ask_claude(output_config={"format": {"type": "xml"}}), id="anthropic-bad-format"),
         pytest.param(GENERATE, generate(pictures=[]), id="gemini-no-image"),
         pytest.param(GENERATE, generate(pictures=[PICTURE, PICTURE]), id="gemini-two-images"),
         pytest.param(GENERATE, generate(pictures=[PICTURE[:200]]), id="gemini-broken-image"),
@@ -163,6 +194,8 @@ def test_a_key_is_asked_for_when_one_was_given():
         assert call(server.url, CHAT, chat(), wrong)[0] == 401
         status, body = call(server.url, CHAT, chat())
         assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+        status, body = call(server.url, MESSAGES, ask_claude(), wrong)
+        assert (status, body["error"]["type"]) == (401, "authentication_error")
         assert call(server.url, "/v1/models", headers=wrong)[0] == 401
         assert call(server.url, "/v1/models", headers=right)[0] == 200
 

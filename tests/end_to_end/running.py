@@ -43,6 +43,8 @@ def endpoint(pipeline: str, url: str, backend: str = "openai") -> list[str]:
     vlm = f"{pipeline}.vlm"
     if backend == "gemini":
         where = [f"{vlm}.gemini.base_url={url}", f"{vlm}.gemini.model={MODEL}", f"{vlm}.gemini.temperature=0"]
+    elif backend == "anthropic":
+        where = [f"{vlm}.anthropic.base_url={url}", f"{vlm}.anthropic.model={MODEL}"]
     else:
         where = [f"{vlm}.openai.base_url={url}/v1", f"{vlm}.openai.model_name={MODEL}", f"{vlm}.openai.temperature=0"]
     return [

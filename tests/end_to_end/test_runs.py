@@ -519,13 +519,16 @@ def test_legacy_files_stand_beside_the_json_lines_and_equal_stems_do_not_collide
         assert caption == line["caption"]
 
 
-def test_the_gemini_protocol_gives_boxes_as_good(world: World, server: JournaledServer, tmp_path: Path) -> None:
-    grounded = label(grounding(world, tmp_path / "grounding", server.url, backend="gemini"))
+@pytest.mark.parametrize("backend", ["gemini", "anthropic"])
+def test_another_protocol_gives_boxes_as_good(
+    world: World, server: JournaledServer, tmp_path: Path, backend: str
+) -> None:
+    grounded = label(grounding(world, tmp_path / "grounding", server.url, backend=backend))
     apply = "double_check.adjust=apply"
-    referred = label(referring(world, tmp_path / "referring", server.url, apply, backend="gemini"))
+    referred = label(referring(world, tmp_path / "referring", server.url, apply, backend=backend))
 
     assert (grounded.code, referred.code) == (0, 0)
-    assert {entry["protocol"] for entry in server.entries()} == {"gemini"}
+    assert {entry["protocol"] for entry in server.entries()} == {backend}
     assert missed_targets(score_image_grounding(world.truth, grounded.annotations)) == []
     assert missed_targets(score_referring(world.truth, referred.annotations)) == []
 

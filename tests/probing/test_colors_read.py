@@ -254,7 +254,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_with_more_room_and_one_of_no_use_
     _, after_prose = check("hm", answers(RIGHT))
 
     assert [r.sampling.max_tokens for r in after_cut] == [2048, 4096]
-    assert [r.sampling.temperature > 0 for r in after_prose] == [False, True]
+    assert [bool(r.sampling.temperature) for r in after_prose] == [False, True]
 
 
 def test_an_endpoint_that_is_gone_ends_the_check(check: Check) -> None:

@@ -39,9 +39,9 @@ Steps = block_of("Steps", "All steps.", __name__, {"counting": CountingSettings,
 
 def test_a_backend_is_a_block_and_a_line():
     vlm = WithTelegraph.model_validate({"backend": "telegraph", "telegraph": {"code": "baudot"}})
-    assert WithTelegraph.backends() == ("gemini", "openai", "scripted", "telegraph")
+    assert WithTelegraph.backends() == ("gemini", "openai", "anthropic", "scripted", "telegraph")
     assert vlm.endpoint == TelegraphSettings(code="baudot")
-    with pytest.raises(ValidationError, match="gemini, openai, scripted"):
+    with pytest.raises(ValidationError, match="gemini, openai, anthropic, scripted"):
         VlmSettings(backend="telegraph")
 
 

@@ -87,6 +87,6 @@ def test_every_recipe_loads_where_its_data_is_and_says_how_to_run_it(tmp_path, m
 def test_there_is_a_recipe_for_each_endpoint_and_pipeline():
     assert {p.stem for p in CONFIGS.glob("*.yaml")} == {
         f"{endpoint}_{pipeline}"
-        for endpoint in ("gemini", "openai_nim", "vllm", "demo")
+        for endpoint in ("gemini", "openai_nim", "anthropic", "vllm", "demo")
         for pipeline in ("image_grounding", "referring")
     }

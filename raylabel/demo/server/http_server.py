@@ -1,4 +1,4 @@
-"""HTTP/1.1 on 127.0.0.1: routes, keys, keep-alive. What is said is the business of the two protocol files."""
+"""HTTP/1.1 on 127.0.0.1: routes, keys, keep-alive. What is said is the business of the protocol files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from raylabel.demo.server import gemini_api, openai_api
+from raylabel.demo.server import anthropic_api, gemini_api, openai_api
 from raylabel.demo.server.dialects import MAX_PIXELS, NATIVE
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.model import Answer, BadRequest, Model
@@ -22,6 +22,7 @@ from raylabel.demo.server.structured import SCHEMA_MODES
 LARGEST_BODY_BYTES = 256 * 2**20
 GEMINI_CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent")
 GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
+ANTHROPIC_CALL = "/v1/messages"
 OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
 
 
@@ -101,6 +102,13 @@ class DemoServer(ThreadingHTTPServer):
         """A client that hangs up is no error of the server."""
 
 
+_WRITE_ERROR = {
+    "openai": openai_api.write_error,
+    "gemini": gemini_api.write_error,
+    "anthropic": anthropic_api.write_error,
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     server: DemoServer
     protocol_version = "HTTP/1.1"
@@ -155,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc()
         finally:
             ledger.answered(
-                protocol="gemini" if self._is_gemini() else "openai",
+                protocol=self._protocol,
                 status=status,
                 arrived_unix_s=arrived,
                 answered_unix_s=time.time(),
@@ -178,6 +186,12 @@ class Handler(BaseHTTPRequestHandler):
             ask = openai_api.read_request(body, self._dialect("openai"), self.server.options.schemas)
             answer = self.server.model.answer(ask)
             return answer, openai_api.write_reply(answer, name, int(time.time()))
+        if url.path == ANTHROPIC_CALL:
+            self._check_openai_key()
+            name = self._check_model(str(body.get("model", "")))
+            ask = anthropic_api.read_request(body, self._dialect("anthropic"), self.server.options.schemas)
+            answer = self.server.model.answer(ask)
+            return answer, anthropic_api.write_reply(answer, name)
         raise Refused(404, f"unknown path {url.path}")
 
     def _dialect(self, protocol: str) -> str:
@@ -231,12 +245,16 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, f"The model `{name}` does not exist.")
         return options.reported
 
-    def _is_gemini(self) -> bool:
-        return "generateContent" in self.path or self.path.startswith("/v1beta/")
+    @property
+    def _protocol(self) -> str:
+        """Models are listed under the same paths by OpenAI and Anthropic, whose SDK names its version."""
+        if "generateContent" in self.path or self.path.startswith("/v1beta/"):
+            return "gemini"
+        is_anthropic = urlsplit(self.path).path == ANTHROPIC_CALL or "anthropic-version" in self.headers
+        return "anthropic" if is_anthropic else "openai"
 
     def _error(self, status: int, message: str) -> dict[str, Any]:
-        write = gemini_api.write_error if self._is_gemini() else openai_api.write_error
-        return write(status, message)
+        return _WRITE_ERROR[self._protocol](status, message)
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -95,5 +95,5 @@ DIALECTS: dict[str, Dialect] = {
 BLIND = BlindDialect(key="bbox_2d", scale=PIXELS)
 """How a model that cannot read boxes reads them."""
 
-NATIVE = {"openai": "xyxy1000", "gemini": "yxyx1000"}
+NATIVE = {"openai": "xyxy1000", "gemini": "yxyx1000", "anthropic": "xyxy1000"}
 """The dialect of the model family that a protocol is usually spoken by (``--boxes auto``)."""
