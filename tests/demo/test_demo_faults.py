@@ -190,7 +190,7 @@ def test_each_attempt_draws_anew(served):
 def test_what_a_limit_turns_away_is_no_attempt(served):
     free = served("500 50%").url
     held = served("500 50%; limit 1/0.2s").url
-    passed = []
+    passed: list[int] = []
     while len(passed) < 8:
         status = ask(held, "openai", "Again?").status
         passed += [status] if status != 429 else []

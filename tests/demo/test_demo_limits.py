@@ -44,7 +44,7 @@ def passed(spec, at_s):
     """For each of some moments, whether a request at it passes."""
     now_s = 0.0
     faults = Faults(read_plan(spec), clock=lambda: now_s)
-    found = []
+    found: list[bool] = []
     for moment_s in at_s:
         now_s = moment_s
         question = Question("openai", "m", Ask(f"Question {len(found)}", [b""], "", "xyxy1000"))
