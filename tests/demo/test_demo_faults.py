@@ -258,7 +258,7 @@ def is_lost(url):
 
 
 def test_an_absent_server_refuses_and_comes_back_to_the_same_port(served):
-    url = served("away after 1 for 1").url
+    url = served("away after 1 for 2").url
     assert [is_lost(url) for _ in range(2)] == [False, True]
     wait_until(lambda: fails(url) is ConnectionRefusedError)
     wait_until(lambda: fails(url) is None)
@@ -267,7 +267,7 @@ def test_an_absent_server_refuses_and_comes_back_to_the_same_port(served):
 
 
 def test_an_absent_server_may_close_what_it_takes(served):
-    url = served("away after 1 for 1 how=close").url
+    url = served("away after 1 for 2 how=close").url
     assert [is_lost(url) for _ in range(2)] == [False, True]
     assert fails(url) not in (None, ConnectionRefusedError)
     wait_until(lambda: fails(url) is None)
@@ -276,7 +276,7 @@ def test_an_absent_server_may_close_what_it_takes(served):
 
 @pytest.mark.parametrize("how", ["refuse", "close"])
 def test_answers_under_way_are_lost_with_the_server(served, how):
-    url = served(f"hang 100%; away after 1 for 1 how={how}").url
+    url = served(f"hang 100%; away after 1 how={how}").url
     lost = []
     under_way = threading.Thread(target=lambda: lost.append(is_lost(url)))
     under_way.start()
@@ -299,7 +299,7 @@ def test_a_server_that_is_away_for_good_can_be_stopped(how):
 
 
 def test_kept_connections_end_with_the_server(served):
-    server = served("away after 1 for 0.3")
+    server = served("away after 1")
     connection = http.client.HTTPConnection(*server.server_address)
     connection.request("GET", "/health")
     connection.getresponse().read()

@@ -18,6 +18,9 @@ def test_a_running_server_has_loaded_nothing_of_raylabel_but_its_own_folder():
     inside = {name for name in loaded if name.startswith("raylabel.demo.server")}
     assert loaded - inside == {"raylabel", "raylabel.demo"}
     assert len(inside) > 8
+    # Of the faults, no more than their words, for --help.
+    faults = "raylabel.demo.server.faults"
+    assert {name for name in inside if name.startswith(faults)} == {faults, f"{faults}.plan", f"{faults}.specification"}
 
 
 def test_the_packages_above_the_server_hold_a_docstring_and_a_version_only():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email.utils
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -78,6 +80,12 @@ def test_so_many_pass(spec, at_s, passing):
 def test_a_limit_holds_over_http(protocol, window):
     told = answers_of(f"limit 3/day window={window}", protocol, 5)
     assert [one.status for one in told] == [200, 200, 200, 429, 429]
+
+
+def test_requests_at_the_same_time_share_a_limit():
+    with served_here("--faults", "limit 5/day") as server, ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda n: ask(server.url, "openai", f"Question {n}").status, range(32)))
+    assert Counter(statuses) == {200: 5, 429: 27}
 
 
 def test_refusals_are_counted_and_pass_later():
