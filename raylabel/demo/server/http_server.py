@@ -8,7 +8,7 @@ import json
 import re
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -129,11 +129,11 @@ _READ_REQUEST = {
 }
 
 
-def _write_reply(question: Question, answer: Answer) -> dict[str, Any]:
-    if question.protocol == "openai":
-        return openai_api.write_reply(answer, question.model, int(time.time()))
-    write_reply = gemini_api.write_reply if question.protocol == "gemini" else anthropic_api.write_reply
-    return write_reply(answer, question.model)
+_WRITE_REPLY: dict[str, Callable[[Answer, str], dict[str, Any]]] = {
+    "openai": lambda answer, model: openai_api.write_reply(answer, model, int(time.time())),
+    "gemini": gemini_api.write_reply,
+    "anthropic": anthropic_api.write_reply,
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             question = self._read_question()
             answer = self._answer(question)
-            body = _write_reply(question, answer)
+            body = _WRITE_REPLY[question.protocol](answer, question.model)
             status = 200
             self._wait(answer, arrived)
         except Refused as refusal:

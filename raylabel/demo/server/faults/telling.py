@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from raylabel.demo.server import anthropic_api, gemini_api, openai_api
-from raylabel.demo.server.faults.plan import Credit, Limit
+from raylabel.demo.server.faults.plan import RETRY_AFTER, Credit, Limit
 from raylabel.demo.server.faults.windows import Standing
 
 Json = dict[str, Any]
@@ -30,68 +30,18 @@ class Refusal:
 
 def quota_headers(limit: Limit, standing: Standing, protocol: str) -> dict[str, str]:
     """What the headers of an answer say of a limit."""
-    tells = _who(limit.tells, protocol)
-    reset_s = standing.reset_s
-    left = {"limit": str(limit.requests), "remaining": str(standing.remaining)}
-    if tells == "openai":
-        return {f"x-ratelimit-{k}-requests": v for k, v in {**left, "reset": go_duration(reset_s)}.items()}
-    if tells == "azure":
-        # Plain seconds, and how long the window is. Source: answers of Azure's model catalogue, quoted in public.
-        left |= {"reset": str(math.ceil(reset_s)), "renewalperiod": f"{limit.period_s:g}"}
-        return {f"x-ratelimit-{k}-requests": v for k, v in left.items()}
-    if tells == "anthropic":
-        moment = datetime.fromtimestamp(time.time() + reset_s, timezone.utc)
-        left["reset"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {f"anthropic-ratelimit-requests-{k}": v for k, v in left.items()}
-    return {}
+    return _teller(limit.tells, protocol).headers(limit, standing)
 
 
 def limit_refusal(limit: Limit, standing: Standing, protocol: str, model: str) -> Refusal:
     """The 429 of a limit that is used up."""
-    tells = _who(limit.tells, protocol)
-    told = limit.retry_after
-    wait_s = standing.wait_s if told in ("yes", "no", "date", "ms") else float(told)
-    headers = quota_headers(limit, standing, protocol)
-    if tells == "gemini":
-        return Refusal(429, "", headers, _wrapped(_gemini_body(limit, wait_s, model), protocol))
-    if tells == "openrouter":
-        moment = str(int(1000 * (time.time() + standing.reset_s)))
-        left = {"X-RateLimit-Limit": str(limit.requests), "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": moment}
-        message = f"Rate limit exceeded: requests-per-{limit.named}"
-        body = {"error": {"message": message, "code": 429, "metadata": {"headers": left}}}
-        return Refusal(429, message, {**left, **_retry_after(told, wait_s, tells)}, body)
-    headers |= _retry_after(told, wait_s, tells)
-    if tells == "azure":
-        message = f"Requests have exceeded the call rate limit. Please retry after {math.ceil(wait_s)} seconds."
-        return Refusal(429, message, headers, {"error": {"code": "429", "message": message}})
-    if tells == "openai":
-        per = {"second": "sec", "minute": "min"}.get(limit.named, "day")
-        message = (
-            f"Rate limit reached for {model} on requests per {per} (RP{per[0].upper()}): Limit {limit.requests}, "
-            f"Used {limit.requests}, Requested 1. Please try again in {go_duration(wait_s)}."
-        )
-        return Refusal(429, message, headers, openai_api.write_error(429, message))
-    if tells == "anthropic":
-        message = f"This request would exceed your rate limit of {limit.requests} requests per {limit.named}."
-        return Refusal(429, message, headers, anthropic_api.write_error(429, message))
-    return Refusal(429, "Too many requests", headers)
+    wait_s = standing.wait_s if limit.retry_after in RETRY_AFTER else float(limit.retry_after)
+    return _teller(limit.tells, protocol).refusal(limit, standing, wait_s, model)
 
 
 def credit_refusal(credit: Credit, protocol: str) -> Refusal:
     """The answer to those who have paid for no more."""
-    tells = _who(credit.tells, protocol)
-    if tells == "anthropic":
-        message = "Your credit balance is too low to access the API."
-        return Refusal(402, message, body=anthropic_api.write_error(402, message))
-    if tells == "openrouter":
-        message = "Insufficient credits. Add more and retry the request."
-        return Refusal(402, message, body={"error": {"message": message, "code": 402}})
-    if tells == "gemini":
-        message = "You exceeded your current quota, please check your plan and billing details."
-        return Refusal(429, message, body=_wrapped(gemini_api.write_error(429, message), protocol))
-    message = "You exceeded your current quota, please check your plan and billing details."
-    error = {"message": message, "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
-    return Refusal(429, message, body=None if tells == "nothing" else {"error": error})
+    return _teller(credit.tells, protocol).broke()
 
 
 def go_duration(seconds: float) -> str:
@@ -110,12 +60,150 @@ def go_duration(seconds: float) -> str:
     return f"{f'{hours}h' if hours else ''}{within}{rest_ms / 1000:g}s"
 
 
-def _who(tells: str, protocol: str) -> str:
-    return protocol if tells == "native" else tells
+class _Silent:
+    """Tells no more than that it is too much.
+
+    Args:
+        protocol: that is spoken, whoever's words are used in it.
+    """
+
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
+
+    def headers(self, limit: Limit, standing: Standing) -> dict[str, str]:
+        """Of any answer."""
+        return {}
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        """Of a request beyond the limit; ``wait_s`` is what is to be told."""
+        told = "no" if limit.retry_after == "yes" else limit.retry_after
+        return Refusal(429, "Too many requests", _retry_after(told, wait_s))
+
+    def broke(self) -> Refusal:
+        """Without credit."""
+        return Refusal(429, _NO_CREDIT)
 
 
-def _retry_after(told: str, wait_s: float, tells: str) -> dict[str, str]:
-    if told == "no" or (told == "yes" and tells == "nothing"):
+class _OpenAI(_Silent):
+    def headers(self, limit: Limit, standing: Standing) -> dict[str, str]:
+        left = {**_left(limit, standing), "reset": go_duration(standing.reset_s)}
+        return {f"x-ratelimit-{name}-requests": value for name, value in left.items()}
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        per = {"second": "sec", "minute": "min"}.get(limit.named, "day")
+        message = (
+            f"Rate limit reached for {model} on requests per {per} (RP{per[0].upper()}): Limit {limit.requests}, "
+            f"Used {limit.requests}, Requested 1. Please try again in {go_duration(wait_s)}."
+        )
+        headers = {**self.headers(limit, standing), **_retry_after(limit.retry_after, wait_s)}
+        return Refusal(429, message, headers, openai_api.write_error(429, message))
+
+    def broke(self) -> Refusal:
+        error = {"message": _NO_CREDIT, "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
+        return Refusal(429, _NO_CREDIT, body={"error": error})
+
+
+class _Azure(_OpenAI):
+    """Plain seconds, and how long the window is. Source: answers of Azure's model catalogue, quoted in public."""
+
+    def headers(self, limit: Limit, standing: Standing) -> dict[str, str]:
+        left = {**_left(limit, standing), "reset": str(math.ceil(standing.reset_s))}
+        left["renewalperiod"] = f"{limit.period_s:g}"
+        return {f"x-ratelimit-{name}-requests": value for name, value in left.items()}
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        message = f"Requests have exceeded the call rate limit. Please retry after {math.ceil(wait_s)} seconds."
+        headers = {**self.headers(limit, standing), **_retry_after(limit.retry_after, wait_s)}
+        if limit.retry_after == "yes":
+            headers |= _retry_after("ms", wait_s)
+        return Refusal(429, message, headers, {"error": {"code": "429", "message": message}})
+
+
+class _Anthropic(_Silent):
+    def headers(self, limit: Limit, standing: Standing) -> dict[str, str]:
+        moment = datetime.fromtimestamp(math.ceil(time.time() + standing.reset_s), timezone.utc)
+        left = {**_left(limit, standing), "reset": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return {f"anthropic-ratelimit-requests-{name}": value for name, value in left.items()}
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        message = f"This request would exceed your rate limit of {limit.requests} requests per {limit.named}."
+        headers = {**self.headers(limit, standing), **_retry_after(limit.retry_after, wait_s)}
+        return Refusal(429, message, headers, anthropic_api.write_error(429, message))
+
+    def broke(self) -> Refusal:
+        message = "Your credit balance is too low to access the API."
+        return Refusal(402, message, body=anthropic_api.write_error(402, message))
+
+
+class _Gemini(_Silent):
+    """Tells all in the body: which quota it was, and when to come back."""
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        period = {"second": "Second", "minute": "Minute"}.get(limit.named, "Day")
+        metric = "generativelanguage.googleapis.com/generate_content_requests"
+        message = f"{_NO_CREDIT} * Quota exceeded for metric: {metric}, limit: {limit.requests}, model: {model}"
+        violation: Json = {
+            "quotaMetric": metric,
+            "quotaId": f"GenerateRequestsPer{period}PerProjectPerModel",
+            "quotaDimensions": {"location": "global", "model": model},
+        }
+        if limit.requests:  # Google leaves a 0 out, as all of its JSON does
+            violation["quotaValue"] = str(limit.requests)
+        details: list[Json] = [{"@type": _GOOGLE + "QuotaFailure", "violations": [violation]}]
+        if limit.retry_after != "no":
+            details.append({"@type": _GOOGLE + "RetryInfo", "retryDelay": f"{math.ceil(wait_s * 1000) / 1000:g}s"})
+        return self._refused(message, details)
+
+    def broke(self) -> Refusal:
+        return self._refused(_NO_CREDIT, [])
+
+    def _refused(self, message: str, details: list[Json]) -> Refusal:
+        body = gemini_api.write_error(429, message)
+        if details:
+            body["error"]["details"] = details
+        return Refusal(429, message, body=[body] if self._protocol in _IN_A_LIST else body)
+
+
+class _OpenRouter(_Silent):
+    """Tells nothing until it is too much, and then in headers and once more in the body."""
+
+    def refusal(self, limit: Limit, standing: Standing, wait_s: float, model: str) -> Refusal:
+        moment = str(math.ceil(1000 * (time.time() + standing.reset_s)))
+        left = {"X-RateLimit-Limit": str(limit.requests), "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": moment}
+        message = f"Rate limit exceeded: requests-per-{limit.named}"
+        body = {"error": {"message": message, "code": 429, "metadata": {"headers": left}}}
+        return Refusal(429, message, {**left, **_retry_after(limit.retry_after, wait_s)}, body)
+
+    def broke(self) -> Refusal:
+        message = "Insufficient credits. Add more and retry the request."
+        return Refusal(402, message, body={"error": {"message": message, "code": 402}})
+
+
+_TELLERS: dict[str, type[_Silent]] = {
+    "openai": _OpenAI,
+    "azure": _Azure,
+    "anthropic": _Anthropic,
+    "gemini": _Gemini,
+    "openrouter": _OpenRouter,
+    "nothing": _Silent,
+}
+
+_IN_A_LIST = frozenset({"openai"})
+"""Protocols in which Google's own endpoint wraps its errors in a list."""
+
+_NO_CREDIT = "You exceeded your current quota, please check your plan and billing details."
+
+
+def _teller(tells: str, protocol: str) -> _Silent:
+    return _TELLERS[protocol if tells == "native" else tells](protocol)
+
+
+def _left(limit: Limit, standing: Standing) -> dict[str, str]:
+    return {"limit": str(limit.requests), "remaining": str(standing.remaining)}
+
+
+def _retry_after(told: str, wait_s: float) -> dict[str, str]:
+    if told == "no":
         return {}
     if told == "date":
         now = time.time()
@@ -123,35 +211,6 @@ def _retry_after(told: str, wait_s: float, tells: str) -> dict[str, str]:
             "retry-after": email.utils.formatdate(math.ceil(now + wait_s), usegmt=True),
             "date": email.utils.formatdate(now, usegmt=True),
         }
-    in_ms = {"retry-after-ms": str(math.ceil(wait_s * 1000))}
-    if told == "ms":
-        return in_ms
-    return {"retry-after": str(math.ceil(wait_s)), **(in_ms if tells == "azure" else {})}
-
-
-def _gemini_body(limit: Limit, wait_s: float, model: str) -> Json:
-    """Google tells all in the body: which quota it was, and when to come back."""
-    period = {"second": "Second", "minute": "Minute"}.get(limit.named, "Day")
-    metric = "generativelanguage.googleapis.com/generate_content_requests"
-    body = gemini_api.write_error(
-        429,
-        "You exceeded your current quota, please check your plan and billing details. "
-        f"* Quota exceeded for metric: {metric}, limit: {limit.requests}, model: {model}",
+    return (
+        {"retry-after-ms": str(math.ceil(wait_s * 1000))} if told == "ms" else {"retry-after": str(math.ceil(wait_s))}
     )
-    violation: Json = {
-        "quotaMetric": metric,
-        "quotaId": f"GenerateRequestsPer{period}PerProjectPerModel",
-        "quotaDimensions": {"location": "global", "model": model},
-    }
-    if limit.requests:  # Google leaves a 0 out, as all of its JSON does
-        violation["quotaValue"] = str(limit.requests)
-    details: list[Json] = [{"@type": _GOOGLE + "QuotaFailure", "violations": [violation]}]
-    if limit.retry_after != "no":
-        details.append({"@type": _GOOGLE + "RetryInfo", "retryDelay": f"{math.ceil(wait_s * 1000) / 1000:g}s"})
-    body["error"]["details"] = details
-    return body
-
-
-def _wrapped(body: Json, protocol: str) -> Any:
-    """Google's endpoint for the OpenAI protocol sends its errors in a list."""
-    return [body] if protocol == "openai" else body
