@@ -206,11 +206,7 @@ def _retry_after(told: str, wait_s: float) -> dict[str, str]:
     if told == "no":
         return {}
     if told == "date":
-        now = time.time()
-        return {
-            "retry-after": email.utils.formatdate(math.ceil(now + wait_s), usegmt=True),
-            "date": email.utils.formatdate(now, usegmt=True),
-        }
-    return (
-        {"retry-after-ms": str(math.ceil(wait_s * 1000))} if told == "ms" else {"retry-after": str(math.ceil(wait_s))}
-    )
+        return {"retry-after": email.utils.formatdate(math.ceil(time.time() + wait_s), usegmt=True)}
+    if told == "ms":
+        return {"retry-after-ms": str(math.ceil(wait_s * 1000))}
+    return {"retry-after": str(math.ceil(wait_s))}
