@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from raylabel.errors import GeometryError
+from raylabel.exports.base import ExportFormat, FilePerImage
 from raylabel.geometry import px_to_legacy1000
-from raylabel.records import REPEATED_IMAGE_ID, Box, Outcome, Record, digest_of
+from raylabel.records import REPEATED_IMAGE_ID, Box, Record, digest_of
 from raylabel.steps.base import Kind, Step
 
 _NAME_LIMIT_BYTES = 200
@@ -65,19 +66,19 @@ _TEXTS: Mapping[Kind, Callable[[Record], str]] = {
 }
 
 
-def legacy_file(record: Record, step: type[Step]) -> tuple[str, str] | None:
-    """The legacy file of a record after a step: its name (see ``label_name``), and what it says.
+def legacy_file(record: Record, step: type[Step]) -> tuple[str, bytes] | None:
+    """The legacy file of a record after a settled step: its name (see ``label_name``), and its content.
 
     Returns:
-        None where the step is open, was refused or did not run: an empty file would say that there is nothing.
-        A caption that was skipped has none either.
+        None for a caption that was skipped.
     """
-    done = record.outcomes.get(step.label)
-    if done is None or done.outcome.is_open or done.outcome is Outcome.REFUSED:
-        return None
     if step.finds == "captions" and not record.caption:
         return None
-    return label_name(record, f".txt.step{step.number}"), _TEXTS[step.finds](record)
+    text = _TEXTS[step.finds](record)
+    return label_name(record, f".txt.step{step.number}"), text.encode("utf-8", "surrogatepass")
+
+
+LEGACY = ExportFormat((FilePerImage("labels", legacy_file),), note="legacy writes the JSONL files as well")
 
 
 def label_name(record: Record, suffix: str) -> str:
