@@ -82,7 +82,7 @@ class Counts:
     @property
     def violations(self) -> Counter[str]:
         """By rule: the flags that name one, and ``broken``."""
-        return self.broken + Counter({name: n for name, n in self.figures.notes.items() if follows(name)})
+        return self.broken + Counter({name: n for name, n in self.figures.flags.items() if follows(name)})
 
     def add_finished(self, record: Record) -> None:
         """Count a record that every selected step ended for, or that an open one holds up."""
@@ -122,7 +122,7 @@ class Counts:
             "stale": self.stale,
             "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},
-            "flags": dict(sorted(self.figures.notes.items())),
+            "flags": dict(sorted(self.figures.flags.items())),
             "violations": dict(sorted(self.violations.items())),
         }
 

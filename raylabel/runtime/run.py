@@ -135,7 +135,7 @@ class _Run:
         except ClientError as error:
             self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
-        key = digest_of("delivery", __version__, plan.digests, self._limit, self._settings.output_format)
+        key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
         with Delivery(plan.spec, self._settings.output_format) as delivery:
