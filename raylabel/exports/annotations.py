@@ -5,7 +5,7 @@ from __future__ import annotations
 from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
+from raylabel.validation import DROPPED, SEEDS_SKIPPED, consequence_of, parse_flag
 
 KNOWN_FIELDS = (
     "record_id",
@@ -94,12 +94,12 @@ def _renamed_fields(record: Record, line: JsonObject) -> JsonObject:
 def _dropped_counts(record: Record) -> dict[str, int]:
     """How many entries of replies and rows of label files were left out, by the rule they broke."""
     counts: dict[str, int] = {}
-    for name, count in map(counted, record.flags):
+    for name, count in map(parse_flag, record.flags):
         if name == SEEDS_SKIPPED:
             counts[name] = counts.get(name, 0) + count
     for ended in record.outcomes.values():
         for name, count in ended.violations.items():
-            if follows(name) == DROPPED:
+            if consequence_of(name) == DROPPED:
                 counts[name] = counts.get(name, 0) + count
     return dict(sorted(counts.items()))
 

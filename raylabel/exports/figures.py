@@ -10,7 +10,7 @@ from typing import Any
 from raylabel.pipelines import all_steps
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
 from raylabel.steps.base import KINDS
-from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, counted
+from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, parse_flag
 
 _STATES = {None: "unfinished", Outcome.REFUSED.value: "refused"} | {o.value: "open" for o in Outcome if o.is_open}
 _TOTALS = (
@@ -121,7 +121,7 @@ class Figures:
         for entry in flagged:
             if "flags" in entry:
                 for flag in entry["flags"]:
-                    name, count = counted(flag)
+                    name, count = parse_flag(flag)
                     self.flags[name] += count
                     if name == SEEDS_SKIPPED:
                         self.totals["seed_rows_not_used"] += count

@@ -26,7 +26,7 @@ from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
 from raylabel.storage.writing import remove_unfinished
-from raylabel.validation import follows
+from raylabel.validation import consequence_of
 
 STALE = "stale"
 """Flag of a record, followed by ``:`` and the step whose stored result is left out."""
@@ -82,7 +82,7 @@ class Counts:
     @property
     def violations(self) -> Counter[str]:
         """By rule: the flags that name one, and ``broken``."""
-        return self.broken + Counter({name: n for name, n in self.figures.flags.items() if follows(name)})
+        return self.broken + Counter({name: n for name, n in self.figures.flags.items() if consequence_of(name)})
 
     def add_finished(self, record: Record) -> None:
         """Count a record that every selected step ended for, or that an open one holds up."""

@@ -15,7 +15,7 @@ from raylabel.records import JsonObject, Outcome
 from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.delivery import STALE, Counts
 from raylabel.steps.base import Step
-from raylabel.validation import follows
+from raylabel.validation import consequence_of
 
 SHOWN_REASONS = 3
 _IN_WORDS = {
@@ -134,7 +134,7 @@ def _checked(counts: Counts, width: int) -> list[str]:
     """Every rule that was broken and every flag, with what followed; items are not split."""
     found = {**counts.figures.flags, **counts.violations}
     items = [
-        f"{n} {shorten(name)} ({follows(name) or 'noted'})"
+        f"{n} {shorten(name)} ({consequence_of(name) or 'noted'})"
         for name, n in sorted(found.items())
         if name.partition(":")[0] != STALE
     ]
