@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import os
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,7 @@ from raylabel.runtime.rows import (
     restore,
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.traffic import Answers, Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
@@ -108,6 +111,9 @@ class Worker:
         self._starting = asyncio.Lock()
         self._calls_to_start = 0
         self._reporting = asyncio.Lock()
+        self._traffic = Traffic()
+        self._looking = asyncio.Lock()
+        self._looked_at, self._lives = -math.inf, True
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
 
     async def open(self) -> None:
@@ -147,9 +153,11 @@ class Worker:
             plan.ask,
             self._client,
             self._spec.results.answers(plan.step.directory),
-            Window(),
+            Window(self._traffic.gate),
+            self._traffic,
             self._picture,
             self._check_endpoint,
+            self._is_alive,
             self._give_up,
         )
         return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S))
@@ -354,6 +362,19 @@ class Worker:
             else:
                 return
 
+    async def _is_alive(self) -> bool:
+        """Whether the endpoint answers at all; found out once a second, whoever asks."""
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked_at > 1.0:
+                try:
+                    await self._client.check()
+                    self._lives = True
+                except ClientError as error:
+                    self._lives = error.status is not None
+                self._looked_at = now
+        return self._lives
+
     @property
     def _is_stopping(self) -> bool:
         return self._parts[0].asker.window.stopped
@@ -387,23 +408,29 @@ class Worker:
                     part.asker.window.resize(0)
             windows = [part.asker.window for part in self._parts]
             hurried = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
-            await asyncio.sleep(HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s)
+            with suppress(asyncio.TimeoutError):  # a refusal is told at once
+                await asyncio.wait_for(
+                    self._traffic.news.wait(), HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s
+                )
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
         """Report to the coordinator, and do as told; None where it does not answer."""
         async with self._reporting:  # a shard's end is reported once
             ended = tuple(self._ended)
-            directive = await self._tell(self._build_report(ended, leaving))
+            answers = self._traffic.take()
+            directive = await self._tell(self._build_report(ended, answers, leaving))
             if directive is None:
+                self._traffic.put_back(answers)
                 return None
             del self._ended[: len(ended)]
+        self._traffic.gate.set(directive.per_s, directive.pause_s)
         for part in self._parts:
             part.asker.window.resize(directive.slots[part.step.name])
         if directive.stop:
             self._stop(None)
         return directive
 
-    def _build_report(self, ended: tuple[ShardEnd, ...], leaving: bool) -> Report:
+    def _build_report(self, ended: tuple[ShardEnd, ...], answers: Answers, leaving: bool) -> Report:
         steps = {}
         for part in self._parts:
             asker, tally = part.asker, part.asker.tally
@@ -420,7 +447,7 @@ class Worker:
                 models=tuple(sorted(tally.models)),
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, leaving)
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, answers, leaving)
 
     def _journals(self) -> list[Journal]:
         return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]
