@@ -22,8 +22,8 @@ from raylabel.pipelines import PIPELINES, levels, outcome_of
 from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
-from raylabel.runtime.gallery import Gallery
-from raylabel.runtime.journal import GATHER_S, UNHURRIED_S, Journal
+from raylabel.runtime.image_loader import ImageLoader
+from raylabel.runtime.journal import BATCH_DELAY_S, LAZY_BATCH_DELAY_S, Journal
 from raylabel.runtime.rows import (
     StoredRows,
     blocked_by,
@@ -41,7 +41,7 @@ from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.tables import Table
 
-HURRIED_BEAT_S = 0.1
+QUICK_BEAT_S = 0.1
 """Between reports while slots are missing or lie idle: another worker may have, or want, some."""
 SILENT_COORDINATOR_S = 5.0
 """A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
@@ -52,7 +52,7 @@ _LEAST_AHEAD, _MOST_AHEAD = 16, 128
 
 logger = logging.getLogger(__name__)
 
-Tell = Callable[[Report], Awaitable[Directive | None]]
+SendReport = Callable[[Report], Awaitable[Directive | None]]
 """Reports to the coordinator and brings back what it says; None where it does not answer."""
 
 
@@ -90,14 +90,14 @@ class Worker:
     its shard counts as ended.
 
     Args:
-        tell: see ``Tell``; called a few times a second as long as the worker lives.
+        send_report: ``SendReport``; called a few times a second as long as the worker lives.
         node: where this is, for the record.
         workers: of the run, between which the requests in flight are divided.
     """
 
-    def __init__(self, spec: RunSpec, tell: Tell, node: str, workers: int = 1) -> None:
+    def __init__(self, spec: RunSpec, send_report: SendReport, node: str, workers: int = 1) -> None:
         self._spec = spec
-        self._tell = tell
+        self._send_report = send_report
         self._node = node
         self._name = uuid.uuid4().hex
         self._fatal: Fatal | None = None
@@ -128,9 +128,9 @@ class Worker:
         self._checked: asyncio.Task[None] | None = None
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
-        self._images = Journal(facts, UNHURRIED_S)
+        self._images = Journal(facts, LAZY_BATCH_DELAY_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
-        self._gallery = Gallery(spec.image, facts, list(resizes))
+        self._image_loader = ImageLoader(spec.image, facts, list(resizes))
         parts = {plan.step: self._build_part(plan) for plan in spec.selected}
         self._parts = list(parts.values())
         self._levels = []
@@ -160,7 +160,7 @@ class Worker:
             self._is_alive,
             self._give_up,
         )
-        return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S))
+        return _Part(plan, asker, rows, Journal(rows, LAZY_BATCH_DELAY_S))
 
     async def close(self) -> None:
         """Give back slots, connections and threads. What is under way is given up."""
@@ -169,7 +169,7 @@ class Worker:
         self._stop(None)
         await self.report(leaving=True)
         await self._client.close()
-        self._gallery.close()
+        self._image_loader.close()
         for journal in self._journals():
             journal.close()
         self._reader.shutdown()
@@ -208,7 +208,7 @@ class Worker:
     def _set_write_delays(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
         for journal in (self._images, *(part.journal for part in self._parts)):
-            journal.gather_s = UNHURRIED_S if self._calls_to_start else GATHER_S
+            journal.batch_delay_s = LAZY_BATCH_DELAY_S if self._calls_to_start else BATCH_DELAY_S
 
     async def _refresh(self) -> None:
         """See what others stored: a block may come to us after the worker that had it died."""
@@ -283,7 +283,7 @@ class Worker:
     async def _with_image(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
         """The record with the facts of its image, ready for the selected steps; and why nothing can be asked, or
         nothing."""
-        facts, row = await self._gallery.open(record)
+        facts, row = await self._image_loader.open(record)
         if row is not None:
             writing.append(self._images.add(row))
         problem = record.unusable
@@ -332,7 +332,7 @@ class Worker:
 
     async def _picture(self, record: Record, resize: Resize) -> Any:
         self._let_next_open(record.record_id)
-        return await self._gallery.picture(record, resize)
+        return await self._image_loader.picture(record, resize)
 
     def _let_next_open(self, record_id: str) -> None:
         """A record's first request has its slot, or it needs none: the next image may be opened."""
@@ -407,10 +407,10 @@ class Worker:
                 for part in self._parts:
                     part.asker.window.resize(0)
             windows = [part.asker.window for part in self._parts]
-            hurried = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
+            is_quick = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
             with suppress(asyncio.TimeoutError):  # a refusal is told at once
                 await asyncio.wait_for(
-                    self._traffic.news.wait(), HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s
+                    self._traffic.news.wait(), QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s
                 )
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
@@ -418,7 +418,7 @@ class Worker:
         async with self._reporting:  # a shard's end is reported once
             ended = tuple(self._ended)
             answers = self._traffic.take()
-            directive = await self._tell(self._build_report(ended, answers, leaving))
+            directive = await self._send_report(self._build_report(ended, answers, leaving))
             if directive is None:
                 self._traffic.put_back(answers)
                 return None
