@@ -230,6 +230,8 @@ class _Run:
             limits.max_in_flight,
             limits.max_failure_rate,
             settled_before,
+            per_minute=limits.requests_per_minute,
+            patience_s=limits.patience,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:

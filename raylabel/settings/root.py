@@ -138,12 +138,16 @@ class LimitSettings(Block):
     """Answers bought for one question in a run while they cannot be read."""
     longest_wait: NotNegative = 600.0
     """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
+    requests_per_minute: NotNegative = 0.0
+    """What the endpoint may be asked at most; 0: as much as it takes, which is found out."""
+    patience: NotNegative = 1800.0
+    """Seconds for which an endpoint that answers nothing or turns everything away is waited for; then the run ends."""
     max_failure_rate: Share = 0.5
     """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
 
 
 class RetrySettings(Block):
-    """Time-outs, lost connections, 429 and 5xx are tried again."""
+    """Time-outs, lost connections and 5xx are tried again; 429 and 503 are waited for, and are no tries."""
 
     attempts: Positive = 6
     """Tries of one request in a run, the first included."""
