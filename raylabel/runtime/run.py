@@ -17,6 +17,7 @@ from rich.console import Console
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
+from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
@@ -35,7 +36,7 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
-from raylabel.settings import ReferringPipeline, Settings, redacted
+from raylabel.settings import Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder
@@ -134,10 +135,10 @@ class _Run:
         except ClientError as error:
             self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
-        key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
+        key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
-        with Delivery(plan.spec, self._output_format()) as delivery:
+        with Delivery(plan.spec, self._settings.output_format) as delivery:
             for warning in keep_edited(self._results, delivery.paths):
                 self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
@@ -153,7 +154,7 @@ class _Run:
                 self._complain(worked.fatal.message)
                 return worked.fatal.exit_code
         note_written(self._results, delivery.paths)
-        if self._output_format() == "jsonl":  # the others write a file an image
+        if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
 
@@ -229,6 +230,8 @@ class _Run:
             limits.max_in_flight,
             limits.max_failure_rate,
             settled_before,
+            per_minute=limits.requests_per_minute,
+            patience_s=limits.patience,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
@@ -323,10 +326,6 @@ class _Run:
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
         return OPEN if counts.open else SETTLED
-
-    def _output_format(self) -> str:
-        block = self._settings.pipeline
-        return block.workflow.output_format if isinstance(block, ReferringPipeline) else "jsonl"
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known

@@ -50,7 +50,7 @@ def passed(spec, at_s):
     for moment_s in at_s:
         now_s = moment_s
         question = Question("openai", "m", Ask(f"Question {len(found)}", [b""], "", "xyxy1000"))
-        found.append(faults.meet(question).refusal is None)
+        found.append(faults.decide(question).refusal is None)
     return found
 
 

@@ -66,7 +66,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
     parser.add_argument(
-        "--faults", type=_plan, metavar="SPEC", help="misbehave on order, and tell each question in /stats; see below"
+        "--faults", type=_plan, metavar="SPEC", help="fail on demand, and count each question in /stats; see below"
     )
     parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
     parser.add_argument("--ready-file", type=Path, help="write the ready line here too, by rename")

@@ -1,4 +1,4 @@
-"""What becomes of a request: turned away by a limit, met by a fault, or answered."""
+"""Decides about each request: rejected by a limit, given a fault, or answered."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from raylabel.demo.server.faults.windows import window_of
 from raylabel.demo.server.http_server import Question
 from raylabel.demo.server.model import understand
 
-_GONE = Fault("disconnect")
+_DROPPED = Fault("disconnect")
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
-    """What a request drew.
+class Decision:
+    """What is done with a request.
 
     Args:
         digest: of the question.
@@ -36,7 +36,7 @@ class Lot:
 
 
 class Faults:
-    """Follows a plan; safe to use from many threads.
+    """Applies a plan to requests; safe to use from many threads.
 
     A fault is drawn from the seed, the question and how often that question got past the limits, so that the same
     questions in another order or at another pace meet the same.
@@ -54,7 +54,7 @@ class Faults:
         self._attempts: Counter[str] = Counter()
         self._passed = 0
         self._pictures: dict[str, int] = {}
-        self._left_s: dict[Absence, float] = {}
+        self._gone_at_s: dict[Absence, float] = {}
         self._traffic = Traffic()
 
     @property
@@ -62,8 +62,8 @@ class Faults:
         """Seconds since the start."""
         return self._clock() - self._started_s
 
-    def meet(self, question: Question) -> Lot:
-        """The lot of a request that has come."""
+    def decide(self, question: Question) -> Decision:
+        """What to do with a request that has arrived."""
         task, digest = understand(question.ask)
         picture = hashlib.sha256(b"".join(question.ask.pictures)).hexdigest()
         now_s = self.now_s
@@ -71,10 +71,10 @@ class Faults:
         with self._lock:
             for absence in self._plan.absences:
                 if absence.after and arrived == absence.after + 1:
-                    self._left_s[absence] = now_s
+                    self._gone_at_s[absence] = now_s
             if self.absence() is not None:
                 self._traffic.faulted("away")
-                return Lot(digest, fault=_GONE)
+                return Decision(digest, fault=_DROPPED)
             number = self._pictures.setdefault(picture, len(self._pictures) + 1)
             refusal, headers = self._take(question, now_s)
             if refusal is None:
@@ -82,11 +82,11 @@ class Faults:
             attempt = self._attempts[digest]
         if refusal is not None:
             self._traffic.refused(digest)
-            return Lot(digest, refusal, headers=refusal.headers)
+            return Decision(digest, refusal, headers=refusal.headers)
         fault = self._poison(picture, number, now_s) or self._fault(digest, attempt, now_s)
         if fault is not None:
             self._traffic.faulted(fault.kind)
-        return Lot(digest, fault=fault, headers=headers)
+        return Decision(digest, fault=fault, headers=headers)
 
     def answered(self, digest: str) -> None:
         """A question is about to be answered whole."""
@@ -97,8 +97,8 @@ class Faults:
         now_s = self.now_s
         for absence in self._plan.absences:
             if absence.after:
-                left_s = self._left_s.get(absence)
-                if left_s is not None and now_s < left_s + absence.span.to_s:
+                gone_at_s = self._gone_at_s.get(absence)
+                if gone_at_s is not None and now_s < gone_at_s + absence.span.to_s:
                     return absence
             elif absence.span.holds(now_s):
                 return absence
@@ -111,8 +111,8 @@ class Faults:
     def _take(self, question: Question, now_s: float) -> tuple[Refusal | None, dict[str, str]]:
         """Count a request against all limits, or against none and say why; and what headers say then."""
         active = [(limit, window) for limit, window in self._windows if limit.span.holds(now_s)]
-        standings = [(window.standing(now_s), limit) for limit, window in active]
-        worst, limit = max(standings, key=lambda pair: pair[0].wait_s, default=(None, None))
+        states = [(window.state(now_s), limit) for limit, window in active]
+        worst, limit = max(states, key=lambda pair: pair[0].wait_s, default=(None, None))
         if worst is not None and limit is not None and worst.wait_s > 0:
             for other, window in active:
                 if other.counts_refused:
@@ -126,9 +126,9 @@ class Faults:
                 return credit_refusal(credit, question.protocol), {}
         headers: dict[str, str] = {}
         # Where two limits are told in the same words, those of the one that has less left stand.
-        after = [(window.standing(now_s), limit) for limit, window in active]
-        for standing, limit in sorted(after, key=lambda pair: -pair[0].remaining):
-            headers |= quota_headers(limit, standing, question.protocol)
+        after = [(window.state(now_s), limit) for limit, window in active]
+        for state, limit in sorted(after, key=lambda pair: -pair[0].remaining):
+            headers |= quota_headers(limit, state, question.protocol)
         return None, headers
 
     def _poison(self, picture: str, number: int, now_s: float) -> Fault | None:

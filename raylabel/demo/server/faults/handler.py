@@ -1,4 +1,4 @@
-"""How a fault goes over the wire."""
+"""How a fault is sent over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from raylabel.demo.server.faults.deciding import Lot
+from raylabel.demo.server.faults.deciding import Decision
 from raylabel.demo.server.faults.plan import Fault
 from raylabel.demo.server.http_server import Handler, Question, Refused, to_bytes
 from raylabel.demo.server.model import Answer
@@ -33,19 +33,19 @@ class FaultyHandler(Handler):
     server: FaultyServer
 
     def do_POST(self) -> None:
-        self._lot: Lot | None = None
+        self._decision: Decision | None = None
         super().do_POST()
 
     def _answer(self, question: Question) -> Answer:
-        lot = self._lot = self.server.faults.meet(question)
-        if lot.refusal is not None:
-            raise Refused(lot.refusal.status, lot.refusal.message)
-        fault = lot.fault
+        decision = self._decision = self.server.faults.decide(question)
+        if decision.refusal is not None:
+            raise Refused(decision.refusal.status, decision.refusal.message)
+        fault = decision.fault
         if fault is None:
-            return self._whole(question, lot)
+            return self._whole(question, decision)
         if fault.kind == "slow":
             time.sleep(fault.seconds)
-            return self._whole(question, lot)
+            return self._whole(question, decision)
         if fault.kind == "hang":
             select.select([self.connection], [], [], fault.seconds)  # readable: the client has given up
         if fault.kind in ("hang", "reset", "disconnect"):
@@ -53,26 +53,26 @@ class FaultyHandler(Handler):
         if fault.kind == "error-inside":
             raise Refused(500, "The server had an error while processing your request.")
         if fault.kind.isdecimal() or fault.kind in ("redirect", "html"):
-            raise Refused(fault.status, f"Fault on order: {fault.kind}.")
+            raise Refused(fault.status, f"Fault on demand: {fault.kind}.")
         answer = super()._answer(question)
         return replace(answer, text="", output_tokens=0, cut=False) if fault.kind == "empty" else answer
 
-    def _whole(self, question: Question, lot: Lot) -> Answer:
+    def _whole(self, question: Question, decision: Decision) -> Answer:
         answer = super()._answer(question)
-        self.server.faults.answered(lot.digest)
+        self.server.faults.answered(decision.digest)
         return answer
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
-        lot = self._lot if self.command == "POST" else None
-        if lot is None:
+        decision = self._decision if self.command == "POST" else None
+        if decision is None:
             super()._send(status, body)
-        elif lot.refusal is not None:
-            data = to_bytes(body if lot.refusal.body is None else lot.refusal.body)
-            self._send_bytes(status, data, headers=lot.headers)
-        elif lot.fault is None:
-            self._send_bytes(status, to_bytes(body), headers=lot.headers)
+        elif decision.refusal is not None:
+            data = to_bytes(body if decision.refusal.body is None else decision.refusal.body)
+            self._send_bytes(status, data, headers=decision.headers)
+        elif decision.fault is None:
+            self._send_bytes(status, to_bytes(body), headers=decision.headers)
         else:
-            self._send_fault(lot.fault, status, to_bytes(body), lot.headers)
+            self._send_fault(decision.fault, status, to_bytes(body), decision.headers)
 
     def _send_fault(self, fault: Fault, status: int, data: bytes, headers: Mapping[str, str]) -> None:
         if fault.kind in _WAYS:

@@ -38,7 +38,7 @@ class FaultyServer(DemoServer):
         while not self._ended.is_set():
             try:
                 super().serve_forever(poll_interval)
-            except _Left:
+            except _GoneAway:
                 self._stay_away(min(poll_interval, 0.1))
 
     def shutdown(self) -> None:
@@ -52,7 +52,7 @@ class FaultyServer(DemoServer):
         if absence is None or self._ended.is_set():
             self._is_away = False
         elif not absence.closes:
-            raise _Left
+            raise _GoneAway
         elif not self._is_away:
             self._is_away = True
             self._drop_all()
@@ -94,5 +94,5 @@ class FaultyServer(DemoServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Left(Exception):
+class _GoneAway(Exception):
     """The server goes."""

@@ -14,8 +14,8 @@ _HAIR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a limit stands.
+class LimitState:
+    """How much of a limit is left.
 
     Args:
         remaining: requests that would pass now.
@@ -32,7 +32,7 @@ class Window(ABC):
     """The count of one limit."""
 
     @abstractmethod
-    def standing(self, now_s: float) -> Standing:
+    def state(self, now_s: float) -> LimitState:
         """What is left."""
 
     @abstractmethod
@@ -41,22 +41,22 @@ class Window(ABC):
 
 
 class FixedWindow(Window):
-    """All of it at the start of each period.
+    """A fixed window: the whole limit is available again at the start of each period.
 
     >>> window = FixedWindow(2, 60.0)
-    >>> window.take(5.0), window.take(59.0), window.standing(59.0), window.standing(60.0).remaining
-    (None, None, Standing(remaining=0, reset_s=1.0, wait_s=1.0), 2)
+    >>> window.take(5.0), window.take(59.0), window.state(59.0), window.state(60.0).remaining
+    (None, None, LimitState(remaining=0, reset_s=1.0, wait_s=1.0), 2)
     """
 
     def __init__(self, requests: int, period_s: float) -> None:
         self._requests, self._period_s = requests, period_s
         self._number, self._taken = 0, 0
 
-    def standing(self, now_s: float) -> Standing:
+    def state(self, now_s: float) -> LimitState:
         self._turn(now_s)
         reset_s = (self._number + 1) * self._period_s - now_s
         remaining = max(0, self._requests - self._taken)
-        return Standing(remaining, reset_s, 0.0 if remaining else reset_s)
+        return LimitState(remaining, reset_s, 0.0 if remaining else reset_s)
 
     def take(self, now_s: float) -> None:
         self._turn(now_s)
@@ -69,10 +69,10 @@ class FixedWindow(Window):
 
 
 class SlidingWindow(Window):
-    """Never more than that in any period.
+    """A sliding window: never more than the limit in any period.
 
     >>> window = SlidingWindow(1, 60.0)
-    >>> window.take(59.0), window.standing(60.0).wait_s, window.standing(119.0).remaining
+    >>> window.take(59.0), window.state(60.0).wait_s, window.state(119.0).remaining
     (None, 59.0, 1)
     """
 
@@ -80,26 +80,26 @@ class SlidingWindow(Window):
         self._requests, self._period_s = requests, period_s
         self._taken: deque[float] = deque()
 
-    def standing(self, now_s: float) -> Standing:
+    def state(self, now_s: float) -> LimitState:
         taken = self._taken
         while taken and taken[0] + self._period_s <= now_s:
             taken.popleft()
         remaining = max(0, self._requests - len(taken))
         reset_s = taken[-1] + self._period_s - now_s if taken else 0.0
         if remaining:
-            return Standing(remaining, reset_s, 0.0)
+            return LimitState(remaining, reset_s, 0.0)
         first = taken[len(taken) - self._requests] + self._period_s - now_s if self._requests else self._period_s
-        return Standing(0, reset_s, first)
+        return LimitState(0, reset_s, first)
 
     def take(self, now_s: float) -> None:
         self._taken.append(now_s)
 
 
 class TokenBucket(Window):
-    """A bucket that fills evenly and may be emptied at once.
+    """A token bucket: it fills evenly and may be emptied at once.
 
     >>> bucket = TokenBucket(60, 60.0, burst=2)
-    >>> bucket.take(0.0), bucket.take(0.0), bucket.standing(0.5).wait_s, bucket.standing(1.0).remaining
+    >>> bucket.take(0.0), bucket.take(0.0), bucket.state(0.5).wait_s, bucket.state(1.0).remaining
     (None, None, 0.5, 1)
     """
 
@@ -107,11 +107,11 @@ class TokenBucket(Window):
         self._per_s, self._burst = requests / period_s, burst
         self._left, self._at_s = float(burst), 0.0
 
-    def standing(self, now_s: float) -> Standing:
+    def state(self, now_s: float) -> LimitState:
         self._fill(now_s)
         reset_s = (self._burst - self._left) / self._per_s
         remaining = max(0, math.floor(self._left + _HAIR))
-        return Standing(remaining, reset_s, 0.0 if remaining else (1 - self._left) / self._per_s)
+        return LimitState(remaining, reset_s, 0.0 if remaining else (1 - self._left) / self._per_s)
 
     def take(self, now_s: float) -> None:
         self._fill(now_s)
