@@ -27,24 +27,24 @@ from raylabel.demo.server.faults.plan import (
 )
 
 GRAMMAR = """\
-SPEC is clauses parted by ";", or a .yaml or .json file that lists them; "none" counts in /stats and does nothing else.
+SPEC is clauses separated by ";", or a .yaml or .json file that lists them; "none" injects nothing and only counts.
   KIND SHARE            that share of the attempts: "500 5%", "truncated 3%". KIND is an HTTP status from 400 to 599,
                         truncated, garbage, empty (an answer of no text), reset, disconnect, hang, slow, redirect, html
                         or error-inside (an error in a 200). slow and hang take seconds=S, html and redirect status=N,
                         a status retry-after=S
-  poison KIND every=N   every question about each N-th new picture; poison KIND 3%: about a drawn share of them;
+  poison KIND every=N   every question about each N-th new picture; poison KIND 3%: about a random share of them;
                         poison KIND picture=DIGEST: about one, by the SHA-256 of its bytes or the beginning of it
   limit N/PERIOD        PERIOD is second, minute, day or, say, 90s. window=fixed|sliding|bucket, burst=N (of a bucket),
-                        tells=native|openai|azure|anthropic|gemini|openrouter|nothing (headers and error bodies),
-                        retry-after=yes|no|date|ms|SECONDS, named=second|minute|day (as told), refused=free|counted
-  credit N              after N requests no money is left, for good; tells= as above
-  away from S for S     nobody listens; how=close: connections are taken and closed. away after N for S: when N
-                        requests have come, from the next one on
+                        tells=native|openai|azure|anthropic|gemini|openrouter|nothing (headers, error bodies),
+                        retry-after=yes|no|date|ms|SECONDS, named=second|minute|day (in messages), refused=free|counted
+  credit N              after N requests the account has no credit left, for good; tells= as above
+  away from S for S     the port refuses connections; how=close: they are accepted and closed. away after N for S:
+                        once N requests have arrived, from the next one on
   from S, to S, for S, every S
-                        when a clause holds, in seconds since the server started: "500 50% from 10 to 20",
+                        when a clause applies, in seconds since the server started: "500 50% from 10 to 20",
                         "away from 60 for 5 every 60"
-  seed N                other draws. What befalls a question depends on the seed, the question and how often it was
-                        asked, so that a rerun meets the same"""
+  seed N                another random draw. Faults depend on the seed, the question and how often it was asked, so that
+                        a rerun gets the same"""
 
 _WORDS_OF_TIME = ("from", "to", "for", "every", "after")
 _STATUS = re.compile(r"[45]\d\d")

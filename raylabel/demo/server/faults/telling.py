@@ -1,4 +1,4 @@
-"""How limits are reported, in each provider's spelling: headers of every response, and the 429 of a rejected request."""
+"""How limits are reported, in each provider's spelling: response headers, and the 429 of a rejected request."""
 
 from __future__ import annotations
 
@@ -104,7 +104,10 @@ class _OpenAI(_Provider):
 
 
 class _Azure(_OpenAI):
-    """Resets in plain seconds, and the length of the window. Source: answers of Azure's model catalogue, quoted in public."""
+    """Resets in plain seconds, and the length of the window.
+
+    Source: response headers of Azure's model catalogue, as users quote them.
+    """
 
     def headers(self, limit: Limit, state: LimitState) -> dict[str, str]:
         left = {**_left(limit, state), "reset": str(math.ceil(state.reset_s))}
