@@ -442,8 +442,10 @@ class Asker:
         answered = self._traffic.answered
 
         async def judge(error: ClientError) -> None:
+            nonlocal answered
+            before, answered = answered, self._traffic.answered  # of this try, and of the next one
             limited = error.verdict is Verdict.SLOW_DOWN
-            if limited or (_got_no_answer(error) and await self._is_down(key, answered)):
+            if limited or (_got_no_answer(error) and await self._is_down(key, before)):
                 self._traffic.note_refusal(error)
                 raise _TurnedAway(error)
 

@@ -10,6 +10,7 @@ import pytest
 from raylabel.clients.base import Finish, Picture, Reply, Usage
 from raylabel.errors import StoreError, Verdict
 from raylabel.runtime.asking import MANY_UNANSWERED
+from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
@@ -230,6 +231,20 @@ def test_a_server_that_answers_nobody_fails_no_record_and_is_waited_for(bench):
     assert [row["tries"] for row in bench.stored()] == [1]
     assert len(client.requests) == 11
     assert bench.fatal == []
+
+
+def test_a_server_that_went_away_while_others_were_still_answered_fails_no_record(bench):
+    traffic, left = Traffic(), [POLICY.attempts + 3]
+
+    def away(request):
+        left[0] -= 1
+        if left[0] == POLICY.attempts + 2:
+            traffic.note_answer()  # somebody else's, the last one before
+        return CAPTION if left[0] < 0 else trouble(Verdict.RETRY, "connection refused")
+
+    asker, _ = bench.asker(away, traffic=traffic, is_alive=never)
+    end = asyncio.run(asker.run_step(make_record()))
+    assert end.outcome.outcome.value == "labeled"
 
 
 def test_a_question_that_the_server_cannot_answer_fails_alone(bench):
