@@ -14,8 +14,8 @@ from raylabel.answers.tokens import whole_text
 from raylabel.records import JsonObject
 
 BODY_LIMIT_BYTES = 8 << 20
-"""Of a body after decompression. Answers with all their thoughts take less than a tenth of it; as JSON of empty lists it
-takes 25 times as much memory."""
+"""Of a body after decompression. Answers with all their thoughts take less than a tenth of it; as JSON of empty lists
+it takes 25 times as much memory."""
 
 
 class BodyTooLong(httpx2.TransportError):

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from pyarrow import ArrowException, fs
 
+from raylabel.storage.credentials import with_credentials
 from raylabel.storage.locations import split_uri
+from raylabel.urls import mask_urls
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def os_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, ArrowException) as error:
-        raise OSError(str(error)) from error
+        raise OSError(mask_urls(str(error))) from error
 
 
 def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
@@ -27,7 +29,7 @@ def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
     Raises:
         OSError: pyarrow knows no such file system, or cannot reach it.
     """
-    bucket, inside = split_uri(uri)
+    bucket, inside = split_uri(with_credentials(uri))
     with os_errors():
         filesystem, base = _bucket(bucket)
     return filesystem, base.rstrip("/") + inside

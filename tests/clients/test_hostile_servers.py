@@ -114,7 +114,8 @@ SHAPES: tuple[Any, ...] = (
     {"error": {"message": "no", "type": "invalid_request_error", "code": "x", "param": None}},
     {"error": {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED", "details": [
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3s"},
-        {"reason": "RATE", "metadata": {"quota_limit": "x"}, "violations": [{"quotaId": "PerDay", "quotaValue": "0"}]}]}},
+        {"reason": "RATE", "metadata": {"quota_limit": "x"},
+         "violations": [{"quotaId": "PerDay", "quotaValue": "0"}]}]}},
     {"type": "error", "error": {"type": "overloaded_error", "message": "busy", "details": {"error_code": "x"}}},
     {"error": {"message": "p", "metadata": {"provider_name": "P", "raw": '{"error": {"message": "inner"}}',
                                             "headers": {"Retry-After": "9"}, "reasons": ["r"]}}},
