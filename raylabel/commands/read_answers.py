@@ -46,7 +46,8 @@ def _show(results: Iterable[dict[str, Any] | InputError]) -> int:
             print(f"raylabel: {printable(str(result))}", file=sys.stderr)
             code = 2
         else:
-            print(json.dumps(result, ensure_ascii=plain))
+            line = json.dumps(result, ensure_ascii=plain)
+            print(line if line.isprintable() else json.dumps(result))
     return code
 
 

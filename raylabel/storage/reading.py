@@ -10,7 +10,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from raylabel.storage.filesystems import filesystem_of, os_errors
+from raylabel.storage.filesystems import READING_S, filesystem_of, os_errors
 from raylabel.storage.locations import local_path
 from raylabel.storage.regular import open_regular, read_up_to
 from raylabel.storage.spellings import nearest_name, other_spelling
@@ -51,7 +51,7 @@ def open_parts(location: str) -> pa.NativeFile:
     path = local_path(location)
     if path is not None:
         return pa.OSFile(path)
-    filesystem, inside = filesystem_of(location)
+    filesystem, inside = filesystem_of(location, READING_S)
     with os_errors():
         return filesystem.open_input_file(inside)
 

@@ -111,7 +111,8 @@ image_grounding:
     openai:
       base_url: ${oc.env:GATEWAY}
       model_name: qwen-${oc.env:SIZE}
-      extra_body: {tenant: "${oc.env:TENANT}", pin: "${oc.decode:${oc.env:PIN}}", also: ["a ${oc.env:TENANT}"], by: 7731,
+      extra_body: {tenant: "${oc.env:TENANT}", pin: "${oc.decode:${oc.env:PIN}}", also: ["a ${oc.env:TENANT}"],
+                   by: 7731,
                    again: "${results_dir}", size: "${image_grounding.vlm.openai.max_tokens}"}
 """,
     )
