@@ -59,9 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse(sys.argv[1:] if argv is None else argv)
-        logging.basicConfig(level=logging.WARNING)
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(_Formatter("%(name)s: %(levelname)s: %(message)s"))
+        to_stderr = logging.StreamHandler()
+        to_stderr.setFormatter(_Formatter("%(name)s: %(levelname)s: %(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
         if options.verbose:
             logging.getLogger("raylabel").setLevel(logging.DEBUG)
         code: int = options.command(options)

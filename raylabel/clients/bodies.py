@@ -38,11 +38,11 @@ def parse_object(body: bytes) -> JsonObject | None:
     """
     try:
         data = json.loads(body)
+        if not isinstance(data, dict):
+            return None
+        return whole_text(data) if _MAY_HOLD_HALVES.search(body) else data
     except (ValueError, RecursionError):
         return None
-    if not isinstance(data, dict):
-        return None
-    return whole_text(data) if _MAY_HOLD_HALVES.search(body) else data
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

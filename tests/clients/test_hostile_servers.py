@@ -110,6 +110,10 @@ ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1e308, 10**400, "", "\x1b[31mred\x1b]0;title\x07", "\ud83d", "429", [], ["insufficient_quota"],
     [[{}]], {}, {"message": []}, {"code": ["x"]}, "9" * 5000, KEY,
 )  # fmt: skip
+DEEP: Any = "\ud83d"
+for _ in range(930):
+    DEEP = [DEEP]
+ODD += (DEEP, {"message": DEEP, "code": 400})
 SHAPES: tuple[Any, ...] = (
     {"error": {"message": "no", "type": "invalid_request_error", "code": "x", "param": None}},
     {"error": {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED", "details": [
@@ -145,7 +149,8 @@ WAITS = (
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
-    for name, inner in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+    deeper = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, inner in deeper if len(path) < 8 else ():
         yield from places(inner, (*path, name))
 
 

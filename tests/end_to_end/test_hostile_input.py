@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -116,7 +115,6 @@ def test_no_text_of_others_steers_a_terminal(folder: Path, capfd: pytest.Capture
         for command in ("run", "calibrate"):
             main([command, str(config), f"results_dir={folder.parent}/out2", *endpoint("image_grounding", server.url),
                   *given, "image_grounding.vlm.calibrate=always", "image_grounding.vlm.boxes.order=auto"])  # fmt: skip
-    logging.getLogger("raylabel").warning("a server says %s", ESCAPES)
     (folder.parent / "answers.jsonl").write_text(json.dumps({"raw": f"[1, 2, 3, 4] {ESCAPES}", "id": ESCAPES}))
     main(["read-answers", str(folder.parent / "answers.jsonl")])
     main(["review", str(folder / ESCAPES.replace("/", "")), "--png"])
