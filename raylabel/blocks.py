@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -47,6 +47,16 @@ class Block(BaseModel):
         hide_input_in_errors=True,  # it may be a key
         defer_build=True,  # a block alone is seldom validated, and each schema takes a millisecond at import
     )
+    _environment_secrets: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def environment_secrets(self) -> frozenset[str]:
+        """Values that were interpolated from the environment where they may be secrets; never shown."""
+        return self._environment_secrets
+
+    def note_environment_secrets(self, values: frozenset[str]) -> None:
+        """Have these values masked wherever this block, or a message about it, is shown."""
+        self._environment_secrets = values
 
 
 def block() -> Any:
@@ -223,6 +233,8 @@ def _words(value: Any) -> Any:
 
 
 def _expanded(path: str) -> str:
+    if "\0" in path:
+        raise not_allowed("a path without a zero byte")
     # The shell does not expand ~ after "key=", and a folder called "~" helps nobody.
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - Path would fold "s3://"
 

@@ -27,7 +27,7 @@ from raylabel.commands.prompts import PROMPTS
 from raylabel.commands.read_answers import READ_ANSWERS
 from raylabel.commands.review import REVIEW
 from raylabel.commands.run import RUN
-from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable, without_controls
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
@@ -59,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse(sys.argv[1:] if argv is None else argv)
-        logging.basicConfig(level=logging.WARNING, format="%(name)s: %(levelname)s: %(message)s")
+        to_stderr = logging.StreamHandler()
+        to_stderr.setFormatter(_Formatter("%(name)s: %(levelname)s: %(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
         if options.verbose:
             logging.getLogger("raylabel").setLevel(logging.DEBUG)
         code: int = options.command(options)
@@ -78,6 +80,15 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+class _Formatter(logging.Formatter):
+    """Log lines as they may be shown: what inputs and servers say stands in them, as do addresses and tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from raylabel.urls import mask_urls
+
+        return "\n".join(without_controls(line) for line in mask_urls(super().format(record)).splitlines())
+
+
 def _not_installed(error: ModuleNotFoundError) -> ConfigError:
     return ConfigError(
         f'{sys.executable} has no module "{error.name}": raylabel is not installed for this Python; activate the '
@@ -86,12 +97,9 @@ def _not_installed(error: ModuleNotFoundError) -> ConfigError:
 
 
 def _say(error: Exception, code: int) -> int:
-    text = str(error)
-    if "://" in text:
-        from raylabel.settings import mask_urls
+    from raylabel.urls import mask_urls
 
-        text = mask_urls(text)
-    print(f"raylabel: {printable(text)}", file=sys.stderr)
+    print(f"raylabel: {printable(mask_urls(str(error)))}", file=sys.stderr)
     return code
 
 

@@ -120,13 +120,18 @@ _ESCAPE = re.compile(
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 
 
+def without_controls(text: str) -> str:
+    """A text that others wrote, without what could steer a terminal; each run of it becomes a blank."""
+    return _UNPRINTABLE.sub(" ", _ESCAPE.sub("", text))
+
+
 def printable(text: str) -> str:
     """One line of a text that others wrote, without what could steer a terminal.
 
     >>> printable("\\x1b[31mno\\x1b[0m\\r\\n  such\\x07 model\\x1b]0;gone\\x07")
     'no such model'
     """
-    return " ".join(_UNPRINTABLE.sub(" ", _ESCAPE.sub("", text)).split())
+    return " ".join(without_controls(text).split())
 
 
 class ClientError(RaylabelError):

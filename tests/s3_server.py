@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from email.utils import formatdate
@@ -27,6 +28,7 @@ class S3Server:
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, float]] = {}
         self.asked: list[Asked] = []
+        self.users: set[str] = set()
         self.uploads: dict[str, dict[int, bytes]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.s3 = self  # type: ignore[attr-defined]
@@ -61,6 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _handle(self) -> None:
+        if user := re.search(r"Credential=([^/]+)/", self.headers.get("Authorization") or ""):
+            self._s3.users.add(user[1])
         parts = urlsplit(self.path)
         key, options = unquote(parts.path).strip("/"), parse_qs(parts.query, keep_blank_values=True)
         body = self._body()

@@ -433,3 +433,12 @@ def test_ignored_keys_are_told_on_standard_error_once(folder):
     assert done.returncode == 2
     assert done.stderr.count("ignored") == 1
     assert "num_gpus, mal" in done.stderr
+
+
+def test_what_is_logged_steers_no_terminal_and_shows_no_password() -> None:
+    script = (
+        "import logging\nfrom raylabel.cli import main\nmain(['prompts'])\n"
+        r"logging.getLogger('raylabel').warning('it says %s', '\x1b[31mred\x9b5n at http://me:hunter2@host/x')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "raylabel: WARNING: it says red at http://***@host/x"

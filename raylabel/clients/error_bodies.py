@@ -81,7 +81,7 @@ def read_error_object(data: JsonObject) -> ErrorBody | None:
     codes = frozenset(code for level in levels for code in _codes(level))
     if message is None and not codes:
         return None
-    said = message if isinstance(message, str) else json.dumps(message or error, ensure_ascii=False)
+    said = message if isinstance(message, str) else _as_text(message or error)
     behind = [words for level in levels[1:] if (words := _provider_details(level)) and words not in said]
     quota = [fact for level in levels for fact in _quota_facts(level)]
     said = "; ".join((said, *behind))
@@ -98,6 +98,13 @@ def read_error_object(data: JsonObject) -> ErrorBody | None:
         _status(error, codes),
         any(_LIMIT_ZERO.search(text_at(level, "message")) for level in levels) or _QUOTA_ZERO in quota,
     )
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):  # nested more deeply than it can be written
+        return ""
 
 
 def _levels(error: JsonObject, depth: int) -> Iterator[JsonObject]:

@@ -73,7 +73,7 @@ class GeminiClient(Backend[GeminiSettings]):
             url_setting="vlm.gemini.base_url",
             proxy=str(proxy or ""),
         )
-        self._http = build_http_client(proxy=proxy)
+        self._http = build_http_client(proxy=proxy, raises_errors=True)
         self._sdk = genai.Client(
             vertexai=False,  # None would read GOOGLE_GENAI_USE_VERTEXAI and GOOGLE_GENAI_USE_ENTERPRISE
             api_key=self._key,  # None would read GOOGLE_API_KEY and GEMINI_API_KEY
@@ -245,9 +245,13 @@ class GeminiClient(Backend[GeminiSettings]):
         return ClientError(unknown.verdict, message, status=unknown.status)
 
     async def _get(self, path: str) -> httpx2.Response:
+        from raylabel.clients.transport import ErrorAnswered
+
         call = self._http.get(f"{self._api_url}/{path}", headers={"x-goog-api-key": self._key}, timeout=CHECK_TIMEOUT_S)
         try:
             return await call
+        except ErrorAnswered as error:
+            return error.response
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
         except httpx2.RequestError as error:
@@ -257,20 +261,23 @@ class GeminiClient(Backend[GeminiSettings]):
         """The outcome of a call, its errors as ours."""
         from google.genai import errors
 
+        from raylabel.clients.transport import ErrorAnswered
+
         try:
             return await call
+        except ErrorAnswered as error:
+            response = error.response
+            said = read_error_body(response.content)
+            raise self._endpoint.status_error(
+                response.status_code, said, response.headers, had_schema=had_schema
+            ) from error
+        except errors.APIError as error:  # of the SDK itself: it sees no answer with an error status
+            said = ErrorBody(error.message or "")
+            raise self._endpoint.status_error(error.code, said, {}, had_schema=had_schema) from None
         except httpx2.TimeoutException as error:
             raise self._endpoint.timed_out(timeout_s) from error
         except httpx2.RequestError as error:
             raise self._endpoint.connection_lost(error) from error
-        except errors.APIError as error:
-            # "from None": the SDK's own text repeats the body, maybe with the key, and a traceback would show it.
-            response = error.response if isinstance(error.response, httpx2.Response) else None
-            said = ErrorBody(error.message or "") if response is None else read_error_body(response.content)
-            headers = {} if response is None else response.headers
-            raise self._endpoint.status_error(error.code, said, headers, had_schema=had_schema) from None
-        except UnicodeDecodeError as error:  # the SDK decodes an error's body strictly
-            raise self._endpoint.unreadable_body(0, error.object) from error
 
 
 def _milliseconds(seconds: float) -> int:

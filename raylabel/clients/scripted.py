@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 
 from raylabel.clients.backend import Backend
 from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.settings import ScriptedSettings
+from raylabel.settings.files import TEXT_LIMIT_BYTES
+from raylabel.storage.regular import read_limited
 
 Answer = str | Reply | ClientError
 """A text is a whole answer that ended by itself; an error is raised."""
@@ -62,7 +63,7 @@ class ScriptedClient(Backend[ScriptedSettings]):
         """
         rules: dict[str, Answer] = {}
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = read_limited(path, TEXT_LIMIT_BYTES).decode().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"vlm.scripted.answers: cannot read {path}: {error}") from error
         for number, line in enumerate(lines, 1):

@@ -32,8 +32,20 @@ def shared_ssl_context() -> ssl.SSLContext:
     return context
 
 
+class ErrorAnswered(httpx2.RequestError):
+    """An answer with a status other than 200, raised before an SDK reads it; see ``build_http_client``."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__(f"HTTP {response.status_code}", request=response.request)
+        self.response = response
+
+
 def build_http_client(
-    headers: Mapping[str, str] | None = None, also_let_pass: Iterable[str] = (), proxy: Proxy | None = None
+    headers: Mapping[str, str] | None = None,
+    also_let_pass: Iterable[str] = (),
+    proxy: Proxy | None = None,
+    *,
+    raises_errors: bool = False,
 ) -> httpx2.AsyncClient:
     """An HTTP client for one endpoint; give it back with ``aclose()``.
 
@@ -45,14 +57,16 @@ def build_http_client(
     Args:
         headers: if given, requests carry these, the headers HTTP and the OpenAI SDK need, and no others.
         also_let_pass: names of further headers an SDK may set.
+        raises_errors: answers with a status other than 200 come as ``ErrorAnswered``, for an SDK that trusts the shape
+            of their bodies (google-genai: ``AttributeError`` where ``error`` is a list).
 
     Raises:
         ConfigError: a proxy that cannot be used.
     """
     wire = _Direct() if proxy is None else _Proxied(proxy)
     if headers is None:
-        return _LeanClient(wire, None, ())
-    return _LeanClient(wire, headers, (*_PLAIN_HEADERS, *also_let_pass))
+        return _LeanClient(wire, None, (), raises_errors)
+    return _LeanClient(wire, headers, (*_PLAIN_HEADERS, *also_let_pass), raises_errors)
 
 
 class _LeanClient(httpx2.AsyncClient):
@@ -63,9 +77,16 @@ class _LeanClient(httpx2.AsyncClient):
     Args:
         own: headers that each request carries; None lets all pass that an SDK sets.
         let_pass: names of the others that may be sent.
+        raises_errors: see ``build_http_client``.
     """
 
-    def __init__(self, wire: httpx2.AsyncBaseTransport, own: Mapping[str, str] | None, let_pass: Iterable[str]) -> None:
+    def __init__(
+        self,
+        wire: httpx2.AsyncBaseTransport,
+        own: Mapping[str, str] | None,
+        let_pass: Iterable[str],
+        raises_errors: bool,
+    ) -> None:
         super().__init__(
             transport=wire,
             trust_env=False,
@@ -75,6 +96,7 @@ class _LeanClient(httpx2.AsyncClient):
         self._wire = wire
         self._own = own
         self._let_pass = frozenset(name.lower() for name in let_pass)
+        self._raises_errors = raises_errors
         self._known: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
@@ -105,9 +127,12 @@ class _LeanClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         if self._own is None and request.url.userinfo:  # becomes a header there
-            return await super().send(request, **options)
-        response = await self._wire.handle_async_request(request)
-        response.request = request
+            response = await super().send(request, **options)
+        else:
+            response = await self._wire.handle_async_request(request)
+            response.request = request
+        if self._raises_errors and response.status_code != 200:
+            raise ErrorAnswered(response)
         return response
 
     def _passed(self, headers: httpx2.Headers) -> httpx2.Headers:

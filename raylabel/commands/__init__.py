@@ -38,6 +38,6 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """An argument that is a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'found "{text}", allowed: a whole number of 1 or more')
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'found "{text[:100]}", allowed: a whole number of 1 or more')
     return int(text)

@@ -24,15 +24,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _read_answers(options: argparse.Namespace) -> int:
     from raylabel.review.answers import read_answer_lines
+    from raylabel.storage.regular import open_regular
 
     path = Path(options.answers)
     if options.answers == "-":
         return _show(read_answer_lines(sys.stdin.buffer, "standard input"))
     try:
-        with path.open("rb") as lines:
+        with open_regular(path) as lines:
             return _show(read_answer_lines(lines, str(path)))
     except OSError as error:
-        raise InputError(f'FILE: cannot read "{path}": {error.strerror}; give a file of JSON lines, or -.') from None
+        raise InputError(
+            f'FILE: cannot read "{path}": {error.strerror or error}; give a file of JSON lines, or -.'
+        ) from None
 
 
 def _show(results: Iterable[dict[str, Any] | InputError]) -> int:
@@ -43,7 +46,8 @@ def _show(results: Iterable[dict[str, Any] | InputError]) -> int:
             print(f"raylabel: {printable(str(result))}", file=sys.stderr)
             code = 2
         else:
-            print(json.dumps(result, ensure_ascii=plain))
+            line = json.dumps(result, ensure_ascii=plain)
+            print(line if line.isprintable() else json.dumps(result))
     return code
 
 

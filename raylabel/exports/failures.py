@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from raylabel.errors import printable
 from raylabel.records import JsonObject, Outcome, Record, StepOutcome, UnusableLine
 from raylabel.validation import DROPPED, SEEDS_SKIPPED
 
@@ -164,8 +165,8 @@ def shorten(text: str) -> str:
     """A text on one line, without control characters, shortened in the middle.
 
     >>> shorten("no such\\n\\x1b[31mfile")
-    'no such [31mfile'
+    'no such file'
     """
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 100 * _MAX_LENGTH]).split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in printable(text[: 100 * _MAX_LENGTH])).split())
     half = (_MAX_LENGTH - 5) // 2
     return text if len(text) <= _MAX_LENGTH else f"{text[:half]} ... {text[-half:]}"

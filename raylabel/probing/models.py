@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from raylabel.clients.base import Sampling
 from raylabel.clients.endpoints import sampling_for
-from raylabel.errors import ConfigError
 from raylabel.images import recipe
 from raylabel.profiles import Profile
 from raylabel.prompts import Prompt
 from raylabel.settings import GroundingWorkflow, ImageSettings, Settings, StepSettings
+from raylabel.settings.files import read_text
 from raylabel.steps.base import ModelTarget, Step
 from raylabel.steps.grounding import Grounding
 
@@ -35,11 +34,7 @@ def prompt_of(settings: Settings, step: type[Step], profile: Profile) -> Prompt:
     if own.prompt:
         return step.prompt.replaced(own.prompt, where)
     if own.prompt_file:
-        try:
-            text = Path(own.prompt_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}_file: cannot read {own.prompt_file}: {error}") from error
-        return step.prompt.replaced(text, f"{where}_file")
+        return step.prompt.replaced(read_text(f"{where}_file", own.prompt_file), f"{where}_file")
     return step.prompt_for(profile)
 
 

@@ -27,6 +27,8 @@ _RED = (190, 0, 0)
 # Distinct for most eyes, also next to each other. Source: Okabe and Ito's palette, yellow and black left out.
 _COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_FARTHEST_PX = 10_000_000
+"""No picture is as large; Pillow draws to 2 ** 31."""
 _SHEET_NAME = re.compile(r"sheet_\d{4,}\.png")
 
 
@@ -76,15 +78,19 @@ def write_contact_sheets(results: Path, out: Path | None = None) -> list[Path]:
 
 
 def _records(annotations: Path) -> Iterator[JsonObject]:
-    with annotations.open(encoding="utf-8") as stream:
+    with annotations.open(encoding="utf-8", errors="replace") as stream:
         for number, line in enumerate(stream, 1):
             if line.strip():
                 try:
                     value = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise InputError(f"{annotations}: line {number} is not JSON ({error})") from error
                 if not isinstance(value, dict):
                     raise InputError(f"{annotations}: line {number} is not a JSON object")
+                try:
+                    _labels_of(value)
+                except _MisshapenError as error:
+                    raise InputError(f"{annotations}: line {number}: {error}") from None
                 yield value
 
 
@@ -128,7 +134,8 @@ def _tile(record: JsonObject) -> Image.Image:
 def _write_texts(draw: ImageDraw.ImageDraw, record: JsonObject, labels: list[_Label]) -> None:
     font, top = _font(13), _THUMB_HEIGHT + 4
     outcome = str(record.get("outcome", ""))
-    steps = ", ".join(f"{k}: {v}" for k, v in (record.get("outcomes") or {}).items())
+    outcomes = record.get("outcomes")
+    steps = ", ".join(f"{k}: {v}" for k, v in (outcomes if isinstance(outcomes, dict) else {}).items())
     bad = outcome in ("failed", "unreadable", "refused")
     _write(draw, (0, top), f"{record.get('image_id', '')}  {outcome}", _RED if bad else _BLACK, font)
     _write(draw, (0, top + _LINE_HEIGHT), steps, _DARK_GRAY, _font(11))
@@ -142,25 +149,59 @@ def _write_texts(draw: ImageDraw.ImageDraw, record: JsonObject, labels: list[_La
 
 
 def _labels_of(record: JsonObject) -> list[_Label]:
-    """What to draw: the expressions, or else the regions, or else the seed boxes."""
-    if expressions := record.get("expressions"):
+    """What to draw: the expressions, else the regions, else the seeds.
+
+    Raises:
+        _MisshapenError: they are not shaped as raylabel writes them.
+    """
+    if expressions := _objects(record, "expressions"):
         return [_label_of_expression(e) for e in expressions]
-    if regions := record.get("regions"):
-        return [_Label(str(r.get("description") or r.get("type")), [r["bbox"]]) for r in regions]
-    return [_Label(str(s[4]), [s[:4]]) for s in record.get("kitti_bboxes") or ()]
+    if regions := _objects(record, "regions"):
+        return [_Label(str(r.get("description") or r.get("type")), [_box(r.get("bbox"))]) for r in regions]
+    seeds = record.get("kitti_bboxes") or []
+    if not isinstance(seeds, list) or not all(isinstance(s, list) and len(s) > 4 for s in seeds):
+        raise _MisshapenError('"kitti_bboxes": expected a list of [x1, y1, x2, y2, type]')
+    return [_Label(str(s[4]), [_box(s[:4])]) for s in seeds]
 
 
-def _label_of_expression(expression: Any) -> _Label:
-    instances = expression.get("instances") or []
+class _MisshapenError(ValueError):
+    """What a line holds is not shaped as raylabel writes it; the reason alone."""
+
+
+def _objects(holder: JsonObject, name: str) -> list[JsonObject]:
+    value = holder.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise _MisshapenError(f'"{name}": expected a list of objects, found {_start(value)}')
+    return value
+
+
+def _box(value: Any) -> list[float]:
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 4 or not all(type(n) in (int, float) and abs(n) <= _FARTHEST_PX for n in numbers):
+        raise _MisshapenError(f'"bbox": expected four numbers, found {_start(value)}')
+    return [float(n) for n in numbers]
+
+
+def _start(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except ValueError:  # more digits than Python writes
+        return "a number with very many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _label_of_expression(expression: JsonObject) -> _Label:
+    instances = _objects(expression, "instances")
     outcome, checked = expression.get("outcome"), expression.get("verified")
     boxes: list[list[float]] = []
     rejected: list[list[float]] = []
     for instance in instances:
-        (rejected if False in (checked, instance.get("verified")) else boxes).append(instance["bbox"])
+        (rejected if False in (checked, instance.get("verified")) else boxes).append(_box(instance.get("bbox")))
     notes = [str(outcome)] if not instances and outcome else []
     notes += ["verified"] if checked else []
     notes += [f"{len(rejected)} rejected"] if rejected else []
-    notes += expression.get("flags") or []
+    flags = expression.get("flags")
+    notes += map(str, flags if isinstance(flags, list) else [])
     note = f" ({', '.join(notes)})" if notes else ""
     return _Label(f"{expression.get('text', '')} [{len(boxes)}]{note}", boxes, rejected)
 

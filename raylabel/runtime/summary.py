@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from raylabel.errors import without_controls
 from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
@@ -45,10 +46,10 @@ def print_summary(
         lines.append(_projection(counts, status))
     lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
     if warning := warning_about(counts.figures):
-        console.print(warning, markup=False, highlight=False, soft_wrap=True, style="bold red")
-    last = f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl"
+        console.print(without_controls(warning), markup=False, highlight=False, soft_wrap=True, style="bold red")
+    last = without_controls(f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl")
     console.print(last, markup=False, highlight=False, soft_wrap=True)
 
 

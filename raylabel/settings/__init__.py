@@ -30,10 +30,11 @@ from raylabel.settings.root import (
     ReferringWorkflow,
     Settings,
 )
-from raylabel.settings.secrets import mask_of, mask_urls, redacted
+from raylabel.settings.secrets import mask_of, redacted
 from raylabel.settings.steps import StepBlock, resolve_steps
 from raylabel.settings.vlm import BoxSettings, VlmSettings
 from raylabel.steps.settings import StepSettings
+from raylabel.urls import mask_urls
 
 __all__ = [
     "HOST_AND_PORT",

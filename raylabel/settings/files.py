@@ -8,8 +8,12 @@ from pathlib import Path
 
 from raylabel.errors import ConfigError
 from raylabel.settings.nearest import did_you_mean
-from raylabel.settings.secrets import mask_urls
 from raylabel.storage.locations import local_path
+from raylabel.storage.regular import NOT_REGULAR, read_limited
+from raylabel.urls import mask_urls
+
+TEXT_LIMIT_BYTES = 20_000_000
+"""Of a file that a person wrote: a specification, a prompt, the answers of a script."""
 
 
 def need_file(key: str, path: str, if_empty: str = "required") -> None:
@@ -21,6 +25,8 @@ def need_file(key: str, path: str, if_empty: str = "required") -> None:
         return
     if Path(local).is_dir():
         raise ConfigError(f'{key}: "{path}" is a folder, expected a file.')
+    if Path(local).exists():
+        raise ConfigError(f'{key}: "{mask_urls(path)}" is {NOT_REGULAR}.')
     raise _not_there(key, path, "file")
 
 
@@ -49,11 +55,11 @@ def need_writable_folder(key: str, path: str) -> None:
 def read_text(key: str, path: str) -> str:
     """The text of a local file that a setting names."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_limited(path, TEXT_LIMIT_BYTES).decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{key}: not UTF-8 text (byte {error.start}).") from None
     except OSError as error:
-        raise ConfigError(f"{key}: cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{key}: cannot be read: {error.strerror or error}.") from None
 
 
 def near_file(path: Path) -> str:

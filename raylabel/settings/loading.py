@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from omegaconf import OmegaConf
@@ -26,15 +28,17 @@ from raylabel.blocks import (
     present_name,
 )
 from raylabel.errors import ConfigError
-from raylabel.settings.messages import TYPE_WORDS, in_words, is_in_use, unknown_key
+from raylabel.settings.messages import TYPE_WORDS, cut, in_words, is_in_use, unknown_key
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
 from raylabel.settings.root import Settings
-from raylabel.settings.secrets import is_secret_name
+from raylabel.settings.secrets import FREE_FIELD, is_secret_name
 from raylabel.settings.yaml_file import read_yaml, unreadable_interpolation
 
 logger = logging.getLogger(__name__)
 
+_BEYOND = 10**19
+"""Numbers from here on are no setting's; Python itself cannot write those of more than 4,300 digits."""
 _OTHER_TASKS_VALUES = frozenset({"gpu_ids", "num_gpus", "num_nodes", "batch_size", "num_workers", "encryption_key"})
 _OTHER_TASKS_BLOCKS = frozenset(
     {"mal", "grounding_dino", "video_reasoning_annotation", "vllm_captioning", "wandb", "clearml"}
@@ -56,10 +60,16 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
         given.override(*split_override(overrides, place))
     given.warn()
     interpolated = _resolve(given.values)
+    for long_path, value in _leaves(given.values):
+        if isinstance(value, int) and abs(value) >= _BEYOND:  # hexadecimal ones are read at any length
+            raise ConfigError(f"{_dotted(long_path)}: found a number of more than {len(str(_BEYOND)) - 1} digits.")
     try:
         settings = Settings.model_validate(given.values)
     except ValidationError as error:
         raise in_words(error, given.values, interpolated) from None
+    secrets = _from_environment(settings, interpolated)
+    for block in (settings, settings.pipeline.vlm):  # the processes of a run know the latter
+        block.note_environment_secrets(secrets)
     try:
         check_needs(settings, needs_input)
     except ConfigError as error:
@@ -151,8 +161,8 @@ def _value(text: str, kind: type, path: str) -> Any:
         return None if text.strip() in ("", "null") else text
     try:
         read = OmegaConf.to_container(OmegaConf.create(f"v: {text}"), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeError):
-        found = "" if kind is dict or is_secret_name(path) else f" {json.dumps(text)}"
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError):  # of a number with more digits than Python reads
+        found = "" if kind is dict or is_secret_name(path) else f" {json.dumps(cut(text))}"
         raise ConfigError(f"{path}: cannot read the value{found}, expected {TYPE_WORDS[kind]} as in YAML.") from None
     assert isinstance(read, dict)
     return read["v"]
@@ -167,7 +177,7 @@ def _resolve(values: dict[str, Any]) -> dict[str, str]:
     Returns:
         What was written, by path.
     """
-    written = {path: text for path, text in _texts(values) if "${" in text}
+    written = {path: text for path, text in _leaves(values) if isinstance(text, str) and "${" in text}
     if not written:
         return {}
     texts = {path: field for path, field in members(Settings) if plain_type(field) is str}
@@ -192,6 +202,38 @@ def _resolve(values: dict[str, Any]) -> dict[str, str]:
     return {_dotted(path): text for path, text in written.items()}
 
 
+_FROM_ENVIRONMENT = re.compile(r"\boc\.env\b")
+_VARIABLE = re.compile(r"\boc\.env:\s*(\w+)")
+
+
+def _from_environment(settings: Settings, interpolated: Mapping[str, str]) -> frozenset[str]:
+    """Values that came from the environment to where nobody knows what they are: into ``extra_body``, and behind the
+    host of an address. A path or a model's name that comes from there is shown."""
+    values = {path: _given(settings, path) for path in interpolated}
+    outside = {values[path] for path, text in interpolated.items() if _FROM_ENVIRONMENT.search(text)} - {""}
+    secrets = set()
+    for path, value in values.items():
+        if f".{FREE_FIELD}." in path and any(piece in value for piece in outside):
+            secrets |= {value, *(os.environ.get(name, "") for name in _VARIABLE.findall(interpolated[path]))} - {""}
+        elif path.endswith(".base_url") and value in outside:
+            parts = urlsplit(value)
+            behind = {*parts.path.split("/"), *(word for _, word in parse_qsl(parts.query))}
+            literal = interpolated[path]
+            secrets |= {word for word in behind if word and word not in literal}
+    return frozenset(secrets)
+
+
+def _given(settings: Settings, path: str) -> str:
+    """The value under a dotted path as text; nothing where there is none."""
+    node: Any = settings
+    for name in path.split("."):
+        if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            node = node.get(name) if isinstance(node, dict) else getattr(node, name, None)
+    return "" if node is None else str(node)
+
+
 def _everything(values: Mapping[str, Any]) -> Any:
     """All settings for interpolations to reach, under their earlier names too."""
     names: Any = Settings().model_dump()
@@ -204,12 +246,12 @@ def _everything(values: Mapping[str, Any]) -> Any:
         raise unreadable_interpolation(error) from None
 
 
-def _texts(node: Any, *path: str | int) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, dict | list):
+def _leaves(node: Any, *path: str | int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(node, dict | list):
         for name, inner in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _texts(inner, *path, name)
+            yield from _leaves(inner, *path, name)
+    else:
+        yield path, node
 
 
 def _at(node: Any, path: Iterable[str | int]) -> Any:

@@ -16,8 +16,9 @@ from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES
 from raylabel.settings.nearest import did_you_mean, nearest
 from raylabel.settings.root import Settings
-from raylabel.settings.secrets import is_secret_name, mask_urls
+from raylabel.settings.secrets import is_secret_name
 from raylabel.settings.vlm import VlmSettings
+from raylabel.urls import mask_unfinished_url, mask_urls
 
 TYPE_WORDS: Mapping[type, str] = {
     str: "text",
@@ -28,6 +29,7 @@ TYPE_WORDS: Mapping[type, str] = {
     list: 'a list such as ["0", "1"]',
     dict: "a block of keys and values",
 }
+_SHOWN_CHARS = 200
 _RULES_BROKEN = {"not_allowed", "literal_error", "finite_number"} | {
     f"{side}_than{equal}" for side in ("greater", "less") for equal in ("", "_equal")
 }
@@ -136,11 +138,22 @@ def _choices(field: FieldInfo) -> Sequence[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        value = mask_unfinished_url(value)
     if isinstance(value, dict):
         return "a block of keys"
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
         return "a list of blocks"
-    return mask_urls(json.dumps(value, ensure_ascii=False, default=str))
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # hexadecimal ones are read at any length
+        return "a number with very many digits"
+    return cut(mask_urls(text))
+
+
+def cut(text: str) -> str:
+    """A text as messages show it: the beginning of a long one."""
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
 def _how_to_write(field: FieldInfo, value: Any) -> str:

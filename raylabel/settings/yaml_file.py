@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raylabel.errors import ConfigError
-from raylabel.settings.files import near_file
+from raylabel.settings.files import TEXT_LIMIT_BYTES, near_file
+from raylabel.storage.regular import read_up_to
 
 _EXPECTED = 'expected YAML such as "results_dir: results"'
 _VALUE = re.compile(r"\s*(?:- +|[^\s#:][^#:]*: +)(?P<value>\S)")
@@ -34,7 +35,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is not YAML; what is in its lines is not shown, as it may be a key.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as stream:  # also a pipe, as "<(...)" of a shell is one
+            text = read_up_to(stream, TEXT_LIMIT_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file (looked in {Path.cwd()}).{near_file(path)}") from None
     except IsADirectoryError:
@@ -42,13 +44,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}), expected a YAML file.") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
     if what := _other_format(text):
         raise ConfigError(f"{path}: {what}")
     try:
         content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{path}{_mistake(error, text.splitlines())}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: a number in it has too many digits to be read.") from None
     except yaml.YAMLError:
         raise ConfigError(f"{path}: not valid YAML (a control character, perhaps).") from None
     except AssertionError:  # OmegaConf's, of a file that is one number

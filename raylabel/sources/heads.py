@@ -10,6 +10,7 @@ from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonOb
 from raylabel.sources.kitti import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
+from raylabel.storage.credentials import without_credentials
 from raylabel.storage.locations import around, is_uri
 
 _RAYLABEL_ID = re.compile(r"[0-9a-f]{32}")
@@ -72,6 +73,7 @@ class HeadReader:
         path = fields.get("image_path")
         if not isinstance(path, str) or not path.strip():
             raise InputError(_expected("image_path", "a non-empty string", fields))
+        path = without_credentials(path)
         caption = fields.get("caption")
         if caption is not None and not isinstance(caption, str):
             raise InputError(_expected("caption", "a string", fields))

@@ -15,6 +15,7 @@ from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
 from raylabel.sources.spec import SourceSpec
 from raylabel.storage.locations import join
+from raylabel.storage.regular import read_limited
 from raylabel.storage.stamps import stamps
 from raylabel.storage.writing import WholeFile
 
@@ -24,6 +25,8 @@ _LABEL_SUFFIXES = (".txt", ".TXT", ".Txt")
 _BATCH = 4096
 _MAX_NAMES = 2000
 """Names of a label folder that holds no label of an image, looked at for a hint."""
+_LABEL_LIMIT_BYTES = 10_000_000
+"""Of the one of them that is read for it."""
 
 
 @dataclass(slots=True)
@@ -189,7 +192,7 @@ def _contents_of(folder: Path) -> str:
         with os.scandir(folder) as listing:
             names = sorted(e.name for e in islice(listing, _MAX_NAMES) if not e.name.startswith("."))
         label = next(filter(_is_label, names), "")
-        _, unused = read_labels((folder / label).read_bytes(), _stem(label)) if label else ((), ())
+        _, unused = read_labels(read_limited(folder / label, _LABEL_LIMIT_BYTES), _stem(label)) if label else ((), ())
     except OSError:
         return ""
     first = ", ".join([*map(_printable, names[:3]), *(["..."] if len(names) > 3 else [])])

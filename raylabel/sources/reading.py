@@ -37,6 +37,7 @@ from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpe
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
 from raylabel.steps.base import Kind
 from raylabel.storage.reading import read_bytes
+from raylabel.urls import mask_urls
 from raylabel.validation import IMAGE_RULES, NO_LABEL_FILE, NOT_IN_CAPTION, SEEDS_SKIPPED
 
 _TEXT_LIMIT = 2000
@@ -112,8 +113,8 @@ class LineReader:
                 return self._with_labels(head, identity)
             return self._with_earlier(head, identity, line.number, new_ids=occurrence > 0)
         except InputError as error:
-            text = line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT]
-            return UnusableLine(self._source.path, line.number, str(error), text, *at)
+            text = mask_urls(line.raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace")[:_TEXT_LIMIT])
+            return UnusableLine(self._source.path, line.number, mask_urls(str(error)), text, *at)
 
     def _record(self, head: Head, identity: _Identity, **given: Any) -> Record:
         return Record(

@@ -10,6 +10,7 @@ from raylabel.errors import InputError
 from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
+from raylabel.storage.credentials import without_credentials
 from raylabel.storage.locations import is_remote, join, local_path
 from raylabel.storage.stamps import exists
 
@@ -35,6 +36,7 @@ class SourceSpec:
         root: put before relative image paths; empty leaves them as they are. Lines that raylabel wrote hold paths as
             resolved, nothing is put before those.
         label_dir: of KITTI.
+            All three without user and password (see ``storage.credentials``).
         setting: the configuration key that names ``path``, for messages.
     """
 
@@ -44,6 +46,10 @@ class SourceSpec:
     root: str = ""
     label_dir: str = ""
     setting: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "root", "label_dir"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
     Raises:
         InputError: nothing to read, or it does not exist.
     """
+    for location in settings.pipeline.data.model_dump().values():
+        without_credentials(location)  # also of a root that earlier results begin with, where it is not read itself
     if settings.autolabel_type == IMAGE_GROUNDING:
         return _grounding_source(settings, step_names, str(results_dir))
     return _referring_source(settings, step_names, str(results_dir))
@@ -151,6 +159,7 @@ def _local(folder: str) -> Path:
 
 
 def _need_file(where: str, path: str) -> None:
+    path = without_credentials(path)
     if not exists(path):
         folder = not is_remote(path) and _local(path).is_dir()
         raise InputError(f"{where}: {path} is a folder, expected a file" if folder else f"{where}: no file {path}")

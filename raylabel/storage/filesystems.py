@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from pyarrow import ArrowException, fs
 
+from raylabel.storage.credentials import with_credentials
 from raylabel.storage.locations import split_uri
+from raylabel.urls import mask_urls
 
 
 @contextmanager
@@ -18,28 +20,43 @@ def os_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, ArrowException) as error:
-        raise OSError(str(error)) from error
+        raise OSError(mask_urls(str(error))) from error
 
 
-def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
+LOOKUP_S, READING_S = 10, 60
+"""How long a request to Google's store is tried again; its client would do it for 15 minutes."""
+
+
+def filesystem_of(uri: str, patience_s: int = 0) -> tuple[fs.FileSystem, str]:
     """The file system of a remote location, and the path in it.
+
+    Args:
+        patience_s: how long requests are tried again, where that can be told; 0: as long as its client likes.
 
     Raises:
         OSError: pyarrow knows no such file system, or cannot reach it.
     """
-    bucket, inside = split_uri(uri)
+    bucket, inside = split_uri(with_credentials(uri))
     with os_errors():
-        filesystem, base = _bucket(bucket)
+        filesystem, base = _bucket(_with_options(bucket, patience_s))
     return filesystem, base.rstrip("/") + inside
+
+
+def _with_options(bucket: str, patience_s: int) -> str:
+    if bucket.startswith("s3://") and "allow_delayed_open=" not in bucket:
+        return _with_option(bucket, "allow_delayed_open=true")  # a small file is put by one request, not by three
+    if bucket.startswith(("gs://", "gcs://")) and patience_s and "retry_limit_seconds=" not in bucket:
+        return _with_option(bucket, f"retry_limit_seconds={patience_s}")
+    return bucket
+
+
+def _with_option(bucket: str, option: str) -> str:
+    return f"{bucket}{'&' if '?' in bucket else '?'}{option}"
 
 
 @lru_cache(maxsize=64)
 def _bucket(uri: str) -> tuple[fs.FileSystem, str]:
     # Opened once: making an S3 file system asks the network for the bucket's region.
-    if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
-        uri += (
-            f"{'&' if '?' in uri else '?'}allow_delayed_open=true"  # a small file is put by one request, not by three
-        )
     filesystem, base = fs.FileSystem.from_uri(quote(uri, safe=":/?&=%@+,;~!$'()*[]"))
     return filesystem, base
 
@@ -50,7 +67,7 @@ def remote_stamp(uri: str) -> str | None:
     Raises:
         OSError: it cannot be looked up.
     """
-    filesystem, inside = filesystem_of(uri)
+    filesystem, inside = filesystem_of(uri, LOOKUP_S)
     with os_errors():
         info = filesystem.get_file_info(inside)
     return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None

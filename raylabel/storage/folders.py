@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raylabel.errors import StoreError
 from raylabel.storage import reading, writing
+from raylabel.storage.credentials import known_credentials, learn_credentials, without_credentials
 from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
 from raylabel.storage.locations import is_remote, join, local_path
 
@@ -22,7 +23,7 @@ class Folder:
     """A folder of what a run stores; made when something is first put there.
 
     Args:
-        location: path or URI; ``file://`` becomes a path.
+        location: path or URI; ``file://`` becomes a path, and user and password go (see ``storage.credentials``).
 
     Raises:
         StoreError: from all its methods, for whatever cannot be listed, read or written (disk full, no permission).
@@ -31,7 +32,12 @@ class Folder:
     location: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "location", local_path(self.location) or self.location)
+        location = local_path(self.location) or without_credentials(self.location)
+        object.__setattr__(self, "location", location)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What this process knows travels along: settings hold it, and no other process reads those.
+        return _folder_elsewhere, (self.location, known_credentials())
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(self.location_of(name))
@@ -102,6 +108,11 @@ class Folder:
                     filesystem.delete_file(inside)
             except FileNotFoundError:
                 return
+
+
+def _folder_elsewhere(location: str, known: dict[str, str]) -> Folder:
+    learn_credentials(known)
+    return Folder(location)
 
 
 @contextmanager

@@ -6,24 +6,25 @@ A location that leads to nothing is tried in its other spellings; see ``spelling
 from __future__ import annotations
 
 import io
-import os
-from stat import S_ISREG
 from typing import IO
 
 import pyarrow as pa
 
-from raylabel.storage.filesystems import filesystem_of, os_errors
+from raylabel.storage.filesystems import READING_S, filesystem_of, os_errors
 from raylabel.storage.locations import local_path
+from raylabel.storage.regular import open_regular, read_up_to
 from raylabel.storage.spellings import nearest_name, other_spelling
 
 _BUFFER_BYTES = 1 << 20
+_WHOLE_LIMIT_BYTES = 1_000_000_000
+"""Of a file that is read in one piece: an image, a label file."""
 
 
 def open_input(location: str) -> IO[bytes]:
     """A seekable binary stream of a file.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe or a device: these may have no end.
+        OSError: it cannot be opened, or is no regular file.
     """
     try:
         return _open(location)
@@ -38,15 +39,7 @@ def _open(location: str) -> IO[bytes]:
     path = local_path(location)
     if path is None:
         return io.BufferedReader(open_parts(location), _BUFFER_BYTES)
-    try:
-        # A pipe that nobody writes to would keep a plain open() waiting.
-        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    except ValueError as error:
-        raise OSError(str(error)) from error
-    if not S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError("a pipe or a device, expected a regular file")
-    return stream
+    return open_regular(path)
 
 
 def open_parts(location: str) -> pa.NativeFile:
@@ -58,7 +51,7 @@ def open_parts(location: str) -> pa.NativeFile:
     path = local_path(location)
     if path is not None:
         return pa.OSFile(path)
-    filesystem, inside = filesystem_of(location)
+    filesystem, inside = filesystem_of(location, READING_S)
     with os_errors():
         return filesystem.open_input_file(inside)
 
@@ -67,11 +60,11 @@ def read_bytes(location: str) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OSError: missing, a folder, not allowed, or unreachable; a sentence that names the location.
+        OSError: missing, a folder, not allowed, unreachable, or longer than 1 GB; a sentence that names the location.
     """
     try:
         with open_input(location) as stream:
-            return stream.read()
+            return read_up_to(stream, _WHOLE_LIMIT_BYTES)
     except FileNotFoundError as error:
         near = nearest_name(location)
         hint = f"; there is {near} (the case of letters matters)" if near else ""

@@ -14,12 +14,16 @@ from itertools import pairwise
 from stat import S_ISDIR
 
 from raylabel.storage.filesystems import remote_stamp
-from raylabel.storage.locations import is_remote, local_path
+from raylabel.storage.locations import is_remote, local_path, split_uri
 from raylabel.storage.spellings import other_spelling
+from raylabel.urls import mask_urls
 
 logger = logging.getLogger(__name__)
 
 _THREADS = 32
+_SILENT_S = 300.0
+_silent_until: dict[str, float] = {}
+"""Buckets that could not be asked, and until when none of their files is looked up with others."""
 _LOCAL_BATCH = 64
 _SAMPLE = 65
 _SLOW_S = 100e-6
@@ -53,22 +57,34 @@ def is_missing(location: str) -> bool:
 def stamps(locations: Iterable[str]) -> list[str | None]:
     """The stamps of many files, in order; looked up concurrently where the file system is slow to answer.
 
-    Where an object store cannot be asked at all (no key, no network), one failed lookup of some seconds stands for all:
-    the records fail soon enough when their images are read.
+    Where a bucket cannot be asked at all (no key, no network), one failed lookup of some seconds stands for all that is
+    in it, for a while: the records fail soon enough when their images are read.
     """
     wanted = list(locations)
-    remote = next(filter(is_remote, wanted), None)
-    if remote is None:
+    remote = [location for location in wanted if is_remote(location)]
+    if not remote:
         return _local_stamps(wanted)
+    first = {split_uri(location)[0]: location for location in reversed(remote)}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        answers = dict(zip(first, pool.map(_is_answering, first, first.values()), strict=True))
+        asked = [location for location in wanted if not is_remote(location) or answers[split_uri(location)[0]]]
+        found = dict(zip(asked, pool.map(stamp, asked), strict=True))
+    return [found.get(location) for location in wanted]
+
+
+def _is_answering(bucket: str, location: str) -> bool:
+    """Whether a bucket can be asked, found out with one of its files."""
+    if time.monotonic() < _silent_until.get(bucket, 0.0):
+        return False
     try:
-        _look_up(remote)
+        _look_up(location)
     except FileNotFoundError:
         pass
     except OSError as error:
-        logger.warning("%s cannot be looked up: %s", remote, error)
-        return [None if is_remote(location) else stamp(location) for location in wanted]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(stamp, wanted))
+        _silent_until[bucket] = time.monotonic() + _SILENT_S
+        logger.warning("%s cannot be looked up: %s", mask_urls(location), error)
+        return False
+    return True
 
 
 def _local_stamps(locations: list[str]) -> list[str | None]:

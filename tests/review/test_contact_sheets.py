@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,42 @@ def test_nothing_to_review_is_said_in_a_sentence(tmp_path: Path, text: str | Non
         (tmp_path / "annotations.jsonl").write_text(text)
     with pytest.raises(InputError, match=r"annotations\.jsonl"):
         write_contact_sheets(tmp_path)
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 7, 1e308, float("nan"), 10**4000, "", "text", "\x1b[31m\ud83d\x00", [], [[]], [1, 2, 3], [1, 2, "3", 4],
+    [1, 2, 3, 4, 5], [9, 9, 1, 1], [1e300] * 4, {}, {"bbox": None}, {"bbox": [1, 2, 3]}, [{"bbox": "1 2 3 4"}], [None],
+)  # fmt: skip
+
+
+def drawn_or_said(folder: Path) -> str:
+    try:
+        write_contact_sheets(folder)
+    except InputError as error:
+        return str(error)
+    return "line 1 is drawn"
+
+
+def test_whatever_a_line_holds_it_is_drawn_or_gets_a_sentence(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    box = {"bbox": [50, 20, 150, 120], "verified": True}
+    whole = record(tmp_path, regions=[{**box, "description": "d", "type": "t"}], kitti_bboxes=[[1, 2, 3, 4, "Car"]])
+    whole["expressions"] = [{"text": "left", "instances": [box], "verified": False, "flags": ["a"], "outcome": "x"}]
+    folder = results(tmp_path, [])
+    for _ in range(60):
+        line = json.loads(json.dumps(whole))
+        for name in rng.sample(["expressions", "regions", "kitti_bboxes"], rng.randint(0, 2)):
+            del line[name]
+        holder: Any = line
+        while True:
+            keys = list(holder if isinstance(holder, dict) else range(len(holder)))
+            key = rng.choice(keys)
+            if not isinstance(holder[key], (dict, list)) or not holder[key] or rng.random() < 0.3:
+                break
+            holder = holder[key]
+        holder[key] = rng.choice(ODD)
+        text = json.dumps(line)
+        (folder / "annotations.jsonl").write_text(text, encoding="utf-8", errors="surrogatepass")
+        said = drawn_or_said(folder)
+        assert "line 1" in said, text
+        assert len(said) < 500, text

@@ -63,3 +63,14 @@ def test_stamps_of_many_files_are_those_of_each(tmp_path: Path, number: int) -> 
     for asked in ([*strange, *paths], [*paths, *strange], [f"file://{tmp_path}/0.jpg", *paths, *strange], []):
         assert stamps(asked) == [stamp(path) for path in asked]
     assert stamps(strange)[2] is not None
+
+
+def test_a_bucket_that_nobody_answers_for_is_asked_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "here").write_bytes(b"1")
+    silent = "gs://anonymous@nobody-{}/a.png?scheme=http&endpoint_override=127.0.0.1:1&retry_limit_seconds=1"
+    wanted = [silent.format(1), str(tmp_path / "here"), silent.format(2), silent.format(1).replace("a.png", "b.png")]
+    for _ in range(3):
+        found = stamps(wanted * 200)
+        assert [mark is None for mark in found[:4]] == [True, False, True, True]
+    assert len(caplog.records) == 2
+    assert "anonymous@" not in caplog.text
