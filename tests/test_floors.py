@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "raylabel"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
-    ("errors",),
+    ("errors", "urls"),
     ("blocks",),
     ("records",),
     ("geometry",),
@@ -68,7 +68,7 @@ VENDORS = {
 }
 """Third-party packages and modules that few files may know."""
 
-URLS = ("blocks.py", "settings/*", "clients/*", "demo/server/*", "cli.py")
+URLS = ("urls.py", "blocks.py", "settings/*", "clients/*", "demo/server/*", "cli.py")
 """Files that handle addresses of servers; anywhere else ``://`` would tell remote files from local ones, which is for
 ``storage`` alone."""
 

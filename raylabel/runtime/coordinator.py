@@ -298,7 +298,7 @@ class Coordinator:
         if not self._pace.is_paused:
             return self._allowance.why
         said = f" ({self._said})" if self._said else ""
-        return f"waiting: the endpoint answers nothing{said}"
+        return f"waiting: the endpoint takes no requests for now{said}"
 
     def _share_of(self, worker: str) -> float:
         """A worker's share of the requests a second."""
