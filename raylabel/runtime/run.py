@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import threading
@@ -40,12 +41,15 @@ from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
+from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
 POLL_S = 0.25
+
+logger = logging.getLogger(__name__)
 
 SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -88,10 +92,14 @@ class _Worked:
 
     Args:
         stopped: before it was done.
+        settled: numbers of the shards that it settled.
+        delivers: whether the files may be published: they hold what the run came to, whole.
     """
 
     status: Status
     stopped: bool
+    settled: frozenset[int]
+    delivers: bool
 
     @property
     def fatal(self) -> Fatal | None:
@@ -109,6 +117,8 @@ class _Run:
         self._steps = settings.selected_steps
         self._lost = threading.Event()
         self._complaints: list[str] = []
+        self._unsettled: frozenset[int] = frozenset()
+        """Shards that count as settled, and have lost rows."""
 
     def go(self) -> int:
         lease = Lease(self._results, on_lost=self._lost.set)
@@ -117,45 +127,91 @@ class _Run:
         except StoreError as error:
             raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
         try:
-            with ExitStack() as stack:
-                code = self._go(stack)
+            code = self._go_and_watch()
         finally:
             lease.release()
-        for complaint in self._complaints:
-            Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
+            for complaint in self._complaints:
+                Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
         return code
 
-    def _go(self, stack: ExitStack) -> int:
-        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+    def _go_and_watch(self) -> int:
+        """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
         if warning := warn_of_other_results(self._settings, self._results):
             self._say(warning)
+        damaged = DamagedFragments(self._results, [step.directory for step in self._steps])
         try:
-            plan = self._prepare(source, stack)
-        except ClientError as error:
-            self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
-            return USER_CAN_FIX
-        key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
-        if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
-            return self._finish(plan, counts, None)
+            code = self._go()
+            if code is None:
+                code = self._go()
+            assert code is not None
+            return code
+        finally:
+            for warning in damaged.describe_new():
+                self._complain(warning)
+
+    def _go(self) -> int | None:
+        """Once through everything; None where that showed that settled records have lost their rows, and those are to
+        be done again."""
+        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        with ExitStack() as stack:
+            try:
+                plan = self._prepare(source, stack)
+            except ClientError as error:
+                self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+                return USER_CAN_FIX
+            key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
+            if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
+                return self._finish(plan, counts, None)
+            return self._deliver(plan, key, stack)
+
+    def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
+        """Have the work done and the result files written; see ``_go``."""
         with Delivery(plan.spec, self._output_format()) as delivery:
-            for warning in keep_edited(self._results, delivery.paths):
-                self._say(warning)
+            if not self._unsettled:
+                for warning in keep_edited(self._results, delivery.paths):
+                    self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
                 delivery.add_all(plan.shards)
-            if worked is not None and worked.stopped and worked.fatal is None:
+            elif worked.stopped and (worked.fatal is None or not worked.fatal.deliver):
+                return self._stop(plan, delivery, worked)
+            lost = self._lost_records(plan, delivery, worked)
+            if lost and not self._unsettled and (worked is None or not worked.stopped):
+                self._say(
+                    f"warning: {sum(lost.values())} records that were settled have no whole result in "
+                    f"{self._results.root.location} any more; they are taken up again"
+                )
+                self._unsettled = frozenset(lost)
                 delivery.abandon()
-                self._say("stopped; what was answered is stored. The same command continues.")
-                return INTERRUPTED
-            if worked is not None and worked.fatal is not None and not worked.fatal.deliver:
-                delivery.abandon()
-                self._complain(worked.fatal.message)
-                return worked.fatal.exit_code
+                return None
         note_written(self._results, delivery.paths)
         if self._output_format() == "jsonl":  # the others write a file an image
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
+
+    def _lost_records(self, plan: _Plan, delivery: Delivery, worked: _Worked | None) -> dict[int, int]:
+        """By shard, how many of its records are open although it is settled."""
+        settled = plan.settled if worked is None else plan.settled | worked.settled
+        return {number: count for number, count in delivery.open_records.items() if number in settled}
+
+    def _stop(self, plan: _Plan, delivery: Delivery, worked: _Worked) -> int:
+        """End a run that was stopped; returns the exit code."""
+        fatal = worked.fatal
+        code = INTERRUPTED if fatal is None else fatal.exit_code
+        if worked.delivers:
+            delivery.publish()
+            note_written(self._results, delivery.paths)
+            self._write_manifest(plan, delivery.counts, worked.status, code)
+            lines = delivery.counts.lines
+            self._say(f"{delivery.paths[0]} holds what is settled: {lines - delivery.counts.open} of {lines} records")
+        else:
+            delivery.abandon()
+        if fatal is None:
+            self._say("stopped; what was answered is stored. The same command continues.")
+        else:
+            self._complain(fatal.message)
+        return code
 
     # --- before ----------------------------------------------------------------------------------------------------
 
@@ -181,6 +237,7 @@ class _Run:
         table = self._results.shards()
         table.refresh()
         settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        settled -= self._unsettled
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
@@ -234,7 +291,7 @@ class _Run:
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(plan.spec)))
-            exporter = Exporter(delivery, plan.shards, {*plan.settled, *beyond})
+            exporter = Exporter(delivery, plan.shards, plan.settled, beyond)
             stack.callback(exporter.close)
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
@@ -264,9 +321,23 @@ class _Run:
                 quiet = idle
                 signals.wait(POLL_S)
             self._executor.wind_up()
+            delivers = True
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()
-        return _Worked(status, status.stopping)
+            else:
+                delivers = self._finish_soon(exporter, status)
+        return _Worked(status, status.stopping, frozenset(noted.settled), delivers)
+
+    def _finish_soon(self, exporter: Exporter, status: Status) -> bool:
+        """Whether the files of a run that was stopped are whole; a run in which nothing ended leaves those that are
+        there alone."""
+        if not any(step.outcomes for step in status.steps.values()):
+            return False
+        try:
+            return exporter.finish_soon()
+        except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
+            logger.warning("the result files are left as they were: %s", error)
+            return False
 
     def _taken(self, shard: Shard) -> int:
         """Records of a shard that the limit lets through (unusable lines among them)."""
@@ -374,8 +445,11 @@ class _SettledShards:
         self._table = table
         self._digests = digests
         self._counts = counts
+        self.settled: set[int] = set()
+        """Their numbers."""
 
     def add(self, ends: Iterable[ShardEnd]) -> None:
         """Take note of shards that came through."""
-        settled = (end for end in ends if self._counts.get(end.number) == end.settled)
+        settled = [end for end in ends if self._counts.get(end.number) == end.settled]
+        self.settled.update(end.number for end in settled)
         self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])

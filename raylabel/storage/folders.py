@@ -103,6 +103,21 @@ class Folder:
             except FileNotFoundError:
                 return
 
+    def move(self, name: str, folder: str) -> None:
+        """Put a file into a folder in this one; no matter if it is gone."""
+        with _store_errors("move", location := self.location_of(name)):
+            into = self / folder
+            try:
+                if self.is_local:
+                    Path(into.location).mkdir(exist_ok=True)
+                    Path(location).replace(into.location_of(name))
+                    return
+                filesystem, inside = filesystem_of(location)
+                with os_errors():
+                    filesystem.move(inside, filesystem_of(into.location_of(name))[1])
+            except FileNotFoundError:
+                return
+
 
 @contextmanager
 def _store_errors(verb: str, location: str) -> Iterator[None]:
