@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
-from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
@@ -39,13 +39,13 @@ from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
-from raylabel.storage.folders import Folder
+from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
-from raylabel.store.tables import Table
+from raylabel.store.tables import Row, Table
 
 POLL_S = 0.25
 
@@ -129,7 +129,8 @@ class _Run:
         try:
             code = self._go_and_watch()
         finally:
-            lease.release()
+            with suppress(StoreError):  # it ends by silence
+                lease.release()
             for complaint in self._complaints:
                 Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
         return code
@@ -146,8 +147,9 @@ class _Run:
             assert code is not None
             return code
         finally:
-            for warning in damaged.describe_new():
-                self._complain(warning)
+            with suppress(StoreError):  # where nothing can be listed there are worse things to say
+                for warning in damaged.describe_new():
+                    self._complain(warning)
 
     def _go(self) -> int | None:
         """Once through everything; None where that showed that settled records have lost their rows, and those are to
@@ -162,7 +164,10 @@ class _Run:
             key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
-            return self._deliver(plan, key, stack)
+            try:
+                return self._deliver(plan, key, stack)
+            except OSError as error:
+                raise store_error("write the result files in", self._results.root.location, error) from error
 
     def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
         """Have the work done and the result files written; see ``_go``."""
@@ -200,11 +205,7 @@ class _Run:
         fatal = worked.fatal
         code = INTERRUPTED if fatal is None else fatal.exit_code
         if worked.delivers:
-            delivery.publish()
-            note_written(self._results, delivery.paths)
-            self._write_manifest(plan, delivery.counts, worked.status, code)
-            lines = delivery.counts.lines
-            self._say(f"{delivery.paths[0]} holds what is settled: {lines - delivery.counts.open} of {lines} records")
+            self._publish_stopped(plan, delivery, worked.status, code)
         else:
             delivery.abandon()
         if fatal is None:
@@ -212,6 +213,17 @@ class _Run:
         else:
             self._complain(fatal.message)
         return code
+
+    def _publish_stopped(self, plan: _Plan, delivery: Delivery, status: Status | None, code: int) -> None:
+        try:
+            delivery.publish()
+            note_written(self._results, delivery.paths)
+            self._write_manifest(plan, delivery.counts, status, code)
+        except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
+            logger.info("not all result files were written: %s", error)
+            return
+        lines = delivery.counts.lines
+        self._say(f"{delivery.paths[0]} holds what is settled: {lines - delivery.counts.open} of {lines} records")
 
     # --- before ----------------------------------------------------------------------------------------------------
 
@@ -299,6 +311,7 @@ class _Run:
             self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
+            stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
             quiet = told = False
             while True:
                 ended = self._executor.has_ended()
@@ -325,18 +338,26 @@ class _Run:
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()
             else:
-                delivers = self._finish_soon(exporter, status)
+                # Where nothing ended the files of the run before say as much.
+                delivers = any(step.outcomes for step in status.steps.values()) and self._finish_soon(exporter)
         return _Worked(status, status.stopping, frozenset(noted.settled), delivers)
 
-    def _finish_soon(self, exporter: Exporter, status: Status) -> bool:
-        """Whether the files of a run that was stopped are whole; a run in which nothing ended leaves those that are
-        there alone."""
-        if not any(step.outcomes for step in status.steps.values()):
-            return False
+    @contextmanager
+    def _delivering_what_is_there(self, plan: _Plan, delivery: Delivery, exporter: Exporter) -> Iterator[None]:
+        """Publishes the result files also where the workers are lost: what they stored is not."""
+        try:
+            yield
+        except ServerError:
+            if self._finish_soon(exporter):
+                self._publish_stopped(plan, delivery, None, BROKE)
+            raise
+
+    def _finish_soon(self, exporter: Exporter) -> bool:
+        """Whether the files of a run that was stopped are whole."""
         try:
             return exporter.finish_soon()
         except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
-            logger.warning("the result files are left as they were: %s", error)
+            logger.info("the result files are left as they were: %s", error)
             return False
 
     def _taken(self, shard: Shard) -> int:
@@ -447,9 +468,16 @@ class _SettledShards:
         self._counts = counts
         self.settled: set[int] = set()
         """Their numbers."""
+        self._unwritten: list[Row] = []
 
     def add(self, ends: Iterable[ShardEnd]) -> None:
         """Take note of shards that came through."""
         settled = [end for end in ends if self._counts.get(end.number) == end.settled]
         self.settled.update(end.number for end in settled)
-        self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])
+        self._unwritten += [{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled]
+        try:
+            self._table.append(self._unwritten)
+        except StoreError as error:  # with the next ones; if it lasts, the workers cannot store anything either
+            logger.info("settled shards are not noted yet: %s", error)
+        else:
+            self._unwritten = []

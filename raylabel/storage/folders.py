@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,17 @@ from raylabel.errors import StoreError
 from raylabel.storage import reading, writing
 from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
 from raylabel.storage.locations import is_remote, join, local_path
+
+_NO_ROOM = "make room there, and the same command continues"
+_NOT_WRITABLE = "with a folder that can be written to, the same command continues"
+_ADVICE = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,13 @@ def _store_errors(verb: str, location: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot {verb} {location}: {error}") from error
+        raise store_error(verb, location, error) from error
+
+
+def store_error(verb: str, location: str, error: OSError) -> StoreError:
+    """What went wrong at a location, and what to do about it where that is known."""
+    advice = _ADVICE.get(error.errno or 0, "")
+    return StoreError(f"cannot {verb} {location}: {error.strerror or error}{advice and f'; {advice}'}")
 
 
 def _size_of(entry: os.DirEntry[str]) -> int | None:
