@@ -25,7 +25,7 @@ from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
 from raylabel.storage.folders import Folder
-from raylabel.storage.writing import publish, remove_unfinished
+from raylabel.storage.writing import publish
 from raylabel.validation import follows
 
 STALE = "stale"
@@ -162,9 +162,6 @@ class Delivery:
         )
 
     def __enter__(self) -> Delivery:
-        root = self._spec.results.root
-        for folder in (root, *(root / step.directory for step in self._selected)):
-            remove_unfinished(folder.location)  # of a run that was killed; the lease says that no other one writes here
         with ExitStack() as files:
             self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
             self._seeds = None

@@ -127,6 +127,7 @@ class _Run:
         except StoreError as error:
             raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
         try:
+            lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
             code = self._go_and_watch()
         finally:
             with suppress(StoreError):  # it ends by silence

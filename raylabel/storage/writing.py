@@ -104,8 +104,15 @@ def publish(location: str, data: bytes | pa.Buffer, *, durable: bool = True) -> 
         out.write(data)
 
 
-def remove_unfinished(folder: str) -> None:
-    """Remove what a process that was killed left of files in the making; nobody may be writing there."""
-    if not is_remote(folder):
-        for path in Path(folder).glob(f"{_UNFINISHED}*"):
-            path.unlink(missing_ok=True)
+def remove_unfinished(folder: str, before_ns: int) -> None:
+    """Remove what a process that was killed left of files in the making.
+
+    Args:
+        before_ns: those that were last written to before this modification time, by the clock of the file system.
+    """
+    if is_remote(folder):
+        return
+    for path in Path(folder).glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):  # gone, or in a folder where nothing can be removed; it does no harm
+            if path.stat().st_mtime_ns < before_ns:
+                path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,13 @@ class Results:
     def shards(self) -> Table:
         """Shards whose records are all settled, by digest of input and specification, with their counts."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
+
+    def folders(self, directories: Sequence[str]) -> list[Folder]:
+        """Every folder that files of a run with these steps are made in."""
+        inside = [self.checkpoints / name for name in ("images", "shards", "input")]
+        for step in map(self.step, directories):
+            inside += [step, *(step / name for name in ("answers", "records", "labels"))]
+        return [self.root, self.checkpoints, *inside]
 
     def read_json(self, folder: Folder, name: str) -> JsonObject | None:
         data = folder.read(name)
