@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -106,10 +107,15 @@ class Lease:
             return 0
 
     def _read(self) -> JsonObject | None:
+        data = self._results.root.read(_FILE)
+        if data is None:
+            return None
         try:
-            return self._results.read_json(self._results.root, _FILE)
+            value = json.loads(data)
         except ValueError:
-            return {}  # half-written by a foreign tool; it must stop moving like any other
+            value = None
+        # What a foreign tool wrote, or half of it, must stop moving like any other.
+        return value if isinstance(value, dict) else {}
 
     def _write(self) -> None:
         self._heartbeats += 1

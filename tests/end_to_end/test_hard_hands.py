@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from raylabel.demo.world import World, build_world
+from raylabel.errors import StoreError
 from tests.end_to_end.running import GROUNDING, WireServer, grounding, label
 
 FILES = ("annotations.jsonl", "failures.jsonl", "step_1_grounding/annotations.jsonl")
@@ -17,7 +18,7 @@ ROWS, ANSWERS = "step_1_grounding/records", "step_1_grounding/answers"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build_world(tmp_path_factory.mktemp("world"), 80, seed=9)
+    return build_world(tmp_path_factory.mktemp("world"), 60, seed=9)
 
 
 def contents(results: Path) -> dict[str, bytes]:
@@ -119,3 +120,35 @@ def test_a_step_that_vanishes_while_the_run_goes_on_is_made_again(world: World, 
         ran = label(grounding(world, results, wire.url))
         assert ran.code == 0
         assert contents(results) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["checkpoints/delivered.json", "checkpoints/written.json", "checkpoints/steps.json"])
+@pytest.mark.parametrize("text", [b"", b'{"key": ', b"[]", b"\xff\xfe"], ids=["empty", "cut", "a-list", "no-text"])
+def test_a_damaged_note_is_made_again(world: World, tmp_path: Path, name: str, text: bytes) -> None:
+    results = tmp_path / "r"
+    with WireServer() as wire:
+        label(grounding(world, results, wire.url), limit=32)
+        before = contents(results)
+        wire.asked()
+        (results / name).write_bytes(text)
+        (results / "annotations.jsonl").unlink()
+        assert label(grounding(world, results, wire.url), limit=32).code == 0
+        assert contents(results) == before
+        assert not wire.asked()
+        assert (results / "checkpoints" / "damaged" / Path(name).name).read_bytes() == text
+
+
+def test_generations_that_cannot_be_read_are_not_guessed(world: World, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    with WireServer() as wire:
+        forced = grounding(world, results, wire.url, "image_grounding.workflow.force_reprocess=true")
+        label(forced, limit=32)
+        file = results / "checkpoints" / "generations.json"
+        kept = file.read_bytes()
+        file.write_bytes(kept[:10])
+        with pytest.raises(StoreError, match=r"generations\.json is damaged"):
+            label(grounding(world, results, wire.url), limit=32)
+        wire.asked()
+        file.write_bytes(kept)
+        assert label(grounding(world, results, wire.url), limit=32).code == 0
+        assert not wire.asked()

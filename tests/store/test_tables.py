@@ -488,6 +488,20 @@ def test_a_table_lives_in_an_object_store_too(open_table, key, tmp_path):
     assert len(folder.sizes()) == 1
 
 
+def test_damage_is_set_aside_in_an_object_store_too(open_table, key, tmp_path):
+    folder = Folder(f"mock://{tmp_path.name}-2/table")
+    filesystem, path = filesystem_of(folder.location)
+    filesystem.create_dir(f"{path}/damaged")  # of this store alone: others know no folders
+    writer, reader = open_table(folder), open_table(folder)
+    for text in "abc":
+        writer.append([{"key": key(1), "text": text}])
+    name = sorted(folder.sizes())[1]
+    folder.publish(name, folder.read(name)[:-50])
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a", "c"]
+    assert reader.damaged() == {name}
+
+
 def test_a_writer_killed_in_mid_append_leaves_whole_fragments_only_and_all_it_promised(open_table, key, tmp_path):
     run = [sys.executable, "-c", APPENDER, str(tmp_path / "table")]
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as writer:
