@@ -33,7 +33,7 @@ from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
-from raylabel.runtime.shutdown import StopSignals
+from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.settings import ReferringPipeline, Settings, redacted
@@ -116,25 +116,26 @@ class _Run:
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
         self._lost = threading.Event()
+        self._terms = TermInterrupts()
         self._complaints: list[str] = []
         self._unsettled: frozenset[int] = frozenset()
         """Shards that count as settled, and have lost rows."""
 
     def go(self) -> int:
-        lease = Lease(self._results, on_lost=self._lost.set)
-        try:
-            lease.acquire(self._say)
-        except StoreError as error:
-            raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
-        try:
-            lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
-            code = self._go_and_watch()
-        finally:
-            with suppress(StoreError):  # it ends by silence
-                lease.release()
-            for complaint in self._complaints:
-                Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
-        return code
+        with self._terms:
+            lease = Lease(self._results, on_lost=self._lost.set)
+            try:
+                lease.acquire(self._say)
+            except StoreError as error:
+                raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
+            try:
+                lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
+                return self._go_and_watch()
+            finally:
+                with suppress(StoreError):  # it ends by silence
+                    lease.release()
+                for complaint in self._complaints:
+                    Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
 
     def _go_and_watch(self) -> int:
         """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
@@ -241,6 +242,7 @@ class _Run:
             return plan
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
+        self._terms.renew()
         found = self._probe_endpoint(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from raylabel.demo.world import World, build_world
 from raylabel.errors import ServerError
 from raylabel.runtime import exporting
 from raylabel.runtime.in_process import InProcess
-from tests.end_to_end.running import Json, WireServer, error, grounding, label, read_lines
+from tests.end_to_end.running import REPOSITORY, Json, WireServer, endpoint, error, grounding, label, read_lines
 
 RECORDS = 192
 """Captions of the world's 160 images."""
@@ -128,3 +131,36 @@ def test_workers_that_break_leave_what_is_settled(world: World, tmp_path: Path) 
         assert None in outcomes(left)
         assert any(outcomes(left))
         assert label(grounding(world, tmp_path / "r", wire.url)).code == 0
+
+
+def test_sigterm_while_a_run_starts_gives_the_lease_back(world: World, tmp_path: Path) -> None:
+    asked = threading.Event()
+    answers = threading.Event()
+
+    def misbehave(seen):
+        asked.set()
+        answers.wait(30)
+
+    with WireServer(misbehave) as wire:
+        config = tmp_path / "a.yaml"
+        config.write_text("autolabel_type: image_grounding\n")
+        data = {"input_jsonl": world.captions_path, "image_root": world.images_dir}
+        words = [f"image_grounding.data.{key}={path}" for key, path in data.items()]
+        words += [*endpoint("image_grounding", wire.url), f"results_dir={tmp_path / 'r'}"]
+        words += ["image_grounding.vlm.boxes.order=auto", "image_grounding.vlm.boxes.scale=auto"]
+        words += ["image_grounding.vlm.calibrate=auto", "image_grounding.vlm.openai.model_name=unheard-of"]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "raylabel", "run", str(config), *words],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(60), "it asks how the model writes boxes before it starts"
+        assert (tmp_path / "r" / "lease.json").exists()
+        run.terminate()
+        _, said = run.communicate(timeout=30)
+        answers.set()
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert not (tmp_path / "r" / "lease.json").exists()

@@ -496,7 +496,7 @@ def test_damage_is_set_aside_in_an_object_store_too(open_table, key, tmp_path):
     for text in "abc":
         writer.append([{"key": key(1), "text": text}])
     name = sorted(folder.sizes())[1]
-    folder.publish(name, folder.read(name)[:-50])
+    folder.publish(name, (folder.read(name) or b"")[:-50])
     reader.refresh()
     assert texts(reader, key(1)) == ["a", "c"]
     assert reader.damaged() == {name}
