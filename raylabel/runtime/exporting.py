@@ -13,7 +13,7 @@ EVERY_S = 0.5
 """Between looks into the store."""
 UNFINISHED_S, SETTLED_S = 3.0, 15.0
 """At a stop: how long shards that did not end are still looked at, and how long what is settled may take to be written
-(some 15,000 records a second; what ended in this run is mostly written by then)."""
+(some 4,000 records a second; what ended in this run is mostly written by then)."""
 
 
 class Exporter:
