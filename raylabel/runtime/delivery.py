@@ -25,7 +25,6 @@ from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
-from raylabel.storage.writing import remove_unfinished
 from raylabel.validation import consequence_of
 
 STALE = "stale"
@@ -150,6 +149,8 @@ class Delivery:
         self._selected = [plan.step for plan in spec.selected]
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
+        self.open_records: Counter[int] = Counter()
+        """By the number of their shard, the records within the limit that are not settled."""
         mask = mask_of(spec.vlm)
         self.counts = Counts(
             steps={step.name: Counter() for step in self._selected},
@@ -160,16 +161,13 @@ class Delivery:
         )
 
     def __enter__(self) -> Delivery:
-        root = self._spec.results.root
-        for folder in (root, *(root / step.directory for step in self._selected)):
-            remove_unfinished(folder.location)  # of a run that was killed; the lease says that no other one writes here
         with ExitStack() as files:
             self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
             self._seeds = None
             if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
                 self._seeds = self._file(files, "seed_annotations")
             self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
-            self._exports = files.enter_context(ExportFiles(self._export, root))
+            self._exports = files.enter_context(ExportFiles(self._export, self._spec.results.root))
             self.paths += self._exports.paths
             self._files = files.pop_all()
         return self
@@ -185,10 +183,15 @@ class Delivery:
     ) -> None:
         self._files.__exit__(kind, error, trace)
 
+    def publish(self) -> None:
+        """Give the files their names now, whatever comes of the block."""
+        files, self._files = self._files, ExitStack()
+        files.close()
+
     def abandon(self) -> None:
         """Leave the files that stand under the names as they are."""
-        self._files.__exit__(InterruptedError, InterruptedError(), None)
-        self._files = ExitStack()
+        files, self._files = self._files, ExitStack()
+        files.__exit__(InterruptedError, InterruptedError(), None)
 
     def add_all(self, shards: Sequence[Shard]) -> None:
         """Write the lines of all shards, as the store has them now."""
@@ -208,16 +211,30 @@ class Delivery:
         stored = {directory: table.newest(ids) for directory, table in self._tables.items()}
         for line in lines:
             if isinstance(line, Record):
-                self._add_record(self._assembled(line, stored))
+                item = self._assembled(line, stored)
+                self._add_record(item)
+                if self._is_wanted(line) and not item.is_settled:
+                    self.open_records[shard.number] += 1
             else:
                 # What is numbered in an image folder is raylabel's own list of its files.
                 number = line.line_number if self._spec.source.kind != KITTI else None
                 self.counts.unusable_reasons.add(line.reason, line_number=number)
                 self._failures.write_line(unusable_line(line))
 
+    def leave_out(self, shard: Shard) -> None:
+        """Count the lines of the next shard without a look at them: a run that is stopped has no time for that."""
+        wanted = shard.count
+        if self._spec.limit is not None:
+            wanted = max(0, min(wanted, self._spec.limit - shard.first_position))
+        self.counts.unfinished += wanted
+        self.counts.not_reached += shard.count - wanted
+
+    def _is_wanted(self, record: Record) -> bool:
+        return self._spec.limit is None or record.position < self._spec.limit
+
     def _add_record(self, item: _Assembled) -> None:
-        spec, counts, record = self._spec, self.counts, item.record
-        if spec.limit is not None and record.position >= spec.limit:
+        counts, record = self.counts, item.record
+        if not self._is_wanted(record):
             if not item.finished:
                 counts.not_reached += 1
                 if not record.outcomes:
@@ -296,6 +313,10 @@ class _Assembled:
     states: tuple[tuple[type[Step], Record], ...]
     stale: tuple[str, ...]
     finished: bool
+
+    @property
+    def is_settled(self) -> bool:
+        return self.finished and not any(o.outcome.is_open for o in self.record.outcomes.values())
 
 
 def _in_pixels(record: Record) -> Record:

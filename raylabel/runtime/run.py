@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
-from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
@@ -33,20 +34,23 @@ from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
-from raylabel.runtime.shutdown import StopSignals
+from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.settings import Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
-from raylabel.storage.folders import Folder
+from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
+from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.results import Results
-from raylabel.store.tables import Table
+from raylabel.store.tables import Row, Table
 
 POLL_S = 0.25
+
+logger = logging.getLogger(__name__)
 
 SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -89,10 +93,14 @@ class _Worked:
 
     Args:
         stopped: before it was done.
+        settled: numbers of the shards that it settled.
+        delivers: whether the files may be published: they hold what the run came to, whole.
     """
 
     status: Status
     stopped: bool
+    settled: frozenset[int]
+    delivers: bool
 
     @property
     def fatal(self) -> Fatal | None:
@@ -109,54 +117,116 @@ class _Run:
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
         self._lost = threading.Event()
+        self._terms = TermInterrupts()
         self._complaints: list[str] = []
+        self._unsettled: frozenset[int] = frozenset()
+        """Shards that count as settled, and have lost rows."""
 
     def go(self) -> int:
-        lease = Lease(self._results, on_lost=self._lost.set)
-        try:
-            lease.acquire(self._say)
-        except StoreError as error:
-            raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
-        try:
-            with ExitStack() as stack:
-                code = self._go(stack)
-        finally:
-            lease.release()
-        for complaint in self._complaints:
-            Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
-        return code
+        with self._terms:
+            lease = Lease(self._results, on_lost=self._lost.set)
+            try:
+                lease.acquire(self._say)
+            except StoreError as error:
+                raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
+            try:
+                lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
+                return self._go_and_watch()
+            finally:
+                with suppress(StoreError):  # it ends by silence
+                    lease.release()
+                for complaint in self._complaints:
+                    Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
 
-    def _go(self, stack: ExitStack) -> int:
-        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+    def _go_and_watch(self) -> int:
+        """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
         if warning := warn_of_other_results(self._settings, self._results):
             self._say(warning)
+        damaged = DamagedFragments(self._results, [step.directory for step in self._steps])
         try:
-            plan = self._prepare(source, stack)
-        except ClientError as error:
-            self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
-            return USER_CAN_FIX
-        key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
-        if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
-            return self._finish(plan, counts, None)
+            code = self._go()
+            if code is None:
+                code = self._go()
+            assert code is not None
+            return code
+        finally:
+            with suppress(StoreError):  # where nothing can be listed there are worse things to say
+                for warning in damaged.describe_new():
+                    self._complain(warning)
+
+    def _go(self) -> int | None:
+        """Once through everything; None where that showed that settled records have lost their rows, and those are to
+        be done again."""
+        source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
+        with ExitStack() as stack:
+            try:
+                plan = self._prepare(source, stack)
+            except ClientError as error:
+                self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
+                return USER_CAN_FIX
+            key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
+            if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
+                return self._finish(plan, counts, None)
+            try:
+                return self._deliver(plan, key, stack)
+            except OSError as error:
+                raise store_error("write the result files in", self._results.root.location, error) from error
+
+    def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
+        """Have the work done and the result files written; see ``_go``."""
         with Delivery(plan.spec, self._settings.output_format) as delivery:
-            for warning in keep_edited(self._results, delivery.paths):
-                self._say(warning)
+            if not self._unsettled:
+                for warning in keep_edited(self._results, delivery.paths):
+                    self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
                 delivery.add_all(plan.shards)
-            if worked is not None and worked.stopped and worked.fatal is None:
+            elif worked.stopped and (worked.fatal is None or not worked.fatal.deliver):
+                return self._stop(plan, delivery, worked)
+            lost = self._lost_records(plan, delivery, worked)
+            if lost and not self._unsettled and (worked is None or not worked.stopped):
+                self._say(
+                    f"warning: {sum(lost.values())} records that were settled have no whole result in "
+                    f"{self._results.root.location} any more; they are taken up again"
+                )
+                self._unsettled = frozenset(lost)
                 delivery.abandon()
-                self._say("stopped; what was answered is stored. The same command continues.")
-                return INTERRUPTED
-            if worked is not None and worked.fatal is not None and not worked.fatal.deliver:
-                delivery.abandon()
-                self._complain(worked.fatal.message)
-                return worked.fatal.exit_code
+                return None
         note_written(self._results, delivery.paths)
         if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
+
+    def _lost_records(self, plan: _Plan, delivery: Delivery, worked: _Worked | None) -> dict[int, int]:
+        """By shard, how many of its records are open although it is settled."""
+        settled = plan.settled if worked is None else plan.settled | worked.settled
+        return {number: count for number, count in delivery.open_records.items() if number in settled}
+
+    def _stop(self, plan: _Plan, delivery: Delivery, worked: _Worked) -> int:
+        """End a run that was stopped; returns the exit code."""
+        fatal = worked.fatal
+        code = INTERRUPTED if fatal is None else fatal.exit_code
+        if worked.delivers:
+            self._publish_stopped(plan, delivery, worked.status, code)
+        else:
+            delivery.abandon()
+        if fatal is None:
+            self._say("stopped; what was answered is stored. The same command continues.")
+        else:
+            self._complain(fatal.message)
+        return code
+
+    def _publish_stopped(self, plan: _Plan, delivery: Delivery, status: Status | None, code: int) -> None:
+        try:
+            delivery.publish()
+            note_written(self._results, delivery.paths)
+            self._write_manifest(plan, delivery.counts, status, code)
+        except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
+            logger.info("not all result files were written: %s", error)
+            return
+        lines = delivery.counts.lines
+        self._say(f"{delivery.paths[0]} holds what is settled: {lines - delivery.counts.open} of {lines} records")
 
     # --- before ----------------------------------------------------------------------------------------------------
 
@@ -173,6 +243,7 @@ class _Run:
             return plan
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
+        self._terms.renew()
         found = self._probe_endpoint(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 
@@ -182,6 +253,7 @@ class _Run:
         table = self._results.shards()
         table.refresh()
         settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        settled -= self._unsettled
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
@@ -237,7 +309,7 @@ class _Run:
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(plan.spec)))
-            exporter = Exporter(delivery, plan.shards, {*plan.settled, *beyond})
+            exporter = Exporter(delivery, plan.shards, plan.settled, beyond)
             stack.callback(exporter.close)
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
@@ -245,6 +317,7 @@ class _Run:
             self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
+            stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
             quiet = told = False
             while True:
                 ended = self._executor.has_ended()
@@ -267,9 +340,31 @@ class _Run:
                 quiet = idle
                 signals.wait(POLL_S)
             self._executor.wind_up()
+            delivers = True
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()
-        return _Worked(status, status.stopping)
+            else:
+                # Where nothing ended the files of the run before say as much.
+                delivers = any(step.outcomes for step in status.steps.values()) and self._finish_soon(exporter)
+        return _Worked(status, status.stopping, frozenset(noted.settled), delivers)
+
+    @contextmanager
+    def _delivering_what_is_there(self, plan: _Plan, delivery: Delivery, exporter: Exporter) -> Iterator[None]:
+        """Publishes the result files also where the workers are lost: what they stored is not."""
+        try:
+            yield
+        except ServerError:
+            if self._finish_soon(exporter):
+                self._publish_stopped(plan, delivery, None, BROKE)
+            raise
+
+    def _finish_soon(self, exporter: Exporter) -> bool:
+        """Whether the files of a run that was stopped are whole."""
+        try:
+            return exporter.finish_soon()
+        except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
+            logger.info("the result files are left as they were: %s", error)
+            return False
 
     def _taken(self, shard: Shard) -> int:
         """Records of a shard that the limit lets through (unusable lines among them)."""
@@ -373,8 +468,18 @@ class _SettledShards:
         self._table = table
         self._digests = digests
         self._counts = counts
+        self.settled: set[int] = set()
+        """Their numbers."""
+        self._unwritten: list[Row] = []
 
     def add(self, ends: Iterable[ShardEnd]) -> None:
         """Take note of shards that came through."""
-        settled = (end for end in ends if self._counts.get(end.number) == end.settled)
-        self._table.append([{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled])
+        settled = [end for end in ends if self._counts.get(end.number) == end.settled]
+        self.settled.update(end.number for end in settled)
+        self._unwritten += [{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled]
+        try:
+            self._table.append(self._unwritten)
+        except StoreError as error:  # with the next ones; if it lasts, the workers cannot store anything either
+            logger.info("settled shards are not noted yet: %s", error)
+        else:
+            self._unwritten = []

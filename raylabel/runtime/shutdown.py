@@ -13,6 +13,31 @@ from typing import Any
 from rich.console import Console
 
 
+class TermInterrupts:
+    """Makes SIGTERM a ``KeyboardInterrupt``, as Ctrl-C is, so that a run that is only starting gives its lease back.
+
+    Outside the main thread signals cannot be taken over, and nothing happens.
+    """
+
+    def __enter__(self) -> TermInterrupts:
+        self._before = signal.getsignal(signal.SIGTERM)
+        self.renew()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
+
+    def renew(self) -> None:
+        """Take it over again: Ray puts a handler of its own there when it starts."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 class StopSignals:
     """Takes the signals over while a run streams; enter it after Ray has started, which installs handlers of its own.
 

@@ -275,6 +275,7 @@ class Worker:
             for part, end in zip(level.parts, ends, strict=True):
                 if end is not None:
                     record = record.apply(part.step.label, end.outcome, end.changes)
+        self._let_next_open(record.record_id)  # it is opened, or never will be: its rows need not be written for that
         if any(isinstance(error, StoreError) for error in await asyncio.gather(*writing, return_exceptions=True)):
             raise Stopped
         ended = [record.outcomes.get(step.label) for step in self._selected]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,17 @@ from raylabel.storage import reading, writing
 from raylabel.storage.credentials import known_credentials, learn_credentials, without_credentials
 from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
 from raylabel.storage.locations import is_remote, join, local_path
+
+_NO_ROOM = "make room there, and the same command continues"
+_NOT_WRITABLE = "with a folder that can be written to, the same command continues"
+_ADVICE = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,21 @@ class Folder:
             except FileNotFoundError:
                 return
 
+    def move(self, name: str, folder: str) -> None:
+        """Put a file into a folder in this one; no matter if it is gone."""
+        with _store_errors("move", location := self.location_of(name)):
+            into = self / folder
+            try:
+                if self.is_local:
+                    Path(into.location).mkdir(exist_ok=True)
+                    Path(location).replace(into.location_of(name))
+                    return
+                filesystem, inside = filesystem_of(location)
+                with os_errors():
+                    filesystem.move(inside, filesystem_of(into.location_of(name))[1])
+            except FileNotFoundError:
+                return
+
 
 def _folder_elsewhere(location: str, known: dict[str, str]) -> Folder:
     learn_credentials(known)
@@ -120,7 +147,13 @@ def _store_errors(verb: str, location: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot {verb} {location}: {error}") from error
+        raise store_error(verb, location, error) from error
+
+
+def store_error(verb: str, location: str, error: OSError) -> StoreError:
+    """What went wrong at a location, and what to do about it where that is known."""
+    advice = _ADVICE.get(error.errno or 0, "")
+    return StoreError(f"cannot {verb} {location}: {error.strerror or error}{advice and f'; {advice}'}")
 
 
 def _size_of(entry: os.DirEntry[str]) -> int | None:

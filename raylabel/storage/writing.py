@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -66,16 +67,19 @@ class WholeFile:
             return
         published = False
         try:
-            with self._stream:
-                if kind is None and self._durable:
-                    self._stream.flush()
-                    os.fsync(self._stream.fileno())
             if kind is None:
+                self._stream.flush()
+                if self._durable:
+                    os.fsync(self._stream.fileno())
+                self._stream.close()
                 self._unfinished.replace(self._local)
                 published = True
         finally:
             if not published:
-                self._unfinished.unlink(missing_ok=True)
+                with suppress(OSError):  # of a full disk, for what was not written yet: the file is given up anyway
+                    self._stream.close()
+                with suppress(OSError):
+                    self._unfinished.unlink()
         if published and self._durable:
             _sync_folder(self._local.parent)
 
@@ -100,8 +104,15 @@ def publish(location: str, data: bytes | pa.Buffer, *, durable: bool = True) -> 
         out.write(data)
 
 
-def remove_unfinished(folder: str) -> None:
-    """Remove what a process that was killed left of files in the making; nobody may be writing there."""
-    if not is_remote(folder):
-        for path in Path(folder).glob(f"{_UNFINISHED}*"):
-            path.unlink(missing_ok=True)
+def remove_unfinished(folder: str, before_ns: int) -> None:
+    """Remove what a process that was killed left of files in the making.
+
+    Args:
+        before_ns: those that were last written to before this modification time, by the clock of the file system.
+    """
+    if is_remote(folder):
+        return
+    for path in Path(folder).glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):  # gone, or in a folder where nothing can be removed; it does no harm
+            if path.stat().st_mtime_ns < before_ns:
+                path.unlink()

@@ -14,8 +14,11 @@ def open_generations(results: Results, directories: Sequence[str], *, force: boo
 
     With ``force``, a finished generation is followed by a new one, and an unfinished one (of a forced run that was
     interrupted) is continued. Answers and rows of older generations are kept but no longer used.
+
+    Raises:
+        StoreError: what was stored cannot be read; without it, older generations would be used again.
     """
-    state = results.read_json(results.checkpoints, _FILE) or {}
+    state = results.read_json(results.checkpoints, _FILE, replaceable=False) or {}
     for directory in directories:
         current = state.get(directory, {"number": 0, "finished": True})
         if force and current["finished"]:
@@ -28,7 +31,7 @@ def open_generations(results: Results, directories: Sequence[str], *, force: boo
 
 def finish_generations(results: Results, directories: Sequence[str]) -> None:
     """Record that these steps are done with the whole input in their current generation."""
-    state = results.read_json(results.checkpoints, _FILE)
+    state = results.read_json(results.checkpoints, _FILE, replaceable=False)
     if state is None or all(state[d]["finished"] for d in directories if d in state):
         return
     for directory in directories:

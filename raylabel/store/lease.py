@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from raylabel.errors import InputError, StoreError
 from raylabel.records import JsonObject
+from raylabel.storage.folders import Folder
+from raylabel.storage.locations import local_path
+from raylabel.storage.writing import remove_unfinished
 from raylabel.store.results import Results
 
 HEARTBEAT_S = 1.0
@@ -35,6 +40,7 @@ class Lease:
         self._on_lost = on_lost
         self._run = uuid.uuid4().hex
         self._heartbeats = 0
+        self._taken_ns = 0
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
 
@@ -65,7 +71,13 @@ class Lease:
         time.sleep(0.05)
         if (self._read() or {}).get("run") != self._run:
             raise InputError(f"results_dir: another run took {self._results.root.location} at the same moment")
+        self._taken_ns = self._modified_ns()
         self._thread.start()
+
+    def remove_leftovers(self, folders: Iterable[Folder]) -> None:
+        """Remove the temporary files that runs before this one left in these folders."""
+        for folder in folders:
+            remove_unfinished(folder.location, self._taken_ns)
 
     def release(self) -> None:
         """Give up the lease; the next run need not wait."""
@@ -86,11 +98,24 @@ class Lease:
             except StoreError:
                 continue  # a hiccup of the disk; if it lasts, the appends of the run report it
 
-    def _read(self) -> JsonObject | None:
+    def _modified_ns(self) -> int:
+        """When the lease was last written, by the clock of the file system; 0 where it has no such time."""
+        path = local_path(self._results.root.location_of(_FILE))
         try:
-            return self._results.read_json(self._results.root, _FILE)
+            return 0 if path is None else Path(path).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _read(self) -> JsonObject | None:
+        data = self._results.root.read(_FILE)
+        if data is None:
+            return None
+        try:
+            value = json.loads(data)
         except ValueError:
-            return {}  # damaged by another program; it expires like any other
+            value = None
+        # Damaged, or written by another program: it expires like any other.
+        return value if isinstance(value, dict) else {}
 
     def _write(self) -> None:
         self._heartbeats += 1

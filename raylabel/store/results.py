@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,12 @@ import pyarrow as pa
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish, word_of
+from raylabel.errors import StoreError
 from raylabel.records import JsonObject
 from raylabel.storage.folders import Folder
-from raylabel.store.tables import Row, Table
+from raylabel.store.tables import DAMAGED, Row, Table
+
+logger = logging.getLogger(__name__)
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -85,11 +90,35 @@ class Results:
         """Shards whose records are all settled, by a digest of input and specification, with their counts."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
 
-    def read_json(self, folder: Folder, name: str) -> JsonObject | None:
+    def folders(self, directories: Sequence[str]) -> list[Folder]:
+        """Every folder that files of a run with these steps are made in."""
+        inside = [self.checkpoints / name for name in ("images", "shards", "input")]
+        for step in map(self.step, directories):
+            inside += [step, *(step / name for name in ("answers", "records", "labels"))]
+        return [self.root, self.checkpoints, *inside]
+
+    def read_json(self, folder: Folder, name: str, *, replaceable: bool = True) -> JsonObject | None:
+        """The object that a file holds; None where there is none.
+
+        A damaged file that is ``replaceable`` is set aside, and then there is none.
+
+        Raises:
+            StoreError: it cannot be read, or is damaged and not replaceable.
+        """
         data = folder.read(name)
         if data is None:
             return None
-        value: JsonObject = json.loads(data)
+        try:
+            value = json.loads(data)
+            if not isinstance(value, dict):
+                raise ValueError("no JSON object")
+        except ValueError as error:
+            if not replaceable:
+                where = folder.location_of(name)
+                raise StoreError(f"{where} is damaged: {error}; put back a copy of it, or delete it") from error
+            folder.move(name, DAMAGED)
+            logger.warning("%s was damaged and is set aside in %s", folder.location_of(name), DAMAGED)
+            return None
         return value
 
     def write_json(self, folder: Folder, name: str, value: JsonObject) -> None:

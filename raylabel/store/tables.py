@@ -1,18 +1,22 @@
 """Append-only tables of Parquet fragments: durable when ``append`` returns, read by key, merged while in use.
 
-A fragment is ``<number>-<writer>.parquet``; its number is one more than the highest its writer could see, so whatever
-was visible before it orders before it, whatever any clock says. Every row carries that number (``seq``) and an id of
-its own (``uid``); a row that stands in an old fragment and in the merged one is one row.
+A fragment is ``<number>-<writer>-<check>.parquet``; its number is one more than the highest its writer could see, so
+whatever was visible before it orders before it, whatever any clock says. Every row carries that number (``seq``) and an
+id of its own (``uid``); a row that stands in an old fragment and in the merged one is one row.
+
+A fragment that is not what its writer wrote is never believed: pages carry checksums, ``check`` is that of the footer.
+It is moved into ``damaged/`` beside the others, and with that it is gone like one that somebody deleted.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
+import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +27,12 @@ from raylabel.errors import StoreError
 from raylabel.storage.folders import Folder
 
 Row = dict[str, Any]
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+DAMAGED = "damaged"
+"""The folder of fragments that were set aside."""
 
 _ROW_GROUP = 512
 _CACHED_GROUPS = 24
@@ -42,6 +52,10 @@ _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _Keys: TypeAlias = "np.ndarray[Any, Any]"
 _FEW_ROWS = 20_000
 """That the index keeps in a dict, which is quick to add to and takes 300 bytes a row."""
+_TAIL_BYTES = 64 << 10
+"""Read from the end of a fragment at first: its footer, and of a small one everything."""
+_BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError)
+"""What reading bytes that are no fragment raises."""
 _OWN_COLUMNS = [pa.field("key", pa.string()), pa.field("seq", pa.int64()), pa.field("uid", pa.string())]
 
 
@@ -61,6 +75,15 @@ class Table:
         self._groups: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
         self._lock = threading.RLock()
         self._append_lock = threading.Lock()
+        self._ignored: set[str] = set()
+
+    @property
+    def location(self) -> str:
+        return self._folder.location
+
+    def damaged(self) -> set[str]:
+        """Names of the fragments that were set aside."""
+        return set((self._folder / DAMAGED).sizes())
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Store rows, each with its ``key``; they are durable and visible when this returns.
@@ -86,8 +109,9 @@ class Table:
                 table = pa.Table.from_pylist(full, schema=self._schema)
             except (pa.ArrowException, UnicodeError) as error:
                 raise StoreError(f"a row does not fit {self._folder.location}: {error}") from error
-            name = f"{number:010d}-{self._writer}.parquet"
-            self._folder.publish(name, _to_small_parquet(table))
+            data = _to_small_parquet(table)
+            name = f"{number:010d}-{self._writer}-{_check(data)}.parquet"
+            self._folder.publish(name, data)
             with self._lock:
                 self._index.add({name: _in_short(table.column("key"))})
                 self._cache_group((name, 0), table)
@@ -100,6 +124,7 @@ class Table:
         that others would wait for. A merge publishes its fragment first and deletes the old ones then; whoever lists
         the folder meanwhile may see both (a row twice is one row, by its ``uid``) or, since a listing is no snapshot,
         neither. Where anything vanished, the folder is therefore listed again, until a listing shows no loss.
+        Damaged fragments vanish by being looked at.
         """
         for _ in range(_MAX_LISTINGS):
             with self._lock:
@@ -108,9 +133,10 @@ class Table:
             gone = known - names.keys()
             vanished = False
             keys: dict[str, _Keys] = {}
-            for name in sorted(n for n in names if n.endswith(".parquet") and n not in known):
+            new = (n for n in names if n.endswith(".parquet") and n not in known and n not in self._ignored)
+            for name in sorted(new):
                 try:
-                    keys[name] = _in_short(self._read(name, ["key"]).column("key"))
+                    keys[name] = self._load(name, self._keys_in)
                 except FileNotFoundError:
                     vanished = True
             with self._lock:
@@ -155,7 +181,9 @@ class Table:
         """
         sizes = self._folder.sizes()
         small = sorted(
-            n for n, size in sizes.items() if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n
+            n
+            for n, size in sizes.items()
+            if n.endswith(".parquet") and size < _SMALL_BYTES and _FULL not in n and n not in self._ignored
         )
         if len(small) < at_least:
             return 0
@@ -163,12 +191,14 @@ class Table:
         merged: list[str] = []
         for name in small:
             try:
-                tables.append(self._read(name, None))
+                tables.append(self._load(name, self._all_in))
             except FileNotFoundError:
                 continue
             merged.append(name)
             if sum(t.num_rows for t in tables) >= _MERGED_ROWS:
                 break
+        if not merged:
+            return 0
         # Fragments of an older raylabel may lack a column that came since.
         table = pa.concat_tables([self._schema.empty_table(), *tables], promote_options="default")
         table = table.sort_by([("seq", "ascending"), ("uid", "ascending")])
@@ -179,7 +209,8 @@ class Table:
             table = kept.take(pa.array(range(kept.num_rows - 1, -1, -1)))
         number = max(_number(n) for n in merged)
         mark = _FULL if table.num_rows >= _MERGED_ROWS else _MERGED
-        self._folder.publish(f"{number:010d}{mark}{uuid.uuid4().hex[:12]}.parquet", _to_parquet(table))
+        data = _to_parquet(table)
+        self._folder.publish(f"{number:010d}{mark}{uuid.uuid4().hex[:12]}-{_check(data)}.parquet", data)
         for name in merged:
             self._folder.delete(name)
         return len(merged)
@@ -194,12 +225,16 @@ class Table:
                     for name, at in self._index.places(key):
                         group, offset = divmod(at, _ROW_GROUP)
                         offsets.setdefault((name, group), []).append(offset)
-            try:
-                found = [row for place, rows in offsets.items() for row in self._group(place).take(rows).to_pylist()]
-            except FileNotFoundError:
-                self.refresh()  # the fragment was merged away under our feet
-                continue
-            return [row for row in found if row["key"] in wanted]
+            found: list[Row] = []
+            vanished = False
+            for place, rows in offsets.items():
+                try:
+                    found += self._group(place).take(rows).to_pylist()
+                except FileNotFoundError:  # the fragment was merged away under our feet, or set aside
+                    vanished = True
+            if not vanished:
+                return [row for row in found if row["key"] in wanted]
+            self.refresh()
         raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
 
     def _group(self, place: tuple[str, int]) -> pa.Table:
@@ -209,7 +244,8 @@ class Table:
             if table is not None:
                 self._groups.move_to_end(place)
                 return table
-        table = self._read_group(*place)
+        name, group = place
+        table = self._load(name, lambda file: file.read_row_group(group))
         with self._lock:
             self._cache_group(place, table)
         return table
@@ -219,28 +255,67 @@ class Table:
         while len(self._groups) > _CACHED_GROUPS:
             self._groups.popitem(last=False)
 
-    def _read(self, name: str, columns: list[str] | None) -> pa.Table:
-        with self._open(name) as file:
-            return file.read(columns=columns)
+    def _load(self, name: str, take: Callable[[pq.ParquetFile], T]) -> T:
+        """What a function takes from a fragment, of which only that is read.
 
-    def _read_group(self, name: str, group: int) -> pa.Table:
-        with self._open(name) as file:
-            return file.read_row_group(group)
-
-    @contextmanager
-    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
-        """A fragment, of which only what is wanted is read."""
+        Raises:
+            FileNotFoundError: it is gone, or was damaged and is set aside.
+            StoreError: it cannot be read.
+        """
         source = self._folder.open(name)
         if source is None:
             raise FileNotFoundError(name)
+        # Each trip to an object store takes some 50 ms: the columns of a row group come in one.
+        together = not self._folder.is_local
         with source:
             try:
-                # Each trip to an object store takes some 50 ms: the columns of a row group come in one.
-                yield pq.ParquetFile(source, pre_buffer=not self._folder.is_local)
-            except pa.ArrowInvalid as error:
-                raise StoreError(f"{self._folder.location}/{name} is damaged: {error}") from error
-            except OSError as error:
-                raise StoreError(f"cannot read {self._folder.location}/{name}: {error}") from error
+                return take(_open_parquet(source, name, pre_buffer=together))
+            except _BROKEN as error:
+                logger.debug("%s: read once more, in one piece: %s", self._folder.location_of(name), error)
+        # A hiccup of the disk or the network is no damage: it goes away, or is an error of this reading, too.
+        data = self._folder.read(name)
+        if data is None:
+            raise FileNotFoundError(name)
+        try:
+            return take(_open_parquet(pa.BufferReader(data), name))
+        except _BROKEN as error:
+            self._set_aside(name, error)
+            raise FileNotFoundError(name) from error
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        """Take a damaged fragment out of the table; where it cannot be moved it is passed over."""
+        try:
+            self._folder.move(name, DAMAGED)
+        except StoreError as kept:
+            logger.warning("a damaged fragment stays where it is: %s", kept)
+            self._ignored.add(name)
+        logger.info("%s is damaged: %s", self._folder.location_of(name), error)
+        with self._lock:
+            self._index.forget([name])
+
+    def _keys_in(self, file: pq.ParquetFile) -> _Keys:
+        self._check_columns(file)
+        return _in_short(file.read(columns=["key"]).column("key"))
+
+    def _all_in(self, file: pq.ParquetFile) -> pa.Table:
+        self._check_columns(file)
+        return file.read()
+
+    def _check_columns(self, file: pq.ParquetFile) -> None:
+        """See whether a fragment is one of this table; one of an older raylabel may lack a column that came since.
+
+        Raises:
+            ValueError: it is not.
+        """
+        there = file.schema_arrow
+        if there.equals(self._schema):
+            return
+        for wanted in self._schema:
+            at = there.get_field_index(wanted.name)
+            if at < 0 and wanted in _OWN_COLUMNS:
+                raise ValueError(f"there is no column {wanted.name}")
+            if at >= 0 and there.field(at).type != wanted.type:
+                raise ValueError(f"the column {wanted.name} is {there.field(at).type}, expected {wanted.type}")
 
 
 class _Index:
@@ -306,8 +381,14 @@ class _Index:
 
 
 def _in_short(keys: pa.ChunkedArray) -> _Keys:
-    """The first 64 bits of each key."""
+    """The first 64 bits of each key.
+
+    Raises:
+        ValueError, TypeError: these are no keys.
+    """
     digits = "".join(pc.utf8_slice_codeunits(keys, 0, _KEY_DIGITS).to_pylist())
+    if len(digits) != _KEY_DIGITS * len(keys):
+        raise ValueError("a key is too short")
     return np.frombuffer(bytes.fromhex(digits), ">u8")
 
 
@@ -333,14 +414,46 @@ def _first_of_each(table: pa.Table, column: str) -> pa.Table:
 
 def _to_small_parquet(table: pa.Table) -> pa.Buffer:
     """A fragment that is soon merged: a quarter of the CPU of a thrifty one (0.25 ms for 16 rows)."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table, sink, compression="lz4", row_group_size=_ROW_GROUP, use_dictionary=False, write_statistics=False
-    )
-    return sink.getvalue()
+    return _written(table, compression="lz4", use_dictionary=False)
 
 
 def _to_parquet(table: pa.Table) -> pa.Buffer:
+    return _written(table, compression="zstd")
+
+
+def _written(table: pa.Table, **how: Any) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
+    # The checksums of pages cost nothing that can be measured.
+    pq.write_table(table, sink, row_group_size=_ROW_GROUP, write_statistics=False, write_page_checksum=True, **how)
     return sink.getvalue()
+
+
+def _check(data: pa.Buffer) -> str:
+    """The checksum of a fragment's footer, as its name has it: pages have theirs inside."""
+    return f"{zlib.crc32(memoryview(data)[-_footer_bytes(data) :]):08x}"
+
+
+def _footer_bytes(tail: pa.Buffer | bytes) -> int:
+    """Length of a footer with what stands behind it: that length in four bytes, and the four that end every file."""
+    return int.from_bytes(memoryview(tail)[-8:-4], "little") + 8
+
+
+def _open_parquet(source: pa.NativeFile, name: str, *, pre_buffer: bool = False) -> pq.ParquetFile:
+    """A fragment whose footer is what its writer wrote; its pages are checked as they are read.
+
+    Raises:
+        one of ``_BROKEN``: it is not, or is no Parquet file.
+    """
+    size = source.size()
+    tail = source.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
+    if _footer_bytes(tail) > len(tail):
+        wanted = min(size, _footer_bytes(tail))
+        tail = source.read_at(wanted, size - wanted)
+    *_, check = name.removesuffix(".parquet").split("-")
+    # Fragments from before there were checksums have a shorter name, ending with the writer's of 12 digits.
+    if len(check) == 8 and f"{zlib.crc32(tail[-_footer_bytes(tail) :]):08x}" != check:
+        raise ValueError("its footer is not what was written")
+    if len(tail) == size:
+        return pq.ParquetFile(pa.BufferReader(tail), page_checksum_verification=True)
+    footer = pq.read_metadata(pa.BufferReader(tail))
+    return pq.ParquetFile(source, metadata=footer, pre_buffer=pre_buffer, page_checksum_verification=True)

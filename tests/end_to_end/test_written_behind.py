@@ -126,7 +126,8 @@ def test_a_run_that_stops_early_takes_the_word_of_the_last_delivery_back(world: 
 
 
 def test_what_a_killed_run_left_unfinished_is_swept_away(world: World, tmp_path: Path) -> None:
-    left = [tmp_path / "r" / ".unfinished-0", tmp_path / "r" / "step_1_grounding" / ".unfinished-1"]
+    folders = ("", "step_1_grounding", "step_1_grounding/answers", "checkpoints", "checkpoints/shards")
+    left = [tmp_path / "r" / folder / f".unfinished-{n}" for n, folder in enumerate(folders)]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half a li")

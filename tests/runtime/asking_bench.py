@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from raylabel.clients.base import Finish, Picture, Reply, Request, Sampling, SchemaForm, Usage
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import Answer, ScriptedClient
@@ -21,7 +23,6 @@ from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
-from raylabel.store.tables import Table
 
 SAMPLING = Sampling("tiny-vlm", 0.3, 1000, 5.0)
 POLICY = RetryPolicy(attempts=2, backoff_s=0.0, max_backoff_s=0.0)
@@ -105,11 +106,7 @@ class Bench:
         """All replies in the store, oldest first."""
         rows = []
         for path in sorted(Path((self.results.step(step.directory) / "answers").location).glob("*.parquet")):
-            rows += (
-                Table(Folder(str(path.parent)), self.results.answers(step.directory)._schema)
-                ._read(path.name, None)
-                .to_pylist()
-            )
+            rows += pq.ParquetFile(path).read().to_pylist()
         return sorted(rows, key=lambda row: (row["seq"], row["uid"]))
 
 

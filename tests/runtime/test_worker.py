@@ -115,7 +115,7 @@ def test_a_stopped_worker_stores_what_was_in_flight_and_takes_up_nothing_more(ma
 
 def table_keys(table):
     names = [name for name in table._folder.sizes() if name.endswith(".parquet")]
-    return [key for name in names for key in table._read(name, ["key"]).column("key").to_pylist()]
+    return [key for name in names for key in table._load(name, table._all_in).column("key").to_pylist()]
 
 
 def test_a_second_worker_replays_what_the_first_one_stored(make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -61,5 +62,5 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path, 
     (tmp_path / ".unfinished-0123").write_bytes(b"half")
     assert len(list(tmp_path.iterdir())) == 2
     for folder in (str(tmp_path), bucket):
-        remove_unfinished(folder)
+        remove_unfinished(folder, time.time_ns() + 10**9)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]

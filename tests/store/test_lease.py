@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -183,3 +185,20 @@ def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError):
         Lease(Results(Folder(str(tmp_path / "file"))), lambda: None).acquire(lambda text: None)
+
+
+def test_only_temporary_files_from_before_the_lease_are_removed(lease, waits, results):
+    first = lease()
+    first.acquire(waits.append)
+    root = Path(results.root.location)
+    old, new, foreign = root / ".unfinished-old", root / ".unfinished-new", root / ".other-old"
+    for path in (old, new, foreign):
+        path.write_bytes(b"half a li")
+    for path in (old, foreign):
+        os.utime(path, (1, 1))
+    later = time.time() + 60
+    os.utime(new, (later, later))
+    first.remove_leftovers([results.root, results.root / "missing"])
+    assert not old.exists()
+    assert new.exists(), "somebody writes it now"
+    assert foreign.exists()

@@ -126,12 +126,134 @@ def test_a_folder_that_cannot_be_written_is_a_store_error(open_table, key, tmp_p
         open_table(Folder(str(tmp_path / "file" / "table"))).append([{"key": key(1), "text": "a"}])
 
 
-def test_a_damaged_fragment_is_named(open_table, key, tmp_path):
-    open_table().append([{"key": key(1), "text": "a"}])
-    (name,) = fragments(tmp_path)
-    (tmp_path / "table" / name).write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(StoreError, match=name):
-        open_table().refresh()
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+DAMAGE = {
+    "cut-off": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "no-parquet": lambda data: b"PAR1 and nothing else",
+    "text": lambda data: b'{"key": "value"}\n' * 100,
+    "a-flipped-bit": lambda data: flipped(data, 8 * (len(data) // 3)),
+    "zeros": lambda data: bytes(len(data)),
+    "something-added": lambda data: data + b"\0" * 100,
+    "another-schema": lambda data: parquet(pa.table({"a": [1, 2]})),
+    "a-column-of-another-type": lambda data: parquet(
+        pa.table({"key": ["0" * 32], "seq": pa.array([1], pa.int64()), "uid": ["a"], "text": [1]})
+    ),
+    "no-keys": lambda data: parquet(
+        pa.table({"key": ["x"], "seq": pa.array([1], pa.int64()), "uid": ["a"], "text": ["a"]})
+    ),
+}
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit >> 3] ^= 1 << (bit & 7)
+    return bytes(changed)
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_damaged_fragment_is_set_aside_and_the_others_are_read(open_table, key, tmp_path, damage, opened):
+    writer, reader = open_table(), open_table()
+    for number in range(3):
+        writer.append([{"key": key(number), "text": str(number)}])
+    name = fragments(tmp_path)[1]
+    path = tmp_path / "table" / name
+    if opened == "before":
+        reader.refresh()
+    path.write_bytes(damage(path.read_bytes()))
+    reader.refresh()
+    assert [texts(reader, key(number)) for number in range(3)] == [["0"], [], ["2"]]
+    assert reader.damaged() == {name}
+    assert not path.exists()
+    reader.append([{"key": key(1), "text": "again"}])
+    another = open_table()
+    another.refresh()
+    assert texts(another, key(1)) == ["again"]
+
+
+def test_many_damaged_fragments_are_no_more_trouble_than_one(open_table, key, tmp_path):
+    writer, reader = open_table(), open_table()
+    for number in range(30):
+        writer.append([{"key": key(number), "text": str(number)}])
+    reader.refresh()
+    for name in fragments(tmp_path)[:25]:
+        (tmp_path / "table" / name).write_bytes(b"")
+    assert sorted(reader.newest([key(n) for n in range(30)])) == [key(n) for n in range(25, 30)]
+    assert len(reader.damaged()) == 25
+
+
+def test_a_merge_leaves_out_what_is_damaged(open_table, key, tmp_path):
+    table = open_table()
+    for number in range(6):
+        table.append([{"key": key(number), "text": str(number)}])
+    (tmp_path / "table" / fragments(tmp_path)[2]).write_bytes(b"")
+    assert table.merge(at_least=2) == 5
+    table.refresh()
+    assert [texts(table, key(number)) for number in range(6)] == [["0"], ["1"], [], ["3"], ["4"], ["5"]]
+
+
+def test_damage_in_a_folder_that_nothing_can_be_moved_in_is_passed_over(open_table, key, tmp_path):
+    writer, reader = open_table(), open_table()
+    writer.append([{"key": key(1), "text": "a"}])
+    writer.append([{"key": key(2), "text": "b"}])
+    (tmp_path / "table" / "damaged").write_bytes(b"in the way")
+    (tmp_path / "table" / fragments(tmp_path)[0]).write_bytes(b"")
+    for _ in range(2):
+        reader.refresh()
+        assert (texts(reader, key(1)), texts(reader, key(2))) == ([], ["b"])
+
+
+def test_fragments_from_before_there_were_checksums_are_read(open_table, key, tmp_path):
+    table = open_table()
+    rows = pa.table({"key": [key(1)], "seq": pa.array([1], pa.int64()), "uid": ["old"], "text": ["a"]})
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "0000000001-0123456789ab.parquet").write_bytes(parquet(rows))
+    (tmp_path / "table" / "0000000001-m0123456789ab.parquet").write_bytes(parquet(rows))
+    table.refresh()
+    assert texts(table, key(1)) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["appended", "merged", "merged-and-large"])
+def test_whatever_happens_to_its_bytes_no_fragment_gives_a_wrong_row(open_table, key, tmp_path, how):
+    """Bits are flipped, and pieces cut out, at places drawn at random; the seed makes it repeatable."""
+    seed = 20261126
+    chance = random.Random(seed)
+    numbers = range(1500 if how == "merged-and-large" else 40)
+    size = 400 if how == "merged-and-large" else 20
+    rows = [{"key": key(n), "text": f"{n}:" + "".join(chance.choices("abcdef", k=size))} for n in numbers]
+    table = open_table()
+    for start in range(0, len(rows), max(1, len(rows) // 2)):
+        table.append(rows[start : start + len(rows) // 2])
+    if how != "appended":
+        table.merge(at_least=2)
+    name = fragments(tmp_path)[0]
+    path = tmp_path / "table" / name
+    whole = path.read_bytes()
+    want = open_table()
+    want.refresh()
+    keys = [row["key"] for row in rows]
+    good = want.newest(keys)
+    for round_ in range(200):
+        bit = chance.randrange(8 * len(whole))
+        cut = bit >> 3, min(len(whole), (bit >> 3) + chance.choice([1, 7, 400]))
+        data = flipped(whole, bit) if round_ % 4 else whole[: cut[0]] + whole[cut[1] :]
+        path.write_bytes(data)
+        reader = open_table()
+        reader.refresh()
+        found = reader.newest(keys)
+        assert found.items() <= good.items(), f"seed {seed}, round {round_}: a wrong row"
+        if found != good:
+            assert reader.damaged() == {name}, f"seed {seed}, round {round_}: rows were lost without a word"
+            (tmp_path / "table" / "damaged" / name).unlink()
 
 
 # --- merging --------------------------------------------------------------------------------------------------------
@@ -364,6 +486,20 @@ def test_a_table_lives_in_an_object_store_too(open_table, key, tmp_path):
     reader.refresh()
     assert texts(reader, key(1)) == texts(writer, key(1)) == ["a", "b", "c"]
     assert len(folder.sizes()) == 1
+
+
+def test_damage_is_set_aside_in_an_object_store_too(open_table, key, tmp_path):
+    folder = Folder(f"mock://{tmp_path.name}-2/table")
+    filesystem, path = filesystem_of(folder.location)
+    filesystem.create_dir(f"{path}/damaged")  # of this store alone: others know no folders
+    writer, reader = open_table(folder), open_table(folder)
+    for text in "abc":
+        writer.append([{"key": key(1), "text": text}])
+    name = sorted(folder.sizes())[1]
+    folder.publish(name, (folder.read(name) or b"")[:-50])
+    reader.refresh()
+    assert texts(reader, key(1)) == ["a", "c"]
+    assert reader.damaged() == {name}
 
 
 def test_a_writer_killed_in_mid_append_leaves_whole_fragments_only_and_all_it_promised(open_table, key, tmp_path):
