@@ -12,6 +12,7 @@ from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
+    from raylabel.runtime.work_list import Wanted
     from raylabel.settings import Settings
 
 
@@ -44,15 +45,15 @@ def load(options: argparse.Namespace, command: str) -> Settings:
     return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
 
 
-def run_settings(settings: Settings, limit: int | None) -> int:
-    """Label what the settings name; returns the exit code."""
+def run_settings(settings: Settings, limit: int | None = None, wanted: Wanted | None = None) -> int:
+    """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
     from raylabel.runtime.process import rare_garbage_collection
     from raylabel.runtime.run import run
 
     executor = executor_of(settings)
     rare_garbage_collection()
-    return run(settings, executor, limit)
+    return run(settings, executor, limit, wanted=wanted)
 
 
 def executor_of(settings: Settings) -> Executor:

@@ -74,12 +74,23 @@ def unusable_line(line: UnusableLine) -> JsonObject:
 
 # --- in short -------------------------------------------------------------------------------------------------------
 
-_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*")
-"""What differs between reasons of one kind: quotations, paths, numbers."""
+PARTICULAR = r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*"
+"""What differs between reasons of one kind (quotations, paths, numbers), for Python and RE2 alike."""
+COMPARED_LENGTH = 500
+"""Characters of a reason that decide about its kind."""
+_PARTICULAR = re.compile(PARTICULAR)
 _MAX_KINDS = 1000
 _MAX_LENGTH = 120
-_COMPARED_LENGTH = 500
 _LINE_NUMBERS_KEPT = 3
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what differs between those of its kind.
+
+    >>> kind_of("no file /data/1.jpg"), kind_of("no file '2.jpg'")
+    ('no file *', 'no file *')
+    """
+    return _PARTICULAR.sub("*", reason[:COMPARED_LENGTH])
 
 
 @dataclass(slots=True)
@@ -123,8 +134,8 @@ class Reasons:
         Args:
             particular: what in it speaks of this record alone: its image's path.
         """
-        start = reason[:_COMPARED_LENGTH]
-        name = _PARTICULAR.sub("*", start.replace(particular, "*") if particular else start)
+        start = reason[:COMPARED_LENGTH]
+        name = kind_of(start.replace(particular, "*") if particular else start)
         kind = self._kinds.get(name)
         if kind is None:
             if len(self._kinds) >= _MAX_KINDS:

@@ -18,6 +18,7 @@ from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_js
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
+from raylabel.store.reopened import Reopening
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
 from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
@@ -212,6 +213,7 @@ class Asker:
         picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
         before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
         on_fatal: told once a request shows that no request can work.
+        reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
     """
 
     def __init__(
@@ -224,6 +226,7 @@ class Asker:
         picture: Callable[[Record, Resize], Awaitable[Picture]],
         before_first: Callable[[], Awaitable[None]],
         on_fatal: Callable[[ClientError], None],
+        reopened: Mapping[str, Reopening] | None = None,
     ) -> None:
         self.step = step
         self.tally = Tally()
@@ -235,6 +238,7 @@ class Asker:
         self._picture = picture
         self._before_first = before_first
         self._on_fatal = on_fatal
+        self._reopened = reopened or {}
         self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
         self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
@@ -423,7 +427,8 @@ class Asker:
         """The digest of the question as wanted; what may vary between attempts is left out.
 
         It is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
-        sample number where there is one. What all questions of a prompt have in common is written as JSON once.
+        sample number and that of the record's reopening where there is one. What all questions of a prompt have in
+        common is written as JSON once.
         """
         assert record.image is not None
         place = (question.target, question.preamble, id(question.schema))
@@ -432,6 +437,8 @@ class Asker:
             common = self._common[place] = self._write_common_parts(question)
         before, between, after, _ = common
         sample = f",{question.sample}" if question.sample else ""
+        if (reopening := self._reopened.get(record.record_id)) is not None:
+            sample += f',"reopened {reopening.number}"'
         return digest_of_json(
             f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
         )

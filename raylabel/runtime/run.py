@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import threading
@@ -35,6 +36,7 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
+from raylabel.runtime.work_list import Chosen, Wanted, choose, shards_pending
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -42,6 +44,7 @@ from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
+from raylabel.store.reopened import reopen
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
@@ -50,7 +53,14 @@ POLL_S = 0.25
 SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def run(settings: Settings, executor: Executor, limit: int | None = None, console: Console | None = None) -> int:
+def run(
+    settings: Settings,
+    executor: Executor,
+    limit: int | None = None,
+    console: Console | None = None,
+    *,
+    wanted: Wanted | None = None,
+) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
     Args:
@@ -58,6 +68,7 @@ def run(settings: Settings, executor: Executor, limit: int | None = None, consol
         executor: where workers run; entered while there is something to ask.
         limit: work on the first records of the input only (a pilot).
         console: where progress and summary go; standard output by default.
+        wanted: work on these records of the work list only; settled ones are asked anew.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -67,12 +78,17 @@ def run(settings: Settings, executor: Executor, limit: int | None = None, consol
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    return _Run(settings, executor, limit, console or Console()).go()
+    return _Run(settings, executor, limit, console or Console(), wanted).go()
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is left to do, given what is known of the endpoint."""
+    """What is left to do, given what is known of the endpoint.
+
+    Args:
+        settled: numbers of the shards that need nothing more.
+        chosen: the records of a retry.
+    """
 
     spec: RunSpec
     shards: Sequence[Shard]
@@ -80,6 +96,7 @@ class _Plan:
     todo: list[Shard]
     settled: set[int]
     known: EndpointFacts
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,10 @@ class _Worked:
 
 
 class _Run:
-    def __init__(self, settings: Settings, executor: Executor, limit: int | None, console: Console) -> None:
+    def __init__(
+        self, settings: Settings, executor: Executor, limit: int | None, console: Console, wanted: Wanted | None
+    ) -> None:
+        self._wanted = wanted
         self._settings = settings
         self._executor = executor
         self._limit = limit
@@ -134,6 +154,10 @@ class _Run:
         except ClientError as error:
             self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
             return USER_CAN_FIX
+        if plan.chosen is not None:
+            self._say(plan.chosen.describe())
+            if not plan.todo:
+                return SETTLED
         key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
@@ -181,6 +205,12 @@ class _Run:
         table = self._results.shards()
         table.refresh()
         settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        if self._wanted is not None:
+            chosen = choose(self._wanted, spec, shards)
+            only = dataclasses.replace(spec, only=chosen.ids)
+            others = {s.number for s in shards} - {s.number for s in chosen.shards}
+            return _Plan(only, shards, digests, chosen.shards, others, known, chosen)
+        settled -= {s.number for s in shards_pending(spec, shards)}
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
@@ -223,6 +253,9 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        if plan.chosen is not None:
+            settled_before = records - len(plan.chosen.ids)
+            reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits = self._settings.limits
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
@@ -289,7 +322,7 @@ class _Run:
         """Say what the files hold and how the run went; returns the exit code."""
         status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
         self._check_sum(plan.shards, counts)
-        if fatal is None and self._limit is None:
+        if fatal is None and self._limit is None and plan.chosen is None:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
         self._write_manifest(plan, counts, status, code)
@@ -322,7 +355,7 @@ class _Run:
             return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
-        return OPEN if counts.open else SETTLED
+        return OPEN if counts.open or counts.unfinished else SETTLED
 
     def _output_format(self) -> str:
         block = self._settings.pipeline

@@ -32,6 +32,7 @@ class RunSpec:
         selected: the steps of this run, in pipeline order.
         generations: of all steps of the pipeline, by step directory.
         limit: records of the input to work on, or None.
+        only: ids of the records to work on, or None.
     """
 
     run: str
@@ -44,3 +45,4 @@ class RunSpec:
     generations: dict[str, int]
     driver: Driver
     limit: int | None
+    only: frozenset[str] | None = None

@@ -8,7 +8,7 @@ import logging
 import os
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
+from raylabel.store.reopened import Reopening, load_reopenings
 from raylabel.store.tables import Table
 
 HURRIED_BEAT_S = 0.1
@@ -55,12 +56,13 @@ Tell = Callable[[Report], Awaitable[Directive | None]]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One selected step at work: the plan, who asks, and where its rows are stored."""
+    """One selected step at work: the plan, who asks, where its rows are stored, and the records it asks anew."""
 
     plan: StepPlan
     asker: Asker
     rows: Table
     journal: Journal
+    reopened: Mapping[str, Reopening]
 
     @property
     def step(self) -> type[Step]:
@@ -125,7 +127,8 @@ class Worker:
         self._images = Journal(facts, UNHURRIED_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
         self._gallery = Gallery(spec.image, facts, list(resizes))
-        parts = {plan.step: self._build_part(plan) for plan in spec.selected}
+        reopened = load_reopenings(results)
+        parts = {plan.step: self._build_part(plan, reopened.get(plan.step.directory, {})) for plan in spec.selected}
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
@@ -140,7 +143,7 @@ class Worker:
         # Without beats there are no slots: should they break off, whoever waits for one is sent away.
         self._beating.add_done_callback(lambda _: self._stop(None))
 
-    def _build_part(self, plan: StepPlan) -> _Part:
+    def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening]) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
         asker = Asker(
             plan.step(plan.setup),
@@ -151,8 +154,9 @@ class Worker:
             self._picture,
             self._check_endpoint,
             self._give_up,
+            reopened,
         )
-        return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S))
+        return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S), reopened)
 
     async def close(self) -> None:
         """Give back slots, connections and threads. What is under way is given up."""
@@ -218,13 +222,15 @@ class Worker:
         return asyncio.create_task(self._end(shard, tasks))
 
     def _read(self, shard: Shard) -> tuple[list[Record], StoredRows]:
-        """The records of a shard that are within the limit, and what the store has of them; unusable lines are left to
+        """The records of a shard that are to be worked on, and what the store has of them; unusable lines are left to
         the export."""
-        limit = self._spec.limit
+        limit, only = self._spec.limit, self._spec.only
         records = [
             line
             for line in read_shard(self._spec.source, shard)
-            if isinstance(line, Record) and (limit is None or line.position < limit)
+            if isinstance(line, Record)
+            and (limit is None or line.position < limit)
+            and (only is None or line.record_id in only)
         ]
         ids = [record.record_id for record in records]
         return records, {directory: rows.newest(ids) for directory, rows in self._stored_rows.items()}
@@ -303,7 +309,8 @@ class Worker:
         else:
             end = await self._run_step(part, record)
         row = build_row(part.step, record, end, part.plan.ask.generation, provenance_text(part.plan))
-        if not is_same(row, stored[part.step.directory].get(record.record_id)):
+        before, reopening = stored[part.step.directory].get(record.record_id), part.reopened.get(record.record_id)
+        if not is_same(row, before) or (reopening is not None and reopening.is_pending(before)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
         return end

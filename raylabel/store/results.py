@@ -56,6 +56,15 @@ ROW_COLUMNS = [
 what the step needs of the record, ``answers`` lists the ``uid``s of the replies used."""
 
 
+REOPENED_COLUMNS = [
+    pa.field("step", _TEXT),
+    pa.field("number", _INT),
+    pa.field("row", _TEXT),
+    pa.field("asked_for", _TEXT),
+]
+"""One row a settled step of a record that is asked anew (``raylabel.store.reopened``). ``key`` is the record's id."""
+
+
 @dataclass(frozen=True)
 class Results:
     """A results folder. Cheap to make and to send to actors; tables are opened where they are used."""
@@ -84,6 +93,10 @@ class Results:
     def shards(self) -> Table:
         """Shards whose records are all settled, by digest of input and specification, with their counts."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
+
+    def reopened(self) -> Table:
+        """Settled steps of records that are asked anew."""
+        return Table(self.checkpoints / "reopened", REOPENED_COLUMNS)
 
     def read_json(self, folder: Folder, name: str) -> JsonObject | None:
         data = folder.read(name)

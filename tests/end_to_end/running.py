@@ -25,6 +25,7 @@ from raylabel.demo.world import World
 from raylabel.runtime.executor import Executor
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
+from raylabel.runtime.work_list import Wanted
 from raylabel.settings import Settings, load_settings
 from tests.local_server import Exchange, LocalServer
 from tests.served_here import served_here
@@ -126,10 +127,12 @@ class Ran:
         return counts
 
 
-def label(settings: Settings, limit: int | None = None, executor: Executor | None = None) -> Ran:
+def label(
+    settings: Settings, limit: int | None = None, executor: Executor | None = None, wanted: Wanted | None = None
+) -> Ran:
     """Run in this process, without Ray unless an executor says so: what Ray adds has tests of its own."""
     said = io.StringIO()
-    code = run(settings, executor or InProcess(), limit, Console(file=said, width=200))
+    code = run(settings, executor or InProcess(), limit, Console(file=said, width=200), wanted=wanted)
     results = Path(settings.results_dir)
     manifest = results / "run.json"
     return Ran(
