@@ -65,7 +65,8 @@ class AskSetup:
     Args:
         samplings: of the models, in the order of ``StepSetup.targets``.
         generation: of the step.
-        readings: replies bought for one question in a run while they cannot be read.
+        readings: replies bought for one question in a run while they cannot be read; 0: none, and ``Stopped`` is raised
+            where none is stored.
         structured_output: ``auto``, ``always`` or ``never``.
         schema_form: how the endpoint is told a schema.
         endpoint: host, for the record of attempts.
@@ -346,6 +347,8 @@ class Asker:
         if (outcome := replies.partial_outcome(self._setup.readings)) is not None:
             self.tally.replayed += 1
             return outcome
+        if not self._setup.readings and not replies.rows:
+            raise Stopped
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):

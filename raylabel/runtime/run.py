@@ -33,10 +33,11 @@ from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
+from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
-from raylabel.runtime.work_list import Chosen, Wanted, choose, shards_pending
+from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import ReferringPipeline, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -45,7 +46,7 @@ from raylabel.storage.locations import absolute
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
 from raylabel.store.reopened import reopen
-from raylabel.store.results import Results
+from raylabel.store.results import Results, settled_shards, unsettle_shards
 from raylabel.store.tables import Table
 
 POLL_S = 0.25
@@ -60,6 +61,7 @@ def run(
     console: Console | None = None,
     *,
     wanted: Wanted | None = None,
+    reread: bool = False,
 ) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
@@ -69,6 +71,7 @@ def run(
         limit: work on the first records of the input only (a pilot).
         console: where progress and summary go; standard output by default.
         wanted: work on these records of the work list only; settled ones are asked anew.
+        reread: ask nothing; read all stored replies again, and say what changed.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -78,7 +81,7 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    return _Run(settings, executor, limit, console or Console(), wanted).go()
+    return _Run(settings, executor, limit, console or Console(), wanted, reread=reread).go()
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,17 @@ class _Worked:
 
 class _Run:
     def __init__(
-        self, settings: Settings, executor: Executor, limit: int | None, console: Console, wanted: Wanted | None
+        self,
+        settings: Settings,
+        executor: Executor,
+        limit: int | None,
+        console: Console,
+        wanted: Wanted | None,
+        *,
+        reread: bool,
     ) -> None:
         self._wanted = wanted
+        self._reread = reread
         self._settings = settings
         self._executor = executor
         self._limit = limit
@@ -158,6 +169,7 @@ class _Run:
             self._say(plan.chosen.describe())
             if not plan.todo:
                 return SETTLED
+        comparison = Comparison(plan.spec) if self._reread else None
         key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
@@ -176,6 +188,9 @@ class _Run:
                 delivery.abandon()
                 self._complain(worked.fatal.message)
                 return worked.fatal.exit_code
+        if comparison is not None:
+            for sentence in comparison.describe(plan.spec):
+                self._say(sentence)
         note_written(self._results, delivery.paths)
         if self._output_format() == "jsonl":  # the others write a file an image
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
@@ -192,25 +207,30 @@ class _Run:
         shards = list(self._scan(source))
         known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
-        if plan is not None and not plan.todo:
+        if plan is not None and (self._reread or not plan.todo):
+            stack.enter_context(self._executor)
             return plan
+        if self._reread:
+            raise InputError(
+                f"results_dir: {self._results.root.location} knows nothing of the model as this specification has it, "
+                "so there are no replies to read again; give the specification of the run"
+            )
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
         found = self._probe_endpoint(known)
         return self._plan(source, shards, found) if plan is None or found != known else plan
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
-        spec = build_spec(self._settings, self._results, source, known, self._limit)
+        spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
         digests = shard_digests(spec, shards)
-        table = self._results.shards()
-        table.refresh()
-        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
+        noted = settled_shards(self._results)
+        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if key in noted}
         if self._wanted is not None:
             chosen = choose(self._wanted, spec, shards)
             only = dataclasses.replace(spec, only=chosen.ids)
             others = {s.number for s in shards} - {s.number for s in chosen.shards}
             return _Plan(only, shards, digests, chosen.shards, others, known, chosen)
-        settled -= {s.number for s in shards_pending(spec, shards)}
+        settled = set() if self._reread else settled
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
@@ -253,6 +273,8 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        if plan.chosen is not None or self._reread:  # what was settled may be open from now on
+            unsettle_shards(self._results, [plan.digests[shard.number] for shard in plan.todo])
         if plan.chosen is not None:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
@@ -260,7 +282,7 @@ class _Run:
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
             limits.max_in_flight,
-            limits.max_failure_rate,
+            1.0 if self._reread else limits.max_failure_rate,
             settled_before,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
@@ -322,7 +344,7 @@ class _Run:
         """Say what the files hold and how the run went; returns the exit code."""
         status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
         self._check_sum(plan.shards, counts)
-        if fatal is None and self._limit is None and plan.chosen is None:
+        if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
         self._write_manifest(plan, counts, status, code)

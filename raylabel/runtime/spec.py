@@ -33,6 +33,7 @@ class RunSpec:
         generations: of all steps of the pipeline, by step directory.
         limit: records of the input to work on, or None.
         only: ids of the records to work on, or None.
+        replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
     """
 
     run: str
@@ -46,3 +47,4 @@ class RunSpec:
     driver: Driver
     limit: int | None
     only: frozenset[str] | None = None
+    replay_only: bool = False

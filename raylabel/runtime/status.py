@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -38,12 +38,14 @@ def groups_of(results: Results, steps: Iterable[type[Step]]) -> dict[type[Step],
     All that the store holds counts, also records that the input had once.
     """
     generations = current_generations(results)
-    groups = {step: _groups(newest_rows(results, step, generations)) for step in steps}
+    columns = ("outcome", "reason")
+    groups = {step: _groups(newest_rows(results, step, generations, columns)) for step in steps}
     return {step: of_step for step, of_step in groups.items() if of_step}
 
 
 def _groups(rows: pa.Table) -> list[Group]:
-    kinds = pc.replace_substring_regex(pc.utf8_slice_codeunits(rows["reason"], 0, COMPARED_LENGTH), PARTICULAR, "*")
+    start = pc.utf8_slice_codeunits(rows["reason"], 0, COMPARED_LENGTH)
+    kinds = pc.replace_substring_regex(start, PARTICULAR, "*")
     grouped = rows.append_column("kind", kinds).group_by(["outcome", "kind"], use_threads=False)
     found = grouped.aggregate([("key", "count"), ("key", "first"), ("reason", "first")])
     columns = ("outcome", "key_count", "key_first", "reason_first")
@@ -52,9 +54,7 @@ def _groups(rows: pa.Table) -> list[Group]:
     return sorted(every, key=lambda group: (places.index(group.outcome), -group.count))
 
 
-def newest_rows(results: Results, step: type[Step], generations: Mapping[str, int]) -> pa.Table:
-    """The rows of a step that count, by record."""
-    columns = ("uid", "generation", "shard", "outcome", "reason")
-    rows = results.rows(step.directory).scan(columns, newest_only=True)
-    rows = rows.filter(pc.equal(rows["generation"], generations.get(step.directory, 0)))
-    return rows.set_column(rows.schema.get_field_index("reason"), "reason", pc.fill_null(rows["reason"], ""))
+def newest_rows(results: Results, step: type[Step], generations: Mapping[str, int], columns: Sequence[str]) -> pa.Table:
+    """The row of each record that counts in a step, with its ``key`` and these columns."""
+    rows = results.rows(step.directory).scan(("generation", *columns), newest_only=True)
+    return rows.filter(pc.equal(rows["generation"], generations.get(step.directory, 0)))

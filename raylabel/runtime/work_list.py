@@ -17,6 +17,7 @@ from raylabel.sources import Shard, SourceSpec, read_shard
 from raylabel.store.reopened import load_reopenings, pending_rows
 
 OPEN = tuple(outcome.value for outcome in Outcome if outcome.is_open)
+_COLUMNS = ("uid", "shard", "outcome", "reason")
 _NAMED = (*OPEN, Outcome.REFUSED.value, Outcome.NOTHING.value)
 """Outcomes that naming a reason or a record may mean; labels are thrown away only by whoever says so."""
 
@@ -48,7 +49,7 @@ class Wanted:
         if self.ids:
             rows = rows.filter(pc.is_in(rows["key"], pa.array(self.ids)))
         if self.reasons:
-            meant = [reason for reason in rows["reason"].unique().to_pylist() if self._is_meant(reason)]
+            meant = [reason for reason in rows["reason"].unique().to_pylist() if reason and self._is_meant(reason)]
             rows = rows.filter(pc.is_in(rows["reason"], pa.array(meant, pa.string())))
         return rows
 
@@ -108,7 +109,7 @@ def choose(wanted: Wanted, spec: RunSpec, shards: Sequence[Shard]) -> Chosen:
         own = {key: row["shard"] for key, row in pending.items() if of_step[key].asked_for == asked_for}
         continued |= own.keys()
         ids |= own
-        rows = wanted.matching(newest_rows(spec.results, step, spec.generations))
+        rows = wanted.matching(newest_rows(spec.results, step, spec.generations, _COLUMNS))
         for row in rows.select(["key", "uid", "shard", "outcome"]).to_pylist():
             if row["outcome"] in OPEN or row["key"] in pending:
                 ids[row["key"]] = row["shard"]
@@ -126,17 +127,6 @@ def choose(wanted: Wanted, spec: RunSpec, shards: Sequence[Shard]) -> Chosen:
         )
     kept = {d: [row for row in rows_of if row[0] not in missing] for d, rows_of in settled.items()}
     return Chosen(frozenset(ids.keys() - missing), found, kept, asked_for, len(continued - missing))
-
-
-def shards_pending(spec: RunSpec, shards: Sequence[Shard]) -> list[Shard]:
-    """The shards that hold records whose reopening was not seen through by the command that asked for it."""
-    reopenings = load_reopenings(spec.results)
-    pending: dict[str, int] = {}
-    for plan in spec.selected:
-        directory = plan.step.directory
-        rows = pending_rows(spec.results, directory, reopenings.get(directory, {}))
-        pending |= {row["key"]: row["shard"] for row in rows}
-    return _shards_holding(spec.source, shards, pending)[0]
 
 
 def _shards_holding(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raylabel.clients.endpoints import build_client, describe_trouble, with_full_paths
+from raylabel.clients.silent import SilentClient
 from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES, levels, outcome_of
@@ -120,7 +121,7 @@ class Worker:
             StoreError: the tables cannot be read.
         """
         spec = self._spec
-        self._client = build_client(spec.vlm, os.environ)
+        self._client = SilentClient() if spec.replay_only else build_client(spec.vlm, os.environ)
         self._checked: asyncio.Task[None] | None = None
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
@@ -267,9 +268,13 @@ class Worker:
             if len(level.parts) == 1:
                 ends = [await self._step(level.parts[0], record, problem, stored, writing)]
             else:
-                ends = await asyncio.gather(
-                    *(self._step(part, record, problem, stored, writing) for part in level.parts)
+                ended_or_not = await asyncio.gather(
+                    *(self._step(part, record, problem, stored, writing) for part in level.parts),
+                    return_exceptions=True,  # the rows of those that end are among what is waited for
                 )
+                if broken_off := [error for error in ended_or_not if isinstance(error, BaseException)]:
+                    raise broken_off[0]
+                ends = [end for end in ended_or_not if not isinstance(end, BaseException)]
             for part, end in zip(level.parts, ends, strict=True):
                 if end is not None:
                     record = record.apply(part.step.label, end.outcome, end.changes)

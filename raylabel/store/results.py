@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish, word_of
@@ -91,7 +93,8 @@ class Results:
         return Table(self.checkpoints / "images", [pa.field("facts", _TEXT)])
 
     def shards(self) -> Table:
-        """Shards whose records are all settled, by digest of input and specification, with their counts."""
+        """Shards whose records are all settled, by digest of input and specification, with their counts; no counts
+        from where one of them may be open again."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
 
     def reopened(self) -> Table:
@@ -107,6 +110,17 @@ class Results:
 
     def write_json(self, folder: Folder, name: str, value: JsonObject) -> None:
         folder.publish(name, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def settled_shards(results: Results) -> set[str]:
+    """The digests of the shards whose records are all settled."""
+    noted = results.shards().scan(("counts",), newest_only=True)
+    return set(noted["key"].filter(pc.not_equal(noted["counts"], "")).to_pylist())
+
+
+def unsettle_shards(results: Results, digests: Iterable[str]) -> None:
+    """Have the next run look at shards again, whatever was noted of them."""
+    results.shards().append([{"key": digest, "counts": ""} for digest in digests])
 
 
 def answer_row(key: str, reply: Reply, **columns: Any) -> Row:

@@ -1,4 +1,4 @@
-"""``raylabel status`` and ``raylabel retry``: what became of the records, and asking some of them again."""
+"""``raylabel status``, ``retry`` and ``reread``: what became of the records, asking some again, reading all again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import pytest
 
 from raylabel.cli import main
 from raylabel.demo.world import World, build_world
-from raylabel.errors import InputError
+from raylabel.errors import AnswerError, AnswerProblem, InputError
+from raylabel.records import Record
 from raylabel.runtime.work_list import Wanted
 from raylabel.settings import Settings
+from raylabel.steps.base import Answered, Question, ReplyText
+from raylabel.steps.expression_extraction import ExpressionExtraction
+from raylabel.steps.grounding import Grounding
 from tests.end_to_end.running import (
     EXTRACTION,
     GROUNDING,
@@ -24,8 +28,10 @@ from tests.end_to_end.running import (
     error,
     grounding,
     label,
+    nothing_found,
     read_lines,
     says,
+    unknown,
     write_lines,
 )
 
@@ -156,6 +162,22 @@ def test_open_records_are_retried_by_their_reason_and_the_others_stay_open(
         assert pictures.asked(server) == []
 
 
+def test_a_label_that_a_retry_lost_is_asked_for_by_the_next_run(
+    world: World, pictures: Pictures, tmp_path: Path
+) -> None:
+    with WireServer() as server:
+        settings = grounding(world, tmp_path / "results", server.url)
+        first = label(settings)
+        server.misbehave = lambda seen: error(400, "this picture is cursed")
+        ran = retry(settings, ids=(ids_of(first)["Dan"],), outcomes=("labeled",), steps=(GROUNDING,))
+        assert outcomes(ran) == dict.fromkeys(NAMES, "labeled") | {"Dan": "failed"}
+        assert ran.code == 3
+        server.misbehave = lambda seen: None
+        pictures.asked(server)
+        assert label(settings).annotations == first.annotations
+        assert pictures.asked(server) == [("Dan", GROUNDING)]
+
+
 def test_naming_what_is_not_there_says_so(world: World, pictures: Pictures, tmp_path: Path) -> None:
     with WireServer() as server:
         settings = grounding(world, tmp_path / "results", server.url)
@@ -217,3 +239,91 @@ def test_status_needs_the_results_alone(
 def test_status_of_a_folder_without_results_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 2
     assert "no results in" in capsys.readouterr().err
+
+
+# --- reread ---------------------------------------------------------------------------------------------------------
+
+
+def test_replies_are_read_again_under_other_rules_without_a_request(
+    world: World, pictures: Pictures, tmp_path: Path
+) -> None:
+    def misbehave(seen: Seen) -> Fault | None:
+        if seen.task != GROUNDING:
+            return None
+        if pictures.owner(seen) == "Ada":
+            return error(400, "this picture is cursed")
+        return nothing_found(seen, "finito") if pictures.owner(seen) in ("Ben", "Eve") else None
+
+    with WireServer(misbehave) as server:
+        ran = label(grounding(world, tmp_path / "results", server.url))
+        expected = dict.fromkeys(NAMES, "labeled") | {"Ben": "unreadable", "Eve": "unreadable", "Ada": "failed"}
+        assert outcomes(ran) == expected
+        pictures.asked(server)
+        settings = grounding(world, tmp_path / "results", server.url, "image_grounding.vlm.finish_words=[finito]")
+        again = label(settings, reread=True)
+        assert again.code == 3
+        assert outcomes(again) == expected | {"Ben": "nothing", "Eve": "nothing"}
+        assert "step0_expression_extraction: 0 of 6 records changed" in again.printed
+        assert "step1_grounding: 2 of 6 records changed: 2 unreadable -> nothing" in again.printed
+        assert pictures.asked(server) == []
+
+        server.misbehave = lambda seen: None
+        assert outcomes(label(settings)) == expected | {"Ben": "nothing", "Eve": "nothing", "Ada": "labeled"}
+        assert pictures.asked(server) == [("Ada", GROUNDING)], "who never got a reply is left to the next run"
+
+
+def test_a_stricter_reader_takes_labels_back_and_a_run_asks_again_about_these(
+    world: World, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(step: Grounding, question: Question, reply: ReplyText, record: Record) -> Answered:
+        if record.image_path == dans:
+            raise AnswerError(AnswerProblem.UNREADABLE, "nobody believes this any more")
+        return as_before(step, question, reply, record)
+
+    with WireServer() as server:
+        settings = grounding(world, tmp_path / "results", server.url)
+        first = label(settings)
+        dans = next(line["image_path"] for name, line in zip(NAMES, first.annotations, strict=True) if name == "Dan")
+        pictures.asked(server)
+        as_before = Grounding.read
+        with monkeypatch.context() as newer:
+            newer.setattr(Grounding, "version", Grounding.version + 1)
+            newer.setattr(Grounding, "read", read)
+            again = label(settings, reread=True)
+            assert outcomes(again) == dict.fromkeys(NAMES, "labeled") | {"Dan": "unreadable"}
+            assert "step1_grounding: 1 of 6 records changed: 1 labeled -> unreadable" in again.printed
+            assert pictures.asked(server) == []
+            label(settings)
+            assert set(pictures.asked(server)) == {("Dan", GROUNDING)}
+        assert label(settings, reread=True).annotations == first.annotations, "the old reader reads what it read"
+        assert pictures.asked(server) == []
+
+
+def test_what_was_never_asked_stays_as_it_is(world: World, pictures: Pictures, tmp_path: Path) -> None:
+    with WireServer() as server:
+        first = label(grounding(world, tmp_path / "results", server.url))
+        pictures.asked(server)
+        other = grounding(world, tmp_path / "results", server.url)
+        other.steps.expression_extraction.prompt = f"Look closely. {ExpressionExtraction.prompt.text}"
+        again = label(other, reread=True)
+        assert again.annotations == first.annotations
+        assert "step0_expression_extraction: 0 of 6 records changed: 6 stay as they were" in again.printed
+        assert pictures.asked(server) == []
+
+
+def test_reading_again_needs_no_key_and_nobody_who_answers(
+    world: World, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "image_grounding.vlm.openai.api_key_env=KEY_OF_THE_TEST"
+    monkeypatch.setenv("KEY_OF_THE_TEST", "k")
+    with WireServer() as server:
+        settings = grounding(world, tmp_path / "results", server.url, key)
+        first = label(settings)
+    monkeypatch.delenv("KEY_OF_THE_TEST")
+    assert label(settings, reread=True).annotations == first.annotations
+
+
+def test_there_is_nothing_to_read_again_before_a_run(world: World, tmp_path: Path) -> None:
+    settings = unknown(grounding(world, tmp_path / "results", "http://127.0.0.1:9"))
+    with pytest.raises(InputError, match="no replies to read again"):
+        label(settings, reread=True)
