@@ -22,6 +22,7 @@ from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
+from raylabel.runtime.confirming import check_repeats, note_questions
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
@@ -62,6 +63,7 @@ def run(
     *,
     wanted: Wanted | None = None,
     reread: bool = False,
+    confirmed: bool = False,
 ) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
@@ -72,6 +74,7 @@ def run(
         console: where progress and summary go; standard output by default.
         wanted: work on these records of the work list only; settled ones are asked anew.
         reread: ask nothing; read all stored replies again, and say what changed.
+        confirmed: ask again about however many settled records whose questions changed.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -81,7 +84,18 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    return _Run(settings, executor, limit, console or Console(), wanted, reread=reread).go()
+    how = _How(limit, wanted, reread=reread, confirmed=confirmed)
+    return _Run(settings, executor, how, console or Console()).go()
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a run is told beside its settings; see ``run``."""
+
+    limit: int | None
+    wanted: Wanted | None
+    reread: bool
+    confirmed: bool
 
 
 @dataclass(frozen=True)
@@ -119,21 +133,11 @@ class _Worked:
 
 
 class _Run:
-    def __init__(
-        self,
-        settings: Settings,
-        executor: Executor,
-        limit: int | None,
-        console: Console,
-        wanted: Wanted | None,
-        *,
-        reread: bool,
-    ) -> None:
-        self._wanted = wanted
-        self._reread = reread
+    def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
+        self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
+        self._is_confirmed = how.confirmed or how.reread or how.wanted is not None
         self._settings = settings
         self._executor = executor
-        self._limit = limit
         self._console = console
         self._started = time.time()
         self._results = Results(Folder(absolute(settings.results_dir)))
@@ -215,10 +219,25 @@ class _Run:
                 f"results_dir: {self._results.root.location} knows nothing of the model as this specification has it, "
                 "so there are no replies to read again; give the specification of the run"
             )
+        if plan is not None:
+            self._check_repeats(plan)
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
         found = self._probe_endpoint(known)
-        return self._plan(source, shards, found) if plan is None or found != known else plan
+        if plan is None or found != known:
+            plan = self._plan(source, shards, found)
+            self._check_repeats(plan)
+        return plan
+
+    def _check_repeats(self, plan: _Plan) -> None:
+        """See that what a changed specification asks again is meant.
+
+        Raises:
+            ConfigError: it is too much to go without saying.
+        """
+        most = self._settings.limits.confirm_requests
+        if most and not self._is_confirmed and not self._settings.pipeline.workflow.force_reprocess:
+            check_repeats(plan.spec, plan.shards, plan.todo, most)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
@@ -273,6 +292,8 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        if plan.chosen is None and not self._reread and self._limit is None:
+            note_questions(plan.spec, plan.shards)
         if plan.chosen is not None or self._reread:  # what was settled may be open from now on
             unsettle_shards(self._results, [plan.digests[shard.number] for shard in plan.todo])
         if plan.chosen is not None:

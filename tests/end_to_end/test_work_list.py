@@ -11,7 +11,7 @@ import pytest
 
 from raylabel.cli import main
 from raylabel.demo.world import World, build_world
-from raylabel.errors import AnswerError, AnswerProblem, InputError
+from raylabel.errors import AnswerError, AnswerProblem, ConfigError, InputError
 from raylabel.records import Record
 from raylabel.runtime.work_list import Wanted
 from raylabel.settings import Settings
@@ -25,6 +25,7 @@ from tests.end_to_end.running import (
     Ran,
     Seen,
     WireServer,
+    captions_override,
     error,
     grounding,
     label,
@@ -327,3 +328,75 @@ def test_there_is_nothing_to_read_again_before_a_run(world: World, tmp_path: Pat
     settings = unknown(grounding(world, tmp_path / "results", "http://127.0.0.1:9"))
     with pytest.raises(InputError, match="no replies to read again"):
         label(settings, reread=True)
+
+
+# --- asking again because something changed -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(
+            "steps.expression_extraction.prompt", "expression_extraction: another prompt (6 requests)", id="prompt"
+        ),
+        pytest.param(
+            "steps.expression_extraction.temperature=0.5", "expression_extraction: another sampling", id="sampling"
+        ),
+        pytest.param(
+            "steps.expression_extraction.model=another-vlm", "expression_extraction: another model", id="model"
+        ),
+        pytest.param("input", "input: 6 lines that were others before (12 requests)", id="input"),
+    ],
+)
+def test_a_change_that_asks_again_about_settled_records_wants_to_be_confirmed(
+    world: World, pictures: Pictures, tmp_path: Path, change: str, said: str
+) -> None:
+    with WireServer() as server:
+
+        def changed(*overrides: str) -> Settings:
+            if change == "input":
+                lines = [{**line, "caption": f"{line['caption']} Indeed."} for line in read_lines(world.captions_path)]
+                return grounding(
+                    world, tmp_path / "results", server.url, captions_override(tmp_path / "c.jsonl", lines), *overrides
+                )
+            own = [] if change.endswith("prompt") else [change]
+            settings = grounding(world, tmp_path / "results", server.url, *own, *overrides)
+            if change.endswith("prompt"):
+                settings.steps.expression_extraction.prompt = f"Look closely. {ExpressionExtraction.prompt.text}"
+            return settings
+
+        few = "limits.confirm_requests=5"
+        label(grounding(world, tmp_path / "results", server.url, few))
+        pictures.asked(server)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="Add --yes to go on") as refused:
+                label(changed(few))
+            assert said in str(refused.value)
+            assert pictures.asked(server) == []
+
+        assert label(changed(few), 2).code == 0, "a pilot of two asks less"
+        assert len(server.seen) > 0
+        with pytest.raises(ConfigError, match="Add --yes to go on"):
+            label(changed("limits.confirm_requests=1"))
+        server.misbehave = lambda seen: error(401, "the key was withdrawn") if len(server.seen) > 2 else None
+        pictures.asked(server)
+        assert label(changed(few), confirmed=True).code != 0
+        server.misbehave = lambda seen: None
+        assert label(changed("limits.confirm_requests=1")).code == 0, "what was confirmed and broken off goes on"
+
+
+def test_what_asks_nothing_again_needs_no_confirmation(world: World, pictures: Pictures, tmp_path: Path) -> None:
+    few = "limits.confirm_requests=1"
+    with WireServer() as server:
+        label(grounding(world, tmp_path / "results", server.url, few), 3)
+        label(grounding(world, tmp_path / "results", server.url, few))
+        lines = read_lines(world.captions_path)
+        more = captions_override(tmp_path / "c.jsonl", [{**lines[0], "caption": "A new one."}, *lines])
+        ran = label(
+            grounding(world, tmp_path / "results", server.url, few, more, "image_grounding.workflow.max_workers=3")
+        )
+        assert ran.counts["input_lines"] == len(NAMES) + 1
+        fewer = captions_override(tmp_path / "d.jsonl", lines[2:])
+        assert label(grounding(world, tmp_path / "results", server.url, few, fewer)).code == 0
+        force = "image_grounding.workflow.force_reprocess=true"
+        assert label(grounding(world, tmp_path / "results", server.url, few, force)).code == 0
