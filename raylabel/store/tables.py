@@ -158,6 +158,10 @@ class Table:
                 found = [self._read(name, wanted) for name in names]
             except FileNotFoundError:
                 continue  # merged away since the listing
+            # A listing that a merge overtook may have shown neither what was merged nor what came of it.
+            now = {name for name in self._folder.entry_names() if not name.startswith(".")}
+            if not now.issuperset(names) or any(_MERGED in n or _FULL in n for n in now.difference(names)):
+                continue
             table = pa.concat_tables([schema.empty_table(), *found], promote_options="default")
             table = _first_of_each(table.sort_by([("seq", "ascending"), ("uid", "ascending")]), "uid")
             return (_last_of_each(table, "key") if newest_only else table).select(["key", *columns])
