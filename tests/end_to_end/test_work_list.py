@@ -19,8 +19,11 @@ from raylabel.steps.base import Answered, Question, ReplyText
 from raylabel.steps.expression_extraction import ExpressionExtraction
 from raylabel.steps.grounding import Grounding
 from tests.end_to_end.running import (
+    CAPTION,
+    CHECK,
     EXTRACTION,
     GROUNDING,
+    GROUPING,
     Fault,
     Ran,
     Seen,
@@ -31,6 +34,7 @@ from tests.end_to_end.running import (
     label,
     nothing_found,
     read_lines,
+    referring,
     says,
     unknown,
     write_lines,
@@ -400,3 +404,31 @@ def test_what_asks_nothing_again_needs_no_confirmation(world: World, pictures: P
         assert label(grounding(world, tmp_path / "results", server.url, few, fewer)).code == 0
         force = "image_grounding.workflow.force_reprocess=true"
         assert label(grounding(world, tmp_path / "results", server.url, few, force)).code == 0
+
+
+def test_steps_that_run_side_by_side_are_retried_and_read_again_each_for_itself(
+    world: World, pictures: Pictures, tmp_path: Path
+) -> None:
+    def misbehave(seen: Seen) -> Fault | None:
+        cursed = seen.task == CAPTION and pictures.owner(seen) in ("Ada", "Finn")
+        return error(400, "this picture is cursed") if cursed else None
+
+    with WireServer(misbehave) as server:
+        ran = label(referring(world, tmp_path / "results", server.url))
+        assert ran.counts["records"] == {"failed": 2, "labeled": 4}
+        server.asked()
+        again = label(referring(world, tmp_path / "results", server.url, "double_check.adjust=apply"), reread=True)
+        assert "step1_image_caption: 0 of 6 records changed" in again.printed
+        assert again.counts["records"] == ran.counts["records"]
+        assert server.asked() == {}
+
+        server.misbehave = lambda seen: None
+        ran = label(referring(world, tmp_path / "results", server.url), wanted=Wanted(steps=(CAPTION,)))
+        asked = server.asked()
+        assert asked[CAPTION] == 2
+        assert set(asked) == {CAPTION, GROUPING, CHECK}, "no box is described again"
+        assert ran.code == 0
+        ran = label(referring(world, tmp_path / "results", server.url))
+        assert server.asked() == {}, "the first rules again"
+        undisturbed = label(referring(world, tmp_path / "undisturbed", server.url))
+        assert ran.annotations == undisturbed.annotations
