@@ -1,7 +1,7 @@
-"""What is checked before a label is accepted: one table of rules, and the checks that look at a label alone.
+"""What is checked before a label is accepted: one table of rules, and the checks that need nothing but the label.
 
-A rule's name stands wherever the rule was broken: among the ``flags`` of an image, an expression, a box or a region, in
-an ``AnswerError``, or among the ``violations`` of a step's result. The summary counts them all.
+Wherever a rule is broken, its name is recorded: among the ``flags`` of an image, expression, box or region, in an
+``AnswerError``, or among the ``violations`` of a step's result. The summary counts them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from raylabel.geometry import CLIPPED, NO_AREA, OUTSIDE_IMAGE, SWAPPED, iou
 from raylabel.records import Box, Expression, Instance
 
 ASKED_AGAIN, DROPPED, FLAGGED, COUNTED = "asked again", "dropped", "flagged", "counted"
-"""What follows: the question is put again; the thing is left out; it is kept and says so; it is kept, being right."""
+"""Consequences of a broken rule: the question is asked again; the entry is left out; it is kept with a flag; it is kept
+as it is and needs none."""
 
 OUT_OF_SCALE, NOT_FINITE, POINT, BOX_3D, WRONG_COUNT = "out_of_scale", "not_finite", "point", "box_3d", "wrong_count"
 NEAR_DUPLICATE, CONSTANT_STRIDE, PARTIAL, OUTVOTED = "near_duplicate", "constant_stride", "partial", "outvoted"
@@ -38,107 +39,119 @@ EXTREME_SHAPE, ORIENTATION_LOST = "extreme_shape", "orientation_lost"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that labels keep.
+    """A rule for labels.
 
     Args:
-        follows: what becomes of what breaks it: ``ASKED_AGAIN``, ``DROPPED``, ``FLAGGED`` or ``COUNTED``.
+        consequence: of breaking it: ``ASKED_AGAIN``, ``DROPPED``, ``FLAGGED`` or ``COUNTED``.
         meaning: what was found, in one sentence.
     """
 
     name: str
-    follows: str
+    consequence: str
     meaning: str
 
 
 _TABLE = (
-    Rule(UNREADABLE, ASKED_AGAIN, "a reply says nothing that can be used"),
-    Rule(CUT_OFF, ASKED_AGAIN, "a reply ends early; it is asked again with more room"),
-    Rule(PARTIAL, FLAGGED, "the reply ended early every time; the phrase may have more boxes"),
+    Rule(UNREADABLE, ASKED_AGAIN, "a reply contains nothing that can be used"),
+    Rule(CUT_OFF, ASKED_AGAIN, "a reply was cut off; the question is asked again with a higher token limit"),
+    Rule(PARTIAL, FLAGGED, "the reply was cut off every time; the phrase may have more boxes"),
     Rule(
         UNKNOWN_FINISH,
         FLAGGED,
-        "a reply ended with a word that raylabel does not know, or none, and is counted by it "
-        "(`unknown_finish:WORD`); an absence in it is asked again",
+        "a reply ended with an unknown finish reason, or none, and is counted by it (`unknown_finish:WORD`); if it "
+        "says that something is absent, it is asked again",
     ),
-    Rule(LEFT_OUT, ASKED_AGAIN, "a reply does not settle an item of the list: silent, contradictory or broken"),
-    Rule(OUTSIDE_IMAGE, ASKED_AGAIN, "a box leaves the image by more than 1 % of a side"),
-    Rule(CLIPPED, FLAGGED, "a box left the image by up to 1 % of a side and was cut at its edge"),
-    Rule(SWAPPED, FLAGGED, "the corners of a box came in reverse order and were sorted"),
+    Rule(
+        LEFT_OUT, ASKED_AGAIN, "a reply does not settle an item of the list: it is missing, contradictory or malformed"
+    ),
+    Rule(OUTSIDE_IMAGE, ASKED_AGAIN, "a box extends beyond the image by more than 1 % of a side"),
+    Rule(CLIPPED, FLAGGED, "a box extended beyond the image by up to 1 % of a side and was clipped to it"),
+    Rule(SWAPPED, FLAGGED, "the corners of a box were in reverse order and have been sorted"),
     Rule(NO_AREA, ASKED_AGAIN, "a box has no area"),
-    Rule(REPEATED, DROPPED, "an entry says the same as one before it"),
+    Rule(REPEATED, DROPPED, "an entry repeats an earlier one"),
     Rule(
         UNKNOWN_ID,
         DROPPED,
-        "an entry carries the number of nothing that was asked about; from 0, or anew from 1: asked again",
+        "an entry's number matches nothing that was asked about; a reply that counts from 0, or from 1 again, is asked "
+        "again",
     ),
-    Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box lies far outside the model's scale"),
+    Rule(OUT_OF_SCALE, ASKED_AGAIN, "a number of a box is far outside the model's scale"),
     Rule(
-        BELOW_SCALE, ASKED_AGAIN, "a box is smaller than one unit of the model's scale: its numbers are of another one"
+        BELOW_SCALE,
+        ASKED_AGAIN,
+        "a box is smaller than one unit of the model's scale, so its numbers are in another scale",
     ),
-    Rule(ROTATED, ASKED_AGAIN, "a box is turned by an angle; its upright corners would not hold the object"),
-    Rule(NO_NUMBERS, ASKED_AGAIN, "words stand where the numbers of a box should"),
-    Rule(TOO_MANY, COUNTED, "an entry lies beyond the limit of 10 000 an answer; the reply counts as cut off"),
-    Rule(NOT_FINITE, ASKED_AGAIN, "a number of a box is infinite or no number"),
-    Rule(POINT, ASKED_AGAIN, "a point was given for a box"),
-    Rule(BOX_3D, ASKED_AGAIN, "a box in space was given for one in the picture"),
-    Rule(WRONG_COUNT, ASKED_AGAIN, "a box has not four numbers"),
-    Rule(OTHER_LABEL, FLAGGED, "the only phrase asked for is named in other words, one of which is its own"),
-    Rule(NEAR_DUPLICATE, FLAGGED, "a box shares 90 % (IoU) with an earlier one of its phrase, or of its type of seed"),
-    Rule(CONSTANT_STRIDE, FLAGGED, "four or more boxes of a phrase are equal in size and stand edge to edge"),
-    Rule(OUTVOTED, DROPPED, "too few of the votes hold the box"),
-    Rule(SENTENCE, DROPPED, "a phrase is a sentence; regions that only it names are asked about again"),
-    Rule(EMPTY_PHRASE, DROPPED, "a phrase has neither letter nor digit"),
-    Rule(REPEATED_PHRASE, DROPPED, "a phrase is listed more often than the caption holds it"),
-    Rule(NOT_IN_CAPTION, FLAGGED, "a phrase does not stand in the cleaned caption; it has no character span"),
-    Rule(SPAN_CORRECTED, COUNTED, "the model placed a phrase elsewhere than it stands; its span was found by search"),
-    Rule(SAME_DESCRIPTION, FLAGGED, "regions of one image have one description"),
+    Rule(ROTATED, ASKED_AGAIN, "a box is rotated; its corners do not describe an upright box around the object"),
+    Rule(NO_NUMBERS, ASKED_AGAIN, "there are words where the numbers of a box should be"),
+    Rule(TOO_MANY, COUNTED, "an entry is beyond the limit of 10,000 per answer; the reply counts as cut off"),
+    Rule(NOT_FINITE, ASKED_AGAIN, "a number of a box is infinite or NaN"),
+    Rule(POINT, ASKED_AGAIN, "a point was given instead of a box"),
+    Rule(BOX_3D, ASKED_AGAIN, "a 3D box was given instead of a 2D one"),
+    Rule(WRONG_COUNT, ASKED_AGAIN, "a box does not have four numbers"),
+    Rule(OTHER_LABEL, FLAGGED, "the label of the only phrase asked for differs from it, but shares a word with it"),
+    Rule(
+        NEAR_DUPLICATE,
+        FLAGGED,
+        "a box overlaps an earlier one of its phrase, or of its type for seed boxes, by 90 % (IoU)",
+    ),
+    Rule(CONSTANT_STRIDE, FLAGGED, "four or more boxes of a phrase are equal in size and placed edge to edge"),
+    Rule(OUTVOTED, DROPPED, "too few of the votes contain the box"),
+    Rule(SENTENCE, DROPPED, "a phrase is a sentence; regions that no other phrase names are asked about again"),
+    Rule(EMPTY_PHRASE, DROPPED, "a phrase contains no letter and no digit"),
+    Rule(REPEATED_PHRASE, DROPPED, "a phrase is listed more often than it occurs in the caption"),
+    Rule(NOT_IN_CAPTION, FLAGGED, "a phrase does not occur in the cleaned caption; it has no character span"),
+    Rule(SPAN_CORRECTED, COUNTED, "the model gave a wrong position for a phrase; its span was found by search"),
+    Rule(SAME_DESCRIPTION, FLAGGED, "several regions of an image have the same description"),
     Rule(DESCRIPTION_SENTENCE, FLAGGED, "the description of a region is a sentence"),
-    Rule(MERGED, FLAGGED, "one phrase came with several groups of regions, which were joined"),
-    Rule(UNKNOWN_REGION, FLAGGED, "a phrase came with the number of no region, which was left out"),
+    Rule(MERGED, FLAGGED, "one phrase came with several groups of regions, which were merged"),
+    Rule(UNKNOWN_REGION, FLAGGED, "a phrase came with a number that belongs to no region; the number was left out"),
     Rule(
         ADJUST_IMPOSSIBLE,
         FLAGGED,
-        "the double check's better box is no box, not near the old one, or readable in two ways; the old one stays",
+        "the double check's better box is not a valid box, not near the old one, or ambiguous; the old one stays",
     ),
     Rule(REWRITE_IMPOSSIBLE, FLAGGED, "the double check's better phrase is empty or a sentence; the old one stays"),
-    Rule(NOT_VERIFIED, COUNTED, "the double check does not speak of a box or phrase; `verified` stays null"),
-    Rule(REJECTED_BOX, DROPPED, "the double check finds that a box does not fit its phrase"),
-    Rule(REJECTED_PHRASE, DROPPED, "the double check finds that a phrase, or each of its boxes, fits nothing"),
+    Rule(NOT_VERIFIED, COUNTED, "the double check does not mention a box or phrase; `verified` stays null"),
+    Rule(REJECTED_BOX, DROPPED, "the double check found that a box does not fit its phrase"),
+    Rule(REJECTED_PHRASE, DROPPED, "the double check found that a phrase, or every box of it, fits nothing"),
     Rule(SEED_OUTSIDE_IMAGE, DROPPED, "a seed box lies outside its image; the record fails"),
-    Rule(
-        SEEDS_SKIPPED, DROPPED, "a row of a label file is no seed box; if no row of the file is one, the record fails"
-    ),
+    Rule(SEEDS_SKIPPED, DROPPED, "a row of a label file is not a usable box; if none of its rows is, the record fails"),
     Rule(NO_LABEL_FILE, FLAGGED, "an image has no label file and counts as one without objects"),
     Rule(
-        STRETCHED, FLAGGED, "an image of 16 or 32 bits uses little of its range, which was spread from black to white"
+        STRETCHED,
+        FLAGGED,
+        "a 16- or 32-bit image uses little of its range; its values were stretched from black to white",
     ),
-    Rule(FLAT_IMAGE, FLAGGED, "an image shows one colour and nothing else; also where all of it is transparent"),
-    Rule(FIRST_FRAME, FLAGGED, "an image file is an animation or has pages; the first picture was used"),
-    Rule(EXTREME_SHAPE, FLAGGED, "one side of an image is over 200 times the other"),
-    Rule(ORIENTATION_LOST, FLAGGED, "an image's EXIF is damaged; if it asked for a turn, nobody knows"),
+    Rule(FLAT_IMAGE, FLAGGED, "an image is of one color only, or entirely transparent"),
+    Rule(FIRST_FRAME, FLAGGED, "an image file is an animation or has several pages; the first one was used"),
+    Rule(EXTREME_SHAPE, FLAGGED, "one side of an image is more than 200 times the other"),
+    Rule(ORIENTATION_LOST, FLAGGED, "an image's EXIF data is damaged, so its orientation is unknown"),
 )
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _TABLE}
 
 IMAGE_RULES = frozenset({STRETCHED, FLAT_IMAGE, FIRST_FRAME, EXTREME_SHAPE, ORIENTATION_LOST})
-"""Those about the image as it was opened."""
+"""The rules about an image file."""
 
 
-def follows(name: str) -> str:
-    """What follows from a flag or violation, which is a rule's name, alone or with a particular behind a colon; empty
-    where it names no rule.
+def consequence_of(name: str) -> str:
+    """The consequence of a flag or violation; empty where its name is not that of a rule.
 
-    >>> follows("unknown_finish:wibble"), follows("adjusted")
+    Args:
+        name: such as ``clipped``, or with a detail after a colon.
+
+    >>> consequence_of("unknown_finish:wibble"), consequence_of("adjusted")
     ('flagged', '')
     """
     rule = RULES.get(name.partition(":")[0])
-    return "" if rule is None else rule.follows
+    return "" if rule is None else rule.consequence
 
 
-def counted(flag: str) -> tuple[str, int]:
-    """The name that a flag counts under, and how often: a number behind it counts so often, a word makes it another.
+def parse_flag(flag: str) -> tuple[str, int]:
+    """The name that a flag is counted under, and its count: a number after the colon is the count, a word is part of
+    the name.
 
-    >>> counted("seeds_skipped:3"), counted("unknown_finish:wibble"), counted("adjusted")
+    >>> parse_flag("seeds_skipped:3"), parse_flag("unknown_finish:wibble"), parse_flag("adjusted")
     (('seeds_skipped', 3), ('unknown_finish:wibble', 1), ('adjusted', 1))
     """
     name, _, number = flag.partition(":")
@@ -148,29 +161,30 @@ def counted(flag: str) -> tuple[str, int]:
 
 
 def rule_broken(name: str, reason: str, *, unmatched: bool = False) -> AnswerError:
-    """The error for a reply that breaks a rule as a whole; it is asked again and counted under the rule's name."""
+    """The error for a reply that breaks a rule as a whole: asked again, and counted under the rule's name."""
     return AnswerError(AnswerProblem.UNREADABLE, reason, unmatched=unmatched, violations=(name,))
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
 
 SAME_BOX_IOU = 0.9
-"""Boxes that share so much are one box given twice. Source: loops of PaliGemma 2 and Gemini; their cookbook's limit."""
+"""Boxes that overlap this much are one box given twice. Source: repetition loops of PaliGemma 2 and Gemini, and the
+threshold of their cookbook."""
 
 STRIDE_TOLERANCE = 0.02
-"""Of a box's side. Numbers of an invented grid are equal; rounding to a 0-1000 grid moves them less than this."""
+"""As a share of a box's side. The numbers of an invented grid are equal; rounding to 0-1000 moves them by less."""
 
 STRIDE_LENGTH = 4
-"""Boxes in a row: three parked cars of one size are nothing to wonder about."""
+"""Boxes in a row; three parked cars of equal size are nothing unusual."""
 
 
 def near_duplicates(boxes: Sequence[Box]) -> set[int]:
-    """Places of the boxes that repeat an earlier one; of boxes given three times, two.
+    """Indices of the boxes that repeat an earlier one; two of a box that was given three times.
 
     >>> near_duplicates([Box(0, 0, 100, 50), Box(300, 0, 400, 50), Box(1, 0, 101, 50)])
     {2}
     """
-    # With an IoU of t the left edges are at most 1 - t of the left box's width apart.
+    # At an IoU of t, the left edges are at most 1 - t of the left box's width apart.
     order = sorted(range(len(boxes)), key=lambda n: boxes[n].x1)
     repeated = set()
     for at, one in enumerate(order):
@@ -184,7 +198,7 @@ def near_duplicates(boxes: Sequence[Box]) -> set[int]:
 
 
 def with_repeats_flagged(instances: Sequence[Instance]) -> tuple[Instance, ...]:
-    """The boxes of one phrase, those that repeat an earlier one flagged (once)."""
+    """The boxes of one phrase, with a flag on those that repeat an earlier one."""
     repeated = near_duplicates([instance.box for instance in instances]) if len(instances) > 1 else ()
     if not repeated:
         return tuple(instances)
@@ -197,7 +211,7 @@ def with_repeats_flagged(instances: Sequence[Instance]) -> tuple[Instance, ...]:
 
 
 def with_boxes_checked(expression: Expression) -> Expression:
-    """An expression whose boxes a model has just placed: repeats flagged, and the whole of it where it is a grid."""
+    """A newly grounded expression with flags on repeated boxes, and on itself where its boxes are a grid."""
     instances = with_repeats_flagged(expression.instances or ())
     grid = constant_stride([instance.box for instance in instances]) and CONSTANT_STRIDE not in expression.flags
     if instances == expression.instances and not grid:
@@ -207,10 +221,10 @@ def with_boxes_checked(expression: Expression) -> Expression:
 
 
 def constant_stride(boxes: Sequence[Box]) -> bool:
-    """Whether boxes of one phrase form a grid that a model made up: four or more of one size, edge to edge.
+    """Whether boxes of one phrase form a grid that a model probably made up: four or more of one size, edge to edge.
 
-    Such answers are valid in form and invented (QwenLM/Qwen3-VL#2020, very wide pictures). Windows of a house can look
-    like this too: it is a warning.
+    Such answers are well-formed but invented (QwenLM/Qwen3-VL#2020, very wide pictures). The windows of a house can
+    look like this too, so it is only a warning.
 
     >>> row = [Box(323 + 121 * n, 118, 444 + 121 * n, 825) for n in range(4)]
     >>> constant_stride(row), constant_stride(row[:3])
@@ -258,15 +272,15 @@ _BARE_CLAUSE = re.compile(
     r" (?:the|a|an|this|that|his|her|their) [\w ]{1,60} (?:is|are|was|were) \w+ing(?: \w+)?[.!?]$"
 )
 _LONGEST = 500
-"""Characters; nothing so long names a thing, and the patterns are kept off hostile texts."""
+"""Characters. Nothing this long is a name, and the patterns are not run on hostile texts."""
 _TWO_SENTENCES = re.compile(r"\b[a-z]{3,}[.!?] +[A-Z]")
 
 
 def is_sentence(phrase: str) -> bool:
-    """Whether a text states something instead of naming something, told by its shape (English).
+    """Whether an English text states something instead of naming something, judged by its form.
 
-    It opens as statements do ("There are", "The image shows", "I can see"), holds two sentences, or ends in a full stop
-    after a verb that belongs to no relative clause. A full stop alone makes no sentence of a phrase. In doubt it is a
+    It begins like a statement ("There are", "The image shows", "I can see"), contains two sentences, or ends in a full
+    stop after a verb outside of relative clauses. A full stop alone does not make a sentence. When in doubt, it is a
     phrase.
 
     >>> is_sentence("There is a red car on the left"), is_sentence("The car is red."), is_sentence("a red car.")
@@ -289,7 +303,7 @@ def is_sentence(phrase: str) -> bool:
 
 
 def is_empty_phrase(phrase: str) -> bool:
-    """Whether nothing in a text names anything: no letter and no digit, in whatever script.
+    """Whether a text contains no letter and no digit of any script.
 
     >>> is_empty_phrase(" - "), is_empty_phrase("红车")
     (True, False)

@@ -11,6 +11,7 @@ import pytest
 
 from raylabel.cli import COMMANDS, main
 from raylabel.commands.init import recipes
+from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.pipelines import all_steps
 from raylabel.profiles import PROFILES
 
@@ -82,6 +83,11 @@ def test_one_way_to_call_the_program(page: Path) -> None:
 
 def test_every_recipe_is_named_where_recipes_are_chosen() -> None:
     assert all(f"`{name}`" in text_of(PAGES[0]) for name in recipes() if not name.startswith("demo"))
+
+
+@pytest.mark.parametrize("name", EXPORT_FORMATS)
+def test_every_export_format_is_named_where_the_files_are_described(name: str) -> None:
+    assert re.search(rf"`(output_format: )?{name}`", text_of(ROOT / "docs" / "output.md"))
 
 
 def test_the_number_of_families_is_about_what_is_said() -> None:

@@ -29,10 +29,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipelines",),
     # bytes behind paths and URIs: the lowest door
     ("storage",),
+    # what is written: the formats can be set
+    ("exports",),
     # what can be set, the steps among it
     ("settings",),
     # doors: the rooms that touch the world
-    ("images", "clients", "servers", "sources", "store", "exports"),
+    ("images", "clients", "servers", "sources", "store"),
     ("probing",),
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
@@ -49,7 +51,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 NEIGHBOURS = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
     ("store", "raylabel.clients.finish"): "a word that nobody knew when a reply was stored may be known now",
-    ("sources", "raylabel.exports.annotations"): "the public line is also an input",
 }
 """Doors that may be seen from the same floor, with the reason."""
 

@@ -46,7 +46,7 @@ def test_every_name_in_the_code_has_a_rule_and_the_other_way_round() -> None:
     words = (validation.ASKED_AGAIN, validation.DROPPED, validation.FLAGGED, validation.COUNTED)
     names = {v for k, v in vars(validation).items() if k.isupper() and isinstance(v, str) and not k.startswith("_")}
     assert names - set(words) == set(RULES)
-    assert {rule.follows for rule in RULES.values()} == set(words)
+    assert {rule.consequence for rule in RULES.values()} == set(words)
     assert all(name == rule.name and rule.meaning for name, rule in RULES.items())
 
 
@@ -62,7 +62,7 @@ def test_no_rule_stands_in_the_table_twice() -> None:
 def test_the_docs_show_the_table_as_it_is() -> None:
     section = OUTPUT.read_text(encoding="utf-8").split("### What is checked\n")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
-    assert rows == [f"| `{rule.name}` | {rule.meaning} | {rule.follows} |" for rule in RULES.values()]
+    assert rows == [f"| `{rule.name}` | {rule.meaning} | {rule.consequence} |" for rule in RULES.values()]
 
 
 def test_a_broken_rule_is_asked_again_under_its_name() -> None:

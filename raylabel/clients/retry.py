@@ -12,6 +12,7 @@ from raylabel.clients.base import Client, Reply, Request
 from raylabel.clients.waiting import describe_return
 from raylabel.errors import ClientError, Verdict
 
+REPEATED = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN})
 STOP_POLL_S = 0.25
 """While waiting, ``stopping`` is looked at this often."""
 
@@ -73,6 +74,7 @@ async def ask_with_retries(
     policy: RetryPolicy,
     *,
     stopping: Callable[[], bool],
+    judge: Callable[[ClientError], Awaitable[None]] | None = None,
     on_retry: Callable[[ClientError, float], None] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
@@ -80,6 +82,7 @@ async def ask_with_retries(
     """Ask until there is a reply, for as many tries as the policy gives.
 
     Args:
+        judge: awaited with each error that another try might follow; what it raises ends the trying.
         stopping: once true, no further try is made and waiting ends within ``STOP_POLL_S``.
         on_retry: called with each error that another try is to follow, and the seconds until then.
         sleep, jitter: replaced in tests.
@@ -98,9 +101,11 @@ async def ask_with_retries(
             return await client.ask(request), tries
         except ClientError as error:
             error.tries = tries
-            if error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
+            if error.verdict in REPEATED:
                 policy.check_wait(error)
-            if error.verdict not in (Verdict.RETRY, Verdict.SLOW_DOWN) or tries >= policy.attempts or stopping():
+                if judge is not None and not stopping():
+                    await judge(error)
+            if error.verdict not in REPEATED or tries >= policy.attempts or stopping():
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())
             logger.debug("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)

@@ -156,8 +156,6 @@ class Endpoint:
             if body.no_quota:
                 return "the account has no quota for this model at all: choose another model or another plan"
             return "check the account's balance and limits"
-        if verdict is Verdict.SLOW_DOWN and status == 429:
-            return "if this lasts, lower workflow.max_workers"
         if verdict is not Verdict.STOP_RUN:
             return ""
         words = {normalized(code) for code in body.codes}

@@ -42,19 +42,82 @@ def read_wait(headers: Mapping[str, str]) -> float | None:
     return max(0.0, until_s - (time.time() if now_s is None else now_s))
 
 
+_QUOTAS = (
+    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+    ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),
+)
+"""Headers for a limit of requests, what is left of it and when it is whole again: of OpenAI, Azure and their kin; of
+Anthropic; of OpenRouter; of gateways after the IETF's draft."""
+
+_RENEWAL = "x-ratelimit-renewalperiod-requests"
+"""Azure's length of a window, in seconds, beside a reset of 0 or none."""
+
+
+def read_quota(headers: Mapping[str, str]) -> tuple[int, float] | None:
+    """How many more requests a server says it takes, and the seconds until its limit is whole again.
+
+    Where several limits are told, the one that allows the fewest requests a second until then. None where nothing is
+    said that can be used: a limit or a reset that is missing, negative or a word, or a limit of 0, as some gateways
+    send for "unknown". Answers of every status say it.
+
+    Args:
+        headers: with lower-case names, or case-insensitive.
+
+    >>> read_quota({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1m0.5s"})
+    (59, 60.5)
+    >>> said = {"remaining": "9", "reset": "2026-01-01T00:00:07Z"}
+    >>> said = {f"anthropic-ratelimit-requests-{name}": value for name, value in said.items()}
+    >>> read_quota({**said, "date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    (9, 7.0)
+    >>> read_quota({"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-requests": "-1"})
+    """
+    told = [quota for names in _QUOTAS if (quota := _quota(headers, *names)) is not None]
+    # Nothing left is worse the longer it lasts; anything else, the slower it may be used.
+    return min(told, key=lambda quota: (quota[0] / max(quota[1], 0.001), -quota[1]), default=None)
+
+
+def _quota(headers: Mapping[str, str], limit: str, remaining: str, reset: str) -> tuple[int, float] | None:
+    left = _number(headers.get(remaining))
+    most = headers.get(limit)
+    if left is None or (most is not None and not _number(most)):
+        return None
+    reset_s = _until_s(headers.get(reset), headers)
+    if not reset_s and limit == _QUOTAS[0][0]:
+        reset_s = _number(headers.get(_RENEWAL)) or reset_s
+    return None if reset_s is None else (int(left), reset_s)
+
+
 def _until_reset_s(headers: Mapping[str, str]) -> float | None:
-    waits = []
-    for kind in ("", "-requests", "-tokens"):
-        if _number(headers.get(f"x-ratelimit-remaining{kind}")) == 0:
-            value = headers.get(f"x-ratelimit-reset{kind}")
-            number = _number(value)
-            if number is None:
-                waits.append(read_duration(value))
-            elif number >= _EPOCH_S:
-                waits.append(max(0.0, number / (1000 if number >= _EPOCH_MS else 1) - time.time()))
-            else:
-                waits.append(number)
+    waits = [
+        _until_s(headers.get(f"x-ratelimit-reset{kind}"), headers)
+        for kind in ("", "-requests", "-tokens")
+        if _number(headers.get(f"x-ratelimit-remaining{kind}")) == 0
+    ]
     return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _until_s(value: str | None, headers: Mapping[str, str]) -> float | None:
+    """Seconds until a reset: told as a span in Go's words or in seconds, or as a moment since 1970 or of RFC 3339."""
+    number = _number(value)
+    if number is None:
+        span_s = read_duration(value)
+        if span_s is not None:
+            return span_s
+        number = _rfc3339_s(value)
+        if number is None:
+            return None
+    elif number < _EPOCH_S:
+        return number
+    elif number >= _EPOCH_MS:
+        number /= 1000
+    now_s = _http_date_s(headers.get("date"))
+    return max(0.0, number - (time.time() if now_s is None else now_s))
 
 
 def read_duration(value: object) -> float | None:
@@ -103,6 +166,14 @@ def _number(value: str | None) -> float | None:
     if number == math.inf and (value or "").strip().isdigit():
         number = sys.float_info.max  # more digits than a number holds are a long time all the same
     return number if math.isfinite(number) and number >= 0 else None
+
+
+def _rfc3339_s(value: str | None) -> float | None:
+    try:
+        moment = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", (value or "").strip()))
+        return moment.timestamp() if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _http_date_s(value: str | None) -> float | None:

@@ -21,7 +21,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
-from raylabel.runtime.worker import Tell
+from raylabel.runtime.worker import SendReport
 from raylabel.settings import RaySettings, Settings
 
 
@@ -60,7 +60,7 @@ class RayExecutor:
             raise error.cause from None
         return found
 
-    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
         if joined is not None:

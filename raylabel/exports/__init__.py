@@ -1,1 +1,1 @@
-"""What leaves: annotations.jsonl, failures.jsonl, legacy text files."""
+"""The result files: annotations.jsonl, failures.jsonl, and the further formats a run can write."""

@@ -1,11 +1,11 @@
-"""The public line of ``annotations.jsonl``."""
+"""The line of a record in ``annotations.jsonl`` and in ``seed_annotations.jsonl``."""
 
 from __future__ import annotations
 
 from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
-from raylabel.validation import DROPPED, SEEDS_SKIPPED, counted, follows
+from raylabel.validation import DROPPED, SEEDS_SKIPPED, consequence_of, parse_flag
 
 KNOWN_FIELDS = (
     "record_id",
@@ -27,20 +27,19 @@ KNOWN_FIELDS = (
     "flags",
     "dropped",
 )
-"""The public line's own fields in their order; every other field of an input line is carried through."""
+"""The fields that raylabel writes itself, in order; every other field of an input line is carried through."""
 
 SHADOWED = "input_"
-"""Before the name of a field of the input line that would hide one of the line's own."""
+"""Prefix of an input field whose name the output line uses itself."""
 
 
 def to_line(record: Record, *, finished: bool = True) -> JsonObject:
     """The public line of ``annotations.jsonl``: boxes as integer pixels, unfinished fields absent.
 
-    What the input line said under a name that this line uses itself stands behind it as ``input_NAME``, unless both say
-    the same.
+    An input field whose name this line uses itself is kept as ``input_NAME``, unless both values are equal.
 
     Args:
-        finished: the record has an outcome.
+        finished: all steps of the run are done for the record, so the line has an ``outcome``.
     """
     size = None if record.image is None else record.image.size
 
@@ -73,15 +72,15 @@ def to_line(record: Record, *, finished: bool = True) -> JsonObject:
         line["provenance"] = provenance
     if flags := [*record.flags, *(record.image.flags if record.image is not None else ())]:
         line["flags"] = flags
-    if dropped := _dropped(record):
+    if dropped := _dropped_counts(record):
         line["dropped"] = dropped
     # A number given as image_id is kept a number.
     extra = {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
-    return line | extra | _under_other_names(record, line)
+    return line | extra | _renamed_fields(record, line)
 
 
-def _under_other_names(record: Record, line: JsonObject) -> JsonObject:
-    """What the input line said under names that the line uses to say something else."""
+def _renamed_fields(record: Record, line: JsonObject) -> JsonObject:
+    """The input fields whose names the line uses for other values, as ``input_NAME``."""
     out: JsonObject = {}
     for name, value in record.shadowed.items():
         if name not in line or line[name] != value:
@@ -92,23 +91,23 @@ def _under_other_names(record: Record, line: JsonObject) -> JsonObject:
     return out
 
 
-def _dropped(record: Record) -> dict[str, int]:
-    """What its steps left out, by the rule it broke, and the rows of its seeds that are none."""
+def _dropped_counts(record: Record) -> dict[str, int]:
+    """How many entries of replies and rows of label files were left out, by the rule they broke."""
     counts: dict[str, int] = {}
-    for name, count in map(counted, record.flags):
+    for name, count in map(parse_flag, record.flags):
         if name == SEEDS_SKIPPED:
             counts[name] = counts.get(name, 0) + count
     for ended in record.outcomes.values():
         for name, count in ended.violations.items():
-            if follows(name) == DROPPED:
+            if consequence_of(name) == DROPPED:
                 counts[name] = counts.get(name, 0) + count
     return dict(sorted(counts.items()))
 
 
 def seed_line(record: Record) -> JsonObject:
-    """The line of ``seed_annotations.jsonl``: the image with its seed boxes as they came.
+    """The line of ``seed_annotations.jsonl``: the image with its seed boxes as they were given.
 
-    ``record_id`` and ``source`` stand in it so that a run on this file alone finds the records of the first one.
+    It holds ``record_id`` and ``source`` so that a run on this file alone finds the records of the first run.
     """
     line: JsonObject = {"image_id": record.extra.get("image_id", record.image_id), "image_path": record.image_path}
     if record.image is not None:

@@ -1,4 +1,4 @@
-"""The lines of ``failures.jsonl``: what is open or unusable, and why; and the reasons in short."""
+"""The lines of ``failures.jsonl``: what has no label, and why; and the most frequent reasons for the summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raylabel.validation import DROPPED, SEEDS_SKIPPED
 
 
 def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
-    """A step of a record that is open or was refused.
+    """The line for a record's step that is open or was refused.
 
     Args:
         step: ``pipeline_steps`` name.
@@ -31,7 +31,7 @@ def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
 
 
 def unfinished_line(record: Record, steps: Sequence[str]) -> JsonObject:
-    """A record that a run left before all its steps went through.
+    """The line for a record that a stopped run did not finish.
 
     Args:
         steps: ``pipeline_steps`` names of the run's steps.
@@ -47,7 +47,7 @@ def unfinished_line(record: Record, steps: Sequence[str]) -> JsonObject:
 
 
 def unused_line(record: Record, row: UnusableLine) -> JsonObject:
-    """A row of a record's seeds that was left out; ``line_number`` is that of ``file``."""
+    """The line for a row of a label file that was left out; ``line_number`` counts in ``file``, from 1."""
     return {
         "record_id": record.record_id,
         "image_id": record.extra.get("image_id", record.image_id),
@@ -62,7 +62,7 @@ def unused_line(record: Record, row: UnusableLine) -> JsonObject:
 
 
 def unusable_line(line: UnusableLine) -> JsonObject:
-    """An input line no record could be made of; ``line_number`` counts from 1."""
+    """The line for an input line that no record could be made of; ``line_number`` counts from 1."""
     return {
         "file": line.where,
         "line_number": line.line_number,
@@ -72,13 +72,13 @@ def unusable_line(line: UnusableLine) -> JsonObject:
     }
 
 
-# --- in short -------------------------------------------------------------------------------------------------------
+# --- reasons by frequency -------------------------------------------------------------------------------------------
 
-PARTICULAR = r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*"
+SPECIFIC = r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*"
 """What differs between reasons of one kind (quotations, paths, numbers), for Python and RE2 alike."""
 COMPARED_LENGTH = 500
 """Characters of a reason that decide about its kind."""
-_PARTICULAR = re.compile(PARTICULAR)
+_SPECIFIC = re.compile(SPECIFIC)
 _MAX_KINDS = 1000
 _MAX_LENGTH = 120
 _LINE_NUMBERS_KEPT = 3
@@ -90,19 +90,19 @@ def kind_of(reason: str) -> str:
     >>> kind_of("no file /data/1.jpg"), kind_of("no file '2.jpg'")
     ('no file *', 'no file *')
     """
-    return _PARTICULAR.sub("*", reason[:COMPARED_LENGTH])
+    return _SPECIFIC.sub("*", reason[:COMPARED_LENGTH])
 
 
 @dataclass(slots=True)
 class Reason:
-    """Reasons of one kind.
+    """A group of reasons that differ only in specifics.
 
     Args:
-        example: the first of them, on one line, cut in the middle, without secrets.
-        first: its beginning as it came.
+        example: the first of them, on one line, shortened in the middle, without secrets.
+        first: the start of the first one, unchanged.
         count: how many there are.
-        equal: all of them are as the example.
-        line_numbers: of the first three, where they are about input lines.
+        equal: whether all of them read like the example.
+        line_numbers: the first three, where the reasons are about input lines.
     """
 
     example: str
@@ -113,7 +113,7 @@ class Reason:
 
 
 class Reasons:
-    """Reasons counted by kind in bounded memory: those that differ in a path, a number or a quotation are one kind.
+    """Counts reasons by kind in bounded memory: those that differ only in a path, a number or a quotation are one kind.
 
     Args:
         mask: hides the secrets in a text.
@@ -128,14 +128,14 @@ class Reasons:
     def total(self) -> int:
         return self._rare + sum(kind.count for kind in self._kinds.values())
 
-    def add(self, reason: str, particular: str = "", line_number: int | None = None) -> None:
+    def add(self, reason: str, specific: str = "", line_number: int | None = None) -> None:
         """Count a reason.
 
         Args:
-            particular: what in it speaks of this record alone: its image's path.
+            specific: the part that is specific to this record, such as its image's path.
         """
         start = reason[:COMPARED_LENGTH]
-        name = kind_of(start.replace(particular, "*") if particular else start)
+        name = kind_of(start.replace(specific, "*") if specific else start)
         kind = self._kinds.get(name)
         if kind is None:
             if len(self._kinds) >= _MAX_KINDS:
@@ -147,18 +147,18 @@ class Reasons:
             kind.line_numbers += (line_number,)
 
     def most_frequent(self, number: int) -> tuple[list[Reason], int]:
-        """The kinds with most reasons, the earliest first among equals; and how many reasons the other kinds hold."""
+        """The most frequent kinds, earlier ones first among equals; and the number of reasons of all other kinds."""
         first = sorted(self._kinds.values(), key=lambda kind: -kind.count)[:number]
         return first, self.total - sum(kind.count for kind in first)
 
     def to_state(self) -> JsonObject:
-        """All that is said of them, for ``from_state``; without secrets."""
+        """The counts and examples, for ``from_state``; without secrets."""
         kinds = {self._mask(name): asdict(kind) | {"first": ""} for name, kind in self._kinds.items()}
         return {"rare": self._rare, "kinds": kinds}
 
     @staticmethod
     def from_state(state: JsonObject, mask: Callable[[str], str] = str) -> Reasons:
-        """The inverse of ``to_state``; to be shown, not added to."""
+        """The inverse of ``to_state``; for display, not for adding to."""
         reasons = Reasons(mask)
         reasons._rare = state["rare"]
         for name, kind in state["kinds"].items():
@@ -172,7 +172,7 @@ class Reasons:
 
 
 def shorten(text: str) -> str:
-    """A text on one line, without control characters, cut in the middle.
+    """A text on one line, without control characters, shortened in the middle.
 
     >>> shorten("no such\\n\\x1b[31mfile")
     'no such [31mfile'

@@ -1,4 +1,4 @@
-"""JSON lines: always valid, in files that are there whole or not at all."""
+"""Objects as lines of JSON that are always valid."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any
-
-from raylabel.storage.writing import WholeFile
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -34,20 +32,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-class LinesFile(WholeFile):
-    """A ``WholeFile`` of JSON lines.
-
-    >>> import tempfile
-    >>> with LinesFile(f"{tempfile.mkdtemp()}/a.jsonl") as out:
-    ...     out.write_line({"text": "Grüße"})
-    """
-
-    def __enter__(self) -> LinesFile:
-        super().__enter__()
-        return self
-
-    def write_line(self, value: Mapping[str, Any]) -> None:
-        """Append an object as one line."""
-        self.write(to_json_line(value))

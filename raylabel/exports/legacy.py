@@ -1,4 +1,4 @@
-"""The text files of the 2D Data Engine: byte for byte as it writes them.
+"""The text files of the 2D Data Engine, byte for byte as it writes them.
 
 Boxes in these files are integers on the 0-1000 grid of the displayed image.
 """
@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from raylabel.errors import GeometryError
+from raylabel.exports.base import ExportFormat, FilePerImage
 from raylabel.geometry import px_to_legacy1000
-from raylabel.records import REPEATED_IMAGE_ID, Box, Outcome, Record, digest_of
+from raylabel.records import REPEATED_IMAGE_ID, Box, Record, digest_of
 from raylabel.steps.base import Kind, Step
 
 _NAME_LIMIT_BYTES = 200
@@ -41,9 +42,9 @@ def caption_text(record: Record) -> str:
 
 
 def expression_lines_text(record: Record) -> str:
-    """``.txt.step2`` and ``.txt.step3``: a line ``<phrase>: [[x1, y1, x2, y2], ...]`` an expression that has boxes.
+    """``.txt.step2`` and ``.txt.step3``: a line ``<phrase>: [[x1, y1, x2, y2], ...]`` for each expression with boxes.
 
-    What a check rejected is left out. An empty phrase is written as ``object``; a line break in one as a space.
+    What the double check rejected is left out. An empty phrase is written as ``object``, a line break as a space.
 
     Raises:
         GeometryError: the image's size is not known.
@@ -65,26 +66,26 @@ _TEXTS: Mapping[Kind, Callable[[Record], str]] = {
 }
 
 
-def legacy_file(record: Record, step: type[Step]) -> tuple[str, str] | None:
-    """The legacy file of a record after a step: its name (see ``label_name``), and what it says.
+def legacy_file(record: Record, step: type[Step]) -> tuple[str, bytes] | None:
+    """The legacy file of a record after a settled step: its name (see ``label_name``), and its content.
 
     Returns:
-        None where the step is open, was refused or did not run: an empty file would say that there is nothing.
-        A caption that was skipped has none either.
+        None for a caption that was skipped.
     """
-    done = record.outcomes.get(step.label)
-    if done is None or done.outcome.is_open or done.outcome is Outcome.REFUSED:
-        return None
     if step.finds == "captions" and not record.caption:
         return None
-    return label_name(record, f".txt.step{step.number}"), _TEXTS[step.finds](record)
+    text = _TEXTS[step.finds](record)
+    return label_name(record, f".txt.step{step.number}"), text.encode("utf-8", "surrogatepass")
+
+
+LEGACY = ExportFormat((FilePerImage("labels", legacy_file),), note="legacy writes the JSONL files as well")
 
 
 def label_name(record: Record, suffix: str) -> str:
     """A record's legacy file by its path in the folder of labels: the image_id, sub-folders mirrored, never outside it.
 
-    An id that is no plain relative path (absolute, with ``..``, control characters, ...) becomes ``%`` and the quoted
-    id, as one name. A repeated image_id is told apart by the record's id.
+    An id that is not a plain relative path (absolute, with ``..``, control characters, ...) becomes ``%`` and the
+    percent-encoded id, as one name. Where image_ids repeat, the start of the record's id makes the name unique.
     """
     ident = record.image_id
     parts = ident.split("/")
@@ -94,8 +95,8 @@ def label_name(record: Record, suffix: str) -> str:
         if len(name) > _NAME_LIMIT_BYTES:
             name = f"{name[:120]}%{digest_of(ident)}"
         parts = [name]
-    told_apart = f"~{record.record_id[:12]}" if REPEATED_IMAGE_ID in record.flags else ""
-    return "/".join(parts) + told_apart + suffix
+    distinction = f"~{record.record_id[:12]}" if REPEATED_IMAGE_ID in record.flags else ""
+    return "/".join(parts) + distinction + suffix
 
 
 def _to_grid(box_px: Box, record: Record) -> list[int]:

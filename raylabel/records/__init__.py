@@ -1,4 +1,4 @@
-"""What travels: typed values, the record that gathers them, its identity, and its JSON."""
+"""The core data types: typed values, the record that holds them, its identity, and its JSON."""
 
 from raylabel.records.identity import (
     bbox_id as bbox_id,

@@ -1,4 +1,4 @@
-"""Digests and the ids made of them: equal content, equal id, on every machine and in every run."""
+"""Digests, and ids derived from them: equal content gives equal ids, on every machine and in every run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def digest_of(*parts: object) -> str:
-    """32 hex digits over the parts' canonical JSON: equal parts, equal digest, on every machine.
+    """32 hex digits over the parts' canonical JSON: equal parts give equal digests, on every machine.
 
     >>> digest_of("a", 1) == digest_of("a", 1) != digest_of("a", "1")
     True
@@ -18,7 +18,7 @@ def digest_of(*parts: object) -> str:
 
 
 def digest_of_json(text: str) -> str:
-    """``digest_of`` the parts that a canonical JSON list holds.
+    """The same as ``digest_of``, for parts that are already a canonical JSON list.
 
     >>> digest_of_json('["a",1]') == digest_of("a", 1)
     True
@@ -29,13 +29,13 @@ def digest_of_json(text: str) -> str:
 
 
 def canonical_json(value: object) -> str:
-    """JSON without blanks, its keys sorted: what is digested."""
+    """JSON without spaces and with sorted keys: the form that digests are taken of."""
     return _TO_JSON.get(type(value), _to_json)(value)
 
 
 _EMPTY = hashlib.blake2b(digest_size=16)
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-# Most parts are texts and whole numbers, which need no encoder: 1.3 us a digest of three, 2.9 us with json.dumps.
+# Most parts are texts and integers, which need no encoder: 1.3 us for a digest of three, 2.9 us with json.dumps.
 _TO_JSON: Mapping[type, Callable[[Any], str]] = {
     str: json.encoder.encode_basestring,
     int: int.__repr__,
@@ -44,22 +44,27 @@ _TO_JSON: Mapping[type, Callable[[Any], str]] = {
 
 
 def record_id(image_id: str, image_path: str, caption: str | None, occurrence: int) -> str:
-    """Identity of an input line: the same line gives the same id in every run, wherever it stands.
+    """Id of an input line: the same line gives the same id in every run, wherever in the file it is.
 
     Args:
         image_path: as written in the input, before any root is joined to it.
-        occurrence: 0 for the first line with the three other values, 1 for the second, ...
+        occurrence: 0 for the first line with these three values, 1 for the second, ...
     """
     return digest_of("record", image_id, image_path, caption, occurrence)
 
 
 def expression_id(owner: str, text: str, occurrence: int) -> str:
-    """Id of an expression: of its record, its text as first extracted, and its number among equal texts there."""
+    """Id of an expression, from its owner, its text as first extracted, and its number among equal texts.
+
+    Args:
+        owner: id of the record.
+        occurrence: 0 for the first expression with this text, 1 for the second, ...
+    """
     return "e" + digest_of("expression", owner, text, occurrence)
 
 
 def expression_ids(owner: str, texts: Sequence[str]) -> list[str]:
-    """Ids of a record's expressions, in order; equal texts are numbered."""
+    """Ids of a record's expressions, in their order; equal texts are numbered."""
     seen: dict[str, int] = {}
     ids = []
     for text in texts:
@@ -69,5 +74,5 @@ def expression_ids(owner: str, texts: Sequence[str]) -> list[str]:
 
 
 def bbox_id(expression: str, number: int) -> str:
-    """Id of an expression's box number ``number`` (from 0, in the order of the settled answer)."""
+    """Id of an expression's box; ``number`` is its place in the final answer, from 0."""
     return "b" + digest_of("bbox", expression, number)

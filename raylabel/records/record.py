@@ -1,4 +1,4 @@
-"""A record: one image with what was brought and what was found, and what became of it in each step."""
+"""A record: one image with its input, what was found so far, and the outcome of each step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ IMAGE_GROUNDING = "image_grounding"
 IMAGE_REFERRING_EXPRESSION = "image_referring_expression"
 
 REPEATED_IMAGE_ID = "repeated_image_id"
-"""Flag of a record whose image_id an earlier record of the input has too; its files need another name."""
+"""Flag of a record whose image_id also belongs to an earlier record of the input; its files need another name."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """The outcome of one step with its reason (empty where none is needed), attempts and the last raw reply.
+    """The outcome of one step, with its reason (empty where none is needed), attempts and the last raw reply.
 
     Args:
         raw: the reply that could not be read, for ``failures.jsonl``; empty otherwise.
-        attempts: requests that were answered or failed for the record in this step, over all runs that tried.
-        violations: rules that replies broke or that something was left out for (``raylabel.validation``), with counts;
-            what is kept with a flag is not among them.
-        provenance: what made the labels (model, prompt, reader); None where no answer was used, or nobody knows.
+        attempts: requests answered or failed for the record in this step, over all runs.
+        violations: counts of the rules (``raylabel.validation``) that replies broke or that entries were left out for;
+            entries kept with a flag are not counted.
+        provenance: what produced the labels (model, prompt, reader); None where no answer was used, or it is unknown.
     """
 
     outcome: Outcome
@@ -51,21 +51,21 @@ _CHANGED = tuple(field.name for field in dataclasses.fields(Changes))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image with what was brought and what was found so far.
+    """One image with its input and what was found so far.
 
     Args:
         record_id: digest of the input line's identity, unique over the input (see ``record_id``).
-        shard, position: where the line stands: its shard's number, and its place in the whole input, both from 0.
+        shard, position: the number of the line's shard, and the line's place in the whole input, both from 0.
         image_id: verbatim from the input; may repeat.
         image_path: resolved against ``image_root`` / ``image_dir``, as a user can open it; may be a URI.
         source: the pipeline's name.
         image: None until the image was opened.
-        seeds: None where the input has none to offer.
-        outcomes: by ``pipeline_steps`` name, for the steps that ran.
+        seeds: None where the input provides none.
+        outcomes: by ``pipeline_steps`` name, for the steps that ended.
         unusable: why no step can work on the record, whatever its image is; or empty.
-        unused: rows of its seeds that are none; the first ones, the flag ``seeds_skipped`` counts them all.
-        extra: fields of the input line that raylabel does not know, as they came.
-        shadowed: those that it does not read either, but whose names its own line uses for something else.
+        unused: the first rows of its label file that are no seed boxes; the flag ``seeds_skipped`` counts all of them.
+        extra: fields of the input line that raylabel does not know, unchanged.
+        shadowed: those whose names raylabel's own line uses for other values.
     """
 
     record_id: str
@@ -88,18 +88,18 @@ class Record:
     shadowed: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, step: str, outcome: StepOutcome, changes: Changes) -> Record:
-        """The record after a step: its outcome noted, its changes made."""
+        """The record after a step, with its outcome and changes."""
         made = {name: value for name in _CHANGED if (value := getattr(changes, name)) is not None}
         return dataclasses.replace(self, outcomes={**self.outcomes, step: outcome}, **made)
 
 
 @dataclass(frozen=True, slots=True)
 class UnusableLine:
-    """A line of the input of which nothing can be made; it stands in ``failures.jsonl``.
+    """A line of the input that cannot be used; it goes to ``failures.jsonl``.
 
     Args:
         line_number: from 1, in the file or listing ``where``.
-        text: the line as it came, cut at 2,000 characters.
+        text: the line unchanged, cut at 2,000 characters.
     """
 
     where: str

@@ -1,8 +1,8 @@
 """Values to JSON and back: the rows of the store, the entries of public lines.
 
-Reading is pydantic's: 1.5 to 2 times as fast as by hand. Writing is done here, since the bytes of what is stored never
-change and no declaration says them all (an outcome in the middle, a box under three roundings): 8 us for the changes of
-a grounding step, 14 us by ``TypeAdapter.dump_python``.
+Reading is left to pydantic, which takes half to two thirds of the time of code by hand. Writing is done here, since
+stored bytes must never change and no declaration covers them all (an outcome in the middle, three ways to round a box):
+8 us for the changes of a grounding step, 14 us by ``TypeAdapter.dump_python``.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ JsonObject = dict[str, Any]
 
 
 def exact_box(box: Box) -> list[float]:
-    """A box as four float pixels: how the store and the stream keep it."""
+    """A box as four float pixels: how the store keeps it."""
     return [float(box.x1), float(box.y1), float(box.x2), float(box.y2)]
 
 
 BoxWriter = Callable[[Box], list[float]]
-"""Writes a box of displayed pixels to JSON: ``exact_box``, or an exporter's rounding."""
+"""Converts a box in displayed pixels to JSON: ``exact_box``, or with rounding."""
 
 
 def seed_to_json(seed: Seed) -> list[Any]:
-    """``[x1, y1, x2, y2, "type"]``: as in ``kitti_bboxes``, numbers as they came."""
+    """``[x1, y1, x2, y2, "type"]``, as in ``kitti_bboxes``, with the numbers as given."""
     return [*(int(v) if v == int(v) else v for v in seed.box.as_tuple()), seed.type]
 
 
 def region_to_json(region: Region, write_box: BoxWriter = exact_box) -> JsonObject:
-    """A region as it stands in ``regions[]``."""
+    """An entry of ``regions[]``."""
     out: JsonObject = {
         "bbox": write_box(region.box),
         "type": region.type,
@@ -50,7 +50,7 @@ def region_to_json(region: Region, write_box: BoxWriter = exact_box) -> JsonObje
 
 
 def expression_to_json(expression: Expression, write_box: BoxWriter = exact_box) -> JsonObject:
-    """An expression as it stands in ``expressions[]``; ``outcome`` is there once it is grounded."""
+    """An entry of ``expressions[]``; it has an ``outcome`` once it is grounded."""
     out: JsonObject = {
         "expression_id": expression.expression_id,
         "text": expression.text,
@@ -85,7 +85,7 @@ def _instance_to_json(instance: Instance, write_box: BoxWriter) -> JsonObject:
 
 
 def changes_to_json(changes: Changes) -> JsonObject:
-    """Exact JSON of what a step changed, for the store; ``read_changes`` reads its text back unchanged."""
+    """JSON of what a step changed, for the store; ``read_changes`` reads its text back exactly."""
     out: JsonObject = {}
     if changes.caption is not None:
         out["caption"] = changes.caption
@@ -99,7 +99,7 @@ def changes_to_json(changes: Changes) -> JsonObject:
 
 
 def image_facts_to_json(facts: ImageFacts) -> JsonObject:
-    """Plain JSON of the facts; ``read_image_facts`` reads its text back unchanged."""
+    """JSON of the facts, for the store; ``read_image_facts`` reads its text back exactly."""
     out: JsonObject = _adapter(ImageFacts).dump_python(facts, mode="json")
     return out
 
@@ -107,7 +107,7 @@ def image_facts_to_json(facts: ImageFacts) -> JsonObject:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-@functools.cache  # 10 ms each, which a command that reads nothing does not spend
+@functools.cache  # takes 10 ms, so it is not built by commands that read nothing
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
@@ -125,20 +125,20 @@ def read_image_facts(text: str) -> ImageFacts:
 
 
 def regions_from_json(value: Any) -> tuple[Region, ...]:
-    """The entries of ``regions[]``; ``bbox_2d`` is read where ``bbox`` is missing. Units are the caller's business.
+    """The entries of ``regions[]``; ``bbox_2d`` is read where ``bbox`` is missing. The units are up to the caller.
 
     Raises:
-        InputError: no list, or one of them is no object or has no box.
+        InputError: not a list, or an entry is not an object or has no box.
     """
     regions: tuple[Region, ...] = _read_list(Region, value, "regions")
     return regions
 
 
 def expressions_from_json(value: Any) -> tuple[Expression, ...]:
-    """The entries of ``expressions[]``, raylabel's own or foreign ones, each with its ids.
+    """The entries of ``expressions[]``, raylabel's own or another tool's, with their ids.
 
     Raises:
-        InputError: no list, or one of them is no object, or has no text or a broken box.
+        InputError: not a list, or an entry is not an object, has no text, or has an invalid box.
     """
     expressions: tuple[Expression, ...] = _read_list(ReadExpression, value, "expressions")
     return expressions
@@ -150,27 +150,27 @@ def _read_list(kind: Any, value: Any, name: str) -> Any:
     try:
         return _adapter(tuple[kind, ...]).validate_python(value)
     except ValidationError as error:
-        raise InputError(_first_of(error, name)) from error
+        raise InputError(_describe_first(error, name)) from error
     except (TypeError, OverflowError) as error:
         raise InputError(f'"{name}": a value of an unexpected type ({error})') from error
 
 
-def _first_of(error: ValidationError, name: str) -> str:
-    """The first thing that is wrong with a list: where, what was expected, what was found."""
+def _describe_first(error: ValidationError, name: str) -> str:
+    """The first mistake in a list: where it is, what was expected, what was found."""
     first = error.errors(include_url=False)[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     if first["type"] == "value_error":
         return f"{name}{place}: {first['ctx']['error']}"
-    if first["type"] == "missing":  # nothing but a box is not to be done without
+    if first["type"] == "missing":  # the box is the only field required
         return f"{name}{place}: expected four numbers [x1, y1, x2, y2], found None"
     return f"{name}{place}: expected an object, found {first['input']!r}"
 
 
 def box_from_json(value: Any, where: str) -> Box:
-    """Four numbers ``[x1, y1, x2, y2]`` with an area.
+    """The box of four numbers ``[x1, y1, x2, y2]``.
 
     Raises:
-        InputError: anything else; the message starts with ``where``.
+        InputError: not four finite numbers, or no area; the message starts with ``where``.
     """
     try:
         return read_box(value)

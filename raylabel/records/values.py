@@ -1,10 +1,10 @@
-"""What travels: boxes, regions, expressions, outcomes, the facts of an image.
+"""The values of a record: boxes, regions, expressions, outcomes, facts about an image.
 
 Frames of reference: every ``Box`` in this package is in pixels of the image *as displayed* (EXIF orientation applied),
-origin top left, ``x`` to the right, ``y`` down. Boxes stay floats while a record lives; the exporters round them once.
+origin top left, ``x`` to the right, ``y`` down. Boxes stay floats inside raylabel; they are rounded once, when written.
 
-The annotations of the fields say how pydantic reads them from JSON, raylabel's own or that of another tool:
-leniently, but for boxes.
+The annotations of the fields tell pydantic how to read them from JSON, raylabel's own or another tool's: leniently,
+except for boxes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Corners (x1, y1) top left and (x2, y2) bottom right. The variable's name says the frame and unit."""
+    """Corners (x1, y1) top left and (x2, y2) bottom right. The name of a variable says the frame and unit."""
 
     x1: float
     y1: float
@@ -52,10 +52,10 @@ class Box:
 
 
 def read_box(value: Any) -> Box:
-    """Four numbers ``[x1, y1, x2, y2]`` with an area.
+    """The box of four numbers ``[x1, y1, x2, y2]``.
 
     Raises:
-        ValueError: anything else.
+        ValueError: not four finite numbers, or no area.
     """
     if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(map(_is_number, value)):
         raise ValueError(f"expected four numbers [x1, y1, x2, y2], found {value!r}")
@@ -91,7 +91,7 @@ _BBOX = Field(validation_alias=AliasChoices("bbox", "bbox_2d"))
 
 
 class Outcome(str, Enum):
-    """What became of a step of a record; six facts that are never folded together."""
+    """How a step ended for a record; six outcomes that are never merged."""
 
     LABELED = "labeled"
     NOTHING = "nothing"
@@ -102,12 +102,12 @@ class Outcome(str, Enum):
 
     @property
     def is_open(self) -> bool:
-        """Open outcomes run again on resume and stand in ``failures.jsonl``."""
+        """Whether the next run tries again; open outcomes are listed in ``failures.jsonl``."""
         return self in (Outcome.UNREADABLE, Outcome.FAILED)
 
     @staticmethod
     def worst(outcomes: Iterable[Outcome]) -> Outcome:
-        """The one that weighs most: failed, unreadable, refused, labeled, nothing, skipped.
+        """The first of failed, unreadable, refused, labeled, nothing, skipped that is among them.
 
         >>> Outcome.worst([Outcome.NOTHING, Outcome.UNREADABLE, Outcome.LABELED]).value
         'unreadable'
@@ -125,15 +125,15 @@ _SEVERITY = [
 ]
 
 REJECTED = "rejected"
-"""Outcome of an expression that a double check rejected and that is kept on request. No step or record ends so: where
-all is rejected, they end as ``nothing``."""
+"""Outcome of an expression that the double check rejected and that is kept on request. Steps and records never have it:
+if everything is rejected, they end as ``nothing``."""
 
 _GROUNDED = (_LABELED, _NOTHING, REJECTED) = (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """One object that people (or an earlier tool) marked: a row of ``kitti_bboxes``."""
+    """An object that a person or another tool marked: a row of ``kitti_bboxes``."""
 
     box: Box
     type: str
@@ -157,8 +157,8 @@ class Instance:
     Args:
         score: in [0, 1], or None where the model gave none.
         verified: True confirmed, False rejected (kept on request only), None never checked.
-        original_box: the box before a double check moved it (flag ``adjusted``).
-        proposed_box: the box a double check would move it to (flag ``adjust_proposed``).
+        original_box: the box before the double check moved it (flag ``adjusted``).
+        proposed_box: the box the double check would move it to (flag ``adjust_proposed``).
     """
 
     bbox_id: SkipValidation[str]
@@ -178,9 +178,9 @@ class Expression:
 
     Args:
         char_span: half-open range of the cleaned caption with ``cleaned_caption[a:b] == text``, or None (flagged).
-        instances: None while not grounded; empty when the model said that nothing matches.
+        instances: None while not grounded; empty if the model said that nothing matches.
         verified: as for ``Instance``; where it is False, so are the boxes.
-        original_text: the phrase before a double check rewrote it (flag ``rewritten``).
+        original_text: the phrase before the double check rewrote it (flag ``rewritten``).
     """
 
     expression_id: SkipValidation[str]
@@ -193,12 +193,12 @@ class Expression:
     flags: Annotated[tuple[str, ...], _FLAGS] = ()
 
     def grounded(self, instances: tuple[Instance, ...], *flags: str) -> Expression:
-        """The expression with these boxes, not verified, and further flags."""
+        """The expression with these boxes, not verified, and with further flags."""
         return replace(self, instances=instances, verified=None, flags=(*self.flags, *flags))
 
     @property
     def kept(self) -> tuple[Instance, ...]:
-        """Its boxes without those that a double check rejected; none where it rejected the expression."""
+        """The boxes that the double check did not reject; none if it rejected the expression."""
         if self.verified is False:
             return ()
         return tuple([i for i in self.instances or () if i.verified is not False])
@@ -213,8 +213,8 @@ class Expression:
         return REJECTED if self.instances else _NOTHING
 
 
-def _with_its_state(value: Any) -> Any:
-    """The JSON of an expression; ``instances`` is None there while it is not grounded, which ``outcome`` tells."""
+def _tell_grounded(value: Any) -> Any:
+    """The JSON of an expression, with ``instances`` None if it is not grounded: empty lists alone do not tell."""
     if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
         raise ValueError(f'expected an object with a non-empty "text", found {value!r}')
     if value.get("instances"):
@@ -222,21 +222,21 @@ def _with_its_state(value: Any) -> Any:
     return {**value, "instances": () if value.get("outcome") in _GROUNDED else None}
 
 
-ReadExpression = Annotated[Expression, BeforeValidator(_with_its_state)]
-"""An expression, for pydantic to read."""
+ReadExpression = Annotated[Expression, BeforeValidator(_tell_grounded)]
+"""An expression as pydantic reads it from JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of an image once it was opened and verified.
+    """What is known about an image once it was opened and verified.
 
     Args:
         digest: of the file's bytes.
         size: as displayed.
         orientation: EXIF orientation as stored, 1 to 8.
         media_type: of the file.
-        plain: requests may carry the file's bytes untouched, as long as it is not to be resized.
-        lossless: pictures made of it stay lossless while they are small.
+        plain: requests may carry the file's bytes unchanged, unless it has to be resized.
+        lossless: the file is lossless, and so are re-encoded pictures of it while they are small.
         flags: rules (``raylabel.validation``) about the file as a whole.
     """
 

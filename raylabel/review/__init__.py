@@ -1,4 +1,4 @@
-"""What a person looks at: contact sheets of images with their boxes, phrases and outcomes."""
+"""Results for people to look at: contact sheets, and readings of single answers."""
 
 from raylabel.review.sheets import write_contact_sheets
 

@@ -1,4 +1,4 @@
-"""What the reader makes of answers in a file: for users who debug their model, and for other people's answers."""
+"""Reads answers from a file as a run would: to debug a model, or to read answers obtained elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from raylabel.answers.reading import read_boxes
 from raylabel.errors import InputError
 from raylabel.geometry import ORDERS
 
-MAX_ANSWER = 100_000_000
-"""Letters of one answer written as ``raw_repeat``."""
+MAX_ANSWER_CHARS = 100_000_000
+"""Limit of one answer that is given as ``raw_repeat``."""
 
 _SIDES = {"rel1000": 1000.0, "rel999": 999.0, "rel100": 100.0, "rel1": 1.0, "bin1024": 1024.0, "bin1000": 1000.0}
 _PIXELS = {"px": ("image_width", "image_height"), "px_resized": ("model_width", "model_height")}
@@ -19,15 +19,15 @@ SCALES = (*_SIDES, *_PIXELS)
 
 
 def read_answer_lines(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any] | InputError]:
-    """One result for each line that is not blank; an error in the place of a line that cannot be used.
+    """One result for each line that is not blank; an error instead, for a line that cannot be used.
 
-    A line is a JSON object: ``raw``, or ``raw_repeat`` (``prefix``, ``unit``, ``times``, ``suffix``); and optionally
-    ``id`` (else the number of the line), ``convention`` (``order``, ``scale``; else x first, of unknown scale),
+    A line is a JSON object with ``raw`` or ``raw_repeat`` (``prefix``, ``unit``, ``times``, ``suffix``), and optionally
+    ``id`` (default: the line number), ``convention`` (``order`` and ``scale``; default: x first, unknown scale),
     ``image_width``, ``image_height``, ``model_width``, ``model_height`` and ``asked``, a list of phrases.
 
     Returns:
         ``{"id", "outcome", "boxes": [{"label", "box": [x1, y1, x2, y2]}], "reason"}`` with boxes in the model's own
-        scale, in the order of the answer, and ``"partial": true`` where the answer was cut off or ran in a loop.
+        scale, in the order of the answer, and ``"partial": true`` if the answer was cut off or ran into a loop.
     """
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -50,7 +50,7 @@ def _result(line: bytes, number: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": given.get("id", number),
         "outcome": reading.kind.value,
-        "boxes": [{"label": box.label, "box": [_short(v) for v in box.corners]} for box in reading.boxes],
+        "boxes": [{"label": box.label, "box": [_without_fraction(v) for v in box.corners]} for box in reading.boxes],
         "reason": reading.reason,
     }
     if reading.partial:
@@ -68,8 +68,8 @@ def _raw(given: dict[str, Any]) -> str:
     times = repeat.get("times")
     if not (isinstance(prefix, str) and isinstance(unit, str) and isinstance(suffix, str)) or type(times) is not int:
         raise InputError("raw_repeat: expected the texts prefix, unit and suffix, and the number times.")
-    if len(unit) * times > MAX_ANSWER:
-        raise InputError(f"raw_repeat: {len(unit) * times} letters, allowed: {MAX_ANSWER}.")
+    if len(unit) * times > MAX_ANSWER_CHARS:
+        raise InputError(f"raw_repeat: {len(unit) * times} letters, allowed: {MAX_ANSWER_CHARS}.")
     return prefix + unit * times + suffix
 
 
@@ -106,5 +106,5 @@ def _asked(given: dict[str, Any]) -> list[str]:
     return asked
 
 
-def _short(value: float) -> float | int:
+def _without_fraction(value: float) -> float | int:
     return int(value) if value.is_integer() else value

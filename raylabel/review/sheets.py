@@ -1,4 +1,4 @@
-"""Contact sheets: twelve images a PNG, with boxes in colours, the phrases in the same colours, and the outcome."""
+"""Contact sheets: PNGs of twelve images each, with boxes, their phrases in the same colors, and the outcome."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ COLUMNS, ROWS = 4, 3
 _TILE_WIDTH, _THUMB_HEIGHT, _LINES = 420, 300, 8
 _LINE_HEIGHT, _MARGIN, _HEADER = 17, 10, 34
 _TILE_HEIGHT = _THUMB_HEIGHT + (_LINES + 2) * _LINE_HEIGHT + _MARGIN
-_PAPER, _INK, _FAINT, _GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110), (190, 190, 190)
-_BAD = (190, 0, 0)
+_WHITE, _BLACK, _DARK_GRAY, _GRAY = (255, 255, 255), (20, 20, 20), (110, 110, 110), (190, 190, 190)
+_RED = (190, 0, 0)
 # Distinct for most eyes, also next to each other. Source: Okabe and Ito's palette, yellow and black left out.
 _COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -31,8 +31,8 @@ _SHEET_NAME = re.compile(r"sheet_\d{4,}\.png")
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
-    """Boxes of one colour, in displayed pixels, and what is written beside them; those rejected are grey."""
+class _Label:
+    """Boxes drawn in one color, in displayed pixels, and the text below the image; rejected ones are gray."""
 
     text: str
     boxes: list[list[float]]
@@ -40,17 +40,17 @@ class _Marked:
 
 
 def write_contact_sheets(results: Path, out: Path | None = None) -> list[Path]:
-    """Draw the records of ``results/annotations.jsonl``, twelve a sheet, in their order.
+    """Draw the records of ``results/annotations.jsonl`` in their order, twelve on each sheet.
 
     Args:
         results: a run's ``results_dir``.
-        out: folder for ``sheet_0001.png``, ...; ``results/review`` if not given. Sheets of an earlier call go.
+        out: folder for ``sheet_0001.png``, ...; default ``results/review``. Sheets of an earlier call are removed.
 
     Returns:
         The files, in order.
 
     Raises:
-        InputError: there is no readable ``annotations.jsonl``, or it holds no record.
+        InputError: there is no readable ``annotations.jsonl``, or it has no records.
     """
     annotations = results / "annotations.jsonl"
     if not annotations.is_file():
@@ -91,9 +91,9 @@ def _records(annotations: Path) -> Iterator[JsonObject]:
 def _sheet(records: list[JsonObject], title: str) -> Image.Image:
     rows = -(-len(records) // COLUMNS)
     width = COLUMNS * (_TILE_WIDTH + _MARGIN) + _MARGIN
-    sheet = Image.new("RGB", (width, _HEADER + rows * (_TILE_HEIGHT + _MARGIN)), _PAPER)
+    sheet = Image.new("RGB", (width, _HEADER + rows * (_TILE_HEIGHT + _MARGIN)), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (_MARGIN, 8), title, _INK, _font(16), width)
+    _write(draw, (_MARGIN, 8), title, _BLACK, _font(16), width)
     for n, record in enumerate(records):
         left = _MARGIN + n % COLUMNS * (_TILE_WIDTH + _MARGIN)
         top = _HEADER + n // COLUMNS * (_TILE_HEIGHT + _MARGIN)
@@ -102,55 +102,55 @@ def _sheet(records: list[JsonObject], title: str) -> Image.Image:
 
 
 def _tile(record: JsonObject) -> Image.Image:
-    tile = Image.new("RGB", (_TILE_WIDTH, _TILE_HEIGHT), _PAPER)
+    tile = Image.new("RGB", (_TILE_WIDTH, _TILE_HEIGHT), _WHITE)
     draw = ImageDraw.Draw(tile)
-    marked = _marked(record)
+    labels = _labels_of(record)
     try:
         image = displayed(read_image(str(record.get("image_path", ""))), ImageSettings()).convert("RGB")
     except ImageError as error:
-        draw.rectangle((0, 0, _TILE_WIDTH - 1, _THUMB_HEIGHT - 1), fill=_GREY)
+        draw.rectangle((0, 0, _TILE_WIDTH - 1, _THUMB_HEIGHT - 1), fill=_GRAY)
         for n, line in enumerate(_wrapped(draw, str(error), _font(13))[:_LINES]):
-            _write(draw, (8, 8 + n * _LINE_HEIGHT), line, _BAD, _font(13))
+            _write(draw, (8, 8 + n * _LINE_HEIGHT), line, _RED, _font(13))
     else:
         scale = min(_TILE_WIDTH / image.width, _THUMB_HEIGHT / image.height)
         shown = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        pen = ImageDraw.Draw(shown)
-        for n, mark in enumerate(marked):
-            outlines = [*((box, _GREY) for box in mark.rejected), *((box, _color(n)) for box in mark.boxes)]
+        drawing = ImageDraw.Draw(shown)
+        for n, label in enumerate(labels):
+            outlines = [*((box, _GRAY) for box in label.rejected), *((box, _color(n)) for box in label.boxes)]
             for box, outline in outlines:
                 x1, y1, x2, y2 = (v * scale for v in box)
-                pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=outline, width=2)
+                drawing.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=outline, width=2)
         tile.paste(shown, (0, 0))
-    _captions(draw, record, marked)
+    _write_texts(draw, record, labels)
     return tile
 
 
-def _captions(draw: ImageDraw.ImageDraw, record: JsonObject, marked: list[_Marked]) -> None:
+def _write_texts(draw: ImageDraw.ImageDraw, record: JsonObject, labels: list[_Label]) -> None:
     font, top = _font(13), _THUMB_HEIGHT + 4
     outcome = str(record.get("outcome", ""))
     steps = ", ".join(f"{k}: {v}" for k, v in (record.get("outcomes") or {}).items())
     bad = outcome in ("failed", "unreadable", "refused")
-    _write(draw, (0, top), f"{record.get('image_id', '')}  {outcome}", _BAD if bad else _INK, font)
-    _write(draw, (0, top + _LINE_HEIGHT), steps, _FAINT, _font(11))
-    shown = marked if len(marked) <= _LINES else marked[: _LINES - 1]
-    for n, mark in enumerate(shown):
+    _write(draw, (0, top), f"{record.get('image_id', '')}  {outcome}", _RED if bad else _BLACK, font)
+    _write(draw, (0, top + _LINE_HEIGHT), steps, _DARK_GRAY, _font(11))
+    shown = labels if len(labels) <= _LINES else labels[: _LINES - 1]
+    for n, label in enumerate(shown):
         y = top + (n + 2) * _LINE_HEIGHT
         draw.rectangle((0, y + 3, 10, y + 13), fill=_color(n))
-        _write(draw, (16, y), mark.text, _INK, font)
-    if len(shown) < len(marked):
-        _write(draw, (16, top + (_LINES + 1) * _LINE_HEIGHT), f"and {len(marked) - len(shown)} more", _FAINT, font)
+        _write(draw, (16, y), label.text, _BLACK, font)
+    if len(shown) < len(labels):
+        _write(draw, (16, top + (_LINES + 1) * _LINE_HEIGHT), f"and {len(labels) - len(shown)} more", _DARK_GRAY, font)
 
 
-def _marked(record: JsonObject) -> list[_Marked]:
-    """What to draw: the expressions, else the regions, else the seeds."""
+def _labels_of(record: JsonObject) -> list[_Label]:
+    """What to draw: the expressions, or else the regions, or else the seed boxes."""
     if expressions := record.get("expressions"):
-        return [_of_expression(e) for e in expressions]
+        return [_label_of_expression(e) for e in expressions]
     if regions := record.get("regions"):
-        return [_Marked(str(r.get("description") or r.get("type")), [r["bbox"]]) for r in regions]
-    return [_Marked(str(s[4]), [s[:4]]) for s in record.get("kitti_bboxes") or ()]
+        return [_Label(str(r.get("description") or r.get("type")), [r["bbox"]]) for r in regions]
+    return [_Label(str(s[4]), [s[:4]]) for s in record.get("kitti_bboxes") or ()]
 
 
-def _of_expression(expression: Any) -> _Marked:
+def _label_of_expression(expression: Any) -> _Label:
     instances = expression.get("instances") or []
     outcome, checked = expression.get("outcome"), expression.get("verified")
     boxes: list[list[float]] = []
@@ -162,7 +162,7 @@ def _of_expression(expression: Any) -> _Marked:
     notes += [f"{len(rejected)} rejected"] if rejected else []
     notes += expression.get("flags") or []
     note = f" ({', '.join(notes)})" if notes else ""
-    return _Marked(f"{expression.get('text', '')} [{len(boxes)}]{note}", boxes, rejected)
+    return _Label(f"{expression.get('text', '')} [{len(boxes)}]{note}", boxes, rejected)
 
 
 def _color(number: int) -> tuple[int, int, int]:
@@ -182,7 +182,7 @@ def _write(
     font: _Font,
     width: int = _TILE_WIDTH,
 ) -> None:
-    """One line, cut at ``width``."""
+    """Write one line, shortened to ``width``."""
     text = " ".join(text.split())
     room = width - at[0]
     if draw.textlength(text, font) > room:
@@ -193,7 +193,7 @@ def _write(
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: _Font) -> list[str]:
-    """The text in lines that fit a tile; long words (paths) are cut anywhere."""
+    """The text in lines that fit a tile, broken at any character, since paths have no spaces."""
     lines, line = [], ""
     for letter in text:
         if draw.textlength(line + letter, font) > _TILE_WIDTH - 16:

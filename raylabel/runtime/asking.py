@@ -16,6 +16,7 @@ from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryErr
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
 from raylabel.runtime.journal import Journal
+from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
 from raylabel.store.reopened import Reopening
@@ -32,8 +33,14 @@ TEMPERATURE_STEP = 0.3
 FEWEST_CUT = 2
 """A reply that was cut off counts in part only after another one with more room was bought."""
 
-DEAD_AFTER = 3
-"""Requests in a row that got no answer at all, each after all its tries: the server is gone and the run stops."""
+MOST_REFUSALS = 20
+"""A request that is turned away so often, though others were answered since, is one that this server never takes."""
+
+MANY_UNANSWERED = 8
+"""Questions in a row that got no answer at all: whatever the server says of itself, it is down."""
+
+_NO_ANSWER_STATUSES = frozenset({502, 504, *range(520, 525)})
+"""What proxies say when nobody behind them answers."""
 
 
 @dataclass
@@ -101,6 +108,25 @@ class _QuestionOutcome:
     text: str
     broken: Counter[str]
     word: str = ""
+
+
+class _TurnedAway(Exception):
+    """The endpoint takes nothing from anybody for now."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _though_others_are(error: ClientError) -> ClientError:
+    message = f"{error.message} ({error.tries} times, though the server answers others)"
+    told = ClientError(error.verdict, message, status=error.status)
+    told.tries = error.tries
+    return told
+
+
+def _got_no_answer(error: ClientError) -> bool:
+    return error.verdict is Verdict.RETRY and (error.status is None or error.status in _NO_ANSWER_STATUSES)
 
 
 class _Replies:
@@ -212,7 +238,9 @@ class Asker:
 
     Args:
         picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
+        traffic: what the endpoint takes is noted there.
         before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
+        is_alive: whether the endpoint answers a question that costs nothing.
         on_fatal: told once a request shows that no request can work.
         reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
     """
@@ -224,27 +252,30 @@ class Asker:
         client: Client,
         answers: Table,
         window: Window,
+        traffic: Traffic,
         picture: Callable[[Record, Resize], Awaitable[Picture]],
         before_first: Callable[[], Awaitable[None]],
+        is_alive: Callable[[], Awaitable[bool]],
         on_fatal: Callable[[ClientError], None],
         reopened: Mapping[str, Reopening] | None = None,
     ) -> None:
         self.step = step
         self.tally = Tally()
         self.window = window
+        self._traffic = traffic
         self.journal = Journal(answers)
         self._setup = setup
         self._client = client
         self.answers = answers
         self._picture = picture
         self._before_first = before_first
+        self._is_alive = is_alive
         self._on_fatal = on_fatal
         self._reopened = reopened or {}
         self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
         self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
-        self._unanswered = 0
 
     async def run_step(self, record: Record) -> StepEnd:
         """Everything the step has to do for a record that has what the step needs.
@@ -352,7 +383,7 @@ class Asker:
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
-            request, reply, tries = await self._ask(question, record, replies.rows)
+            request, reply, tries = await self._ask(key, question, record, replies.rows)
             row = answer_row(
                 key,
                 reply,
@@ -372,31 +403,56 @@ class Asker:
                 self.tally.retries += 1
         return replies.partial_outcome(FEWEST_CUT) or replies.open_outcome()
 
-    async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+    async def _ask(self, key: str, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+        """Buy a reply. Where the endpoint takes nothing from anybody, that is no try of this request: it gives its slot
+        back, and waits for another one until the endpoint takes requests again."""
         target = self.step.setup.targets[question.target]
-        async with self.window:
-            await self._before_first()
-            request = Request(
-                preamble=question.preamble,
-                picture=await self._picture(record, target.resize),
-                question=_question_text(question, rows),
-                sampling=_next_sampling(self._setup.samplings[question.target], rows),
-                schema=self._schema(question, rows),
-                schema_form=self._setup.schema_form,
-            )
-            try:
-                reply, tries = await self._send(request)
-            except ClientError as error:
-                if not error.schema_rejected or self._setup.structured_output != "auto":
-                    raise
-                reply, tries = await self._send(replace(request, schema=None))
-                self._schema_refused = True  # it works without: this endpoint takes no schemas
-        self._count(reply)
-        return request, reply, tries
+        refusals, answered = 0, None
+        while True:
+            async with self.window:
+                await self._before_first()
+                request = Request(
+                    preamble=question.preamble,
+                    picture=await self._picture(record, target.resize),
+                    question=_question_text(question, rows),
+                    sampling=_next_sampling(self._setup.samplings[question.target], rows),
+                    schema=self._schema(question, rows),
+                    schema_form=self._setup.schema_form,
+                )
+                try:
+                    reply, tries = await self._send_as_taken(key, request)
+                except _TurnedAway as away:
+                    self.tally.retries += 1
+                    answered = self._traffic.answered if answered is None else answered
+                    refusals += 1
+                    if refusals >= MOST_REFUSALS and self._traffic.answered > answered:
+                        raise away.error from away
+                else:
+                    self._count(reply)
+                    return request, reply, tries
 
-    async def _send(self, request: Request) -> tuple[Reply, int]:
+    async def _send_as_taken(self, key: str, request: Request) -> tuple[Reply, int]:
+        """Send a request, without its schema where the endpoint turns out to take none."""
+        try:
+            return await self._send(key, request)
+        except ClientError as error:
+            if not error.schema_rejected or self._setup.structured_output != "auto":
+                raise
+        answer = await self._send(key, replace(request, schema=None))
+        self._schema_refused = True  # it works without: this endpoint takes no schemas
+        return answer
+
+    async def _send(self, key: str, request: Request) -> tuple[Reply, int]:
         def note(error: ClientError, wait_s: float) -> None:
             self.tally.retries += 1
+
+        answered = self._traffic.answered
+
+        async def judge(error: ClientError) -> None:
+            limited = error.verdict is Verdict.SLOW_DOWN
+            if limited or (_got_no_answer(error) and await self._is_down(key, answered)):
+                self._traffic.note_refusal(error)
+                raise _TurnedAway(error)
 
         try:
             answer = await ask_with_retries(
@@ -404,18 +460,34 @@ class Asker:
                 request,
                 self._setup.policy,
                 stopping=lambda: self.window.stopped,
+                judge=judge,
                 on_retry=note,
             )
         except ClientError as error:
+            if not _got_no_answer(error):
+                self._traffic.note_answer()
             if self.window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
                 raise Stopped from error  # given up early, which says nothing of the server
-            self._unanswered = self._unanswered + 1 if error.verdict is Verdict.RETRY and error.status is None else 0
-            if error.verdict.ends_run or self._unanswered >= DEAD_AFTER:
+            if error.verdict.ends_run:
                 self._on_fatal(error)
                 raise Stopped from error
+            if _got_no_answer(error):
+                raise _though_others_are(error) from error
             raise
-        self._unanswered = 0
+        self._traffic.note_answer()
         return answer
+
+    async def _is_down(self, key: str, answered: int) -> bool:
+        """Whether it is the endpoint that does not answer, and not this question that it cannot answer: nobody was
+        answered meanwhile, and either it does not answer anything else, or many questions in a row were lost.
+
+        Args:
+            answered: requests that had been answered when this one was sent.
+        """
+        if self._traffic.answered > answered:
+            return False
+        self._traffic.unanswered.add(key)
+        return len(self._traffic.unanswered) >= MANY_UNANSWERED or not await self._is_alive()
 
     def _schema(self, question: Question, rows: list[Row]) -> Any:
         if self._setup.structured_output == "never" or self._setup.schema_form is SchemaForm.NONE:

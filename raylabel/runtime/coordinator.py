@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.driver import Driver
+from raylabel.runtime.pacing import Allowance, Feedback, Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, total_limits
+from raylabel.runtime.traffic import NO_ANSWERS, Answers
 
 SILENT_WORKER_S = 10.0
 """A worker that has not reported for so long is dead; its slots go to the others."""
@@ -83,6 +85,7 @@ class Report:
 
     Args:
         ended: shards since the report before.
+        answers: of the endpoint, likewise.
         leaving: this is the last report.
     """
 
@@ -92,16 +95,27 @@ class Report:
     unwritten: int = 0
     fatal: Fatal | None = None
     ended: tuple[ShardEnd, ...] = ()
+    answers: Answers = NO_ANSWERS
     leaving: bool = False
 
 
 @dataclass(frozen=True)
 class Directive:
-    """What a worker is told: its slots by step, whether to stop asking, and when to report again (seconds)."""
+    """What a worker is told.
+
+    Args:
+        slots: by step.
+        stop: ask nothing new.
+        beat_s: until its next report.
+        per_s: requests it may send a second.
+        pause_s: until it may send the next one.
+    """
 
     slots: Mapping[str, int]
     stop: bool
     beat_s: float = BEAT_S
+    per_s: float = math.inf
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ class Status:
     Args:
         nodes: requests by node (``host/start of the node's id``).
         ended: shards that came through since the driver was told last.
+        limit: what the endpoint takes, if it was found to take less than it is offered.
     """
 
     steps: Mapping[str, StepReport]
@@ -120,6 +135,7 @@ class Status:
     fatal: Fatal | None
     stopping: bool
     ended: tuple[ShardEnd, ...] = ()
+    limit: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,12 +147,18 @@ class Budget:
         total: over all steps, or 0.
         max_failure_rate: share of open records at which a run has gone bad.
         settled_before: records that earlier runs settled and this one skips.
+        find_in_flight: begin with few requests in flight, and find out how many the endpoint takes.
+        per_minute: requests at most, or 0.
+        patience_s: for which an endpoint that turns everything away is waited for.
     """
 
     limits: Mapping[str, int]
     total: int = 0
     max_failure_rate: float = 1.0
     settled_before: int = 0
+    find_in_flight: bool = False
+    per_minute: float = 0.0
+    patience_s: float = 1800.0
 
 
 class Coordinator:
@@ -161,6 +183,18 @@ class Coordinator:
         self._ended: list[ShardEnd] = []
         self._stopping = False
         self._fatal: Fatal | None = None
+        most = sum(budget.limits.values())
+        self._most = min(most, budget.total or most)
+        self._pace = Pace(
+            self._most,
+            find=budget.find_in_flight,
+            most_per_s=budget.per_minute / 60 or math.inf,
+            now_s=clock(),
+        )
+        self._allowance = Allowance(self._most, math.inf, 0.0, "")
+        self._total = budget.total
+        self._answered_at = clock()
+        self._said = ""
 
     def beat(self, report: Report) -> Directive:
         """A worker reports and hears its slots.
@@ -179,6 +213,7 @@ class Coordinator:
         self._ended.extend(report.ended)
         if report.fatal is not None:
             self._stop_for(report.fatal)
+        self._hear(report.answers, now)
         if report.leaving:
             self._forget(report.worker)
             return Directive(dict.fromkeys(report.steps, 0), self._stopping)
@@ -191,7 +226,13 @@ class Coordinator:
             not self._driver.is_visible and now - self._driver_heard > SILENT_DRIVER_S
         )
         slots = {step: self._grant(report, step, none=orphaned) for step in report.steps}
-        return Directive(slots, self._stopping, max(BEAT_S, len(self._heard) / BEATS_A_SECOND))
+        return Directive(
+            slots,
+            self._stopping,
+            max(BEAT_S, len(self._heard) / BEATS_A_SECOND),
+            self._allowance.per_s * self._share_of(report.worker),
+            self._allowance.pause_s,
+        )
 
     def driver_beat(self) -> Status:
         """The driver is alive, and wants to know how things are."""
@@ -207,6 +248,7 @@ class Coordinator:
             fatal=self._fatal,
             stopping=self._stopping,
             ended=ended,
+            limit=self._describe_limit(),
         )
 
     @property
@@ -221,6 +263,48 @@ class Coordinator:
     def stop(self) -> None:
         """No new requests from now on."""
         self._stopping = True
+
+    def _hear(self, answers: Answers, now: float) -> None:
+        """What the endpoint said decides about what it is offered."""
+        steps = [step for worker in self._heard for step in self._reports[worker].steps.values()]
+        heard = Feedback(
+            answers.answered,
+            answers.refused,
+            answers.over_limit,
+            answers.retry_after_s,
+            in_flight=sum(step.in_flight for step in steps),
+            waiting=sum(step.waiting for step in steps),
+        )
+        self._allowance = self._pace.note(heard, now)
+        total = self._budget.total if self._allowance.in_flight >= self._most else self._allowance.in_flight
+        if total != self._total:
+            self._total, self._share_again_at = total, now
+        self._said = answers.said or self._said
+        if answers.answered or not self._pace.is_paused:
+            self._answered_at = now
+        elif now - self._answered_at > self._budget.patience_s:
+            said = f"; it said: {self._said}" if self._said else ""
+            minutes = self._budget.patience_s / 60
+            self._stop_for(
+                Fatal(
+                    f"the endpoint has answered nothing for {minutes:.0f} min (limits.patience){said}; the same "
+                    "command continues",
+                    1,
+                    deliver=True,
+                )
+            )
+
+    def _describe_limit(self) -> str:
+        if not self._pace.is_paused:
+            return self._allowance.why
+        said = f" ({self._said})" if self._said else ""
+        return f"waiting: the endpoint answers nothing{said}"
+
+    def _share_of(self, worker: str) -> float:
+        """A worker's share of the requests a second."""
+        mine = sum(shares.get(worker, 0) for shares in self._shares.values())
+        total = sum(share for shares in self._shares.values() for share in shares.values())
+        return mine / total if mine and total else 1 / max(1, len(self._heard))
 
     def _stop_for(self, fatal: Fatal) -> None:
         self._stopping = True
@@ -249,7 +333,7 @@ class Coordinator:
             for step, told in self._reports[worker].steps.items():
                 demands[step][worker] = Demand(told.in_flight, told.waiting)
         wants = {step: sum(d.in_flight + d.waiting for d in by.values()) for step, by in demands.items()}
-        self._limits = total_limits(self._budget.limits, wants, self._budget.total)
+        self._limits = total_limits(self._budget.limits, wants, self._total)
         self._shares = {step: fair_shares(self._limits[step], by) for step, by in demands.items()}
 
     def _grant(self, report: Report, step: str, *, none: bool) -> int:
@@ -260,8 +344,8 @@ class Coordinator:
             mine = granted.get(report.worker, 0)
             share = self._shares[step].get(report.worker, 0)
             free = self._limits[step] - (self._held[step] - mine)
-            if self._budget.total > 0:
-                free = min(free, self._budget.total - (sum(self._held.values()) - mine))
+            if self._total > 0:
+                free = min(free, self._total - (sum(self._held.values()) - mine))
             size = max(0, min(share, free))
         held = max(size, in_use)
         self._held[step] += held - granted.get(report.worker, 0)

@@ -13,8 +13,9 @@ from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.figures import Figures
-from raylabel.exports.json_lines import LinesFile, to_json_line
-from raylabel.exports.legacy import legacy_file
+from raylabel.exports.files import ExportFiles, LinesFile
+from raylabel.exports.formats import EXPORT_FORMATS
+from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
 from raylabel.runtime.rows import StoredRows, drop_recomputed_fields, provided_by_input, restore, with_stored_image
@@ -24,9 +25,8 @@ from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.sources.spec import KITTI
 from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
-from raylabel.storage.folders import Folder
-from raylabel.storage.writing import publish, remove_unfinished
-from raylabel.validation import follows
+from raylabel.storage.writing import remove_unfinished
+from raylabel.validation import consequence_of
 
 STALE = "stale"
 """Flag of a record, followed by ``:`` and the step whose stored result is left out."""
@@ -82,7 +82,7 @@ class Counts:
     @property
     def violations(self) -> Counter[str]:
         """By rule: the flags that name one, and ``broken``."""
-        return self.broken + Counter({name: n for name, n in self.figures.notes.items() if follows(name)})
+        return self.broken + Counter({name: n for name, n in self.figures.flags.items() if consequence_of(name)})
 
     def add_finished(self, record: Record) -> None:
         """Count a record that every selected step ended for, or that an open one holds up."""
@@ -122,7 +122,7 @@ class Counts:
             "stale": self.stale,
             "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},
-            "flags": dict(sorted(self.figures.notes.items())),
+            "flags": dict(sorted(self.figures.flags.items())),
             "violations": dict(sorted(self.violations.items())),
         }
 
@@ -140,12 +140,12 @@ class Delivery:
     limit, drops nothing that earlier runs found.
 
     Args:
-        output_format: ``jsonl``, ``legacy`` or ``both``.
+        output_format: a name of ``EXPORT_FORMATS``.
     """
 
     def __init__(self, spec: RunSpec, output_format: str) -> None:
         self._spec = spec
-        self._legacy = output_format in ("legacy", "both")
+        self._export = EXPORT_FORMATS[output_format]
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
@@ -169,6 +169,8 @@ class Delivery:
             if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
                 self._seeds = self._file(files, "seed_annotations")
             self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
+            self._exports = files.enter_context(ExportFiles(self._export, root))
+            self.paths += self._exports.paths
             self._files = files.pop_all()
         return self
 
@@ -242,6 +244,8 @@ class Delivery:
         self._annotations.write(written)
         if self._seeds is not None:
             self._seeds.write_line(seed_line(record))
+        if item.finished:
+            self._exports.add(record)
         for step, outcome in record.outcomes.items():
             if outcome.outcome.is_open or outcome.outcome is Outcome.REFUSED:
                 self._failures.write_line(failure_line(record, step, outcome))
@@ -252,8 +256,7 @@ class Delivery:
                     self._by_step[step_class].write(written)
                 else:
                     self._by_step[step_class].write_line(to_line(state))
-                if self._legacy and self._seeds is not None:
-                    _write_legacy(state, step_class, spec.results.step(step_class.directory))
+                self._exports.add_step(state, step_class)
 
     def _assembled(self, line: Record, stored: StoredRows) -> _Assembled:
         """A record of the input with everything that is known of it."""
@@ -310,10 +313,3 @@ def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
     """Every selected step ended, or an open one bars the way."""
     missing = any(step.label not in record.outcomes for step in selected)
     return not missing or any(o.outcome.is_open for o in record.outcomes.values())
-
-
-def _write_legacy(state: Record, step: type[Step], folder: Folder) -> None:
-    made = legacy_file(state, step)
-    if made is not None:
-        name, text = made
-        publish((folder / "labels").location_of(name), text.encode("utf-8", "surrogatepass"), durable=False)

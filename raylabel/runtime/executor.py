@@ -10,7 +10,7 @@ from typing import Protocol
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Status
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.worker import Tell
+from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
 from raylabel.sources import Shard
 
@@ -51,7 +51,7 @@ class Executor(Protocol):
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         """Ask the endpoint from where the workers run (``raylabel.probing.endpoint``)."""
 
-    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         """Begin with the work; it goes on by itself.
 
         Args:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from raylabel.errors import InputError
+from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING, Record, UnusableLine
 from raylabel.settings import Settings
@@ -42,13 +43,14 @@ def look_at_input(settings: Settings, results: Results, source: SourceSpec, path
 
     Raises:
         InputError: it is no file of JSON lines; or more than half of the label files hold no usable row; or none of
-            the images exists; or what a selected step needs is nowhere.
+            the images exists; or what a selected step or the export needs is nowhere.
     """
     lines = sample(source, path, limit)
     _check_format(source, lines)
     records = [line for line in lines if isinstance(line, Record)]
     _check_labels(source, records)
     _check_steps(settings, results, source, records)
+    _check_export(settings, results, source, records)
     _check_images(source, records)
 
 
@@ -130,9 +132,7 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
     for step in selected:
         for field in step.needs:
             givers = [s for s in pipeline[: step.number] if field in s.gives]
-            if any(s in selected for s in givers) or any(getattr(r, field) is not None for r in records):
-                continue
-            if any((results.step(s.directory) / "records").sizes() for s in givers):
+            if _is_provided(field, givers, settings, results, records):
                 continue
             if givers:
                 raise InputError(_missing_step(settings, selected, givers[-1]))
@@ -142,6 +142,30 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
                     f'{source.setting}: none of the {len(records)} lines read so far of {source.path} has "{name}", '
                     f"which step {step.number} needs; nothing was asked."
                 )
+
+
+def _check_export(settings: Settings, results: Results, source: SourceSpec, records: Sequence[Record]) -> None:
+    """See that what the chosen export is made of is found by one of the steps, was stored, or came with the input."""
+    if source.setting == "results_dir" or not records:
+        return
+    for field in EXPORT_FORMATS[settings.output_format].needs:
+        givers = [s for s in PIPELINES[settings.autolabel_type] if field in s.gives]
+        if not _is_provided(field, givers, settings, results, records):
+            steps = " or ".join(f"{s.number} ({s.name})" for s in givers)
+            raise InputError(
+                f'{settings.autolabel_type}.workflow.output_format: found "{settings.output_format}", which needs '
+                f'"{_GIVEN_AS.get(field, field)}"; neither the input nor a selected step provides it'
+                f"{f'. Select step {steps}' if steps else ''}."
+            )
+
+
+def _is_provided(
+    field: str, givers: Sequence[type[Step]], settings: Settings, results: Results, records: Sequence[Record]
+) -> bool:
+    """Whether a field of records is made by a selected step, was stored by an earlier run, or came with the input."""
+    if any(s in settings.selected_steps for s in givers) or any(getattr(r, field) is not None for r in records):
+        return True
+    return any((results.step(s.directory) / "records").sizes() for s in givers)
 
 
 def _missing_step(settings: Settings, selected: Sequence[type[Step]], missing: type[Step]) -> str:

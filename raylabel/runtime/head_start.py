@@ -12,7 +12,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
-from raylabel.runtime.worker import Tell
+from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
 
 LOOK_AFTER_S = 2.0
@@ -64,7 +64,7 @@ class HeadStart:
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return self._first.probe_endpoint(settings, known)
 
-    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         self._work, self._on_end = work, on_end
         self._first.begin(work, on_end, joined)
         self._active = (self._first,)

@@ -19,9 +19,9 @@ from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
 from raylabel.runtime.executor import Work
-from raylabel.runtime.process import import_what_comes_late
+from raylabel.runtime.process import import_deferred_modules
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.worker import Tell, Worker
+from raylabel.runtime.worker import SendReport, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard
 
@@ -41,7 +41,7 @@ class InProcess:
         self._left: deque[Shard] = deque()
         self._begun = 0
         self._worker: Worker | None = None
-        self._told_to: Tell = self.tell
+        self._send: SendReport = self.tell
 
     def check(self) -> None:
         """There is nothing to see."""
@@ -50,7 +50,7 @@ class InProcess:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="worker", daemon=True)
         self._thread.start()
-        self._loop.call_soon_threadsafe(import_what_comes_late)
+        self._loop.call_soon_threadsafe(import_deferred_modules)
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class InProcess:
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return probe_endpoint(settings, with_key(settings.pipeline.vlm, os.environ), known)
 
-    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[Tell], None] | None = None) -> None:
+    def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         self._coordinator = Coordinator(work.budget, work.spec.driver)
         if joined is not None:
             joined(self.tell)
@@ -81,11 +81,11 @@ class InProcess:
                 left.appendleft(self._left.pop())
         return list(left)
 
-    def join(self, tell: Tell) -> None:
+    def join(self, send_report: SendReport) -> None:
         """Have the worker report to another coordinator from now on, for a first time before this returns."""
 
         async def report() -> None:
-            self._told_to = tell
+            self._send = send_report
             if self._worker is not None:
                 await self._worker.report()
 
@@ -153,7 +153,7 @@ class InProcess:
 
     async def _run(self, spec: RunSpec) -> None:
         async def tell(report: Report) -> Directive | None:
-            return await self._told_to(report)
+            return await self._send(report)
 
         worker = Worker(spec, tell, socket.gethostname())
         await worker.open()

@@ -9,9 +9,9 @@ from typing import Any
 
 from raylabel.store.tables import Table
 
-GATHER_S = 0.04
+BATCH_DELAY_S = 0.04
 """How long a row waits for company; what comes during a write (2 to 10 ms) shares the next one."""
-UNHURRIED_S = 0.25
+LAZY_BATCH_DELAY_S = 0.25
 """The same for rows that nothing waits for but the end of a shard: fewer, larger fragments."""
 
 
@@ -19,12 +19,12 @@ class Journal:
     """Appends rows to a table from one event loop.
 
     Args:
-        gather_s: how long a row waits for others; may be changed at any time.
+        batch_delay_s: how long a row waits for others; may be changed at any time.
     """
 
-    def __init__(self, table: Table, gather_s: float = GATHER_S) -> None:
+    def __init__(self, table: Table, batch_delay_s: float = BATCH_DELAY_S) -> None:
         self._table = table
-        self.gather_s = gather_s
+        self.batch_delay_s = batch_delay_s
         self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[str]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -55,7 +55,7 @@ class Journal:
         batch: list[tuple[Mapping[str, Any], asyncio.Future[str]]] = []
         try:
             while self._waiting:
-                await asyncio.sleep(self.gather_s)
+                await asyncio.sleep(self.batch_delay_s)
                 batch, self._waiting = self._waiting, []
                 uids = await loop.run_in_executor(self._thread, self._table.append, [row for row, _ in batch])
                 for (_, done), uid in zip(batch, uids, strict=True):

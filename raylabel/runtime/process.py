@@ -19,7 +19,7 @@ def rare_garbage_collection() -> None:
     gc.set_threshold(_ALLOCATIONS, 20, 20)
 
 
-def import_what_comes_late() -> None:
+def import_deferred_modules() -> None:
     """pyarrow imports pandas, for which it needs 0.2 s, with the first array that is made of Python objects: amid the
     first replies of a run it would take three times as long, and they would wait for it."""
     pa.array([""])

@@ -57,12 +57,15 @@ class Progress:
         elif self._clock() - self._said >= PLAIN_EVERY_S:
             self._said = self._clock()
             parts = [f"{name} {self._line(status.steps[name])}" for name in self._steps]
+            if status.limit:
+                parts.append(status.limit)
             self._console.print(
                 f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False, soft_wrap=True
             )
 
     def _table(self, status: Status) -> Table:
-        table = Table(title="stopping: finishing what is in flight" if status.stopping else None)
+        title = "stopping: finishing what is in flight" if status.stopping else None
+        table = Table(title=title, caption=status.limit or None)
         for column in ("step", "done", "open", "in flight", "requests", "replayed", "requests/s", "tokens", "ETA"):
             table.add_column(column, justify="left" if column == "step" else "right")
         for name in self._steps:

@@ -18,6 +18,7 @@ from rich.console import Console
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, StoreError, printable
+from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
@@ -39,7 +40,7 @@ from raylabel.runtime.shutdown import StopSignals
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
-from raylabel.settings import ReferringPipeline, Settings, redacted
+from raylabel.settings import Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder
@@ -174,10 +175,10 @@ class _Run:
             if not plan.todo:
                 return SETTLED
         comparison = Comparison(plan.spec) if self._reread else None
-        key = digest_of("delivery", __version__, plan.digests, self._limit, self._output_format())
+        key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
         if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
             return self._finish(plan, counts, None)
-        with Delivery(plan.spec, self._output_format()) as delivery:
+        with Delivery(plan.spec, self._settings.output_format) as delivery:
             for warning in keep_edited(self._results, delivery.paths):
                 self._say(warning)
             worked = self._work(plan, delivery) if plan.todo else None
@@ -196,7 +197,7 @@ class _Run:
             for sentence in comparison.describe(plan.spec):
                 self._say(sentence)
         note_written(self._results, delivery.paths)
-        if self._output_format() == "jsonl":  # the others write a file an image
+        if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
 
@@ -305,6 +306,8 @@ class _Run:
             limits.max_in_flight,
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
+            per_minute=limits.requests_per_minute,
+            patience_s=limits.patience,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
@@ -399,10 +402,6 @@ class _Run:
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
         return OPEN if counts.open or counts.unfinished else SETTLED
-
-    def _output_format(self) -> str:
-        block = self._settings.pipeline
-        return block.workflow.output_format if isinstance(block, ReferringPipeline) else "jsonl"
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raylabel.exports.failures import COMPARED_LENGTH, PARTICULAR
+from raylabel.exports.failures import COMPARED_LENGTH, SPECIFIC
 from raylabel.records import Outcome
 from raylabel.steps.base import Step
 from raylabel.store.generations import current_generations
@@ -45,7 +45,7 @@ def groups_of(results: Results, steps: Iterable[type[Step]]) -> dict[type[Step],
 
 def _groups(rows: pa.Table) -> list[Group]:
     start = pc.utf8_slice_codeunits(rows["reason"], 0, COMPARED_LENGTH)
-    kinds = pc.replace_substring_regex(start, PARTICULAR, "*")
+    kinds = pc.replace_substring_regex(start, SPECIFIC, "*")
     grouped = rows.append_column("kind", kinds).group_by(["outcome", "kind"], use_threads=False)
     found = grouped.aggregate([("key", "count"), ("key", "first"), ("reason", "first")])
     columns = ("outcome", "key_count", "key_first", "reason_first")

@@ -15,7 +15,7 @@ from raylabel.records import JsonObject, Outcome
 from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.delivery import STALE, Counts
 from raylabel.steps.base import Step
-from raylabel.validation import follows
+from raylabel.validation import consequence_of
 
 SHOWN_REASONS = 3
 _IN_WORDS = {
@@ -79,21 +79,21 @@ def in_words(figures: Figures, unusable: int = 0) -> str:
 
 
 def _amounts(figures: Figures) -> list[str]:
-    kinds, things = figures.kinds, figures.things
+    kinds, totals = figures.kinds, figures.totals
     amounts = []
     if figures.with_seeds:
-        amounts.append(f"{_number(things['seed_boxes'], 'seed box', 'seed boxes')} given")
-        if things["regions"] or {"boxes", "regions"} & set(kinds):
-            amounts.append(f"{things['regions']} described")
-    if things["expressions"] or {"boxes", "expressions"} & set(kinds):
-        nothing, not_grounded = things["expressions_matching_nothing"], things["expressions_not_grounded"]
+        amounts.append(f"{_number(totals['seed_boxes'], 'seed box', 'seed boxes')} given")
+        if totals["regions"] or {"boxes", "regions"} & set(kinds):
+            amounts.append(f"{totals['regions']} described")
+    if totals["expressions"] or {"boxes", "expressions"} & set(kinds):
+        nothing, not_grounded = totals["expressions_matching_nothing"], totals["expressions_not_grounded"]
         notes = [_number(nothing, "matches nothing", "match nothing")] if nothing else []
         notes += [f"{not_grounded} not grounded"] if not_grounded else []
-        amounts.append(_number(things["expressions"], "expression") + (f" ({', '.join(notes)})" if notes else ""))
-    if things["boxes"] or "boxes" in kinds:
-        others = things["boxes_of_open_or_refused"]
+        amounts.append(_number(totals["expressions"], "expression") + (f" ({', '.join(notes)})" if notes else ""))
+    if totals["boxes"] or "boxes" in kinds:
+        others = totals["boxes_of_open_or_refused"]
         amounts.append(
-            _number(things["boxes"], "box", "boxes")
+            _number(totals["boxes"], "box", "boxes")
             + (" in them" if figures.with_seeds else "")
             + (f" ({others} of open or refused records)" if others else "")
         )
@@ -101,24 +101,24 @@ def _amounts(figures: Figures) -> list[str]:
 
 
 def _not_delivered(figures: Figures) -> list[str]:
-    things = figures.things
-    rejected = [_number(n, "expression")] if (n := things["expressions_rejected"]) else []
-    rejected += [_number(n, "box", "boxes")] if (n := things["boxes_rejected"]) else []
+    totals = figures.totals
+    rejected = [_number(n, "expression")] if (n := totals["expressions_rejected"]) else []
+    rejected += [_number(n, "box", "boxes")] if (n := totals["boxes_rejected"]) else []
     parts = [f"{' and '.join(rejected)} rejected"] if rejected else []
-    return parts + ([f"{_number(n, 'seed row')} not used"] if (n := things["seed_rows_not_used"]) else [])
+    return parts + ([f"{_number(n, 'seed row')} not used"] if (n := totals["seed_rows_not_used"]) else [])
 
 
 def warning_about(figures: Figures) -> str:
     """One sentence where what was looked for was found in no record at all; else empty."""
-    kind, things = next(iter(figures.kinds), ""), figures.things
+    kind, totals = next(iter(figures.kinds), ""), figures.totals
     without = figures.records[f"without_{kind}"]
     if not without or figures.records[f"with_{kind}"]:
         return ""
-    if figures.with_seeds and not things["seed_boxes"]:
+    if figures.with_seeds and not totals["seed_boxes"]:
         why = "no seed box was given"
-    elif things["expressions_rejected"] and not things["expressions"]:
+    elif totals["expressions_rejected"] and not totals["expressions"]:
         why = "the double check rejected every expression"
-    elif kind == "boxes" and things["expressions"]:
+    elif kind == "boxes" and totals["expressions"]:
         why = "the model says of every expression that nothing matches it"
     elif kind == "boxes":
         why = "there is no expression to look for"
@@ -132,9 +132,9 @@ def warning_about(figures: Figures) -> str:
 
 def _checked(counts: Counts, width: int) -> list[str]:
     """Every rule that was broken and every flag, with what followed; items are not split."""
-    found = {**counts.figures.notes, **counts.violations}
+    found = {**counts.figures.flags, **counts.violations}
     items = [
-        f"{n} {shorten(name)} ({follows(name) or 'noted'})"
+        f"{n} {shorten(name)} ({consequence_of(name) or 'noted'})"
         for name, n in sorted(found.items())
         if name.partition(":")[0] != STALE
     ]
@@ -166,7 +166,7 @@ def _open(counts: Counts, width: int, failures: str) -> list[str]:
         lines.append(f"{_number(unusable.total, 'input line')} not usable: see {failures}; mend and run again")
         lines += _reasons(unusable, width)
     if unused.total:
-        every = counts.figures.things["seed_rows_not_used"]
+        every = counts.figures.totals["seed_rows_not_used"]
         listed = "" if unused.total == every else f", {unused.total} of them listed"
         lines.append(f"{_number(every, 'seed row')} not used{listed}: see {failures}")
         lines += _reasons(unused, width)

@@ -1,9 +1,12 @@
-"""The requests a step may have in flight in one worker; the coordinator says how many."""
+"""The requests a step may have in flight in one worker, and when they may be sent; the coordinator says how many."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -11,15 +14,54 @@ class Stopped(Exception):
     """The run is stopping: nothing new is asked, the record stays as it is and is taken up by the next run."""
 
 
+class Gate:
+    """When a worker may send its next request, whichever step it belongs to: evenly so many a second, and not while
+    the server wants to be left alone.
+
+    Args:
+        clock: in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._interval_s = 0.0
+        self._opens_at = self._last_at = -math.inf
+
+    def set(self, per_s: float, pause_s: float) -> None:
+        """From now on so many requests a second, the first one in so many seconds."""
+        self._interval_s = 1 / per_s
+        self._opens_at = self._clock() + pause_s
+
+    def shut(self, pause_s: float) -> None:
+        """Nothing for so many seconds at least."""
+        self._opens_at = max(self._opens_at, self._clock() + pause_s)
+
+    def wait_s(self) -> float:
+        """Until the next request may go; 0 where it may go now."""
+        if not self._interval_s and self._opens_at == -math.inf:
+            return 0.0
+        return max(0.0, max(self._opens_at, self._last_at + self._interval_s) - self._clock())
+
+    def pass_through(self) -> None:
+        """A request goes."""
+        if self._interval_s:
+            self._last_at = self._clock()
+
+
 class Window:
     """A semaphore whose size changes while it is used. Belongs to one event loop.
 
     It starts closed. Shrinking lets what is in flight finish.
+
+    Args:
+        gate: that all windows of a worker share.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
         self.size = 0
         self.in_flight = 0
+        self._gate = gate or Gate()
+        self._opening: asyncio.TimerHandle | None = None
         self._queue: deque[asyncio.Future[None]] = deque()
         self._stopped = False
 
@@ -67,7 +109,16 @@ class Window:
 
     def _admit(self) -> None:
         while self._queue and self.in_flight < self.size and not self._stopped:
+            if wait_s := self._gate.wait_s():
+                self._admit_in(wait_s)
+                return
             ticket = self._queue.popleft()
             if not ticket.done():
+                self._gate.pass_through()
                 self.in_flight += 1
                 ticket.set_result(None)
+
+    def _admit_in(self, wait_s: float) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        self._opening = asyncio.get_running_loop().call_later(wait_s, self._admit)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import os
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,8 @@ from raylabel.pipelines import PIPELINES, levels, outcome_of
 from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
-from raylabel.runtime.gallery import Gallery
-from raylabel.runtime.journal import GATHER_S, UNHURRIED_S, Journal
+from raylabel.runtime.image_loader import ImageLoader
+from raylabel.runtime.journal import BATCH_DELAY_S, LAZY_BATCH_DELAY_S, Journal
 from raylabel.runtime.rows import (
     StoredRows,
     blocked_by,
@@ -34,13 +36,14 @@ from raylabel.runtime.rows import (
     restore,
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.traffic import Answers, Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.reopened import Reopening, load_reopenings
 from raylabel.store.tables import Table
 
-HURRIED_BEAT_S = 0.1
+QUICK_BEAT_S = 0.1
 """Between reports while slots are missing or lie idle: another worker may have, or want, some."""
 SILENT_COORDINATOR_S = 5.0
 """A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
@@ -51,7 +54,7 @@ _LEAST_AHEAD, _MOST_AHEAD = 16, 128
 
 logger = logging.getLogger(__name__)
 
-Tell = Callable[[Report], Awaitable[Directive | None]]
+SendReport = Callable[[Report], Awaitable[Directive | None]]
 """Reports to the coordinator and brings back what it says; None where it does not answer."""
 
 
@@ -90,14 +93,14 @@ class Worker:
     its shard counts as ended.
 
     Args:
-        tell: see ``Tell``; called a few times a second as long as the worker lives.
+        send_report: ``SendReport``; called a few times a second as long as the worker lives.
         node: where this is, for the record.
         workers: of the run, between which the requests in flight are divided.
     """
 
-    def __init__(self, spec: RunSpec, tell: Tell, node: str, workers: int = 1) -> None:
+    def __init__(self, spec: RunSpec, send_report: SendReport, node: str, workers: int = 1) -> None:
         self._spec = spec
-        self._tell = tell
+        self._send_report = send_report
         self._node = node
         self._name = uuid.uuid4().hex
         self._fatal: Fatal | None = None
@@ -111,6 +114,9 @@ class Worker:
         self._starting = asyncio.Lock()
         self._calls_to_start = 0
         self._reporting = asyncio.Lock()
+        self._traffic = Traffic()
+        self._looking = asyncio.Lock()
+        self._looked_at, self._lives = -math.inf, True
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
 
     async def open(self) -> None:
@@ -125,9 +131,9 @@ class Worker:
         self._checked: asyncio.Task[None] | None = None
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
-        self._images = Journal(facts, UNHURRIED_S)
+        self._images = Journal(facts, LAZY_BATCH_DELAY_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
-        self._gallery = Gallery(spec.image, facts, list(resizes))
+        self._image_loader = ImageLoader(spec.image, facts, list(resizes))
         reopened = load_reopenings(results)
         parts = {plan.step: self._build_part(plan, reopened.get(plan.step.directory, {})) for plan in spec.selected}
         self._parts = list(parts.values())
@@ -151,13 +157,15 @@ class Worker:
             plan.ask,
             self._client,
             self._spec.results.answers(plan.step.directory),
-            Window(),
+            Window(self._traffic.gate),
+            self._traffic,
             self._picture,
             self._check_endpoint,
+            self._is_alive,
             self._give_up,
             reopened,
         )
-        return _Part(plan, asker, rows, Journal(rows, UNHURRIED_S), reopened)
+        return _Part(plan, asker, rows, Journal(rows, LAZY_BATCH_DELAY_S), reopened)
 
     async def close(self) -> None:
         """Give back slots, connections and threads. What is under way is given up."""
@@ -166,7 +174,7 @@ class Worker:
         self._stop(None)
         await self.report(leaving=True)
         await self._client.close()
-        self._gallery.close()
+        self._image_loader.close()
         for journal in self._journals():
             journal.close()
         self._reader.shutdown()
@@ -205,7 +213,7 @@ class Worker:
     def _set_write_delays(self) -> None:
         """While there is more to take up, nobody waits for the last rows of a shard."""
         for journal in (self._images, *(part.journal for part in self._parts)):
-            journal.gather_s = UNHURRIED_S if self._calls_to_start else GATHER_S
+            journal.batch_delay_s = LAZY_BATCH_DELAY_S if self._calls_to_start else BATCH_DELAY_S
 
     async def _refresh(self) -> None:
         """See what others stored: a block may come to us after the worker that had it died."""
@@ -286,7 +294,7 @@ class Worker:
     async def _with_image(self, record: Record, writing: list[Awaitable[str]]) -> tuple[Record, str]:
         """The record with the facts of its image, ready for the selected steps; and why nothing can be asked, or
         nothing."""
-        facts, row = await self._gallery.open(record)
+        facts, row = await self._image_loader.open(record)
         if row is not None:
             writing.append(self._images.add(row))
         problem = record.unusable
@@ -336,7 +344,7 @@ class Worker:
 
     async def _picture(self, record: Record, resize: Resize) -> Any:
         self._let_next_open(record.record_id)
-        return await self._gallery.picture(record, resize)
+        return await self._image_loader.picture(record, resize)
 
     def _let_next_open(self, record_id: str) -> None:
         """A record's first request has its slot, or it needs none: the next image may be opened."""
@@ -365,6 +373,19 @@ class Worker:
                 await asyncio.sleep(1.0)
             else:
                 return
+
+    async def _is_alive(self) -> bool:
+        """Whether the endpoint answers at all; found out once a second, whoever asks."""
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked_at > 1.0:
+                try:
+                    await self._client.check()
+                    self._lives = True
+                except ClientError as error:
+                    self._lives = error.status is not None
+                self._looked_at = now
+        return self._lives
 
     @property
     def _is_stopping(self) -> bool:
@@ -398,24 +419,30 @@ class Worker:
                 for part in self._parts:
                     part.asker.window.resize(0)
             windows = [part.asker.window for part in self._parts]
-            hurried = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
-            await asyncio.sleep(HURRIED_BEAT_S if hurried and wait_s <= BEAT_S else wait_s)
+            is_quick = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
+            with suppress(asyncio.TimeoutError):  # a refusal is told at once
+                await asyncio.wait_for(
+                    self._traffic.news.wait(), QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s
+                )
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
         """Report to the coordinator, and do as told; None where it does not answer."""
         async with self._reporting:  # a shard's end is reported once
             ended = tuple(self._ended)
-            directive = await self._tell(self._build_report(ended, leaving))
+            answers = self._traffic.take()
+            directive = await self._send_report(self._build_report(ended, answers, leaving))
             if directive is None:
+                self._traffic.put_back(answers)
                 return None
             del self._ended[: len(ended)]
+        self._traffic.gate.set(directive.per_s, directive.pause_s)
         for part in self._parts:
             part.asker.window.resize(directive.slots[part.step.name])
         if directive.stop:
             self._stop(None)
         return directive
 
-    def _build_report(self, ended: tuple[ShardEnd, ...], leaving: bool) -> Report:
+    def _build_report(self, ended: tuple[ShardEnd, ...], answers: Answers, leaving: bool) -> Report:
         steps = {}
         for part in self._parts:
             asker, tally = part.asker, part.asker.tally
@@ -432,7 +459,7 @@ class Worker:
                 models=tuple(sorted(tally.models)),
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, leaving)
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, answers, leaving)
 
     def _journals(self) -> list[Journal]:
         return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]

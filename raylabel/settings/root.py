@@ -29,8 +29,10 @@ from raylabel.blocks import (
     not_allowed,
     one_of,
 )
+from raylabel.exports.formats import JSONL
 from raylabel.pipelines import PIPELINES, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
+from raylabel.settings.exports import an_export_format, default_export_format
 from raylabel.settings.steps import StepBlock, every_step, steps_in
 from raylabel.settings.vlm import VlmSettings
 from raylabel.steps.base import Step
@@ -60,8 +62,7 @@ class ReferringWorkflow(Block):
     """Requests in flight of a step, over the whole cluster."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
-    output_format: Literal["jsonl", "legacy", "both"] = "jsonl"
-    """jsonl | legacy | both; legacy writes the JSONL files as well."""
+    output_format: Annotated[str, an_export_format] = default_export_format()
 
 
 class GroundingData(Block):
@@ -140,12 +141,16 @@ class LimitSettings(Block):
     says so and wants --yes; 0: none does."""
     longest_wait: NotNegative = 600.0
     """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
+    requests_per_minute: NotNegative = 0.0
+    """What the endpoint may be asked at most; 0: as much as it takes, which is found out."""
+    patience: NotNegative = 1800.0
+    """Seconds for which an endpoint that answers nothing or turns everything away is waited for; then the run ends."""
     max_failure_rate: Share = 0.5
     """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
 
 
 class RetrySettings(Block):
-    """Time-outs, lost connections, 429 and 5xx are tried again."""
+    """Time-outs, lost connections and 5xx are tried again; 429 and 503 are waited for, and are no tries."""
 
     attempts: Positive = 6
     """Tries of one request in a run, the first included."""
@@ -200,6 +205,11 @@ class Settings(Block):
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:
         """The block that ``autolabel_type`` names."""
         return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
+
+    @property
+    def output_format(self) -> str:
+        """What is written beside the JSON lines: a name of ``EXPORT_FORMATS``."""
+        return self.pipeline.workflow.output_format if isinstance(self.pipeline, ReferringPipeline) else JSONL
 
     @property
     def selected_steps(self) -> list[type[Step]]:

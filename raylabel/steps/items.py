@@ -57,7 +57,7 @@ def rejected_by_rule(missing: Sequence[int], left_out: Mapping[str, int]) -> dic
     names = [
         name
         for name, count in left_out.items()
-        if name in RULES and RULES[name].follows == ASKED_AGAIN
+        if name in RULES and RULES[name].consequence == ASKED_AGAIN
         for _ in range(min(count, len(missing)))
     ]
     return {number: RejectedItem(name) for number, name in zip(missing, names, strict=False)}

@@ -1,1 +1,1 @@
-"""What is paid is kept: Parquet checkpoints, generations and the lease on a results folder."""
+"""What a run stores in its results folder: Parquet tables of replies and results, generations, and the lease."""

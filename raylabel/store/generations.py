@@ -1,4 +1,4 @@
-"""Generations: ``force_reprocess`` asks everything anew, once, even if it takes several runs to finish."""
+"""Generations: ``force_reprocess`` asks everything again exactly once, even if that takes several runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _FILE = "generations.json"
 
 
 def open_generations(results: Results, directories: Sequence[str], *, force: bool) -> dict[str, int]:
-    """The generation of each step for this run, by step directory; recorded before it returns.
+    """The generation of each step for this run, by step directory; stored before this returns.
 
-    With ``force`` a finished generation is followed by a new one; an unfinished one (a forced run that was
-    interrupted) is continued. Answers and rows of older generations are kept and no longer count.
+    With ``force``, a finished generation is followed by a new one, and an unfinished one (of a forced run that was
+    interrupted) is continued. Answers and rows of older generations are kept but no longer used.
     """
     state = results.read_json(results.checkpoints, _FILE) or {}
     for directory in directories:
@@ -32,7 +32,7 @@ def current_generations(results: Results) -> dict[str, int]:
 
 
 def finish_generations(results: Results, directories: Sequence[str]) -> None:
-    """Note that the whole input went through these steps in their current generation."""
+    """Record that these steps are done with the whole input in their current generation."""
     state = results.read_json(results.checkpoints, _FILE)
     if state is None or all(state[d]["finished"] for d in directories if d in state):
         return

@@ -1,4 +1,4 @@
-"""The lease on a results folder: one run at a time, and a new one waits until a dead one's workers have stopped."""
+"""The lease on a results folder: one run at a time; a new run waits until the workers of a dead one have stopped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from raylabel.store.results import Results
 
 HEARTBEAT_S = 1.0
 EXPIRY_S = 8.0
-"""A lease that has not moved for so long has ended. Workers stop asking within a second of their driver's death, and
-within 7.5 s of that of its machine."""
+"""A lease without a heartbeat for this long has expired. Workers stop asking within a second of their driver's death,
+and within 7.5 s of the death of its machine."""
 ACQUIRE_TIMEOUT_S = 12.0
-"""How long a run waits for a lease that still moves before it gives up."""
+"""How long a run waits for a lease with heartbeats before it gives up."""
 
 _FILE = "lease.json"
 
 
 class Lease:
-    """Held by the driver of a run, kept alive by a thread of its own. Clocks of two machines are never compared.
+    """Held by the driver of a run and renewed by a thread of its own. The clocks of two machines are never compared.
 
     Args:
-        on_lost: called once, from that thread, if another run took the lease over (this one was frozen for long).
+        on_lost: called once, from that thread, if another run took over the lease because this one was frozen too long.
     """
 
     def __init__(self, results: Results, on_lost: Callable[[], None]) -> None:
@@ -42,21 +42,21 @@ class Lease:
         """Wait for an earlier lease to end, then take it.
 
         Args:
-            on_wait: told once who is being waited for.
+            on_wait: called once, with a sentence that says which run is being waited for.
 
         Raises:
-            InputError: another run is alive and stays so.
+            InputError: another run is alive and does not end in time.
         """
         started = time.monotonic()
-        seen, moved_at = self._read(), time.monotonic()
+        seen, renewed_at = self._read(), time.monotonic()
         if seen is not None:
             on_wait(f"waiting for the earlier run in {self._results.root.location} to end ({_holder(seen)})")
-        while seen is not None and time.monotonic() - moved_at < EXPIRY_S:
+        while seen is not None and time.monotonic() - renewed_at < EXPIRY_S:
             time.sleep(0.2)
             now = self._read()
             if now != seen:
-                seen, moved_at = now, time.monotonic()
-            if seen is not None and time.monotonic() - started > ACQUIRE_TIMEOUT_S and moved_at > started:
+                seen, renewed_at = now, time.monotonic()
+            if seen is not None and time.monotonic() - started > ACQUIRE_TIMEOUT_S and renewed_at > started:
                 raise InputError(
                     f"results_dir: {self._results.root.location} is in use by another run ({_holder(seen)}); wait for "
                     "it, stop it, or choose another results_dir"
@@ -68,7 +68,7 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Give it back; the next run need not wait."""
+        """Give up the lease; the next run need not wait."""
         self._released.set()
         if self._thread.is_alive():
             self._thread.join(timeout=2 * HEARTBEAT_S)
@@ -90,7 +90,7 @@ class Lease:
         try:
             return self._results.read_json(self._results.root, _FILE)
         except ValueError:
-            return {}  # half-written by a foreign tool; it must stop moving like any other
+            return {}  # damaged by another program; it expires like any other
 
     def _write(self) -> None:
         self._heartbeats += 1

@@ -1,4 +1,4 @@
-"""The layout of a ``results_dir``: which table and which file stands where."""
+"""The layout of a ``results_dir``: where each table and file is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWER_COLUMNS = [
     pa.field("tokens_thought", _INT),
     pa.field("tokens_output", _INT),
 ]
-"""One row a reply that was paid for. ``key`` is the question's digest; several rows under one key are its attempts."""
+"""One row for each reply that was paid for. ``key`` is the question's digest; the rows of one key are its attempts."""
 
 ROW_COLUMNS = [
     pa.field("generation", _INT),
@@ -54,8 +54,8 @@ ROW_COLUMNS = [
     pa.field("changes", _TEXT),
     pa.field("image", _TEXT),
 ]
-"""One row a record and step. ``key`` is the record's id; the newest row counts. ``built_on`` digests the image and
-what the step needs of the record, ``answers`` lists the ``uid``s of the replies used."""
+"""One row for each record and step. ``key`` is the record's id; the newest row counts. ``built_on`` is a digest of the
+image and of the fields that the step reads, ``answers`` lists the ``uid``s of the replies used."""
 
 
 REOPENED_COLUMNS = [
@@ -69,7 +69,7 @@ REOPENED_COLUMNS = [
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder. Cheap to make and to send to actors; tables are opened where they are used."""
+    """A results folder. Cheap to create and to send to actors; tables are opened where they are used."""
 
     root: Folder
 
@@ -77,11 +77,11 @@ class Results:
         return self.root / directory
 
     def answers(self, directory: str) -> Table:
-        """Paid replies of a step."""
+        """The replies a step received, each paid for."""
         return Table(self.step(directory) / "answers", ANSWER_COLUMNS)
 
     def rows(self, directory: str) -> Table:
-        """What became of each record in a step."""
+        """The result of each record in a step."""
         return Table(self.step(directory) / "records", ROW_COLUMNS)
 
     @property
@@ -89,11 +89,11 @@ class Results:
         return self.root / "checkpoints"
 
     def images(self) -> Table:
-        """Facts of images that were opened, by path and stamp."""
+        """Facts about images that were opened, by path and stamp."""
         return Table(self.checkpoints / "images", [pa.field("facts", _TEXT)])
 
     def shards(self) -> Table:
-        """Shards whose records are all settled, by digest of input and specification, with their counts; no counts
+        """Shards whose records are all settled, by a digest of input and specification, with their counts; no counts
         from where one of them may be open again."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
 
@@ -124,7 +124,7 @@ def unsettle_shards(results: Results, digests: Iterable[str]) -> None:
 
 
 def answer_row(key: str, reply: Reply, **columns: Any) -> Row:
-    """The row of a reply."""
+    """The row that stores a reply."""
     return {
         "key": key,
         "text": reply.text,
@@ -142,7 +142,10 @@ def answer_row(key: str, reply: Reply, **columns: Any) -> Row:
 
 
 def reply_of(row: Row) -> Reply:
-    """The reply of a row: the inverse of ``answer_row``. A word that was not known then may be now."""
+    """The reply that a row stores: the inverse of ``answer_row``.
+
+    A finish reason that was unknown when the reply was stored is looked up again.
+    """
     finish = Finish(row["finish"])
     return Reply(
         text=row["text"] or "",

@@ -12,7 +12,7 @@ import pytest
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.clients.scripted import ScriptedClient
-from raylabel.clients.waiting import describe_return, read_duration, read_wait, until_midnight_pacific_s
+from raylabel.clients.waiting import describe_return, read_duration, read_quota, read_wait, until_midnight_pacific_s
 from raylabel.errors import ClientError, Verdict
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -163,3 +163,70 @@ def test_what_openrouter_repeats_of_its_headers_counts(server, answer, make_requ
     assert caught.value.verdict is Verdict.QUOTA
     assert "free-models-per-day" in caught.value.message
     assert len(server.seen) == 1
+
+
+# --- what is left ---------------------------------------------------------------------------------------------------
+
+NOW = {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+NOW_S = 1_767_225_600
+
+
+def openai_says(remaining, reset, limit=None):
+    said = {"x-ratelimit-remaining-requests": remaining, "x-ratelimit-reset-requests": reset}
+    return said if limit is None else {**said, "x-ratelimit-limit-requests": limit}
+
+
+def anthropic_says(remaining, reset, limit="50"):
+    said = {"limit": limit, "remaining": remaining, "reset": reset}
+    return {f"anthropic-ratelimit-requests-{name}": value for name, value in said.items()}
+
+
+def bare_says(remaining, reset, prefix="x-"):
+    return {f"{prefix}ratelimit-remaining": remaining, f"{prefix}ratelimit-reset": reset}
+
+
+@pytest.mark.parametrize(
+    ("headers", "quota"),
+    [
+        pytest.param(openai_says("3499", "17ms", "3500"), (3499, 0.017), id="openai"),
+        pytest.param(openai_says("0", "6m0s", "60"), (0, 360), id="openai-nothing-left"),
+        pytest.param(openai_says("14", "2m59.56s"), (14, 179.56), id="groq"),
+        pytest.param(openai_says("79", "3", "80"), (79, 3), id="azure-seconds"),
+        pytest.param(
+            {**openai_says("79", "0", "80"), "x-ratelimit-renewalperiod-requests": "60"}, (79, 60), id="azure-renewal"
+        ),
+        pytest.param(
+            {"x-ratelimit-remaining-requests": "79", "x-ratelimit-renewalperiod-requests": "10"},
+            (79, 10),
+            id="azure-renewal-alone",
+        ),
+        pytest.param({"x-ratelimit-remaining-requests": "79"}, None, id="azure-of-old"),
+        pytest.param(openai_says("-1", "0", "-1"), None, id="azure-knows-nothing"),
+        pytest.param(openai_says("0", "0", "0"), None, id="a-limit-of-nothing"),
+        pytest.param(openai_says("5", "1s", "0"), None, id="a-limit-of-0"),
+        pytest.param(openai_says("5", "-1", "10"), None, id="a-reset-in-the-past"),
+        pytest.param(openai_says("many", "1s"), None, id="words"),
+        pytest.param(openai_says("nan", "1s"), None, id="no-number"),
+        pytest.param(openai_says("5", "soon"), None, id="a-word-for-a-reset"),
+        pytest.param(openai_says("5", "1s", "lots"), None, id="a-word-for-a-limit"),
+        pytest.param({**openai_says("5", str(NOW_S + 30)), **NOW}, (5, 30), id="epoch-s"),
+        pytest.param({**bare_says("5", str(1000 * (NOW_S + 30))), **NOW}, (5, 30), id="openrouter-epoch-ms"),
+        pytest.param({**bare_says("5", str(NOW_S - 30)), **NOW}, (5, 0), id="a-moment-gone-by"),
+        pytest.param(bare_says("5", "12", prefix=""), (5, 12), id="ietf"),
+        pytest.param({**anthropic_says("49", "2026-01-01T00:01:00Z"), **NOW}, (49, 60), id="anthropic"),
+        pytest.param({**anthropic_says("0", "2026-01-01T01:00:30+01:00"), **NOW}, (0, 30), id="anthropic-offset"),
+        pytest.param({**anthropic_says("7", "2026-01-01T00:01:00"), **NOW}, None, id="a-moment-of-no-zone"),
+        pytest.param({**anthropic_says("7", "9999-99-99T00:00:00Z"), **NOW}, None, id="no-moment"),
+        pytest.param({**openai_says("50", "1s"), **bare_says("20", "60")}, (20, 60), id="the-tighter-of-two"),
+        pytest.param({**openai_says("0", "1s"), **bare_says("0", "60")}, (0, 60), id="the-longer-of-nothing"),
+        pytest.param({**openai_says("-1", "0", "-1"), **bare_says("20", "60")}, (20, 60), id="the-one-that-says"),
+        pytest.param({"retry-after": "7"}, None, id="a-wait-is-no-quota"),
+        pytest.param({}, None, id="silence"),
+    ],
+)
+def test_what_is_left_is_read_in_every_spelling(headers, quota):
+    assert read_quota(headers) == (None if quota is None else pytest.approx(quota))
+
+
+def test_a_moment_is_measured_by_the_clock_here_where_the_server_tells_no_time():
+    assert read_quota(bare_says("5", str(time.time() + DAY_S))) == pytest.approx((5, DAY_S), abs=HOUR_S)

@@ -18,6 +18,9 @@ def test_a_running_server_has_loaded_nothing_of_raylabel_but_its_own_folder():
     inside = {name for name in loaded if name.startswith("raylabel.demo.server")}
     assert loaded - inside == {"raylabel", "raylabel.demo"}
     assert len(inside) > 8
+    # Of the faults, no more than their words, for --help.
+    faults = "raylabel.demo.server.faults"
+    assert {name for name in inside if name.startswith(faults)} == {faults, f"{faults}.plan", f"{faults}.specification"}
 
 
 def test_the_packages_above_the_server_hold_a_docstring_and_a_version_only():
@@ -37,7 +40,7 @@ def test_no_file_of_the_server_imports_from_outside_its_folder():
                 assert not name.startswith("raylabel") or name.startswith("raylabel.demo.server"), (file, name)
 
 
-def test_no_file_of_the_server_reaches_for_files_except_the_journal_and_the_ready_file():
+def test_no_file_of_the_server_reaches_for_files_except_the_journal_the_ready_file_and_the_list_of_faults():
     opened = []
     for file in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -48,6 +51,7 @@ def test_no_file_of_the_server_reaches_for_files_except_the_journal_and_the_read
                 ):
                     opened.append((file.name, name))
     assert sorted(opened) == [
+        ("__main__.py", "Path(text).read_text"),
         ("__main__.py", "partial.write_text"),
         ("ledger.py", "journal.open"),
         ("seeing.py", "Image.open"),

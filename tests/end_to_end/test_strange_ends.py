@@ -179,6 +179,7 @@ def test_an_error_inside_a_success_is_never_a_reply(world: World, tmp_path: Path
     def beside(**fields: Any) -> Callable[[Seen, int], Fault]:
         return lambda seen, before: Fault(200, {**answered(seen).body, **fields})
 
+    limited: Json = {"error": {"message": "upstream is gone", "code": "rate_limit_exceeded"}}
     empty = [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop", "error": "gone"}]
     faults = {
         "no choices": body(error={"message": "upstream is gone", "code": 502}),
@@ -189,7 +190,7 @@ def test_an_error_inside_a_success_is_never_a_reply(world: World, tmp_path: Path
         "empty choices": body(choices=[], error={"message": "upstream is gone"}),
         "nothing but choices": body(choices=[]),
         "text beside the choice": body(choices=empty),
-        "a limit": body(error={"message": "upstream is gone", "code": "rate_limit_exceeded"}),
+        "a limit": lambda seen, before: None if before else Fault(200, limited),
         "a refusal": beside(error={"message": "flagged", "code": "content_filter", "status": 400}),
         "one request": body(error={"message": "upstream is gone", "code": "400"}),
     }
@@ -198,7 +199,8 @@ def test_an_error_inside_a_success_is_never_a_reply(world: World, tmp_path: Path
         ran = label(grounding(world, tmp_path / "results", wire.url, FIRST, faulty.input, "limits.max_failure_rate=1"))
 
     assert ran.code == 3
-    assert faulty.outcomes(ran) == {n: "refused" if n == "a refusal" else "failed" for n in faulty.names}
+    settled = {"a refusal": "refused", "a limit": "labeled"}
+    assert faulty.outcomes(ran) == {n: settled.get(n, "failed") for n in faulty.names}
     assert faulty.asked == {n: 1 if n in ("a refusal",) else 2 for n in faulty.names}
     for line in ran.failures:
         assert any(words in line["reason"] for words in ("gone", "flagged", "no answer")), line["reason"]

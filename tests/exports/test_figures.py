@@ -60,7 +60,7 @@ def referring(*outcomes: str, **fields: Any) -> dict[str, Any]:
 
 
 def told(figures: Figures) -> dict[str, Any]:
-    return {**{k: v for k, v in figures.records.items() if v}, **{k: v for k, v in figures.things.items() if v}}
+    return {**{k: v for k, v in figures.records.items() if v}, **{k: v for k, v in figures.totals.items() if v}}
 
 
 DESCRIBED = {"regions": (REGION, REGION), "caption": "Cars."}
@@ -211,7 +211,7 @@ def test_a_line_without_an_outcome_is_unfinished() -> None:
 def test_flags_are_counted_by_name(flag: str, noted: dict[str, int]) -> None:
     figures = Figures()
     figures.add(referring(S, L, S, S, seeds=(), flags=(flag,)))
-    assert figures.notes == noted
+    assert figures.flags == noted
 
 
 def test_flags_of_all_things_in_a_record_are_counted() -> None:
@@ -219,7 +219,7 @@ def test_flags_of_all_things_in_a_record_are_counted() -> None:
     clipped = Expression("e", "x", instances=(Instance("b", BOX, flags=("clipped", "adjusted")),), flags=("merged",))
     region = Region(BOX, "car", "", "x", ("same_description", "clipped"))
     figures.add(referring(L, L, L, L, regions=(region,), expressions=(clipped,), flags=("repeated_image_id",)))
-    assert figures.notes == {"clipped": 2, "adjusted": 1, "merged": 1, "same_description": 1, "repeated_image_id": 1}
+    assert figures.flags == {"clipped": 2, "adjusted": 1, "merged": 1, "same_description": 1, "repeated_image_id": 1}
 
 
 VERDICTS = st.lists(st.sampled_from([True, False, None]), max_size=3)
@@ -241,6 +241,6 @@ def test_every_line_is_counted_once_and_every_box_is_kept_or_rejected(
         figures.add(delivered)
     assert figures.lines == len(lines) == figures.to_json()["records"]["total"]
     written = [e for delivered in lines for e in delivered["expressions"]]
-    assert figures.things["expressions"] + figures.things["expressions_rejected"] == len(written)
+    assert figures.totals["expressions"] + figures.totals["expressions_rejected"] == len(written)
     kept = [i for e in written if e.get("outcome") == "labeled" for i in e["instances"] if i["verified"] is not False]
-    assert figures.things["boxes"] == len(kept)
+    assert figures.totals["boxes"] == len(kept)

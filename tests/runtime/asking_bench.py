@@ -15,6 +15,7 @@ from raylabel.errors import ClientError, Verdict
 from raylabel.profiles import UNKNOWN
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Size
 from raylabel.runtime.asking import Asker, AskSetup, StepEnd
+from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Window
 from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
@@ -48,7 +49,17 @@ class Bench:
         self.pictures: list[str] = []
 
     def asker(
-        self, script, step=ImageCaption, window=None, picture=None, table=None, prompt=None, profile=UNKNOWN, **changes
+        self,
+        script,
+        step=ImageCaption,
+        window=None,
+        picture=None,
+        table=None,
+        prompt=None,
+        profile=UNKNOWN,
+        traffic=None,
+        is_alive=None,
+        **changes,
     ):
         """An asker of a new run: it knows what is stored, and its window is open."""
         sampling, recipe = changes.pop("sampling", SAMPLING), changes.pop("recipe", "recipe")
@@ -67,6 +78,9 @@ class Bench:
         async def check():
             self.checks += 1
 
+        async def lives():
+            return True
+
         client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
         asker = Asker(
             step(StepSetup((target,))),
@@ -74,8 +88,10 @@ class Bench:
             client,
             table,
             window,
+            traffic or Traffic(),
             picture or show,
             check,
+            is_alive or lives,
             self.fatal.append,
         )
         return asker, client

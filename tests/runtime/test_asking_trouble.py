@@ -11,8 +11,10 @@ from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.errors import ImageError, Verdict
 from raylabel.records import Box as PixelBox
 from raylabel.records import Seed
+from raylabel.runtime.asking import MOST_REFUSALS
 from raylabel.runtime.coordinator import fatal_for
-from raylabel.runtime.window import Stopped
+from raylabel.runtime.traffic import Traffic
+from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 from raylabel.validation import CUT_OFF, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
@@ -114,10 +116,40 @@ def test_passing_trouble_is_tried_again_and_counted(bench):
 
 
 def test_trouble_that_does_not_pass_fails_the_record_after_all_its_tries(bench):
-    end, asked = bench.run_step(lambda r: trouble(Verdict.SLOW_DOWN, "busy", status=429), make_record())
+    end, asked = bench.run_step(lambda r: trouble(Verdict.RETRY, "busy", status=500), make_record())
     assert (end.outcome.outcome.value, end.outcome.reason, end.outcome.attempts) == ("failed", "busy", 2)
     assert len(asked) == 2
     assert bench.fatal == []
+
+
+def test_being_turned_away_is_no_try_and_gives_the_slot_back(bench):
+    window = Window()
+    window.resize(1)
+    asked = []
+
+    def full(request):
+        asked.append(window.in_flight)
+        return trouble(Verdict.SLOW_DOWN, "busy", status=429) if len(asked) <= 10 else CAPTION
+
+    asker, _ = bench.asker(full, window=window)
+    end = asyncio.run(asker.run_step(make_record()))
+    assert end.outcome.outcome.value == "labeled"
+    assert [row["tries"] for row in bench.stored()] == [1]
+    assert (asker.tally.requests, asker.tally.retries) == (1, 10)
+    assert (asked, window.in_flight) == ([1] * 11, 0)
+
+
+def test_what_is_turned_away_every_time_while_others_are_answered_fails_alone(bench):
+    traffic = Traffic()
+
+    def too_large(request):
+        traffic.note_answer()  # somebody else's
+        return trouble(Verdict.SLOW_DOWN, "too many tokens a minute", status=429)
+
+    asker, client = bench.asker(too_large, traffic=traffic)
+    end = asyncio.run(asker.run_step(make_record()))
+    assert (end.outcome.outcome.value, end.outcome.reason) == ("failed", "too many tokens a minute")
+    assert len(client.requests) == MOST_REFUSALS
 
 
 @pytest.mark.tao_row("a null score or a list-shaped answer loses paid answers")

@@ -93,7 +93,7 @@ def test_what_the_rows_and_the_flags_tell_is_added_up_by_rule(delivered):
     counts, _ = delivered
     assert counts.violations == COUNTED
     assert list(counts.to_json()["violations"].items()) == sorted(COUNTED.items())
-    assert counts.figures.notes == {"clipped": 1, "adjusted": 1, "constant_stride": 1, "stretched": 1}
+    assert counts.figures.flags == {"clipped": 1, "adjusted": 1, "constant_stride": 1, "stretched": 1}
     assert counts.to_json()["flags"] == {"adjusted": 1, "clipped": 1, "constant_stride": 1, "stretched": 1}
 
 
@@ -129,7 +129,7 @@ def test_the_figures_are_those_of_the_file_and_the_last_lines_tell_them(delivere
     assert counts.to_json()["annotations"] == again.to_json()
     assert again.to_json() == {
         "records": {"total": 3, "open": 1, "with_boxes": 1, "without_boxes": 1},
-        **dict.fromkeys(again.things, 0),
+        **dict.fromkeys(again.totals, 0),
         "expressions": 2,
         "expressions_matching_nothing": 1,
         "boxes": 2,

@@ -18,10 +18,10 @@ from raylabel.validation import RULES
 STEPS = PIPELINES[IMAGE_GROUNDING]
 
 
-def figures(records: dict[str, int], seeds: bool = False, **things: int) -> Figures:
+def figures(records: dict[str, int], seeds: bool = False, **totals: int) -> Figures:
     made = Figures()
     made.records.update(records)
-    made.things.update(things)
+    made.totals.update(totals)
     made.with_seeds = seeds
     return made
 
@@ -191,8 +191,8 @@ def test_no_warning_without_need(held: Figures) -> None:
 def test_all_that_was_noted_stands_in_one_list_that_wraps_between_its_items() -> None:
     counts = Counts()
     counts.broken.update(dict.fromkeys(RULES, 1_000_000))
-    counts.figures.notes.update({"adjusted": 2, "clipped": 3, "repeated_image_id": 1, "undescribed_regions": 4})
-    counts.figures.notes["stale"] = 1
+    counts.figures.flags.update({"adjusted": 2, "clipped": 3, "repeated_image_id": 1, "undescribed_regions": 4})
+    counts.figures.flags["stale"] = 1
     lines = after_table(counts)
     shown = [line for line in lines if line.startswith(("checked: ", "         "))]
     assert lines[: len(shown)] == shown

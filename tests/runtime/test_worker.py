@@ -12,7 +12,7 @@ from raylabel.errors import ClientError, InputError, Verdict
 from raylabel.records import Record
 from raylabel.runtime import worker as worker_module
 from raylabel.runtime.coordinator import ShardEnd
-from raylabel.runtime.gallery import Gallery
+from raylabel.runtime.image_loader import ImageLoader
 from raylabel.runtime.worker import Worker
 from raylabel.sources import read_shard, scan
 from tests.runtime.worker_bench import EXTRACTION, GROUNDING, answer
@@ -78,14 +78,14 @@ def test_requests_in_flight_fill_the_window_and_never_exceed_it(make):
 def test_images_are_opened_only_a_little_ahead_of_the_requests(make, monkeypatch):
     bench = make(200, slowly, shard=32, max_workers=1)
     opened = 0
-    real = Gallery.open
+    real = ImageLoader.open
 
     async def counted(self, record):
         nonlocal opened
         opened += 1
         return await real(self, record)
 
-    monkeypatch.setattr(Gallery, "open", counted)
+    monkeypatch.setattr(ImageLoader, "open", counted)
 
     async def look(worker):
         while (asked := len(bench.client.requests)) < 15:

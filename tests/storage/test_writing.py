@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raylabel.exports.json_lines import LinesFile
+from raylabel.exports.files import LinesFile
 from raylabel.storage.reading import read_bytes
 from raylabel.storage.stamps import exists
 from raylabel.storage.writing import WholeFile, publish, remove_unfinished

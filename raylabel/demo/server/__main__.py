@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS
+from raylabel.demo.server.faults.plan import BadSpecification, Plan
+from raylabel.demo.server.faults.specification import GRAMMAR, read_plan, read_plan_file
 from raylabel.demo.server.http_server import DemoServer, ServerOptions
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.structured import SCHEMA_MODES
@@ -29,7 +31,11 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m raylabel.demo.server",
         description="A VLM server for drawn scenes: it decodes the picture it is sent and looks at its pixels.",
-        epilog="example: python -m raylabel.demo.server --port 8765 --boxes xyxy1000",
+        epilog=f"{GRAMMAR}\n\n"
+        "examples:\n"
+        "  python -m raylabel.demo.server --port 8765 --boxes xyxy1000\n"
+        '  python -m raylabel.demo.server --faults "500 5%; truncated 3%; limit 120/minute; away from 20 for 30"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 (default): any free port; see the line on stdout")
     parser.add_argument(
@@ -59,6 +65,9 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="answer to this model name only (default: to any)")
     parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
+    parser.add_argument(
+        "--faults", type=_plan, metavar="SPEC", help="fail on demand, and count each question in /stats; see below"
+    )
     parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
     parser.add_argument("--ready-file", type=Path, help="write the ready line here too, by rename")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
@@ -82,7 +91,11 @@ def build_server(args: argparse.Namespace) -> DemoServer:
         reads=args.reads,
         blind=args.blind,
     )
-    return DemoServer(args.port, options, Ledger(args.journal))
+    if args.faults is None:
+        return DemoServer(args.port, options, Ledger(args.journal))
+    from raylabel.demo.server.faults.server import FaultyServer
+
+    return FaultyServer(args.port, options, Ledger(args.journal), args.faults)
 
 
 def main() -> None:
@@ -111,6 +124,16 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be between 0 and 1, found {text}")
     return value
+
+
+def _plan(text: str) -> Plan:
+    """What is to go wrong: from the words, or from the file that they name."""
+    try:
+        if text.endswith((".yaml", ".yml", ".json")):
+            return read_plan_file(Path(text).read_text(encoding="utf-8"))
+        return read_plan(text)
+    except (BadSpecification, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _exit_with_parent() -> None:

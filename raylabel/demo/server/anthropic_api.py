@@ -12,7 +12,16 @@ from raylabel.demo.server.structured import SCHEMA_MODES
 
 Json = dict[str, Any]
 
-ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 500: "api_error"}
+ERROR_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 def read_request(body: Json, dialect: str, schemas: str = SCHEMA_MODES[0]) -> Ask:
@@ -79,7 +88,8 @@ def write_reply(answer: Answer, model: str) -> Json:
 
 def write_error(status: int, message: str) -> Json:
     """The body of an error."""
-    return {"type": "error", "error": {"type": ERROR_TYPES.get(status, "invalid_request_error"), "message": message}}
+    kind = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def _blocks_of(message: Any) -> list[Json]:

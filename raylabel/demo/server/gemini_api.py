@@ -12,7 +12,16 @@ from raylabel.demo.server.structured import SCHEMA_MODES, outside_openapi
 
 Json = dict[str, Any]
 
-STATUS_NAMES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL"}
+STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 def read_request(body: Json, dialect: str, schemas: str = SCHEMA_MODES[0]) -> Ask:

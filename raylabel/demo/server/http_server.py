@@ -8,6 +8,7 @@ import json
 import re
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from raylabel.demo.server import anthropic_api, gemini_api, openai_api
 from raylabel.demo.server.dialects import MAX_PIXELS, NATIVE
 from raylabel.demo.server.ledger import Ledger
-from raylabel.demo.server.model import Answer, BadRequest, Model
+from raylabel.demo.server.model import Answer, Ask, BadRequest, Model
 from raylabel.demo.server.structured import SCHEMA_MODES
 
 LARGEST_BODY_BYTES = 256 * 2**20
@@ -70,6 +71,15 @@ class Refused(Exception):
         self.message = message
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A legal request; ``model`` is the name that the reply gives."""
+
+    protocol: str
+    model: str
+    ask: Ask
+
+
 class DemoServer(ThreadingHTTPServer):
     """The listening server; ``options``, ``model`` and ``ledger`` are shared by its threads."""
 
@@ -77,8 +87,8 @@ class DemoServer(ThreadingHTTPServer):
     request_queue_size = 1024
     allow_reuse_address = True
 
-    def __init__(self, port: int, options: ServerOptions, ledger: Ledger) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, port: int, options: ServerOptions, ledger: Ledger, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", port), handler or Handler)
         self.options = options
         self.model = Model(
             max_pixels=options.max_pixels,
@@ -93,6 +103,10 @@ class DemoServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def stats(self) -> dict[str, Any]:
+        """The body of ``GET /stats``."""
+        return self.ledger.stats()
+
     def server_close(self) -> None:
         """Stop listening, and end the journal."""
         super().server_close()
@@ -106,6 +120,19 @@ _WRITE_ERROR = {
     "openai": openai_api.write_error,
     "gemini": gemini_api.write_error,
     "anthropic": anthropic_api.write_error,
+}
+
+
+_READ_REQUEST = {
+    "/v1/chat/completions": ("openai", openai_api.read_request),
+    ANTHROPIC_CALL: ("anthropic", anthropic_api.read_request),
+}
+
+
+_WRITE_REPLY: dict[str, Callable[[Answer, str], dict[str, Any]]] = {
+    "openai": lambda answer, model: openai_api.write_reply(answer, model, int(time.time())),
+    "gemini": gemini_api.write_reply,
+    "anthropic": anthropic_api.write_reply,
 }
 
 
@@ -125,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
             if url.path in ("/health", "/v1/health"):
                 self._send(200, {"status": "ok"})
             elif url.path == "/stats":
-                self._send(200, self.server.ledger.stats())
+                self._send(200, self.server.stats())
             elif found := GEMINI_MODEL.fullmatch(url.path):
                 self._check_gemini_key(url.query)
                 self._send(200, gemini_api.write_model(self._check_model(unquote(found["model"]))))
@@ -151,7 +178,9 @@ class Handler(BaseHTTPRequestHandler):
         answer: Answer | None = None
         status, body = 500, self._error(500, "the server failed")
         try:
-            answer, body = self._answer()
+            question = self._read_question()
+            answer = self._answer(question)
+            body = _WRITE_REPLY[question.protocol](answer, question.model)
             status = 200
             self._wait(answer, arrived)
         except Refused as refusal:
@@ -171,28 +200,23 @@ class Handler(BaseHTTPRequestHandler):
             )
         self._send(status, body)
 
-    def _answer(self) -> tuple[Answer, dict[str, Any]]:
+    def _read_question(self) -> Question:
         url = urlsplit(self.path)
         body = self._read_body()
+        schemas = self.server.options.schemas
         if found := GEMINI_CALL.fullmatch(url.path):
             self._check_gemini_key(url.query)
             name = self._check_model(unquote(found["model"]))
-            ask = gemini_api.read_request(body, self._dialect("gemini"), self.server.options.schemas)
-            answer = self.server.model.answer(ask)
-            return answer, gemini_api.write_reply(answer, name)
-        if url.path == "/v1/chat/completions":
-            self._check_openai_key()
-            name = self._check_model(str(body.get("model", "")))
-            ask = openai_api.read_request(body, self._dialect("openai"), self.server.options.schemas)
-            answer = self.server.model.answer(ask)
-            return answer, openai_api.write_reply(answer, name, int(time.time()))
-        if url.path == ANTHROPIC_CALL:
-            self._check_openai_key()
-            name = self._check_model(str(body.get("model", "")))
-            ask = anthropic_api.read_request(body, self._dialect("anthropic"), self.server.options.schemas)
-            answer = self.server.model.answer(ask)
-            return answer, anthropic_api.write_reply(answer, name)
-        raise Refused(404, f"unknown path {url.path}")
+            return Question("gemini", name, gemini_api.read_request(body, self._dialect("gemini"), schemas))
+        if url.path not in _READ_REQUEST:
+            raise Refused(404, f"unknown path {url.path}")
+        protocol, read_request = _READ_REQUEST[url.path]
+        self._check_openai_key()
+        name = self._check_model(str(body.get("model", "")))
+        return Question(protocol, name, read_request(body, self._dialect(protocol), schemas))
+
+    def _answer(self, question: Question) -> Answer:
+        return self.server.model.answer(question.ask)
 
     def _dialect(self, protocol: str) -> str:
         boxes = self.server.options.boxes
@@ -257,11 +281,21 @@ class Handler(BaseHTTPRequestHandler):
         return _WRITE_ERROR[self._protocol](status, message)
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        self._send_bytes(status, to_bytes(body))
+
+    def _send_bytes(
+        self,
+        status: int,
+        data: bytes,
+        media_type: str = "application/json; charset=utf-8",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """A whole answer; ``headers`` win over those that belong to it."""
+        own = {"Content-Type": media_type, "Content-Length": str(len(data)), **(headers or {})}
         try:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=utf-8")
-            self.send_header("Content-Length", str(len(data)))
+            for name, value in own.items():
+                self.send_header(name, value)
             if self.close_connection:
                 self.send_header("Connection", "close")
             self.end_headers()
@@ -269,3 +303,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         except (TimeoutError, ConnectionError):
             self.close_connection = True
+
+
+def to_bytes(body: Any) -> bytes:
+    """A body as JSON."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -113,9 +113,7 @@ class Model:
         data = ask.pictures[0]
         picture_digest = hashlib.sha256(data).digest()
         scene = self._see(picture_digest, data, ask.dialect)
-        question = "\n".join(part for part in (ask.before, ask.after) if part)
-        task = read_question(question)
-        question_digest = hashlib.sha256(b"\0".join((task.name.encode(), _bytes(question), data))).hexdigest()
+        task, question_digest = understand(ask)
         try:
             text = self._say(task, scene, ask, picture_digest, question_digest)
         except UnusableSchema as error:
@@ -199,6 +197,13 @@ class Model:
             while len(self._prefixes) > REMEMBERED_PREFIXES:
                 self._prefixes.popitem(last=False)
         return known
+
+
+def understand(ask: Ask) -> tuple[Task, str]:
+    """The task of a request, and a digest of its words and pictures, which stands for the question."""
+    question = "\n".join(part for part in (ask.before, ask.after) if part)
+    task = read_question(question)
+    return task, hashlib.sha256(b"\0".join((task.name.encode(), _bytes(question), *ask.pictures))).hexdigest()
 
 
 def _bytes(text: str) -> bytes:

@@ -88,7 +88,11 @@ def write_model(model: str, root: str = "") -> Json:
 
 def write_error(status: int, message: str) -> Json:
     """The body of an error."""
-    kinds = {401: ("invalid_request_error", "invalid_api_key"), 404: ("invalid_request_error", "model_not_found")}
+    kinds = {
+        401: ("invalid_request_error", "invalid_api_key"),
+        404: ("invalid_request_error", "model_not_found"),
+        429: ("requests", "rate_limit_exceeded"),
+    }
     kind, code = kinds.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

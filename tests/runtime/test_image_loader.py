@@ -9,7 +9,7 @@ from PIL import Image
 from raylabel.geometry import Resize
 from raylabel.images import inspect
 from raylabel.records import IMAGE_GROUNDING, Record
-from raylabel.runtime.gallery import Gallery
+from raylabel.runtime.image_loader import ImageLoader
 from raylabel.settings import ImageSettings
 from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
@@ -23,8 +23,8 @@ def test_the_steps_of_a_worker_share_one_picture_in_the_form_that_requests_carry
     record = Record("0" * 32, 0, 0, "a", str(path), IMAGE_GROUNDING, image=facts)
 
     async def twice():
-        gallery = Gallery(limits, Results(Folder(str(tmp_path / "results"))).images(), [Resize()])
-        return await gallery.picture(record, Resize()), await gallery.picture(record, Resize())
+        loader = ImageLoader(limits, Results(Folder(str(tmp_path / "results"))).images(), [Resize()])
+        return await loader.picture(record, Resize()), await loader.picture(record, Resize())
 
     first, second = asyncio.run(twice())
     assert first is second

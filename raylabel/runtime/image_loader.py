@@ -35,7 +35,7 @@ THREADS = 4
 """Images opened at a time; decoding and digesting release the interpreter's lock."""
 
 
-class Gallery:
+class ImageLoader:
     """Facts and pictures by record, for one worker. Memory is bounded by ``IN_MEMORY_BYTES`` plus what is in flight.
 
     A picture that was let go is made again: from the file, which the system's page cache holds, or, where it had to be

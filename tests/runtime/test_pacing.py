@@ -1,0 +1,103 @@
+"""What an endpoint takes is found out: hardly anything is refused, and hardly anything left unused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from raylabel.runtime.pacing import Feedback, Pace
+from tests.runtime.endpoint_sim import Bucket, Crowded, Moody, Saturating, Server, Sliding, Window, simulate
+
+LIMITED = [
+    pytest.param(lambda: Bucket(20, 20), 20, 3000, id="20 a second, bucket"),
+    pytest.param(lambda: Window(20, 1), 20, 3000, id="20 a second, window"),
+    pytest.param(lambda: Sliding(20, 1), 20, 3000, id="20 a second, sliding"),
+    pytest.param(lambda: Window(120, 60), 2, 1200, id="120 a minute, window"),
+    pytest.param(lambda: Window(120, 60, says=True), 2, 1200, id="120 a minute, window, Retry-After"),
+    pytest.param(lambda: Sliding(120, 60), 2, 1200, id="120 a minute, sliding"),
+    pytest.param(lambda: Sliding(120, 60, says=True), 2, 1200, id="120 a minute, sliding, Retry-After"),
+    pytest.param(lambda: Bucket(2, 120), 2, 1200, id="120 a minute, deep bucket"),
+    pytest.param(lambda: Bucket(2, 10), 2, 1200, id="120 a minute, shallow bucket"),
+    pytest.param(lambda: Window(120, 60, headers=True), 2, 1200, id="120 a minute, window, headers"),
+    pytest.param(lambda: Bucket(2, 120, headers=True), 2, 1200, id="120 a minute, bucket, headers"),
+    pytest.param(lambda: Sliding(15, 60), 0.25, 400, id="15 a minute, sliding"),
+    pytest.param(lambda: Window(15, 60, says=True), 0.25, 400, id="15 a minute, window, Retry-After"),
+]
+
+
+@pytest.mark.parametrize("find", [True, False], ids=["from few", "from many"])
+@pytest.mark.parametrize(("make", "per_s", "requests"), LIMITED)
+def test_a_limit_is_used_and_hardly_ever_met(make, per_s, requests, find):
+    told = simulate(make(), Pace(128, find=find), requests, until_s=20_000)
+    warm_s = 120 if per_s < 5 else 20
+    assert told.answered == requests
+    assert told.refused_share(warm_s) < 0.02
+    assert told.per_s(warm_s, told.ended_s) > 0.88 * per_s
+
+
+@pytest.mark.parametrize("find", [True, False], ids=["from few", "from many"])
+def test_a_server_that_takes_so_many_at_a_time_is_kept_full(find):
+    told = simulate(Crowded(16), Pace(128, find=find), 10_000)
+    assert told.refused_share(20) < 0.02
+    assert told.per_s(20, told.ended_s) > 0.88 * 16 / 0.3 / 1.046
+
+
+def test_a_server_that_refuses_nothing_is_climbed_as_long_as_it_answers_more():
+    told = simulate(Saturating(32, latency_s=2), Pace(1024, find=True), 4000)
+    assert told.refused == 0
+    assert told.per_s(60, told.ended_s) > 0.93 * 32 / 2 / 1.046
+    assert told.most_in_flight <= 256, "no more than a few times of what it needs"
+
+
+def test_the_number_that_somebody_asks_for_is_taken_from_the_start():
+    pace = Pace(128, find=False)
+    told = simulate(Server(), pace, 4000)
+    assert told.most_in_flight == 128
+    assert told.ended_s < 1.1 * 4000 * 0.3 * 1.046 / 128
+
+
+def test_a_limit_that_is_raised_is_found_and_one_that_is_lowered_obeyed():
+    def raised(server):
+        server.per_s = 4.0
+
+    def lowered(server):
+        server.per_s = 1.0
+
+    told = simulate(Bucket(2, 10), Pace(128, find=True), 6000, change=(600, raised))
+    assert told.per_s(1200, told.ended_s) > 0.88 * 4
+    told = simulate(Bucket(2, 10), Pace(128, find=True), 3000, change=(600, lowered))
+    assert told.per_s(900, told.ended_s) > 0.85
+    assert told.refused_share(700) < 0.02
+
+
+def test_a_server_that_was_busy_for_a_while_is_not_taken_for_one_with_a_limit():
+    pace, now = Pace(64, find=False), 0.0
+    while now < 60:
+        pace.note(Feedback(answered=10, in_flight=64, waiting=100), now)
+        now += 0.1
+    while now < 120:
+        allowance = pace.note(Feedback(refused=1, in_flight=0, waiting=100), now)
+        now += allowance.pause_s + 0.1
+    allowance = pace.note(Feedback(answered=1, in_flight=0, waiting=100), now)
+    assert allowance.per_s == math.inf
+    assert allowance.in_flight == 64
+
+
+@pytest.mark.parametrize(("share", "within_s"), [(0.01, 300), (0.05, 1500)])
+def test_a_server_that_refuses_at_random_is_not_taken_for_one_with_a_limit(share, within_s):
+    told = simulate(Moody(share), Pace(128, find=True), 6000)
+    assert told.ended_s < within_s, "cutting the rate each time would never end"
+    assert told.per_s(0.8 * told.ended_s, told.ended_s) > 20
+
+
+def test_what_the_user_allows_is_not_exceeded():
+    told = simulate(Server(), Pace(128, find=False, most_per_s=5.0), 500)
+    assert max(sum(t <= at < t + 1 for at in told.answered_at) for t in range(90)) <= 8  # latencies differ
+    assert told.per_s(5, told.ended_s) == pytest.approx(5.0, rel=0.05)
+
+
+def test_nobody_is_asked_while_a_server_wants_to_be_left_alone():
+    told = simulate(Window(10, 3600, says=True), Pace(8, find=True), 25, until_s=20_000)
+    assert told.answered == 25
+    assert told.refused <= 2 * 8
