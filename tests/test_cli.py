@@ -47,9 +47,9 @@ class Engine(ModuleType):
     def __init__(self) -> None:
         super().__init__("raylabel.runtime.run")
         self.calls: list[tuple[Settings, int | None]] = []
-        self.run: Callable[[Settings, object, int | None], int] = self._note
+        self.run: Callable[..., int] = self._note
 
-    def _note(self, settings: Settings, executor: object, limit: int | None) -> int:
+    def _note(self, settings: Settings, executor: object, limit: int | None, **how: object) -> int:
         self.calls.append((settings, limit))
         return 3
 
@@ -259,7 +259,7 @@ def test_neither_ray_nor_a_vendor_sdk_is_imported_for_a_mistake_in_the_specifica
     ],
 )
 def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, error, code):
-    def run(settings, executor, limit):
+    def run(settings, executor, limit, **how):
         raise error
 
     engine.run = run
@@ -270,7 +270,7 @@ def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, err
 
 
 def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, capsys):
-    def run(settings, executor, limit):
+    def run(settings, executor, limit, **how):
         raise ServerError("the key was refused") from ClientError(Verdict.STOP_RUN, "401", status=401)
 
     engine.run = run
@@ -279,7 +279,7 @@ def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, ca
 
 
 def test_an_unexpected_error_keeps_its_traceback(folder, engine):
-    def run(settings, executor, limit):
+    def run(settings, executor, limit, **how):
         raise ZeroDivisionError
 
     engine.run = run

@@ -36,6 +36,13 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N records only: a pilot")
 
 
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """``--yes``."""
+    parser.add_argument(
+        "--yes", action="store_true", help="ask again about settled records, however many (limits.confirm_requests)"
+    )
+
+
 def positive(text: str) -> int:
     """An argument that is a whole number of 1 or more."""
     if not text.isdecimal() or len(text) > 18 or int(text) < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command, add_limit
+from raylabel.commands import Command, add_limit, add_yes
 from raylabel.commands.run import run_settings
 from raylabel.errors import ConfigError
 
@@ -16,6 +16,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file; key= means not set"
     )
     add_limit(parser)
+    add_yes(parser)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -23,7 +24,8 @@ def _generate(options: argparse.Namespace) -> int:
         raise ConfigError('no specification given: write "auto_label generate -e SPEC [key=value ...]".')
     from raylabel.settings import load_settings
 
-    return run_settings(load_settings(Path(options.experiment_spec_file), options.overrides), options.limit)
+    settings = load_settings(Path(options.experiment_spec_file), options.overrides)
+    return run_settings(settings, options.limit, confirmed=options.yes)
 
 
 GENERATE = Command(

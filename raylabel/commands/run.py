@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_limit
+from raylabel.commands import Command, add_limit, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
+    from raylabel.runtime.work_list import Wanted
     from raylabel.settings import Settings
 
 
@@ -23,10 +24,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the specification (a YAML file), and settings that win over it; key= means not set",
     )
     add_limit(parser)
+    add_yes(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return run_settings(load(options, "run"), options.limit)
+    return run_settings(load(options, "run"), options.limit, confirmed=options.yes)
 
 
 def load(options: argparse.Namespace, command: str) -> Settings:
@@ -44,15 +46,17 @@ def load(options: argparse.Namespace, command: str) -> Settings:
     return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
 
 
-def run_settings(settings: Settings, limit: int | None) -> int:
-    """Label what the settings name; returns the exit code."""
+def run_settings(
+    settings: Settings, limit: int | None = None, wanted: Wanted | None = None, *, confirmed: bool = False
+) -> int:
+    """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
     from raylabel.runtime.process import rare_garbage_collection
     from raylabel.runtime.run import run
 
     executor = executor_of(settings)
     rare_garbage_collection()
-    return run(settings, executor, limit)
+    return run(settings, executor, limit, wanted=wanted, confirmed=confirmed)
 
 
 def executor_of(settings: Settings) -> Executor:
@@ -84,5 +88,5 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [--limit N] CONFIG [key=value ...]",
+    "raylabel run [-h] [-v] [--limit N] [--yes] CONFIG [key=value ...]",
 )

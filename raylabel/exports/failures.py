@@ -75,12 +75,23 @@ def unusable_line(line: UnusableLine) -> JsonObject:
 
 # --- reasons by frequency -------------------------------------------------------------------------------------------
 
-_SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*")
-"""What differs between reasons of one kind: quotations, paths, numbers."""
+SPECIFIC = r"'[^']*'|\"[^\"]*\"|\S*[/\\\d]\S*"
+"""What differs between reasons of one kind (quotations, paths, numbers), for Python and RE2 alike."""
+COMPARED_LENGTH = 500
+"""Characters of a reason that decide about its kind."""
+_SPECIFIC = re.compile(SPECIFIC)
 _MAX_KINDS = 1000
 _MAX_LENGTH = 120
-_COMPARED_LENGTH = 500
 _LINE_NUMBERS_KEPT = 3
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what differs between those of its kind.
+
+    >>> kind_of("no file /data/1.jpg"), kind_of("no file '2.jpg'")
+    ('no file *', 'no file *')
+    """
+    return _SPECIFIC.sub("*", reason[:COMPARED_LENGTH])
 
 
 @dataclass(slots=True)
@@ -124,8 +135,8 @@ class Reasons:
         Args:
             specific: the part that is specific to this record, such as its image's path.
         """
-        start = reason[:_COMPARED_LENGTH]
-        name = _SPECIFIC.sub("*", start.replace(specific, "*") if specific else start)
+        start = reason[:COMPARED_LENGTH]
+        name = kind_of(start.replace(specific, "*") if specific else start)
         kind = self._kinds.get(name)
         if kind is None:
             if len(self._kinds) >= _MAX_KINDS:

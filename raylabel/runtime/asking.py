@@ -19,6 +19,7 @@ from raylabel.runtime.journal import Journal
 from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
+from raylabel.store.reopened import Reopening
 from raylabel.store.results import answer_row, reply_of
 from raylabel.store.tables import Row, Table
 from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
@@ -71,7 +72,8 @@ class AskSetup:
     Args:
         samplings: of the models, in the order of ``StepSetup.targets``.
         generation: of the step.
-        readings: replies bought for one question in a run while they cannot be read.
+        readings: replies bought for one question in a run while they cannot be read; 0: none, and ``Stopped`` is raised
+            where none is stored.
         structured_output: ``auto``, ``always`` or ``never``.
         schema_form: how the endpoint is told a schema.
         endpoint: host, for the record of attempts.
@@ -240,6 +242,7 @@ class Asker:
         before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
         is_alive: whether the endpoint answers a question that costs nothing.
         on_fatal: told once a request shows that no request can work.
+        reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
     """
 
     def __init__(
@@ -254,6 +257,7 @@ class Asker:
         before_first: Callable[[], Awaitable[None]],
         is_alive: Callable[[], Awaitable[bool]],
         on_fatal: Callable[[ClientError], None],
+        reopened: Mapping[str, Reopening] | None = None,
     ) -> None:
         self.step = step
         self.tally = Tally()
@@ -267,6 +271,7 @@ class Asker:
         self._before_first = before_first
         self._is_alive = is_alive
         self._on_fatal = on_fatal
+        self._reopened = reopened or {}
         self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
         self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
@@ -373,6 +378,8 @@ class Asker:
         if (outcome := replies.partial_outcome(self._setup.readings)) is not None:
             self.tally.replayed += 1
             return outcome
+        if not self._setup.readings and not replies.rows:
+            raise Stopped
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
@@ -497,7 +504,8 @@ class Asker:
         """The digest of the question as wanted; what may vary between attempts is left out.
 
         It is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
-        sample number where there is one. What all questions of a prompt have in common is written as JSON once.
+        sample number and that of the record's reopening where there is one. What all questions of a prompt have in
+        common is written as JSON once.
         """
         assert record.image is not None
         place = (question.target, question.preamble, id(question.schema))
@@ -506,6 +514,8 @@ class Asker:
             common = self._common[place] = self._write_common_parts(question)
         before, between, after, _ = common
         sample = f",{question.sample}" if question.sample else ""
+        if (reopening := self._reopened.get(record.record_id)) is not None:
+            sample += f',"reopened {reopening.number}"'
         return digest_of_json(
             f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
         )

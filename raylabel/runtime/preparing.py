@@ -26,18 +26,26 @@ STEPS_FILE = "steps.json"
 
 
 def build_spec(
-    settings: Settings, results: Results, source: SourceSpec, facts: EndpointFacts, limit: int | None
+    settings: Settings,
+    results: Results,
+    source: SourceSpec,
+    facts: EndpointFacts,
+    limit: int | None,
+    *,
+    replay_only: bool = False,
 ) -> RunSpec:
     """Everything a run decides. A forced run's new generation is recorded when this returns.
 
     Args:
         facts: how the models are asked for boxes and read.
+        replay_only: nothing is asked, so no key is needed.
 
     Raises:
         ConfigError, InputError: the user can mend it.
     """
     pipeline, workflow = PIPELINES[settings.autolabel_type], settings.pipeline.workflow
-    plans = tuple(_step_plan(settings, step, facts) for step in settings.selected_steps)
+    readings = 0 if replay_only else settings.limits.max_attempts_per_question
+    plans = tuple(_step_plan(settings, step, facts, readings) for step in settings.selected_steps)
     opened = open_generations(results, [plan.step.directory for plan in plans], force=workflow.force_reprocess)
     others = [s.directory for s in pipeline if s.directory not in opened]
     generations = opened | open_generations(results, others, force=False)
@@ -46,12 +54,13 @@ def build_spec(
         pipeline=settings.autolabel_type,
         results=results,
         source=source,
-        vlm=with_key(settings.pipeline.vlm, os.environ),
+        vlm=settings.pipeline.vlm if replay_only else with_key(settings.pipeline.vlm, os.environ),
         image=settings.image,
         selected=tuple(_in_generation(plan, generations) for plan in plans),
         generations=generations,
         driver=Driver.here(),
         limit=limit,
+        replay_only=replay_only,
     )
 
 
@@ -60,7 +69,7 @@ def _in_generation(plan: StepPlan, generations: dict[str, int]) -> StepPlan:
     return dataclasses.replace(plan, ask=ask)
 
 
-def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> StepPlan:
+def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts, readings: int) -> StepPlan:
     own: StepSettings = getattr(settings.steps, step.name)
     workflow = settings.pipeline.workflow
     votes = workflow.votes if isinstance(workflow, GroundingWorkflow) else 1
@@ -79,7 +88,7 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts) -> St
             policy=retry_policy(settings),
             samplings=tuple(models_of(settings, step)),
             generation=0,
-            readings=settings.limits.max_attempts_per_question,
+            readings=readings,
             structured_output=settings.pipeline.vlm.structured_output,
             schema_form=facts.schema_form,
             endpoint=endpoint_of(settings.pipeline.vlm),

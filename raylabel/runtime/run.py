@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -23,6 +24,7 @@ from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
+from raylabel.runtime.confirming import check_repeats, note_questions
 from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
@@ -34,9 +36,11 @@ from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
+from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.summary import print_summary, summary_json
+from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
@@ -45,7 +49,8 @@ from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
 from raylabel.store.lease import Lease
-from raylabel.store.results import Results
+from raylabel.store.reopened import reopen
+from raylabel.store.results import Results, settled_shards, unsettle_shards
 from raylabel.store.tables import Row, Table
 
 POLL_S = 0.25
@@ -55,7 +60,16 @@ logger = logging.getLogger(__name__)
 SETTLED, BROKE, USER_CAN_FIX, OPEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def run(settings: Settings, executor: Executor, limit: int | None = None, console: Console | None = None) -> int:
+def run(
+    settings: Settings,
+    executor: Executor,
+    limit: int | None = None,
+    console: Console | None = None,
+    *,
+    wanted: Wanted | None = None,
+    reread: bool = False,
+    confirmed: bool = False,
+) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
     Args:
@@ -63,6 +77,9 @@ def run(settings: Settings, executor: Executor, limit: int | None = None, consol
         executor: where workers run; entered while there is something to ask.
         limit: work on the first records of the input only (a pilot).
         console: where progress and summary go; standard output by default.
+        wanted: work on these records of the work list only; settled ones are asked anew.
+        reread: ask nothing; read all stored replies again, and say what changed.
+        confirmed: ask again about however many settled records whose questions changed.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -72,12 +89,28 @@ def run(settings: Settings, executor: Executor, limit: int | None = None, consol
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    return _Run(settings, executor, limit, console or Console()).go()
+    how = _How(limit, wanted, reread=reread, confirmed=confirmed)
+    return _Run(settings, executor, how, console or Console()).go()
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a run is told beside its settings; see ``run``."""
+
+    limit: int | None
+    wanted: Wanted | None
+    reread: bool
+    confirmed: bool
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is left to do, given what is known of the endpoint."""
+    """What is left to do, given what is known of the endpoint.
+
+    Args:
+        settled: numbers of the shards that need nothing more.
+        chosen: the records of a retry.
+    """
 
     spec: RunSpec
     shards: Sequence[Shard]
@@ -85,6 +118,7 @@ class _Plan:
     todo: list[Shard]
     settled: set[int]
     known: EndpointFacts
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -108,10 +142,11 @@ class _Worked:
 
 
 class _Run:
-    def __init__(self, settings: Settings, executor: Executor, limit: int | None, console: Console) -> None:
+    def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
+        self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
+        self._is_confirmed = how.confirmed or how.reread or how.wanted is not None
         self._settings = settings
         self._executor = executor
-        self._limit = limit
         self._console = console
         self._started = time.time()
         self._results = Results(Folder(absolute(settings.results_dir)))
@@ -164,6 +199,10 @@ class _Run:
             except ClientError as error:
                 self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
                 return USER_CAN_FIX
+            if plan.chosen is not None:
+                self._say(plan.chosen.describe())
+                if not plan.todo:
+                    return SETTLED
             key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
@@ -174,6 +213,7 @@ class _Run:
 
     def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
         """Have the work done and the result files written; see ``_go``."""
+        comparison = Comparison(plan.spec) if self._reread else None
         with Delivery(plan.spec, self._settings.output_format) as delivery:
             if not self._unsettled:
                 for warning in keep_edited(self._results, delivery.paths):
@@ -193,6 +233,9 @@ class _Run:
                 self._unsettled = frozenset(lost)
                 delivery.abandon()
                 return None
+        if comparison is not None:
+            for sentence in comparison.describe(plan.spec):
+                self._say(sentence)
         note_written(self._results, delivery.paths)
         if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
@@ -200,6 +243,8 @@ class _Run:
 
     def _lost_records(self, plan: _Plan, delivery: Delivery, worked: _Worked | None) -> dict[int, int]:
         """By shard, how many of its records are open although it is settled."""
+        if plan.chosen is not None:  # the others are left as they are
+            return {}
         settled = plan.settled if worked is None else plan.settled | worked.settled
         return {number: count for number, count in delivery.open_records.items() if number in settled}
 
@@ -239,21 +284,46 @@ class _Run:
         shards = list(self._scan(source))
         known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
-        if plan is not None and not plan.todo:
+        if plan is not None and (self._reread or not plan.todo):
+            stack.enter_context(self._executor)
             return plan
+        if self._reread:
+            raise InputError(
+                f"results_dir: {self._results.root.location} knows nothing of the model as this specification has it, "
+                "so there are no replies to read again; give the specification of the run"
+            )
+        if plan is not None:
+            self._check_repeats(plan)
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
         self._terms.renew()
         found = self._probe_endpoint(known)
-        return self._plan(source, shards, found) if plan is None or found != known else plan
+        if plan is None or found != known:
+            plan = self._plan(source, shards, found)
+            self._check_repeats(plan)
+        return plan
+
+    def _check_repeats(self, plan: _Plan) -> None:
+        """See that what a changed specification asks again is meant.
+
+        Raises:
+            ConfigError: it is too much to go without saying.
+        """
+        most = self._settings.limits.confirm_requests
+        if most and not self._is_confirmed and not self._settings.pipeline.workflow.force_reprocess:
+            check_repeats(plan.spec, plan.shards, plan.todo, most)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
-        spec = build_spec(self._settings, self._results, source, known, self._limit)
+        spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
         digests = shard_digests(spec, shards)
-        table = self._results.shards()
-        table.refresh()
-        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if table.has(key)}
-        settled -= self._unsettled
+        noted = settled_shards(self._results)
+        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if key in noted} - self._unsettled
+        if self._wanted is not None:
+            chosen = choose(self._wanted, spec, shards)
+            only = dataclasses.replace(spec, only=chosen.ids)
+            others = {s.number for s in shards} - {s.number for s in chosen.shards}
+            return _Plan(only, shards, digests, chosen.shards, others, known, chosen)
+        settled = set() if self._reread else settled
         todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
@@ -296,11 +366,18 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        if plan.chosen is None and not self._reread and self._limit is None:
+            note_questions(plan.spec, plan.shards)
+        if plan.chosen is not None or self._reread:  # what was settled may be open from now on
+            unsettle_shards(self._results, [plan.digests[shard.number] for shard in plan.todo])
+        if plan.chosen is not None:
+            settled_before = records - len(plan.chosen.ids)
+            reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits = self._settings.limits
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
             limits.max_in_flight,
-            limits.max_failure_rate,
+            1.0 if self._reread else limits.max_failure_rate,
             settled_before,
             per_minute=limits.requests_per_minute,
             patience_s=limits.patience,
@@ -387,7 +464,7 @@ class _Run:
         """Say what the files hold and how the run went; returns the exit code."""
         status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
         self._check_sum(plan.shards, counts)
-        if fatal is None and self._limit is None:
+        if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
         self._write_manifest(plan, counts, status, code)
@@ -420,7 +497,7 @@ class _Run:
             return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
         if counts.open > self._settings.limits.max_failure_rate * counts.lines:
             return BROKE
-        return OPEN if counts.open else SETTLED
+        return OPEN if counts.open or counts.unfinished else SETTLED
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known

@@ -32,6 +32,8 @@ class RunSpec:
         selected: the steps of this run, in pipeline order.
         generations: of all steps of the pipeline, by step directory.
         limit: records of the input to work on, or None.
+        only: ids of the records to work on, or None.
+        replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
     """
 
     run: str
@@ -44,3 +46,5 @@ class RunSpec:
     generations: dict[str, int]
     driver: Driver
     limit: int | None
+    only: frozenset[str] | None = None
+    replay_only: bool = False

@@ -9,13 +9,14 @@ import math
 import os
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from raylabel.clients.endpoints import build_client, describe_trouble, with_full_paths
+from raylabel.clients.silent import SilentClient
 from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES, levels, outcome_of
@@ -39,6 +40,7 @@ from raylabel.runtime.traffic import Answers, Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
+from raylabel.store.reopened import Reopening, load_reopenings
 from raylabel.store.tables import Table
 
 QUICK_BEAT_S = 0.1
@@ -58,12 +60,13 @@ SendReport = Callable[[Report], Awaitable[Directive | None]]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One selected step at work: the plan, who asks, and where its rows are stored."""
+    """One selected step at work: the plan, who asks, where its rows are stored, and the records it asks anew."""
 
     plan: StepPlan
     asker: Asker
     rows: Table
     journal: Journal
+    reopened: Mapping[str, Reopening]
 
     @property
     def step(self) -> type[Step]:
@@ -124,14 +127,15 @@ class Worker:
             StoreError: the tables cannot be read.
         """
         spec = self._spec
-        self._client = build_client(spec.vlm, os.environ)
+        self._client = SilentClient() if spec.replay_only else build_client(spec.vlm, os.environ)
         self._checked: asyncio.Task[None] | None = None
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, LAZY_BATCH_DELAY_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
         self._image_loader = ImageLoader(spec.image, facts, list(resizes))
-        parts = {plan.step: self._build_part(plan) for plan in spec.selected}
+        reopened = load_reopenings(results)
+        parts = {plan.step: self._build_part(plan, reopened.get(plan.step.directory, {})) for plan in spec.selected}
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
@@ -146,7 +150,7 @@ class Worker:
         # Without beats there are no slots: should they break off, whoever waits for one is sent away.
         self._beating.add_done_callback(lambda _: self._stop(None))
 
-    def _build_part(self, plan: StepPlan) -> _Part:
+    def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening]) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
         asker = Asker(
             plan.step(plan.setup),
@@ -159,8 +163,9 @@ class Worker:
             self._check_endpoint,
             self._is_alive,
             self._give_up,
+            reopened,
         )
-        return _Part(plan, asker, rows, Journal(rows, LAZY_BATCH_DELAY_S))
+        return _Part(plan, asker, rows, Journal(rows, LAZY_BATCH_DELAY_S), reopened)
 
     async def close(self) -> None:
         """Give back slots, connections and threads. What is under way is given up."""
@@ -226,13 +231,15 @@ class Worker:
         return asyncio.create_task(self._end(shard, tasks))
 
     def _read(self, shard: Shard) -> tuple[list[Record], StoredRows]:
-        """The records of a shard that are within the limit, and what the store has of them; unusable lines are left to
+        """The records of a shard that are to be worked on, and what the store has of them; unusable lines are left to
         the export."""
-        limit = self._spec.limit
+        limit, only = self._spec.limit, self._spec.only
         records = [
             line
             for line in read_shard(self._spec.source, shard)
-            if isinstance(line, Record) and (limit is None or line.position < limit)
+            if isinstance(line, Record)
+            and (limit is None or line.position < limit)
+            and (only is None or line.record_id in only)
         ]
         ids = [record.record_id for record in records]
         return records, {directory: rows.newest(ids) for directory, rows in self._stored_rows.items()}
@@ -269,9 +276,13 @@ class Worker:
             if len(level.parts) == 1:
                 ends = [await self._step(level.parts[0], record, problem, stored, writing)]
             else:
-                ends = await asyncio.gather(
-                    *(self._step(part, record, problem, stored, writing) for part in level.parts)
+                ended_or_not = await asyncio.gather(
+                    *(self._step(part, record, problem, stored, writing) for part in level.parts),
+                    return_exceptions=True,  # the rows of those that end are among what is waited for
                 )
+                if broken_off := [error for error in ended_or_not if isinstance(error, BaseException)]:
+                    raise broken_off[0]
+                ends = [end for end in ended_or_not if not isinstance(end, BaseException)]
             for part, end in zip(level.parts, ends, strict=True):
                 if end is not None:
                     record = record.apply(part.step.label, end.outcome, end.changes)
@@ -312,7 +323,8 @@ class Worker:
         else:
             end = await self._run_step(part, record)
         row = build_row(part.step, record, end, part.plan.ask.generation, provenance_text(part.plan))
-        if not is_same(row, stored[part.step.directory].get(record.record_id)):
+        before, reopening = stored[part.step.directory].get(record.record_id), part.reopened.get(record.record_id)
+        if not is_same(row, before) or (reopening is not None and reopening.is_pending(before)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
         return end

@@ -136,6 +136,9 @@ class LimitSettings(Block):
     """Phrases, regions or expressions in one question; longer lists are split."""
     max_attempts_per_question: Annotated[Positive, Formerly("readings")] = 3
     """Answers bought for one question in a run while they cannot be read."""
+    confirm_requests: Count = 1000
+    """A run that would ask again more often than this about settled records, because prompt, model or input changed,
+    says so and wants --yes; 0: none does."""
     longest_wait: NotNegative = 600.0
     """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
     requests_per_minute: NotNegative = 0.0

@@ -29,6 +29,11 @@ def open_generations(results: Results, directories: Sequence[str], *, force: boo
     return {d: int(state[d]["number"]) for d in directories}
 
 
+def current_generations(results: Results) -> dict[str, int]:
+    """The generation of each step that ever was forced, by step directory; of all others it is 0."""
+    return {d: int(s["number"]) for d, s in (results.read_json(results.checkpoints, _FILE) or {}).items()}
+
+
 def finish_generations(results: Results, directories: Sequence[str]) -> None:
     """Record that these steps are done with the whole input in their current generation."""
     state = results.read_json(results.checkpoints, _FILE, replaceable=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish, word_of
@@ -61,6 +62,15 @@ ROW_COLUMNS = [
 image and of the fields that the step reads, ``answers`` lists the ``uid``s of the replies used."""
 
 
+REOPENED_COLUMNS = [
+    pa.field("step", _TEXT),
+    pa.field("number", _INT),
+    pa.field("row", _TEXT),
+    pa.field("asked_for", _TEXT),
+]
+"""One row a settled step of a record that is asked anew (``raylabel.store.reopened``). ``key`` is the record's id."""
+
+
 @dataclass(frozen=True)
 class Results:
     """A results folder. Cheap to create and to send to actors; tables are opened where they are used."""
@@ -87,12 +97,17 @@ class Results:
         return Table(self.checkpoints / "images", [pa.field("facts", _TEXT)])
 
     def shards(self) -> Table:
-        """Shards whose records are all settled, by a digest of input and specification, with their counts."""
+        """Shards whose records are all settled, by a digest of input and specification, with their counts; no counts
+        from where one of them may be open again."""
         return Table(self.checkpoints / "shards", [pa.field("counts", _TEXT)])
+
+    def reopened(self) -> Table:
+        """Settled steps of records that are asked anew."""
+        return Table(self.checkpoints / "reopened", REOPENED_COLUMNS)
 
     def folders(self, directories: Sequence[str]) -> list[Folder]:
         """Every folder that files of a run with these steps are made in."""
-        inside = [self.checkpoints / name for name in ("images", "shards", "input")]
+        inside = [self.checkpoints / name for name in ("images", "shards", "reopened", "input")]
         for step in map(self.step, directories):
             inside += [step, *(step / name for name in ("answers", "records", "labels"))]
         return [self.root, self.checkpoints, *inside]
@@ -123,6 +138,17 @@ class Results:
 
     def write_json(self, folder: Folder, name: str, value: JsonObject) -> None:
         folder.publish(name, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def settled_shards(results: Results) -> set[str]:
+    """The digests of the shards whose records are all settled."""
+    noted = results.shards().scan(("counts",), newest_only=True)
+    return set(noted["key"].filter(pc.not_equal(noted["counts"], "")).to_pylist())
+
+
+def unsettle_shards(results: Results, digests: Iterable[str]) -> None:
+    """Have the next run look at shards again, whatever was noted of them."""
+    results.shards().append([{"key": digest, "counts": ""} for digest in digests])
 
 
 def answer_row(key: str, reply: Reply, **columns: Any) -> Row:

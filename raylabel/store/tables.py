@@ -169,6 +169,30 @@ class Table:
         """The newest row of a key."""
         return self.newest([key]).get(key)
 
+    def scan(self, columns: Sequence[str], *, newest_only: bool = False) -> pa.Table:
+        """All rows that stand in the folder now, oldest first, each once, with ``key`` and these columns.
+
+        Args:
+            newest_only: of each key the newest row only.
+        """
+        wanted = list(dict.fromkeys(("key", "seq", "uid", *columns)))
+        schema = pa.schema([self._schema.field(name) for name in wanted])
+        for _ in range(_MAX_READS):
+            names = sorted(name for name in self._folder.sizes() if name.endswith(".parquet"))
+            try:
+                # A column that a fragment of an older raylabel lacks is not read there.
+                found = [self._load(name, lambda file: file.read(columns=wanted)) for name in names]
+            except FileNotFoundError:
+                continue  # merged away since the listing
+            # A listing that a merge overtook may have shown neither what was merged nor what came of it.
+            now = {name for name in self._folder.entry_names() if not name.startswith(".")}
+            if not now.issuperset(names) or any(_MERGED in n or _FULL in n for n in now.difference(names)):
+                continue
+            table = pa.concat_tables([schema.empty_table(), *found], promote_options="default")
+            table = _first_of_each(table.sort_by([("seq", "ascending"), ("uid", "ascending")]), "uid")
+            return (_last_of_each(table, "key") if newest_only else table).select(["key", *columns])
+        raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
+
     def merge(self, *, at_least: int = 64, newest_only: bool = False) -> int:
         """Merge small fragments into one when there are many. One owner at a time calls this.
 
@@ -204,9 +228,7 @@ class Table:
         table = table.sort_by([("seq", "ascending"), ("uid", "ascending")])
         table = _first_of_each(table, "uid")
         if newest_only:
-            backwards = table.take(pa.array(range(table.num_rows - 1, -1, -1)))
-            kept = _first_of_each(backwards, "key")
-            table = kept.take(pa.array(range(kept.num_rows - 1, -1, -1)))
+            table = _last_of_each(table, "key")
         number = max(_number(n) for n in merged)
         mark = _FULL if table.num_rows >= _MERGED_ROWS else _MERGED
         data = _to_parquet(table)
@@ -410,6 +432,13 @@ def _first_of_each(table: pa.Table, column: str) -> pa.Table:
     encoded = pc.dictionary_encode(table.column(column).combine_chunks()).indices.to_numpy()
     _, first = np.unique(encoded, return_index=True)
     return table.take(pa.array(np.sort(first)))
+
+
+def _last_of_each(table: pa.Table, column: str) -> pa.Table:
+    """The rows of a table without those whose value in the column comes again."""
+    backwards = table.take(pa.array(np.arange(table.num_rows)[::-1]))
+    kept = _first_of_each(backwards, column)
+    return kept.take(pa.array(np.arange(kept.num_rows)[::-1]))
 
 
 def _to_small_parquet(table: pa.Table) -> pa.Buffer:

@@ -126,10 +126,14 @@ class Ran:
         return counts
 
 
-def label(settings: Settings, limit: int | None = None, executor: Executor | None = None) -> Ran:
-    """Run in this process, without Ray unless an executor says so: what Ray adds has tests of its own."""
+def label(settings: Settings, limit: int | None = None, executor: Executor | None = None, **how: Any) -> Ran:
+    """Run in this process, without Ray unless an executor says so: what Ray adds has tests of its own.
+
+    Args:
+        how: what else ``run`` is told.
+    """
     said = io.StringIO()
-    code = run(settings, executor or InProcess(), limit, Console(file=said, width=200))
+    code = run(settings, executor or InProcess(), limit, Console(file=said, width=200), **how)
     results = Path(settings.results_dir)
     manifest = results / "run.json"
     return Ran(
@@ -245,6 +249,13 @@ def says(text: str, finish: str = "stop") -> Fault:
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         },
     )
+
+
+def nothing_found(seen: Seen, finish: Any) -> Fault:
+    """An answer by which nothing that was asked for is there."""
+    ids = [json.loads(line)["id"] for line in seen.text.splitlines() if line.startswith('{"id"')]
+    none = json.dumps([{"id": number, "bbox_2d": None, "label": ""} for number in ids])
+    return says(none, finish) if ids else says('{"cleaned_caption": "A caption.", "expressions": []}', finish)
 
 
 class WireServer(LocalServer):

@@ -24,8 +24,8 @@ from tests.end_to_end.running import (
     error,
     grounding,
     label,
+    nothing_found,
     read_lines,
-    says,
 )
 from tests.local_server import Exchange, LocalServer
 
@@ -44,13 +44,6 @@ def answered(seen: Seen, **choice: Any) -> Fault:
     body = openai_api.write_reply(Model().answer(openai_api.read_request(seen.body, "xyxy1000")), MODEL, 0)
     body["choices"][0].update(choice)
     return Fault(200, body)
-
-
-def nothing_found(seen: Seen, finish: Any) -> Fault:
-    """An answer by which nothing that was asked for is there."""
-    ids = [json.loads(line)["id"] for line in seen.text.splitlines() if line.startswith('{"id"')]
-    none = json.dumps([{"id": number, "bbox_2d": None, "label": ""} for number in ids])
-    return says(none, finish) if ids else says('{"cleaned_caption": "A caption.", "expressions": []}', finish)
 
 
 class PerRecord:

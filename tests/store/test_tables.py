@@ -53,6 +53,51 @@ def test_what_was_appended_is_read_by_key_oldest_first(open_table, key):
     assert (table.has(key(2)), table.has(key(3))) == (True, False)
 
 
+def test_a_scan_gives_all_rows_or_the_newest_of_each_key_oldest_first_merged_or_not(open_table, key, tmp_path):
+    table = open_table()
+    for text in ("a", "b", "c"):
+        table.append([{"key": key(1), "text": text}, {"key": key(2), "text": f"{text} other"}])
+    table.append([{"key": key(2), "text": "last"}])
+    for _ in range(2):
+        reader = open_table()
+        assert reader.scan(["text"])["text"].to_pylist() == ["a", "a other", "b", "b other", "c", "c other", "last"]
+        newest = reader.scan(["text"], newest_only=True)
+        assert newest.to_pydict() == {"key": [key(1), key(2)], "text": ["c", "last"]}
+        table.merge(at_least=2)
+    assert len(fragments(tmp_path)) == 1
+
+
+def test_a_scan_of_a_table_that_was_never_written_is_empty(open_table):
+    assert open_table().scan(["text"]).to_pydict() == {"key": [], "text": []}
+
+
+def test_a_scan_beside_appends_and_merges_misses_nothing(open_table, key):
+    table, ended = open_table(), threading.Event()
+    table.append([{"key": key(number), "text": "old"} for number in range(50)])
+
+    def disturb():
+        number = 50
+        while not ended.is_set():
+            table.append([{"key": key(number), "text": "new"}])
+            table.merge(at_least=3)
+            number += 1
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        seen = 50
+        for _ in range(30):
+            try:
+                found = open_table().scan(["text"]).num_rows
+            except StoreError:
+                continue  # merged every few milliseconds, and not every five seconds as in a run
+            assert found >= seen
+            seen = found
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_another_process_sees_it_after_a_refresh(open_table, key):
     reader, writer = open_table(), open_table()
     writer.append([{"key": key(1), "text": "a"}])

@@ -1,0 +1,38 @@
+"""``raylabel reread``: the stored replies are read again, without a request."""
+
+from __future__ import annotations
+
+import argparse
+
+from raylabel.commands import Command
+from raylabel.commands.run import load
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="CONFIG key=value",
+        help="the specification of the run, and settings that win over it: rules may be others, questions not",
+    )
+
+
+def _reread(options: argparse.Namespace) -> int:
+    from raylabel.runtime.in_process import InProcess
+    from raylabel.runtime.process import rare_garbage_collection
+    from raylabel.runtime.run import run
+
+    settings = load(options, "reread")
+    settings.pipeline.workflow.force_reprocess = False  # that is about asking
+    rare_garbage_collection()
+    return run(settings, InProcess(), reread=True)
+
+
+REREAD = Command(
+    "reread",
+    "read the stored replies of a run again, after a change of reader or rules, without a request",
+    "raylabel reread config.yaml double_check.adjust=apply",
+    _add_arguments,
+    _reread,
+    "raylabel reread [-h] [-v] CONFIG [key=value ...]",
+)
