@@ -27,6 +27,9 @@ class RaylabelError(Exception):
 class ConfigError(RaylabelError):
     """A setting is wrong; the user can fix it. One sentence, no traceback, exit code 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class CalibrationError(ConfigError):
     """A model's boxes cannot be had, or are not what the settings say: another model, or other settings, are needed."""
