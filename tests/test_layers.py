@@ -1,6 +1,6 @@
-"""The house of raylabel: every room stands on its floor, and imports go down only.
+"""The layers of raylabel: every package stands in one, and imports go down only.
 
-A room is a module or a package directly under ``raylabel/``. A new one fails here until it has its place below.
+A package is a module or a package directly under ``raylabel/``. A new one fails here until it has its layer below.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "raylabel"
 
-FLOORS: tuple[tuple[str, ...], ...] = (
+LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
     ("errors", "urls"),
@@ -27,13 +27,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what to ask and how to read the answer
     ("steps",),
     ("pipelines",),
-    # bytes behind paths and URIs: the lowest door
+    # bytes behind paths and URIs: the lowest of those that touch the world
     ("storage",),
     # what is written: the formats can be set
     ("exports",),
     # what can be set, the steps among it
     ("settings",),
-    # doors: the rooms that touch the world
+    # what touches the world
     ("images", "clients", "servers", "sources", "store"),
     ("probing",),
     # the whole run, without Ray and on it, and what looks at its results
@@ -46,13 +46,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
 )
-"""Lowest first. A room may import itself and the rooms of the entries before its own."""
+"""Lowest first. A package may import itself and the packages of the entries before its own."""
 
-NEIGHBOURS = {
+WITHIN_A_LAYER = {
     ("store", "raylabel.clients.base"): "replies are stored as clients give them",
     ("store", "raylabel.clients.finish"): "a word that nobody knew when a reply was stored may be known now",
 }
-"""Doors that may be seen from the same floor, with the reason."""
+"""Imports within a layer that are allowed, with the reason."""
 
 VENDORS = {
     "ray": ("engine/*", "servers/*"),
@@ -90,7 +90,7 @@ WORLD = {
     "urllib",
 }
 WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers", "prompts", "steps", "pipelines"}
-"""Rooms without files, network, processes, clock or chance."""
+"""Packages without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic"}
 
 SPEAKERS = ("cli.py", "commands/*", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
@@ -101,7 +101,7 @@ ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
 NO_NOUN = {"utils", "util", "helpers", "helper", "misc", "common", "shared", "tools"}
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """``raylabel.clients.base`` -> ``clients``; the package itself -> ``__init__``."""
     return module.split(".")[1] if "." in module else "__init__"
 
@@ -172,27 +172,29 @@ def complaints(path: str, source: str) -> list[str]:
         source: its text.
     """
     module = module_of(path)
-    room = room_of(module)
-    storey = {name: number for number, names in enumerate(FLOORS) for name in names}
+    package = package_of(module)
+    layer = {name: number for number, names in enumerate(LAYERS) for name in names}
     found = [f"{part} says nothing about what is in it" for part in module.split(".") if part in NO_NOUN]
-    if room not in storey:
-        return [*found, f"the room {room} has no floor yet"]
+    if package not in layer:
+        return [*found, f"the package {package} has no layer yet"]
 
     for imported in imports_of(path, source):
         top = imported.split(".")[0]
         if top == "raylabel":
-            other = room_of(imported)
-            if other not in storey:
-                found.append(f"imports {imported}, which has no floor")
-            elif storey[other] > storey[room]:
+            other = package_of(imported)
+            if other not in layer:
+                found.append(f"imports {imported}, which has no layer")
+            elif layer[other] > layer[package]:
                 found.append(f"imports {imported}, which is upstairs")
-            elif storey[other] == storey[room] and other != room and (room, imported) not in NEIGHBOURS:
-                found.append(f"imports {imported}, which is next door")
+            elif layer[other] == layer[package] and other != package and (package, imported) not in WITHIN_A_LAYER:
+                found.append(f"imports {imported}, which is in the same layer")
             if path.startswith("demo/server/") and not imported.startswith("raylabel.demo.server"):
                 found.append(f"imports {imported}: the demo's model knows nothing but the request")
         elif (vendor := vendor_of(imported)) and not fits(path, VENDORS[vendor]):
             found.append(f"imports {vendor}, which only {', '.join(VENDORS[vendor])} may")
-        elif room in WORLDLESS and (top in WORLD or (top not in PURE_LIBRARIES and top not in sys.stdlib_module_names)):
+        elif package in WORLDLESS and (
+            top in WORLD or (top not in PURE_LIBRARIES and top not in sys.stdlib_module_names)
+        ):
             found.append(f"imports {top}, which touches the world or is no small pure library")
 
     for called in calls_of(source):
@@ -200,7 +202,7 @@ def complaints(path: str, source: str) -> list[str]:
             found.append("prints")
         if called in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"} and not fits(path, ENTRIES):
             found.append(f"ends the process ({called})")
-    if room != "storage" and not fits(path, URLS) and any("://" in text for text in texts_of(source)):
+    if package != "storage" and not fits(path, URLS) and any("://" in text for text in texts_of(source)):
         found.append("tells URIs from paths by itself")
     return found
 
@@ -210,7 +212,7 @@ def files() -> list[str]:
 
 
 @pytest.mark.parametrize("path", files())
-def test_a_file_keeps_to_its_floor(path: str) -> None:
+def test_a_file_keeps_to_its_layer(path: str) -> None:
     assert complaints(path, (PACKAGE / path).read_text(encoding="utf-8")) == []
 
 
@@ -230,7 +232,7 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param("steps/base.py", "from raylabel.store import tables", "upstairs", id="step-opens-store"),
         pytest.param("steps/base.py", "from pathlib import Path", "touches the world", id="step-knows-paths"),
         pytest.param("prompts/__init__.py", "import numpy", "no small pure library", id="heavy-ground"),
-        pytest.param("sources/kitti.py", "import raylabel.store.tables", "next door", id="door-to-door"),
+        pytest.param("sources/kitti.py", "import raylabel.store.tables", "same layer", id="within-a-layer"),
         pytest.param(
             "storage/reading.py", "from raylabel.settings import Settings", "upstairs", id="storage-knows-all"
         ),
@@ -240,9 +242,9 @@ def test_a_file_keeps_to_its_floor(path: str) -> None:
         pytest.param("runtime/run.py", "x = '://' in y", "tells URIs from paths", id="remote-by-its-own-rule"),
         pytest.param("store/a.py", "import re\nX = re.compile('[a-z]+://')", "tells URIs", id="remote-by-expression"),
         pytest.param("demo/server/seeing.py", "from raylabel.records import Box", "nothing but", id="model-peeks"),
-        pytest.param("attic/box.py", "", "no floor", id="unknown-room"),
+        pytest.param("attic/box.py", "", "no layer", id="unknown-package"),
         pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
-        pytest.param("store/tables.py", "print('x')", "prints", id="print-in-a-door"),
+        pytest.param("store/tables.py", "print('x')", "prints", id="print-in-the-store"),
         pytest.param("demo/server/model.py", "print('x')", "prints", id="print-in-the-demo-server"),
         pytest.param("runtime/run.py", "import sys\nsys.exit(1)", "ends the process", id="exit-in-the-runtime"),
         pytest.param("runtime/run.py", "raise SystemExit", "ends the process", id="exit-by-raising"),
@@ -257,8 +259,8 @@ def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:
     [
         pytest.param("engine/actors.py", "import ray.data\nfrom raylabel.steps.base import Step", id="engine"),
         pytest.param("clients/gemini.py", "from google.genai import types", id="vendor-file"),
-        pytest.param("store/results.py", "from raylabel.clients.base import Reply", id="named-neighbour"),
-        pytest.param("sources/spec.py", "from raylabel.pipelines import steps_before", id="door-knows-steps"),
+        pytest.param("store/results.py", "from raylabel.clients.base import Reply", id="named-exception"),
+        pytest.param("sources/spec.py", "from raylabel.pipelines import steps_before", id="sources-know-steps"),
         pytest.param("store/tables.py", "import pyarrow.parquet\nfrom pyarrow import Table", id="the-rest-of-pyarrow"),
         pytest.param("storage/filesystems.py", "from pyarrow import fs\nX = '://'", id="storage-itself"),
         pytest.param("sources/spec.py", "def f():\n    'A path or s3://bucket.'", id="a-docstring-with-a-uri"),
