@@ -23,6 +23,7 @@ from raylabel.store.generations import open_generations
 from raylabel.store.results import Results
 
 STEPS_FILE = "steps.json"
+_CHANGES = "changes"
 
 
 def build_spec(
@@ -102,11 +103,17 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
     """A key per shard for the table of settled ones: its lines and images, and all that decides about labels.
 
     Steps that were not selected count with the specification of the run that last made them; that of the selected ones
-    is noted for later runs.
+    is noted for later runs. How often it changed counts, too: a shard that was settled under this very specification
+    is looked at again if another one came in between, whose rows may stand in the store now.
     """
     results = spec.results
     state = results.read_json(results.checkpoints, STEPS_FILE) or {}
-    state |= {plan.step.directory: _step_digest(plan) for plan in spec.selected}
+    changes = state.setdefault(_CHANGES, {})
+    for plan in spec.selected:
+        directory, digest = plan.step.directory, _step_digest(plan)
+        if state.get(directory, digest) != digest:
+            changes[directory] = changes.get(directory, 0) + 1
+        state[directory] = digest
     results.write_json(results.checkpoints, STEPS_FILE, state)
     selected = [plan.step for plan in spec.selected]
     relevant: set[type[Step]] = set()
@@ -117,6 +124,11 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
         [s.name for s in selected],
         {s.directory: state.get(s.directory) for s in relevant},
         {s.directory: spec.generations[s.directory] for s in relevant},
+        *[
+            {s.directory: changes[s.directory]}
+            for s in PIPELINES[spec.pipeline]
+            if s in relevant and s.directory in changes
+        ],
     )
     return [digest_of("shard", shard.digest, specification) for shard in shards]
 

@@ -56,6 +56,18 @@ def _fresh_journal(server: JournaledServer) -> None:
     server.entries()
 
 
+def test_a_specification_that_comes_back_gets_its_own_labels_back(
+    world: World, server: JournaledServer, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    first = label(grounding(world, results, server.url))
+    label(grounding(world, results, server.url, "steps.grounding.model=another"))
+    server.entries()
+    again = label(grounding(world, results, server.url))
+    assert again.annotations == first.annotations
+    assert server.entries() == [], "all of it was answered before"
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
