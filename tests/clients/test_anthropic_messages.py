@@ -237,7 +237,7 @@ def test_tokens_that_are_not_told_are_not_known(server, client, ask, answer, mak
         pytest.param(404, error("not_found_error", "model: claude-x"), Verdict.STOP_RUN, "model: claude-x", id="404"),
         pytest.param(404, {"detail": "Not Found"}, Verdict.STOP_RUN, "vlm.anthropic.base_url", id="unknown-path"),
         pytest.param(413, error("request_too_large", "too large"), Verdict.FAIL_RECORD, "too large", id="413"),
-        pytest.param(429, error("rate_limit_error", "slow"), Verdict.SLOW_DOWN, "max_workers", id="429"),
+        pytest.param(429, error("rate_limit_error", "slow"), Verdict.SLOW_DOWN, "slow", id="429"),
         pytest.param(
             429,
             error("rate_limit_error", "spent", details={"error_code": "enforced_spend_limit_reached"}),

@@ -84,7 +84,8 @@ def test_a_rejected_key_in_the_middle_ends_a_run_on_ray_with_its_sentence(
         assert len(wire.seen) < 60
     assert ran.code == 2
     assert "no such key" in capsys.readouterr().err
-    assert ran.annotations == []
+    labeled = [line for line in ran.annotations if line.get("outcome") == "labeled"]
+    assert len(labeled) < 20, "what was answered before is there, and nothing else counts as labeled"
 
 
 def test_the_endpoint_may_be_one_that_only_the_nodes_of_a_cluster_see(
