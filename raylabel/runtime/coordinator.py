@@ -149,7 +149,7 @@ class Budget:
         settled_before: records that earlier runs settled and this one skips.
         find_in_flight: begin with few requests in flight, and find out how many the endpoint takes.
         per_minute: requests at most, or 0.
-        patience_s: for which an endpoint that turns everything away is waited for.
+        patience_s: for which an endpoint that answers nothing or turns everything away is waited for.
     """
 
     limits: Mapping[str, int]

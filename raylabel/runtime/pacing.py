@@ -83,8 +83,8 @@ class Feedback:
 
     Args:
         answered: requests that the server took, whatever it said.
-        refused: requests it turned away for their number (429, 503, 529).
-        over_limit: those among them that it turned away for a limit, and not because it is busy or starting (429).
+        refused: requests it did not take: turned away for their number (429, 503, 529), or lost while it answered none.
+        over_limit: those among them that it turned away for a limit (429, Retry-After), not because it is busy or gone.
         retry_after_s: the longest wait that it asked for.
         in_flight: requests at this moment.
         waiting: requests that would be sent if they were let.

@@ -16,10 +16,10 @@ class Answers:
 
     Args:
         answered: requests that the server took, whatever it said.
-        refused: requests it turned away for their number.
-        over_limit: those among them that it turned away for a limit, and not because it is busy or starting.
+        refused: requests it did not take: turned away for their number, or lost while it answered nobody.
+        over_limit: those among them that it turned away for a limit, and not because it is busy, starting or gone.
         retry_after_s: the longest wait that it asked for.
-        said: what it said when it last turned one away.
+        said: what it said when it last took none, or why nothing was heard of it.
     """
 
     answered: int = 0
@@ -54,7 +54,7 @@ class Traffic:
         self._since = replace(self._since, answered=self._since.answered + 1)
 
     def note_refusal(self, error: ClientError) -> None:
-        """The server turned a request away for their number."""
+        """The server did not take a request, nor, for now, any other."""
         waits = [wait for wait in (self._since.retry_after_s, error.retry_after_s) if wait is not None]
         self._since = replace(
             self._since,
