@@ -33,6 +33,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="that ended so (labeled, nothing, refused, unreadable, failed); without it: what is open, and with "
         "--reason or --id also what is refused or nothing",
     )
+    parser.add_argument(
+        "--rejected",
+        action="store_true",
+        help='that a person rejected ("raylabel review RESULTS --apply judgements.jsonl"), however it ended',
+    )
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -61,6 +66,7 @@ def _retry(options: argparse.Namespace) -> int:
             tuple(sorted(set(options.outcome))),
             tuple(sorted(set(options.reason))),
             tuple(sorted(set(options.id))),
+            options.rejected,
         ),
     )
 
@@ -71,5 +77,5 @@ RETRY = Command(
     'raylabel retry config.yaml --outcome refused --reason "safety"',
     _add_arguments,
     _retry,
-    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] CONFIG [key=value ...]",
+    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] CONFIG [key=value ...]",
 )

@@ -76,11 +76,15 @@ class ExportFiles:
                 out.write(file.convert(record))
 
     def add_step(self, record: Record, step: type[Step]) -> None:
-        """Write the files of one image after a step.
+        """Write the files of one image after a step; of a record that a person rejected, those of earlier runs go.
 
         Args:
             record: as it was after the step.
         """
+        if self._per_image and record.verified is False:
+            for file in self._per_image:
+                if (made := file.convert(record, step)) is not None:
+                    (self._root / step.directory / file.folder).delete(made[0])
         if self._per_image and self._export.includes_step(record, step):
             for file in self._per_image:
                 if (made := file.convert(record, step)) is not None:

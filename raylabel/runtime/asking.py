@@ -233,6 +233,94 @@ def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answe
     return step.read(question, text, record)
 
 
+class QuestionKeys:
+    """The digests of a step's questions as wanted; what may vary between attempts is left out.
+
+    A key is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
+    sample number and that of the record's reopening where there is one. What all questions of a prompt have in common
+    is written as JSON once.
+    """
+
+    def __init__(self, step: Step, setup: AskSetup, reopened: Mapping[str, Reopening]) -> None:
+        self._step = step
+        self._setup = setup
+        self._reopened = reopened
+        self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
+
+    def key_of(self, question: Question, record: Record) -> str:
+        assert record.image is not None
+        place = (question.target, question.preamble, id(question.schema))
+        common = self._common.get(place)
+        if common is None:
+            common = self._common[place] = self._write_common_parts(question)
+        before, between, after, _ = common
+        sample = f",{question.sample}" if question.sample else ""
+        if (reopening := self._reopened.get(record.record_id)) is not None:
+            sample += f',"reopened {reopening.number}"'
+        return digest_of_json(
+            f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
+        )
+
+    def _write_common_parts(self, question: Question) -> tuple[str, str, str, Any]:
+        """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
+        target = self._step.setup.targets[question.target]
+        sampling = self._setup.samplings[question.target]
+        around = (
+            ["question", self._step.name, question.preamble],
+            [
+                None if self._setup.structured_output == "never" else question.schema,
+                sampling.model,
+                sampling.temperature,
+                sampling.thinking_budget,
+                sampling.media_resolution,
+                dict(sampling.extra_body),
+            ],
+            [target.recipe, self._setup.generation],
+        )
+        before, between, after = (canonical_json(parts)[1:-1] for parts in around)
+        return f"[{before},", f",{between},", f",{after}", question.schema
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question as it was put first, and the replies to it in the order they came."""
+
+    question: Question
+    replies: tuple[Row, ...]
+
+
+def stored_exchanges(
+    step: Step, setup: AskSetup, keys: QuestionKeys, answers: Table, record: Record
+) -> list[Exchange]:
+    """What a step asked about a record and was told, as far as the store has it; nothing is asked.
+
+    Args:
+        record: as the step saw it.
+    """
+    if record.image is None:
+        return []
+    try:
+        pending = step.questions(record)
+    except GeometryError:
+        return []
+    found: list[Exchange] = []
+    answered: list[Answered] = []
+    while not isinstance(pending, Skip):
+        for question in pending:
+            rows = answers.rows(keys.key_of(question, record))
+            found.append(Exchange(question, tuple(rows)))
+            replies = _Replies(step, question, record, setup.finish_words)
+            settled = next((one for row in rows if (one := replies.add(row)) is not None), None)
+            answered.append((settled or replies.partial_outcome(0) or replies.open_outcome()).answered)
+        if any(not one.replies for one in found):
+            break
+        result = step.conclude(answered, record)
+        if not isinstance(result, FollowUp):
+            break
+        pending = list(result.questions)
+    return [one for one in found if one.replies]
+
+
 class Asker:
     """Takes records through one step, many at a time, on one event loop.
 
@@ -271,9 +359,8 @@ class Asker:
         self._before_first = before_first
         self._is_alive = is_alive
         self._on_fatal = on_fatal
-        self._reopened = reopened or {}
+        self._keys = QuestionKeys(step, setup, reopened or {})
         self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
-        self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
         self._unreadable: Counter[str] = Counter()
         self._schema_refused = False
 
@@ -501,43 +588,7 @@ class Asker:
         return wanted
 
     def _key(self, question: Question, record: Record) -> str:
-        """The digest of the question as wanted; what may vary between attempts is left out.
-
-        It is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
-        sample number and that of the record's reopening where there is one. What all questions of a prompt have in
-        common is written as JSON once.
-        """
-        assert record.image is not None
-        place = (question.target, question.preamble, id(question.schema))
-        common = self._common.get(place)
-        if common is None:
-            common = self._common[place] = self._write_common_parts(question)
-        before, between, after, _ = common
-        sample = f",{question.sample}" if question.sample else ""
-        if (reopening := self._reopened.get(record.record_id)) is not None:
-            sample += f',"reopened {reopening.number}"'
-        return digest_of_json(
-            f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
-        )
-
-    def _write_common_parts(self, question: Question) -> tuple[str, str, str, Any]:
-        """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
-        target = self.step.setup.targets[question.target]
-        sampling = self._setup.samplings[question.target]
-        around = (
-            ["question", self.step.name, question.preamble],
-            [
-                None if self._setup.structured_output == "never" else question.schema,
-                sampling.model,
-                sampling.temperature,
-                sampling.thinking_budget,
-                sampling.media_resolution,
-                dict(sampling.extra_body),
-            ],
-            [target.recipe, self._setup.generation],
-        )
-        before, between, after = (canonical_json(parts)[1:-1] for parts in around)
-        return f"[{before},", f",{between},", f",{after}", question.schema
+        return self._keys.key_of(question, record)
 
     def _count(self, reply: Reply) -> None:
         self.tally.requests += 1

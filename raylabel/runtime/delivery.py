@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.figures import Figures
@@ -18,18 +17,15 @@ from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
-from raylabel.runtime.rows import StoredRows, drop_recomputed_fields, provided_by_input, restore, with_stored_image
+from raylabel.runtime.assembling import Assembled, as_judged, assemble
+from raylabel.runtime.rows import StoredRows
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
-from raylabel.sources import Shard, read_shard, resolve_units
+from raylabel.sources import Shard, read_shard
 from raylabel.sources.spec import KITTI
-from raylabel.sources.units import FOREIGN_REGIONS
 from raylabel.steps.base import Step
+from raylabel.store.judgements import load_judgements
 from raylabel.validation import consequence_of
-
-STALE = "stale"
-"""Flag of a record, followed by ``:`` and the step whose stored result is left out."""
-
 
 @dataclass
 class Counts:
@@ -136,7 +132,7 @@ class Delivery:
     else is asked for. Use as a context manager; each file appears under its name when the block ends well.
 
     Records come in input order, each with what the store holds of all steps, so that a run of some steps, or with a
-    limit, drops nothing that earlier runs found.
+    limit, drops nothing that earlier runs found; and as people judged them until then.
 
     Args:
         output_format: a name of ``EXPORT_FORMATS``.
@@ -147,6 +143,7 @@ class Delivery:
         self._export = EXPORT_FORMATS[output_format]
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
+        self._judgements = load_judgements(spec.results)
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         self.open_records: Counter[int] = Counter()
@@ -232,7 +229,7 @@ class Delivery:
     def _is_wanted(self, record: Record) -> bool:
         return self._spec.limit is None or record.position < self._spec.limit
 
-    def _add_record(self, item: _Assembled) -> None:
+    def _add_record(self, item: Assembled) -> None:
         counts, record = self.counts, item.record
         if not self._is_wanted(record):
             if not item.finished:
@@ -275,22 +272,12 @@ class Delivery:
                     self._by_step[step_class].write_line(to_line(state))
                 self._exports.add_step(state, step_class)
 
-    def _assembled(self, line: Record, stored: StoredRows) -> _Assembled:
-        """A record of the input with everything that is known of it."""
-        selected = self._selected
-        believed = [*selected, *(step for step in self._pipeline if step not in selected)]
-        record = drop_recomputed_fields(_in_pixels(with_stored_image(line, believed, stored)), selected)
-        provided = [step for step in self._pipeline if step not in selected and provided_by_input(step, record)]
-        states, stale = [], []
-        for step in self._pipeline:
-            if step not in provided:
-                record, old = restore(record, [step], stored, self._spec.generations)
-                stale += old
-            if step.label in record.outcomes:
-                states.append((step, record))
-        if stale:
-            record = replace(record, flags=(*record.flags, *(f"{STALE}:{label}" for label in stale)))
-        return _Assembled(record, tuple(states), tuple(stale), _is_finished(record, selected))
+    def _assembled(self, line: Record, stored: StoredRows) -> Assembled:
+        """A record of the input with everything that is known of it, as people judged it."""
+        item = assemble(line, stored, self._pipeline, self._selected, self._spec.generations)
+        if (judgements := self._judgements.get(line.record_id)) is not None:
+            item = as_judged(item, judgements, stored, self._spec.generations)
+        return item
 
 
 def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Counts:
@@ -298,39 +285,3 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
     with Delivery(spec, output_format) as delivery:
         delivery.add_all(shards)
     return delivery.counts
-
-
-@dataclass(frozen=True)
-class _Assembled:
-    """A record with everything known of it.
-
-    Args:
-        states: after each step that ended.
-        stale: labels of the steps that are left out.
-    """
-
-    record: Record
-    states: tuple[tuple[type[Step], Record], ...]
-    stale: tuple[str, ...]
-    finished: bool
-
-    @property
-    def is_settled(self) -> bool:
-        return self.finished and not any(o.outcome.is_open for o in self.record.outcomes.values())
-
-
-def _in_pixels(record: Record) -> Record:
-    """The record with the units of foreign regions settled as the run settled them; boxes of unknown units left out."""
-    try:
-        record = resolve_units(record)
-    except GeometryError:
-        return replace(record, regions=None, expressions=None)  # its steps failed for this reason
-    if FOREIGN_REGIONS in record.flags:  # the image could not be opened
-        return replace(record, regions=None, expressions=None)
-    return record
-
-
-def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
-    """Every selected step ended, or an open one bars the way."""
-    missing = any(step.label not in record.outcomes for step in selected)
-    return not missing or any(o.outcome.is_open for o in record.outcomes.values())

@@ -39,6 +39,7 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.specification import note_specification
 from raylabel.runtime.summary import print_summary, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import Settings, redacted
@@ -48,6 +49,7 @@ from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
+from raylabel.store.judgements import digest_of_judgements, load_judgements
 from raylabel.store.lease import Lease
 from raylabel.store.reopened import reopen
 from raylabel.store.results import Results, settled_shards, unsettle_shards
@@ -203,7 +205,8 @@ class _Run:
                 self._say(plan.chosen.describe())
                 if not plan.todo:
                     return SETTLED
-            key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
+            judgements = digest_of_judgements(load_judgements(self._results))
+            key = digest_of("delivery 3", __version__, plan.digests, self._limit, self._settings.output_format, judgements)
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
             try:
@@ -366,6 +369,7 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        note_specification(self._settings, self._results)
         if plan.chosen is None and not self._reread and self._limit is None:
             note_questions(plan.spec, plan.shards)
         if plan.chosen is not None or self._reread:  # what was settled may be open from now on

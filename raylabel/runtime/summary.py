@@ -14,7 +14,8 @@ from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
 from raylabel.runtime.coordinator import Status, StepReport
-from raylabel.runtime.delivery import STALE, Counts
+from raylabel.runtime.assembling import STALE
+from raylabel.runtime.delivery import Counts
 from raylabel.steps.base import Step
 from raylabel.validation import consequence_of
 
@@ -73,7 +74,7 @@ def in_words(figures: Figures, unusable: int = 0) -> str:
         parts.append(f"{records[f'with_{kind}']} with {_IN_WORDS[kind][0]}")
         if without := records[f"without_{kind}"]:
             parts.append(f"{without} without {'any' if len(kinds) == 1 else _IN_WORDS[kind][0]}")
-    parts += [f"{n} {state}" for state in ("refused", "open", "unfinished") if (n := records[state])]
+    parts += [f"{n} {state}" for state in ("rejected", "refused", "open", "unfinished") if (n := records[state])]
     groups = [", ".join(group) for group in (parts, _amounts(figures), _not_delivered(figures)) if group]
     said = _number(figures.lines, "record") + (f": {'; '.join(groups)}" if figures.lines else "")
     return f"{said}; {_number(unusable, 'input line')} not usable" if unusable else said
