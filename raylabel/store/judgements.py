@@ -11,15 +11,13 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from raylabel.errors import InputError
 from raylabel.records import PERSON, JsonObject, digest_of
 from raylabel.store.results import Results
 
-Word = Literal["accept", "reject", "none"]
-ACCEPT, REJECT, NONE = WORDS = get_args(Word)
-"""``none`` takes a verdict back; a note may stand beside each."""
+ACCEPT, REJECT, FLAG, NONE = WORDS = ("accept", "reject", "flag", "none")
+"""``flag`` is for looking at it again, ``none`` takes a verdict back; a note may stand beside each."""
 
 NOTE_LIMIT = 10_000
 """Characters."""
