@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -324,7 +325,9 @@ def _drawn(draw: Callable[[Axes], None], height: float = 2.8) -> str:
         "axes.spines.right": False,
         **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # Letters that its own font lacks: how wide they are is guessed, and browsers have another font.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(5.4, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()

@@ -328,6 +328,7 @@ const raylabel = (() => {
     const left = el("div", {}, picture(r, whole), caption(whole));
     const right = el("div", {}, el("h3", {}, "Phrases"), phrases(r, whole), note(r), stepsTable(whole), replies(r, whole), jsonLine(whole));
     article.replaceChildren(bar, heading, el("div", { class: "parts" }, left, right));
+    paintBoxes(whole);
     paintVerdicts();
     window.scrollTo(0, 0);
     heading.focus({ preventScroll: true });
@@ -363,16 +364,25 @@ const raylabel = (() => {
     }
     const size = { width: whole.width, height: whole.height };
     figure.append(el("img", { src: whole.image, alt: `Image ${visible(r.m)} with ${r.b} boxes`, ...size }));
-    const drawing = svg("svg", { viewBox: `0 0 ${size.width} ${size.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    return figure;
+  }
+  function paintBoxes(whole) {
+    const figure = $("picture");
+    const image = figure && figure.querySelector("img");
+    if (!image) return;
+    for (const old of figure.querySelectorAll("svg, .tag")) old.remove();
+    const [width, height] = [whole.width, whole.height];
+    const step = (7 * width) / Math.max(1, image.clientWidth);
+    const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     figure.append(drawing);
     const seen = new Map(); // equal boxes are drawn inside each other, and tags of one corner side by side
     whole.phrases.forEach((phrase, number) => {
       for (const box of phrase.boxes) {
         const group = svg("g", { class: `of${box.rejected ? " rejected" : ""}`, "data-of": number });
-        const same = box.box.map((v) => Math.round(v / 3)).join();
+        const same = box.box.map((v) => Math.round(v / step)).join();
         const turn = seen.get(same) || 0;
         seen.set(same, turn + 1);
-        const inset = (turn * size.width) / 220;
+        const inset = turn * step;
         group.append(rectangle(box.box, inset, { class: "halo" }));
         group.append(rectangle(box.box, inset, { class: "edge", stroke: phrase.color, "stroke-dasharray": phrase.dash }));
         const hit = rectangle(box.box, inset, { class: "hit" });
@@ -384,10 +394,9 @@ const raylabel = (() => {
         if (box.proposed) group.append(rectangle(box.proposed, 0, { class: "proposed", stroke: phrase.color }));
         drawing.append(group);
         figure.append(el("span", { class: `tag of${box.rejected ? " rejected" : ""}`, "data-of": number, "aria-hidden": "true",
-          style: { left: `calc(${(100 * box.box[0]) / size.width}% + ${turn * 22}px)`, top: `${(100 * box.box[1]) / size.height}%`, background: phrase.color, color: phrase.ink } }, number + 1));
+          style: { left: `calc(${(100 * box.box[0]) / width}% + ${turn * 22}px)`, top: `${(100 * box.box[1]) / height}%`, background: phrase.color, color: phrase.ink } }, number + 1));
       }
     });
-    return figure;
   }
   function caption(whole) {
     const made = el("p", { class: "caption", dir: "auto" });
@@ -491,7 +500,7 @@ const raylabel = (() => {
     if (Number.isInteger(at) && at !== current) { const before = grid.querySelector("a.current"); if (before) { before.classList.remove("current"); before.tabIndex = -1; } current = at; event.target.classList.add("current"); event.target.tabIndex = 0; }
   });
   window.addEventListener("scroll", () => paintGrid(false), { passive: true });
-  window.addEventListener("resize", () => paintGrid(true));
+  window.addEventListener("resize", () => { paintGrid(true); if (full) paintBoxes(full); });
   window.addEventListener("hashchange", follow);
   $("download").addEventListener("click", download);
   $("forget").addEventListener("click", () => { if (window.confirm("Forget the judgements that this browser keeps? Those in the store stay.")) { judgements = {}; keep(); if (opened) paintVerdicts(); paintGrid(true); } });
