@@ -16,6 +16,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_surroundings() -> Iterator[None]:
+    """Servers of this machine are asked directly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = os.environ.get("RAYLABEL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
