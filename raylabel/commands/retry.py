@@ -77,5 +77,6 @@ RETRY = Command(
     'raylabel retry config.yaml --outcome refused --reason "safety"',
     _add_arguments,
     _retry,
-    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] CONFIG [key=value ...]",
+    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] CONFIG "
+    "[key=value ...]",
 )

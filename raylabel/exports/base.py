@@ -64,7 +64,12 @@ class ExportFormat:
 
     def includes(self, record: Record) -> bool:
         """Whether a record on which all steps are done has a part in a ``OneFile``; not where a person rejected it."""
-        return record.verified is not False and bool(record.outcomes) and _is_settled(outcome_of(record)) and self._has_needs(record)
+        return (
+            record.verified is not False
+            and bool(record.outcomes)
+            and _is_settled(outcome_of(record))
+            and self._has_needs(record)
+        )
 
     def includes_step(self, record: Record, step: type[Step]) -> bool:
         """Whether a record as it is after a step has a ``FilePerImage``.
@@ -73,7 +78,9 @@ class ExportFormat:
         that there is nothing.
         """
         done = record.outcomes.get(step.label)
-        return record.verified is not False and done is not None and _is_settled(done.outcome) and self._has_needs(record)
+        return (
+            record.verified is not False and done is not None and _is_settled(done.outcome) and self._has_needs(record)
+        )
 
     def _has_needs(self, record: Record) -> bool:
         return all(getattr(record, field) is not None for field in self.needs)

@@ -47,7 +47,9 @@ def apply_judgements(reviewed: Reviewed, file: Path) -> Applied:
             stored += [
                 one
                 for one in labels
-                if (boxes.get(one.bbox_id) == tuple(map(float, one.bbox)) if one.bbox_id else one.labels == shown.labels)
+                if (
+                    boxes.get(one.bbox_id) == tuple(map(float, one.bbox)) if one.bbox_id else one.labels == shown.labels
+                )
             ]
     if stored:
         store_judgements(reviewed.results, stored)

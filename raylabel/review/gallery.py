@@ -88,7 +88,7 @@ def _make_room(out: Path) -> None:
     """Remove a gallery of before. Its marker goes last, so that what an interrupted call left is still known as one."""
     if any((out / name).exists() for name in _OWN) and not (out / "data" / _MARKER).is_file():
         raise InputError(
-            f'{out}: holds a folder of a name that a gallery uses ({", ".join(_OWN)}) and is no gallery; name another '
+            f"{out}: holds a folder of a name that a gallery uses ({', '.join(_OWN)}) and is no gallery; name another "
             "folder with --out"
         )
     for name in ("thumbs", "images", "assets"):
@@ -172,7 +172,7 @@ class _Pictures:
                 if x1 <= x2 and y1 <= y2:
                     drawing.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(place), width=2)
         name = self._place("thumbs", number, "webp")
-        small.save(self._out / name, quality=75, method=2)
+        small.save(self._out / name, quality=75, method=0)
         return name
 
     def _place(self, folder: str, number: int, ending: str) -> str:
@@ -332,4 +332,3 @@ def _link(out: Path, annotations: Path) -> str:
     except ValueError:  # another drive
         return annotations.resolve().as_uri()
     return quote(relative.as_posix())
-

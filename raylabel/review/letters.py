@@ -32,8 +32,8 @@ _SYSTEM = ("Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "meiryo.ttc", "malgu
 """What macOS and Windows have for many scripts, where no fontconfig tells."""
 _NOBODYS = "\U0010ffff"
 """No font has it: it is drawn as the mark of a missing letter."""
-_PLACED_BY_OTHERS = ("M", "Z", "C")
-"""Unicode categories that take the font of the letters around them."""
+_JOINERS = "\u200c\u200d"
+"""Some scripts join letters by them, and some do not."""
 _FONTCONFIG_S = 10.0
 
 
@@ -73,7 +73,8 @@ class Letters:
 
     def wrapped(self, text: str, size: int, room: float, most: int) -> list[str]:
         """A text in at most so many lines, broken at spaces or, where a word is too long, at any letter."""
-        lines, left = [], " ".join(text[:2000].split())
+        lines: list[str] = []
+        left = " ".join(text[:2000].split())
         while left and len(lines) < most - 1 and self.width(left, size) > room:
             end = len(self.shortened(left, size, room)) - 3
             cut = left.rfind(" ", 0, end + 1)
@@ -85,10 +86,8 @@ class Letters:
     def _runs(self, text: str, size: int) -> Iterator[tuple[Font, str]]:
         """Parts of a text that one font draws."""
         run, file = "", ""
-        for letter in text:
-            if unicodedata.category(letter)[0] == "C":  # invisible, and of no width
-                letter = " " if letter in "\t\n\r" else "" if letter in "\u200e\u200f\u2066\u2067\u2068\u2069" else "\ufffd"
-            found = file if run and unicodedata.category(letter or " ")[0] in _PLACED_BY_OTHERS else self._file(letter)
+        for letter in filter(None, map(_drawable, text)):
+            found = file if run and _follows(letter) else self._file(letter)
             if run and found != file:
                 yield _font(file, size), run
                 run = ""
@@ -105,7 +104,7 @@ class Letters:
             if found is None:
                 name = unicodedata.name(letter, "no name")
                 logger.warning(
-                    "no font here has %s (U+%04X, %s); it is drawn as a square. pip install \"raylabel[review]\" brings "
+                    'no font here has %s (U+%04X, %s); it is drawn as a square. pip install "raylabel[review]" brings '
                     "fonts for most scripts",
                     letter,
                     ord(letter),
@@ -119,6 +118,21 @@ class Letters:
             if _has(file, letter):
                 return file
         return next((file for file in _from_fontconfig(letter) if _has(file, letter)), None)
+
+
+def _drawable(letter: str) -> str:
+    """A letter as it is drawn: marks of direction are left out, what controls a terminal is shown as unknown."""
+    category = unicodedata.category(letter)
+    if category == "Cf":
+        return letter if letter in _JOINERS else ""
+    if category not in ("Cc", "Cs"):
+        return letter
+    return " " if letter in "\t\n\r" else "\ufffd"
+
+
+def _follows(letter: str) -> bool:
+    """Whether it takes the font of the letters before it: marks, joiners and spaces."""
+    return letter in _JOINERS or unicodedata.category(letter)[0] in "MZ"
 
 
 def _text_font() -> str:
@@ -135,7 +149,7 @@ def _packaged() -> tuple[str, ...]:
     found = []
     for package in _PACKAGES:
         spec = find_spec(package)
-        for folder in (spec.submodule_search_locations or () if spec is not None else ()):
+        for folder in spec.submodule_search_locations or () if spec is not None else ():
             found += sorted(str(file) for file in Path(folder).iterdir() if file.suffix in (".ttf", ".otf", ".ttc"))
     return tuple(found)
 

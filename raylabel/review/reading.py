@@ -113,7 +113,9 @@ def open_results(folder: Path) -> Reviewed:
                 return Reviewed(name, results, annotations, "the store and the input", stored.shown)
     if not annotations.is_file():
         hint = f" ({why})" if why else ""
-        raise InputError(f"{folder}: no annotations.jsonl and no run to review{hint}; expected the results_dir of a run")
+        raise InputError(
+            f"{folder}: no annotations.jsonl and no run to review{hint}; expected the results_dir of a run"
+        )
     origin = f"annotations.jsonl (the input cannot be read: {why})" if why else "annotations.jsonl"
     directory = specification.directory if specification is not None else ""
     return Reviewed(name, results, annotations, origin, partial(_from_lines, annotations, results, directory))

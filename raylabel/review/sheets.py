@@ -1,4 +1,4 @@
-"""Contact sheets: PNGs of twelve images each, with numbered boxes, captions, phrases in the same colors and outcomes."""
+"""Contact sheets: PNGs of twelve images each, with numbered boxes, their phrases in the same colors, and outcomes."""
 
 from __future__ import annotations
 

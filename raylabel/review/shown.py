@@ -164,7 +164,9 @@ def phrases_of(line: JsonObject, before: Sequence[JsonObject] = ()) -> list[Phra
     if regions := _objects(line, "regions"):
         return [
             Phrase(
-                str(r.get("description") or r.get("type")), [ShownBox(_box(r.get("bbox")))], flags=_words(r.get("flags"))
+                str(r.get("description") or r.get("type")),
+                [ShownBox(_box(r.get("bbox")))],
+                flags=_words(r.get("flags")),
             )
             for r in regions
         ]
@@ -206,7 +208,7 @@ def _shown_box(instance: JsonObject, *, rejected: bool) -> ShownBox:
     return ShownBox(
         box=_box(instance.get("bbox")),
         bbox_id=str(instance.get("bbox_id", "")),
-        score=float(score) if type(score) in (int, float) and 0 <= score <= 1 else None,
+        score=float(score) if isinstance(score, (int, float)) and 0 <= score <= 1 else None,
         verified=verified,
         rejected=rejected or verified is False,
         was=_box(instance["original_bbox"]) if instance.get("original_bbox") else None,

@@ -221,7 +221,9 @@ class Statistics:
         counts = self._scores.tolist()
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True) if count]
         svg = _bars([f"{n / 20:.2f}" for n in range(20)], counts, "score from") if rows else ""
-        return Section("Scores of boxes", ["Score", "Boxes"], rows, svg, "Agreement of votes, or what the model claims.")
+        return Section(
+            "Scores of boxes", ["Score", "Boxes"], rows, svg, "Agreement of votes, or what the model claims."
+        )
 
     def _requests(self) -> Section:
         rows = [
@@ -316,7 +318,7 @@ def _drawn(draw: Callable[[Axes], None], height: float = 2.8) -> str:
     except ImportError:
         return ""
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # browsers choose the font
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "raylabel",
         "font.family": "sans-serif",

@@ -289,9 +289,7 @@ class Exchange:
     replies: tuple[Row, ...]
 
 
-def stored_exchanges(
-    step: Step, setup: AskSetup, keys: QuestionKeys, answers: Table, record: Record
-) -> list[Exchange]:
+def stored_exchanges(step: Step, setup: AskSetup, keys: QuestionKeys, answers: Table, record: Record) -> list[Exchange]:
     """What a step asked about a record and was told, as far as the store has it; nothing is asked.
 
     Args:

@@ -23,9 +23,9 @@ from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
 from raylabel.sources import Shard, read_shard
 from raylabel.sources.spec import KITTI
-from raylabel.steps.base import Step
 from raylabel.store.judgements import load_judgements
 from raylabel.validation import consequence_of
+
 
 @dataclass
 class Counts:

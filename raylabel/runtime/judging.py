@@ -49,8 +49,7 @@ def rejected_records(spec: RunSpec) -> frozenset[str]:
     return frozenset(
         record_id
         for record_id, judgement in rejected.items()
-        if rows[record_id]
-        and judgement.labels == digest_of_labels(rows[record_id], spec.pipeline, spec.generations)
+        if rows[record_id] and judgement.labels == digest_of_labels(rows[record_id], spec.pipeline, spec.generations)
     )
 
 

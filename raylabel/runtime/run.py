@@ -206,7 +206,9 @@ class _Run:
                 if not plan.todo:
                     return SETTLED
             judgements = digest_of_judgements(load_judgements(self._results))
-            key = digest_of("delivery 3", __version__, plan.digests, self._limit, self._settings.output_format, judgements)
+            key = digest_of(
+                "delivery 3", __version__, plan.digests, self._limit, self._settings.output_format, judgements
+            )
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
             try:

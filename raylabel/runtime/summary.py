@@ -13,8 +13,8 @@ from raylabel.errors import without_controls
 from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
-from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.assembling import STALE
+from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.delivery import Counts
 from raylabel.steps.base import Step
 from raylabel.validation import consequence_of

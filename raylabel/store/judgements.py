@@ -149,7 +149,11 @@ def _read(value: object) -> Judgement:
     if (verdict := value.get("verdict")) not in WORDS:
         raise ValueError(f'"verdict": expected one of {", ".join(WORDS)}')
     bbox = value.get("bbox", []) if bbox_id else []
-    if not isinstance(bbox, list) or len(bbox) != (4 if bbox_id else 0) or not all(type(n) in (int, float) for n in bbox):
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != (4 if bbox_id else 0)
+        or not all(type(n) in (int, float) for n in bbox)
+    ):
         raise ValueError('"bbox": expected four numbers beside a bbox_id')
     if not bbox_id and not labels:
         raise ValueError('expected "labels", or "bbox_id" with "bbox": what was judged')

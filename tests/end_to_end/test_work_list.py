@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def pictures(world: World) -> Pictures:
     return Pictures(world)
 
 
-def retry(settings: Settings, **wanted: tuple[str, ...]) -> Ran:
+def retry(settings: Settings, **wanted: Any) -> Ran:
     return label(settings, wanted=Wanted(**wanted))
 
 

@@ -62,8 +62,8 @@ class Sheet:
         place, width = image.bounding_box(), image.evaluate("image => image.naturalWidth")
         assert place is not None
         scale = place["width"] / width
-        corner = {"x": place["x"] + x * scale - 2, "y": place["y"] + y * scale - 2}
-        shot = self.page.screenshot(clip={**corner, "width": 5, "height": 5})
+        left, top = place["x"] + x * scale - 2, place["y"] + y * scale - 2
+        shot = self.page.screenshot(clip={"x": left, "y": top, "width": 5, "height": 5})
         with Image.open(io.BytesIO(shot)) as points:
             found = points.convert("RGB").getcolors()
         return {color for _, color in found or () if isinstance(color, tuple)}

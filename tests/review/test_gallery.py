@@ -79,7 +79,10 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     boxes["expressions"][2]["instances"][0]["original_bbox"] = [180, 130, 240, 180]
     hostile = line(
-        folder, HOSTILE[0], caption=" ".join(HOSTILE), expressions=[expression(text, [5, 5, 90, 90]) for text in HOSTILE]
+        folder,
+        HOSTILE[0],
+        caption=" ".join(HOSTILE),
+        expressions=[expression(text, [5, 5, 90, 90]) for text in HOSTILE],
     )
     many = [
         line(folder, f"many {n:04d}", expressions=[expression(f"thing {n}", [9, 9, 60, 60], score=n / INDEX_CHUNK / 3)])
@@ -209,7 +212,9 @@ def test_statistics_are_plots_with_numbers_beside_them(gallery: Path, sheet: She
     outcome = sections.filter(has_text="Records by outcome")
     assert f"{INDEX_CHUNK + 9:,}" in outcome.locator("tr", has_text="labeled").inner_text()
     assert sheet.page.locator(".plot svg").count() >= 8
-    assert "text" in sheet.page.locator(".plot svg").first.evaluate("svg => [...svg.querySelectorAll('*')].map(e => e.tagName).join()")
+    assert "text" in sheet.page.locator(".plot svg").first.evaluate(
+        "svg => [...svg.querySelectorAll('*')].map(e => e.tagName).join()"
+    )
 
 
 def test_the_folder_holds_all_it_needs_and_is_replaced_by_the_next(tmp_path: Path) -> None:
@@ -223,7 +228,9 @@ def test_the_folder_holds_all_it_needs_and_is_replaced_by_the_next(tmp_path: Pat
     assert len(list(out.glob("data/records-*.js"))) == 1
     assert (out / "mine.txt").exists()
     page = (out / "index.html").read_text(encoding="utf-8") + (out / "statistics.html").read_text(encoding="utf-8")
-    assert "http:" not in page.replace("http://www.w3.org/", "").replace('xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    assert "http:" not in page.replace("http://www.w3.org/", "").replace(
+        'xmlns:xlink="http://www.w3.org/1999/xlink"', ""
+    )
 
 
 def test_a_folder_of_the_user_is_not_emptied(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_labels_that_changed_since_are_not_judged(world: World, server: WireServ
     assert apply(tmp_path / "results", lines) == 0
     assert "expressions" not in label(settings).annotations[0]
 
-    settings.pipeline.workflow.votes = 3  # scores come, so the labels are others
+    settings.image_grounding.workflow.votes = 3  # scores come, so the labels are others
     changed = label(settings).annotations
     assert boxes(changed[0]).keys() == boxes(first[0]).keys()
     assert "verified" not in changed[0]
@@ -145,9 +145,7 @@ def test_a_verdict_is_taken_back(world: World, server: WireServer, tmp_path: Pat
     judged = label(settings).annotations
     assert judged[0]["verified"] is False
     assert [box["by"] for box in boxes(judged[1]).values() if "by" in box] == ["person"]
-    none = [
-        line | {"note": ""} for line in verdicts(tmp_path / "results", (0, "record", "none"), (1, "box", "none"))
-    ]
+    none = [line | {"note": ""} for line in verdicts(tmp_path / "results", (0, "record", "none"), (1, "box", "none"))]
     apply(tmp_path / "results", none)
     assert label(settings).annotations == first
 

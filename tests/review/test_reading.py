@@ -36,7 +36,7 @@ def checked(world: World, server: WireServer, tmp_path_factory: pytest.TempPathF
     results = tmp_path_factory.mktemp("checked") / "results"
     settings = referring(world, results, server.url, "double_check.adjust=apply")
 
-    def misbehave(seen):  # type: ignore[no-untyped-def]
+    def misbehave(seen):
         if seen.task != CHECK:
             return None
         asked = [json.loads(row.rstrip(",")) for row in seen.text.splitlines() if row.lstrip().startswith('{"id"')]
@@ -92,7 +92,7 @@ def test_the_number_of_the_line(checked: Path) -> None:
 def test_an_unfinished_run_is_shown_as_far_as_it_came(world: World, tmp_path: Path) -> None:
     settled = []
 
-    def stop_after_three(seen):  # type: ignore[no-untyped-def]
+    def stop_after_three(seen):
         if seen.task == GROUPING:
             settled.append(seen)
         return error(401, "no") if len(settled) > 3 else None
