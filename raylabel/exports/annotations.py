@@ -79,6 +79,9 @@ def to_line(record: Record, *, finished: bool = True) -> JsonObject:
         line["dropped"] = dropped
     # A number given as image_id is kept a number.
     extra = {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+    if extra.get("by") == PERSON and isinstance(extra.get("verified"), bool):
+        # An earlier run's line: its verdict was about the labels that stood there.
+        extra = {k: v for k, v in extra.items() if k not in _JUDGED}
     if record.verified is not None:
         line |= {"verified": record.verified, "by": PERSON}
     if record.note:

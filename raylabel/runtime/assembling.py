@@ -23,13 +23,16 @@ class Assembled:
     """A record with everything known of it.
 
     Args:
-        states: after each step that ended.
+        states: after each step that ended, as people judged it.
+        found: the same as the steps left it. Lines of earlier steps hold this: later steps start from them, and what is
+            asked is not for judgements to change.
         stale: labels of the steps that are left out.
         finished: every selected step ended, or an open one bars the way.
     """
 
     record: Record
     states: tuple[tuple[type[Step], Record], ...]
+    found: tuple[Record, ...]
     stale: tuple[str, ...]
     finished: bool
 
@@ -63,7 +66,8 @@ def assemble(
             states.append((step, record))
     if stale:
         record = replace(record, flags=(*record.flags, *(f"{STALE}:{label}" for label in stale)))
-    return Assembled(record, tuple(states), tuple(stale), _is_finished(record, selected))
+    found = tuple(state for _, state in states)
+    return Assembled(record, tuple(states), found, tuple(stale), _is_finished(record, selected))
 
 
 def as_judged(

@@ -263,13 +263,13 @@ class Delivery:
         for step, outcome in record.outcomes.items():
             if outcome.outcome.is_open or outcome.outcome is Outcome.REFUSED:
                 self._failures.write_line(failure_line(record, step, outcome))
-        for step_class, state in item.states:
+        for (step_class, state), found in zip(item.states, item.found, strict=True):
             if step_class in self._by_step:
                 counts.steps[step_class.name][state.outcomes[step_class.label].outcome.value] += 1
                 if state is record and item.finished:  # the same line
                     self._by_step[step_class].write(written)
                 else:
-                    self._by_step[step_class].write_line(to_line(state))
+                    self._by_step[step_class].write_line(to_line(found))
                 self._exports.add_step(state, step_class)
 
     def _assembled(self, line: Record, stored: StoredRows) -> Assembled:

@@ -138,6 +138,20 @@ def test_labels_that_changed_since_are_not_judged(world: World, server: WireServ
     assert load_judgements(stale.results) == stored
 
 
+def test_a_verdict_of_earlier_results_is_not_one_on_new_labels(
+    world: World, server: WireServer, tmp_path: Path
+) -> None:
+    settings = grounding(world, tmp_path / "results", server.url)
+    label(settings)
+    apply(tmp_path / "results", verdicts(tmp_path / "results", (0, "record", "reject"), (1, "record", "accept")))
+    judged = label(settings)
+    settings.image_grounding.data.input_jsonl = str(judged.results / "annotations.jsonl")
+    settings.results_dir = str(tmp_path / "new")
+    new = label(settings)
+    assert {"verified", "by", "note"}.isdisjoint(new.annotations[0])
+    assert "rejected" not in new.counts["annotations"]["records"]
+
+
 def test_a_verdict_is_taken_back(world: World, server: WireServer, tmp_path: Path) -> None:
     settings = grounding(world, tmp_path / "results", server.url)
     first = label(settings).annotations
@@ -163,6 +177,14 @@ def test_rejected_boxes_leave_every_file(world: World, server: WireServer, tmp_p
     assert len(boxes(ran.annotations[1])) == len(boxes(first[1])) - 1
     of_step = [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
     assert of_step == ran.annotations
+    earlier = (tmp_path / "results" / "step_2_grounding_expr" / "annotations.jsonl").read_text()
+    assert all("expressions" in json.loads(line) for line in earlier.splitlines()), "later steps start from these"
+    again = referring(
+        world, tmp_path / "results", server.url, *more, "image_referring_expression.workflow.steps=[double_check]"
+    )
+    server.asked()
+    assert label(again).annotations == ran.annotations
+    assert not server.asked()
     text = (folder / "labels" / f"{first[1]['image_id']}.txt.step3").read_text()
     grounded = [e for e in ran.annotations[1]["expressions"] if e["instances"]]
     assert text.count("[") == len(grounded) + len(boxes(ran.annotations[1]))

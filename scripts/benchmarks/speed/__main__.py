@@ -120,8 +120,8 @@ def _million(options: argparse.Namespace) -> int:
 def _gallery(options: argparse.Namespace) -> int:
     machine = _machine()
     figures = measure_gallery(options.records or RECORDS)
-    measured = {"machine": machine, "gallery": dataclasses.asdict(figures)}
-    _deliver(options, [gallery_sheet(figures)], [machine], measured)
+    sheet, measured = gallery_sheet(figures), dataclasses.asdict(figures)
+    _deliver(options, [sheet], [machine], {"machine": machine, "gallery": measured})
     return 0
 
 
