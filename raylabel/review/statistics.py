@@ -214,7 +214,7 @@ class Statistics:
             axes.set_ylabel("y, as a share of the height")
 
         note = "Where in the image boxes lie, whatever its size: brighter is more often. Beside it, shares by thirds."
-        return Section("Positions of boxes", ["", "left", "centre", "right"], rows, _drawn(draw), note)
+        return Section("Positions of boxes", ["Third", "left", "centre", "right"], rows, _drawn(draw), note)
 
     def _score_histogram(self) -> Section:
         names = [f"{n / 20:.2f} to {(n + 1) / 20:.2f}" for n in range(20)]

@@ -67,6 +67,13 @@ def test_judgements_go_from_the_gallery_into_the_results(
         sheet.page.keyboard.press(key)
     assert sheet.page.locator("#grid li .good").inner_text() == "accepted"
     sheet.page.locator("#grid a").nth(4).click()
+    sheet.page.locator("#replies summary").click()
+    sheet.page.wait_for_selector("#replies pre.reply")
+    shown = list(open_results(tmp_path / "results").shown())[4].exchanges()
+    assert sheet.page.locator("#replies pre.reply").all_inner_texts() == [
+        r["text"] for x in shown for r in x["replies"]
+    ]
+    assert "[object" not in sheet.page.locator("#record").inner_text()
     sheet.page.get_by_role("button", name="Reject this box").first.click()
     assert sheet.page.get_by_role("button", name="Reject this box").first.get_attribute("aria-pressed") == "true"
     sheet.page.locator("#note").fill("half of it")

@@ -40,7 +40,7 @@ const raylabel = (() => {
       else if (name === "style") Object.assign(made.style, value);
       else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
     }
-    for (const child of children.flat()) {
+    for (const child of children.flat(Infinity)) {
       if (child !== null && child !== undefined) made.append(child instanceof Node ? child : document.createTextNode(visible(child)));
     }
     return made;
@@ -337,8 +337,8 @@ const raylabel = (() => {
     const about = box ? "this box" : "the record";
     const made = el("span", { class: "verdict", role: "group", "aria-label": `Verdict on ${about}` });
     if (!r.l) return made;
-    for (const [verdict, word] of [["accept", "Accept"], ["reject", "Reject"], ["flag", "Flag"]]) {
-      const button = el("button", { type: "button", "data-verdict": verdict, "aria-label": `${word} ${about}`, on: { click: () => judge(r, { verdict: verdictOn(r, box).verdict === verdict ? "none" : verdict }, box) } }, word);
+    for (const [verdict, word, sign] of [["accept", "Accept", "\u2713"], ["reject", "Reject", "\u2717"], ["flag", "Flag", "\u2691"]]) {
+      const button = el("button", { type: "button", "data-verdict": verdict, "aria-label": `${word} ${about}`, title: `${word} ${about}`, on: { click: () => judge(r, { verdict: verdictOn(r, box).verdict === verdict ? "none" : verdict }, box) } }, box ? sign : word);
       if (box) button.dataset.box = box.id;
       made.append(button);
     }
@@ -394,7 +394,7 @@ const raylabel = (() => {
         if (box.proposed) group.append(rectangle(box.proposed, 0, { class: "proposed", stroke: phrase.color }));
         drawing.append(group);
         figure.append(el("span", { class: `tag of${box.rejected ? " rejected" : ""}`, "data-of": number, "aria-hidden": "true",
-          style: { left: `calc(${(100 * box.box[0]) / width}% + ${turn * 22}px)`, top: `${(100 * box.box[1]) / height}%`, background: phrase.color, color: phrase.ink } }, number + 1));
+          style: { left: `calc(${(100 * box.box[0]) / width}% + ${turn * 22}px)`, top: `${(100 * box.box[1]) / height}%`, transform: box.box[1] > (18 * step) / 7 ? "translateY(-100%)" : "", background: phrase.color, color: phrase.ink } }, number + 1));
       }
     });
   }
