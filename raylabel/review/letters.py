@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from raylabel.review.colors import Rgb
 
@@ -186,5 +186,4 @@ def _has(file: str, letter: str) -> bool:
 
 def _shape(font: Font, letter: str) -> tuple[bytes, tuple[int, int]]:
     mask = font.getmask(letter)
-    image = Image.Image()._new(mask)
-    return image.tobytes(), image.size
+    return bytes(mask), mask.size

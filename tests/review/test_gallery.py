@@ -161,7 +161,7 @@ def test_filters_combine_sort_and_are_shared_by_the_address(gallery: Path, sheet
     sheet.page.get_by_role("button", name="Show all").click()
     assert sheet.page.locator("#count").inner_text() == f"{total} of {total} records"
     sheet.page.mouse.wheel(0, 1_000_000)
-    sheet.page.wait_for_function("document.querySelector('#grid').innerText.includes('many 0506')")
+    sheet.page.locator("#grid li", has_text="many 0506").wait_for()
 
 
 def test_keys_move_open_and_close(gallery: Path, sheet: Sheet) -> None:
@@ -171,7 +171,7 @@ def test_keys_move_open_and_close(gallery: Path, sheet: Sheet) -> None:
     sheet.page.wait_for_selector("#record h2")
     assert "boxes" in sheet.page.locator("#record h2").inner_text()
     sheet.page.keyboard.press("ArrowRight")
-    sheet.page.wait_for_function("document.querySelector('#record h2').innerText.includes('<script>')")
+    sheet.page.locator("#record h2", has_text="<script>").wait_for()
     sheet.page.keyboard.press("Escape")
     assert sheet.page.locator("#record").is_hidden()
     assert sheet.page.evaluate("document.activeElement.innerText").startswith("<script>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -126,15 +127,16 @@ def _open(page_path: Path) -> tuple[float | None, float | None, float | None]:
         started = time.perf_counter()
         page.goto(page_path.as_uri())
         page.wait_for_selector("html[data-ready]")
-        page.wait_for_function("[...document.querySelectorAll('#grid img')].slice(0, 8).every(i => i.complete)")
+        decoded = "images => Promise.all(images.slice(0, 8).map(image => image.decode()))"
+        page.locator("#grid img").evaluate_all(decoded)
         opened = time.perf_counter()
         page.locator("#grid a").nth(3).click()
-        page.wait_for_function("document.querySelector('#picture img')?.complete")
+        page.locator("#picture img").evaluate("image => image.decode()")
         shown = time.perf_counter()
         page.keyboard.press("Escape")
         filtering = time.perf_counter()
         page.locator("#text").fill("number 7 of 1")
-        page.wait_for_function("!document.querySelector('#count').innerText.startsWith('2,')")
+        page.locator("#count", has_text=re.compile(r"^\d{1,3} of")).wait_for()
         filtered = time.perf_counter()
         browser.close()
     return opened - started, shown - opened, filtered - filtering
