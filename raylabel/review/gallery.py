@@ -203,12 +203,8 @@ def _in_index(shown: Shown, thumb: str) -> JsonObject:
         "k": list(dict.fromkeys(step["model"] for step in shown.steps if step["model"])),
         "t": thumb,
         "l": shown.labels,
-        "j": _verdict(shown.judgements.record if _applies(shown) else None),
+        "j": _verdict(shown.judgements.record if shown.verdict else None),
     }
-
-
-def _applies(shown: Shown) -> bool:
-    return shown.judgements.record is not None and shown.judgements.record.labels == shown.labels
 
 
 def _size_class(box: ShownBox) -> str:

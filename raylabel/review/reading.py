@@ -24,7 +24,7 @@ from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES
 from raylabel.probing.facts import load_facts
 from raylabel.records import Box, JsonObject, Record, expression_to_json
-from raylabel.review.shown import MisshapenError, Shown, phrases_of
+from raylabel.review.shown import MisshapenError, Shown, phrases_of, with_verdicts
 from raylabel.runtime.asking import QuestionKeys, stored_exchanges
 from raylabel.runtime.assembling import Assembled, assemble
 from raylabel.runtime.judging import digest_of_labels
@@ -193,13 +193,14 @@ class _Stored:
             }
             for label, ended in record.outcomes.items()
         ]
+        own = judgements.get(record.record_id, RecordJudgements())
         return Shown(
             line=line,
             location=_located(record.image_path, self._directory),
-            phrases=phrases_of(line, _before_check(item, record)),
+            phrases=with_verdicts(phrases_of(line, _before_check(item, record)), own.boxes),
             steps=steps,
             labels=digest_of_labels(rows, record.source, self._spec.generations),
-            judgements=judgements.get(record.record_id, RecordJudgements()),
+            judgements=own,
             line_number=numbers.of(record.record_id),
             exchanges=lambda: list(self._exchanges(seen, answers)),
         )

@@ -18,6 +18,7 @@ from raylabel.review.letters import Letters
 from raylabel.review.reading import Reviewed, open_results
 from raylabel.review.shown import Phrase, Shown, ShownBox
 from raylabel.settings import ImageSettings
+from raylabel.store.judgements import ACCEPT, REJECT
 
 COLUMNS, ROWS = 4, 3
 _TILE_WIDTH, _THUMB_HEIGHT, _CAPTION_LINES, _LINES = 420, 300, 3, 9
@@ -35,6 +36,7 @@ _OUTCOMES: dict[str, Rgb] = {
     "failed": _RED,
     "unfinished": (110, 50, 140),
 }
+_VERDICTS = {ACCEPT: "accepted by a person", REJECT: "rejected by a person"}
 _NEST_PX = 4
 """Between the outlines of boxes that lie on each other."""
 _SHEET_NAME = re.compile(r"sheet_\d{4,}\.png")
@@ -202,6 +204,8 @@ def _write_texts(draw: ImageDraw.ImageDraw, record: Shown, letters: Letters) -> 
         return letters.draw(draw, (left, top), letters.shortened(text, size, _TILE_WIDTH - left), ink, size)
 
     after = write(record.outcome, color)
+    if verdict := _VERDICTS.get(record.verdict):
+        after = write(verdict, _RED if record.verdict == REJECT else _GREEN, left=after + 8)
     write(str(record.line.get("image_id", "")), _BLACK, left=after + 8)
     top += _LINE_HEIGHT
     write(", ".join(f"{step['label']}: {step['outcome']}" for step in record.steps), _DARK_GRAY, _SMALL)

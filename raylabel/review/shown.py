@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raylabel.records import REJECTED, JsonObject, Outcome
-from raylabel.store.judgements import RecordJudgements
+from raylabel.records import PERSON, REJECTED, JsonObject, Outcome
+from raylabel.store.judgements import ACCEPT, REJECT, Judgement, RecordJudgements
 from raylabel.validation import RULES, parse_flag
 
 FARTHEST_PX = 10_000_000
@@ -103,6 +103,12 @@ class Shown:
         return str(self.line.get("outcome") or "unfinished")
 
     @property
+    def verdict(self) -> str:
+        """A person's on the record as it stands; empty without one."""
+        one = self.judgements.record
+        return one.verdict if one is not None and self.labels and one.labels == self.labels else ""
+
+    @property
     def caption(self) -> str:
         """The one that the phrases stand in."""
         text = self.line.get("cleaned_caption") or self.line.get("caption")
@@ -140,11 +146,9 @@ class Shown:
     @property
     def is_rejected(self) -> bool:
         """Whether the double check, or a person, rejected anything of it."""
-        one = self.judgements.record
-        by_person = (one is not None and one.verdict == "reject") or any(
-            box.verdict == "reject" for box in self.judgements.boxes.values()
+        return self.verdict == REJECT or any(
+            phrase.outcome == REJECTED or any(box.rejected for box in phrase.boxes) for phrase in self.phrases
         )
-        return by_person or any(p.outcome == REJECTED or any(b.rejected for b in p.boxes) for p in self.phrases)
 
 
 def phrases_of(line: JsonObject, before: Sequence[JsonObject] = ()) -> list[Phrase]:
@@ -174,6 +178,19 @@ def phrases_of(line: JsonObject, before: Sequence[JsonObject] = ()) -> list[Phra
     if not isinstance(seeds, list) or not all(isinstance(s, list) and len(s) > 4 for s in seeds):
         raise MisshapenError('"kitti_bboxes": expected a list of [x1, y1, x2, y2, type]')
     return [Phrase(str(s[4]), [ShownBox(_box(s[:4]))]) for s in seeds]
+
+
+def with_verdicts(phrases: Sequence[Phrase], boxes: Mapping[str, Judgement]) -> list[Phrase]:
+    """The phrases with what a person said of their boxes."""
+    return [replace(phrase, boxes=[_judged(box, boxes.get(box.bbox_id)) for box in phrase.boxes]) for phrase in phrases]
+
+
+def _judged(box: ShownBox, judgement: Judgement | None) -> ShownBox:
+    if judgement is None or box.rejected or list(map(float, judgement.bbox)) != box.box:
+        return box
+    if judgement.verdict == REJECT:
+        return replace(box, rejected=True, verified=False, by=PERSON)
+    return replace(box, verified=True, by=PERSON) if judgement.verdict == ACCEPT else box
 
 
 def _expression(expression: JsonObject, before: JsonObject) -> Phrase:

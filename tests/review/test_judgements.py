@@ -114,6 +114,13 @@ def test_judgements_go_from_the_gallery_into_the_results(
     assert main(["review", str(tmp_path / "results")]) == 0
     sheet.open(page, "#judged=reject")
     assert sheet.names() == [rejected["image_id"]]
+    now = list(open_results(tmp_path / "results").shown())
+    assert [one.verdict for one in now[:3]] == ["accept", "reject", "flag"]
+    assert sum(box.rejected and box.by == "person" for p in now[4].phrases for box in p.boxes) == 1
+    sheet.open(page)
+    sheet.open_record(cut["image_id"])
+    assert sheet.page.locator("#picture line.strike").count() == 1
+    assert sheet.page.get_by_role("button", name="Reject this box").first.get_attribute("aria-pressed") == "true"
 
     again = label(settings, wanted=Wanted(rejected=True))
     assert again.code == 0, again.printed

@@ -430,7 +430,7 @@ const raylabel = (() => {
         const words = [percent(box.score), verified(box.rejected ? false : box.verified, box.by), ...box.flags].join(" · ");
         const change = box.was ? `moved from [${box.was.map(Math.round).join(", ")}]` : box.proposed ? `the double check would move it to [${box.proposed.map(Math.round).join(", ")}]` : "";
         list.append(el("li", { "data-box": box.id }, el("span", { class: box.rejected ? "struck" : "" }, `[${box.box.map(Math.round).join(", ")}]`), el("span", {}, words), change ? el("span", { class: "warn" }, change) : null,
-          box.id && !box.rejected ? verdictButtons(r, box) : null));
+          box.id && (!box.rejected || box.judged) ? verdictButtons(r, box) : null));
       });
       item.append(list);
       made.append(item);
