@@ -64,18 +64,20 @@ class Index:
 
     def places(self, keys: Iterable[str]) -> list[tuple[str, int]]:
         """Names of fragments, with the row in each."""
-        lowest = np.fromiter({int(key[:_HEAD_DIGITS], 16) for key in keys}, np.uint64) << np.uint64(_PLACE_BITS)
-        highest = lowest | np.uint64(_PLACE_MASK)
         found = []
-        for numbers in self._arrays:
-            begins, ends = numbers.searchsorted(lowest), numbers.searchsorted(highest, "right")
-            for at in np.flatnonzero(begins < ends).tolist():
-                for number in numbers[begins[at] : ends[at]].tolist():
-                    place = number & _PLACE_MASK
+        heads = {int(key[:_HEAD_DIGITS], 16) for key in keys}
+        for array in self._arrays:
+            # Not with numpy, which lets other threads run meanwhile and waits for its turn behind them.
+            numbers = memoryview(array.data)
+            for head in heads:
+                at = bisect.bisect_left(numbers, head << _PLACE_BITS)
+                while at < len(numbers) and numbers[at] >> _PLACE_BITS == head:
+                    place = numbers[at] & _PLACE_MASK
                     position = bisect.bisect_right(self._firsts, place) - 1
                     name = self._names[position]
                     if name is not None:
                         found.append((name, place - self._firsts[position]))
+                    at += 1
         return found
 
     def _numbers_in(self, name: str, heads: Numbers) -> Numbers:
