@@ -51,7 +51,7 @@ def print_summary(
         left = _number(counts.earlier, "record beyond --limit is", "records beyond --limit are")
         lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
-        lines.append(_projection(counts, status))
+        lines.append(_projection(counts, status, costs))
     lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
         console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
@@ -231,7 +231,7 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None, c
     return table
 
 
-def _projection(counts: Counts, status: Status | None) -> str:
+def _projection(counts: Counts, status: Status | None, costs: Costs | None) -> str:
     rest = _number(counts.not_reached, "record is left", "records are left")
     asked = sum(s.requests for s in status.steps.values()) if status else 0
     done = max((sum(s.outcomes.values()) for s in status.steps.values()), default=0) if status else 0
@@ -239,9 +239,11 @@ def _projection(counts: Counts, status: Status | None) -> str:
         return rest
     factor = counts.not_reached / done
     tokens = {k: sum(s.tokens.get(k, 0) for s in status.steps.values()) for k in ("input", "output")}
+    usd = costs.total_usd(status) if costs else None
+    cost = f", about {in_dollars(usd * factor)}" if usd else ""
     return (
         f"{rest}; at this pilot's rate that takes about {asked * factor:,.0f} requests, "
-        f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out"
+        f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out{cost}"
     )
 
 

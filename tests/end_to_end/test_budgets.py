@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -129,12 +130,14 @@ def test_no_more_money_is_spent_than_allowed_but_for_what_was_in_flight(
 
 def test_a_run_that_asks_nothing_spends_nothing(world: World, tmp_path: Path) -> None:
     with WireServer() as wire:
-        pilot = label(grounding(world, tmp_path, wire.url, PRICED), limit=5).manifest
+        first = label(grounding(world, tmp_path, wire.url, PRICED), limit=5)
+        pilot = first.manifest
+        assert re.search(r"tokens out, about 0\.\d+ USD\n", first.printed), "what the rest will cost"
         rest = label(grounding(world, tmp_path, wire.url, PRICED)).manifest
-        first, again = rest["spent"], label(grounding(world, tmp_path, wire.url, PRICED)).manifest["spent"]
-    assert rest["stored"]["replies"] == pilot["spent"]["requests"] + first["requests"]
-    assert rest["stored"]["cost_usd"] == pytest.approx(pilot["spent"]["cost_usd"] + first["cost_usd"])
-    assert first["requests"] == 2 * (len(read_lines(world.captions_path)) - 5), (
+        spent, again = rest["spent"], label(grounding(world, tmp_path, wire.url, PRICED)).manifest["spent"]
+    assert rest["stored"]["replies"] == pilot["spent"]["requests"] + spent["requests"]
+    assert rest["stored"]["cost_usd"] == pytest.approx(pilot["spent"]["cost_usd"] + spent["cost_usd"])
+    assert spent["requests"] == 2 * (len(read_lines(world.captions_path)) - 5), (
         "what the pilot did is not counted again"
     )
     assert (again["requests"], again["cost_usd"]) == (0, 0.0)
