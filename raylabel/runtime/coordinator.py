@@ -11,7 +11,7 @@ from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.pacing import Allowance, Feedback, Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
-from raylabel.runtime.spending import NO_LIMIT, Expenses, SharedBudget, Spending
+from raylabel.runtime.spending import NO_LIMIT, NOTHING, Expenses, SharedBudget, Spending
 from raylabel.runtime.traffic import NO_ANSWERS, Answers
 
 SILENT_WORKER_S = 10.0
@@ -153,6 +153,7 @@ class Status:
         nodes: requests by node (``host/start of the node's id``).
         ended: shards that came through since the driver was told last.
         limit: what the endpoint takes, if it was found to take less than it is offered.
+        spent: of the budget, where there is one.
     """
 
     steps: Mapping[str, StepReport]
@@ -163,6 +164,7 @@ class Status:
     stopping: bool
     ended: tuple[ShardEnd, ...] = ()
     limit: str = ""
+    spent: Spending = NOTHING
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,7 @@ class Coordinator:
             stopping=self._stopping,
             ended=ended,
             limit=self._describe_limit(),
+            spent=NOTHING if self._purse is None else self._purse.spent,
         )
 
     @property
@@ -342,11 +345,12 @@ class Coordinator:
             return None
         wants = any(step.in_flight or step.waiting for step in report.steps.values())
         may = self._purse.allow(report.worker, report.expenses or Expenses(), wants, max(1, len(self._heard)))
-        more_to_ask = any(step.waiting for worker in self._heard for step in self._reports[worker].steps.values())
         if cannot := self._purse.cannot_be_kept:
             self.stop(Fatal(f"{cannot}; limit max_requests or max_hours instead", 2, deliver=True))
-        elif (met := self._purse.limit_met) and more_to_ask:
-            self.stop(limit_met(met))
+        elif met := self._purse.limit_met:
+            steps = (step for other in self._heard for step in self._reports[other].steps.values())
+            if any(step.waiting for step in steps):  # else it sufficed
+                self.stop(limit_met(met))
         return may
 
     def _describe_limit(self) -> str:

@@ -41,7 +41,7 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.spending import Spending
+from raylabel.runtime.spending import NOTHING, Spending
 from raylabel.runtime.summary import print_summary, spent_json, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import LimitSettings, Settings, redacted
@@ -153,6 +153,8 @@ class _Run:
         self._console = console
         self._started, self._began = time.time(), time.monotonic()
         self._costs = Costs(settings)
+        self._spent = NOTHING
+        """Of the budget, by what this command did before it took up what the store had lost."""
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
         self._lost = threading.Event()
@@ -390,7 +392,7 @@ class _Run:
             settled_before,
             per_minute=limits.requests_per_minute,
             patience_s=limits.patience,
-            spending=_spending(limits),
+            spending=_spending(limits).plus(self._spent, -1),
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
@@ -431,6 +433,7 @@ class _Run:
                 quiet = idle
                 signals.wait(POLL_S)
             self._executor.wind_up()
+            self._spent = self._spent.plus(status.spent)
             delivers = True
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()

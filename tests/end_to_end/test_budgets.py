@@ -59,6 +59,13 @@ def test_so_many_requests_are_sent_and_not_one_more(
     assert ran.annotations == whole.annotations
 
 
+def test_a_budget_too_small_to_settle_anything_is_met_all_the_same(world: World, tmp_path: Path) -> None:
+    with WireServer() as wire:
+        ran = label(grounding(world, tmp_path, wire.url, "limits.max_requests=1"))
+        assert (ran.code, sum(wire.asked().values())) == (3, 1)
+        assert ran.counts["unfinished"] == len(ran.annotations)
+
+
 def test_a_budget_that_suffices_is_no_reason_to_stop(world: World, tmp_path: Path) -> None:
     with WireServer() as wire:
         label(grounding(world, tmp_path / "whole", wire.url))

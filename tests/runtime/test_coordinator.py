@@ -385,6 +385,7 @@ def test_what_workers_spent_that_are_gone_is_spent(frugal, clock):
     frugal.beat(spending("leaving", 0, 50))
     frugal.beat(spending("leaving", 1, 50, requests_may(1), leaving=True))
     assert frugal.beat(spending("a", 0, 50)).may_spend == requests_may(4)
+    assert frugal.driver_beat().spent == (6, 0, 0)
 
 
 def requests_may(number):
