@@ -145,6 +145,9 @@ class LimitSettings(Block):
     """What the endpoint may be asked at most; 0: as much as it takes, which is found out."""
     patience: NotNegative = 1800.0
     """Seconds for which an endpoint that answers nothing or turns everything away is waited for; then the run ends."""
+    write_every: NotNegative = 300.0
+    """Seconds after which all result files are written again while the run goes on, with what is settled; 0: when it
+    ends or is stopped only. Large ones are written more rarely: it never takes more than a twentieth of the time."""
     max_failure_rate: Share = 0.5
     """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
 
