@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from raylabel.errors import ConfigError
 from raylabel.records import JsonObject
@@ -17,34 +17,39 @@ _INPUTS = ("input_jsonl", "input_annotations_jsonl", "image_dir")
 """What tells one data set from another."""
 
 
-def check_results(
-    settings: Settings, results: Results, files: AnnotationFiles, say: Callable[[str], None], *, replace: bool
-) -> None:
+def check_results(settings: Settings, results: Results, files: AnnotationFiles, *, replace: bool) -> list[str]:
     """See that a run may write its result files. Nothing is changed where it may not.
 
     Args:
-        say: told what is replaced all the same.
         replace: the user wants it to: results of other data or of another pipeline, and edited files, which are kept
             under other names.
+
+    Returns:
+        What it replaces, in sentences.
 
     Raises:
         ConfigError: they would replace results of something else, or files that somebody edited.
     """
+    said = []
     if other := _other_results(settings, results):
         earlier, wanted = other
-        replaced = (
-            f"results_dir: {results.root.location} holds the results of {earlier}; this run of {wanted} replaces "
-            "annotations.jsonl and all other result files there. What was answered stays stored"
-        )
+        holds = f"results_dir: {results.root.location} holds the results of {earlier}"
         if not replace:
-            raise ConfigError(f"{replaced}. Name another results_dir to keep both, or add --replace if it is meant.")
-        say(f"warning: {replaced}: the earlier command brings its files back without a request.")
+            raise ConfigError(
+                f"{holds}; this run of {wanted} would replace its result files. Name another results_dir to keep both, "
+                "or add --replace (what was answered stays stored)."
+            )
+        said.append(
+            f"warning: {holds}; this run of {wanted} replaces its result files. What was answered stays stored: the "
+            "earlier command brings its files back without a request."
+        )
     edits = files.edited()
     if not replace and (known := [edit for edit in edits if edit.how]):
         raise ConfigError(" ".join(_refusal(settings, edit) for edit in known))
     for edit in edits:
         found = "was edited since raylabel wrote it" if edit.how else "is not known to be raylabel's"
-        say(f"warning: {edit.path} {found}, and is written again by this run; it is kept as {keep(edit.path)}.")
+        said.append(f"warning: {edit.path} {found}, and is written again by this run; it is kept as {keep(edit.path)}.")
+    return said
 
 
 def _refusal(settings: Settings, edit: Edit) -> str:

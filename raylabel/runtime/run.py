@@ -156,7 +156,6 @@ class _Run:
     def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
         self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
         self._how = how
-        self._is_confirmed = how.confirmed or how.reread or how.wanted is not None
         self._settings = settings
         self._executor = executor
         self._console = Console(quiet=True) if how.quiet else console
@@ -183,17 +182,24 @@ class _Run:
                 raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
             try:
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
+                replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
                 with self._log:
-                    return self._go_and_log()
+                    return self._go_and_log(replaced)
             finally:
                 with suppress(StoreError):  # it ends by silence
                     lease.release()
                 for complaint in self._complaints:
                     Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
 
-    def _go_and_log(self) -> int:
-        """Go, and log how that begins and ends."""
+    def _go_and_log(self, replaced: Sequence[str]) -> int:
+        """Go, and log how that begins and ends.
+
+        Args:
+            replaced: sentences on what this run writes over.
+        """
         logger.info("raylabel %s, %s, process %s", __version__, self._settings.autolabel_type, os.getpid())
+        for sentence in replaced:
+            self._say(sentence)
         try:
             code = self._go_and_watch()
         except RaylabelError as error:
@@ -207,7 +213,6 @@ class _Run:
 
     def _go_and_watch(self) -> int:
         """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
-        check_results(self._settings, self._results, self._files, self._say, replace=self._how.replace)
         damaged = DamagedFragments(self._results, [step.directory for step in self._steps])
         try:
             code = self._go()
@@ -330,14 +335,15 @@ class _Run:
         return plan
 
     def _check_repeats(self, plan: _Plan) -> None:
-        """See that what a changed specification asks again is meant.
+        """See that what a changed specification asks again is meant, and say what it is.
 
         Raises:
             ConfigError: it is too much to go without saying.
         """
-        most = self._settings.limits.confirm_requests
-        if most and not self._is_confirmed and not self._settings.pipeline.workflow.force_reprocess:
-            check_repeats(plan.spec, plan.shards, plan.todo, most)
+        if self._wanted is None and not self._reread and not self._settings.pipeline.workflow.force_reprocess:
+            most = 0 if self._how.confirmed else self._settings.limits.confirm_requests
+            if repeated := check_repeats(plan.spec, plan.shards, plan.todo, most):
+                self._say(repeated)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
