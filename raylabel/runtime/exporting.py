@@ -75,7 +75,7 @@ class Exporter:
         self._ended.update(numbers)
 
     def note_progress(self, records: int) -> None:
-        """So many records have ended a step in this run; what came of them is in the store."""
+        """So many results of steps are new in the store since the run began."""
         self._records_ended = records
 
     def finish(self) -> None:

@@ -437,7 +437,7 @@ class _Run:
                 progress.show(status)
                 noted.add(status.ended)
                 exporter.note_ended(end.number for end in status.ended)
-                exporter.note_progress(sum(sum(step.outcomes.values()) for step in status.steps.values()))
+                exporter.note_progress(sum(sum(s.outcomes.values()) for s in status.steps.values()) - status.unwritten)
                 if self._lost.is_set():
                     raise StoreError(f"another run took over {self._results.root.location}; this one ends")
                 if status.fatal is not None and status.fatal.deliver and not told:
