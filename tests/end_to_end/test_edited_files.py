@@ -222,6 +222,10 @@ def test_a_run_that_is_killed_as_it_publishes_leaves_no_edit(
     def dies(*_: object) -> None:
         raise Killed
 
+    def announced(*arguments):
+        announce(*arguments)
+        dies()
+
     def until_noted(self, folder, name, value):
         if name == "written.json":
             dies()
@@ -230,7 +234,7 @@ def test_a_run_that_is_killed_as_it_publishes_leaves_no_edit(
     for _ in range(2):  # twice: what the first left is what the second finds
         with monkeypatch.context() as patch:
             if after == "announced":
-                patch.setattr(AnnotationFiles, "announce", lambda *a: (announce(*a), dies()))
+                patch.setattr(AnnotationFiles, "announce", announced)
             elif after == "published":
                 patch.setattr(AnnotationFiles, "confirm", dies)
             else:

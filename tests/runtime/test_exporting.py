@@ -107,7 +107,8 @@ def test_what_goes_wrong_behind_the_run_is_told_at_its_end():
 
 
 def test_in_between_everything_is_published_and_the_rest_goes_on_as_before():
-    delivery, told = Noted(), []
+    delivery = Noted()
+    told: list[Counts] = []
     exporter = Exporter(delivery, SHARDS, [], publishing=Publishing(0.05, told.append))
     end(exporter, delivery, 0, 3)
     exporter.note_progress(2)
@@ -121,7 +122,8 @@ def test_in_between_everything_is_published_and_the_rest_goes_on_as_before():
 
 
 def test_while_nothing_ends_nothing_is_published_again():
-    delivery, told = Noted(), []
+    delivery = Noted()
+    told: list[Counts] = []
     exporter = Exporter(delivery, SHARDS, [0], publishing=Publishing(0.02, told.append))
     time.sleep(0.1)
     assert told == []
@@ -136,7 +138,8 @@ def test_while_nothing_ends_nothing_is_published_again():
 
 def test_what_nothing_is_known_of_is_left_out_where_it_would_take_long(monkeypatch):
     monkeypatch.setattr(exporting, "UNFINISHED_S", 0.0)
-    delivery, told = Noted(), []
+    delivery = Noted()
+    told: list[Counts] = []
     exporter = Exporter(delivery, SHARDS, [1, 3], publishing=Publishing(0.02, told.append))
     exporter.note_progress(1)
     wait_until(lambda: len(told) == 1)
@@ -146,7 +149,8 @@ def test_what_nothing_is_known_of_is_left_out_where_it_would_take_long(monkeypat
 
 
 def test_what_takes_long_is_done_rarely(monkeypatch):
-    delivery, told = Noted(), []
+    delivery = Noted()
+    told: list[Counts] = []
     delivery.while_looking = lambda: time.sleep(0.3)
     monkeypatch.setattr(exporting, "REST_FACTOR", 1000)
     exporter = Exporter(delivery, SHARDS, [], publishing=Publishing(0.02, told.append))
@@ -158,7 +162,8 @@ def test_what_takes_long_is_done_rarely(monkeypatch):
 
 
 def test_a_run_that_ends_does_not_wait_for_what_is_being_published():
-    delivery, told = Noted(), []
+    delivery = Noted()
+    told: list[Counts] = []
     exporter = Exporter(delivery, SHARDS, [], publishing=Publishing(0.02, told.append))
     began, closes = threading.Event(), threading.Event()
 
