@@ -116,7 +116,10 @@ class LogBuffer(logging.Handler):
         self._lines: deque[LogLine] = deque(maxlen=_MOST_WAITING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(LogLine(record.name, record.levelno, self.format(record), record.created))
+        try:
+            self._lines.append(LogLine(record.name, record.levelno, self.format(record), record.created))
+        except Exception:
+            self.handleError(record)
 
     def take(self) -> tuple[LogLine, ...]:
         """The lines since the last time; ``put_back`` them where nobody took them."""

@@ -158,7 +158,8 @@ class _Run:
         self._how = how
         self._settings = settings
         self._executor = executor
-        self._console = Console(quiet=True) if how.quiet else console
+        # On a terminal a display would take over standard error, and swallow what is written there.
+        self._console = Console(quiet=True, force_terminal=False) if how.quiet else console
         self._result_console = console
         self._started = time.time()
         self._results = Results(Folder(absolute(settings.results_dir)))
