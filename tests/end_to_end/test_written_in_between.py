@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +124,13 @@ def test_the_files_end_as_without_it(world: World, tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_path: Path) -> None:
     results = tmp_path / "r"
-    with WireServer(lambda seen: time.sleep(0.4)) as wire:
+    killed = threading.Event()
+
+    def misbehave(seen):
+        if seen.number > 100:  # it does not get to its end
+            killed.wait(120)
+
+    with WireServer(misbehave) as wire:
         config = tmp_path / "a.yaml"
         config.write_text("autolabel_type: image_grounding\n")
         data = {"input_jsonl": world.captions_path, "image_root": world.images_dir}
@@ -141,6 +146,7 @@ def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_pat
         finally:
             run.kill()
             run.wait()
+            killed.set()
         left = read_lines(results / NAMES[0])
         assert [line.get("outcome") for line in left].count(None) > 0
         wire.misbehave = lambda seen: None
