@@ -52,9 +52,15 @@ def print_summary(
         lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
         lines.append(_projection(counts, status, costs))
-    lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
         console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
+    print_result(console, counts, results, started)
+
+
+def print_result(console: Console, counts: Counts, results: str, started: float) -> None:
+    """What the result file holds, and where it is."""
+    words = without_controls(in_words(counts.figures, counts.unusable))
+    console.print(words, markup=False, highlight=False, soft_wrap=True)
     if warning := warning_about(counts.figures):
         console.print(without_controls(warning), markup=False, highlight=False, soft_wrap=True, style="bold red")
     last = without_controls(f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl")

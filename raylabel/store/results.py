@@ -108,7 +108,7 @@ class Results:
 
     def folders(self, directories: Sequence[str]) -> list[Folder]:
         """Every folder that files of a run with these steps are made in."""
-        inside = [self.checkpoints / name for name in ("images", "shards", "reopened", "input")]
+        inside = [self.checkpoints / name for name in ("images", "shards", "reopened", "input", "written")]
         for step in map(self.step, directories):
             inside += [step, *(step / name for name in ("answers", "records", "labels"))]
         return [self.root, self.checkpoints, *inside]
