@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
     ("errors", "urls"),
+    ("logs",),
     ("blocks",),
     ("records",),
     ("geometry",),
@@ -60,6 +61,7 @@ VENDORS = {
     "google": ("clients/gemini.py",),
     "anthropic": ("clients/anthropic_messages.py",),
     "httpx2": ("clients/*",),
+    "genai_prices": ("clients/prices.py",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
     "omegaconf": ("settings/*",),

@@ -101,14 +101,17 @@ async def ask_with_retries(
             return await client.ask(request), tries
         except ClientError as error:
             error.tries = tries
+            if error.verdict is Verdict.SLOW_DOWN:
+                logger.info("the endpoint turns a request away: %s", error)
             if error.verdict in REPEATED:
                 policy.check_wait(error)
                 if judge is not None and not stopping():
                     await judge(error)
             if error.verdict not in REPEATED or tries >= policy.attempts or stopping():
+                logger.info("a request failed, try %s of %s was its last: %s", tries, policy.attempts, error)
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())
-            logger.debug("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)
+            logger.info("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)
             if on_retry is not None:
                 on_retry(error, left_s)
             while left_s > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_writing
 from raylabel.commands.run import load, run_settings
 from raylabel.errors import ConfigError
 
@@ -38,6 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help='that a person rejected ("raylabel review RESULTS --apply judgements.jsonl"), however it ended',
     )
+    add_writing(parser)
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -68,6 +69,8 @@ def _retry(options: argparse.Namespace) -> int:
             tuple(sorted(set(options.id))),
             options.rejected,
         ),
+        replace=options.replace,
+        quiet=options.quiet,
     )
 
 
@@ -77,6 +80,6 @@ RETRY = Command(
     'raylabel retry config.yaml --outcome refused --reason "safety"',
     _add_arguments,
     _retry,
-    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] CONFIG "
-    "[key=value ...]",
+    "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
+    "[--replace] CONFIG [key=value ...]",
 )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from concurrent.futures import Future
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import ray
 
+from raylabel.logs import LOGGER, LogBuffer
+from raylabel.runtime import process
 from raylabel.runtime.coordinator import Directive, Report
-from raylabel.runtime.process import rare_garbage_collection
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
 from raylabel.sources import Shard
@@ -26,15 +28,21 @@ class WorkerActor:
         shards: of the whole run, in Ray's object store.
         coordinator: handle of the coordinator's actor.
         workers: of the run.
+        log_level: of what the driver wants to know.
     """
 
     worker_class = Worker
 
-    def __init__(self, spec: RunSpec, shards: Any, coordinator: Any, workers: int) -> None:
+    def __init__(
+        self, spec: RunSpec, shards: Any, coordinator: Any, workers: int, log_level: int = logging.WARNING
+    ) -> None:
         spec.driver.enter_folder()
+        self._log = LogBuffer()
+        logging.getLogger().addHandler(self._log)
+        logging.getLogger(LOGGER).setLevel(log_level)
         self._shards: list[Shard] = ray.get(shards)
         self._coordinator = coordinator
-        rare_garbage_collection()
+        process.set_up()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
@@ -55,9 +63,17 @@ class WorkerActor:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _opened(self, spec: RunSpec, node: str, workers: int) -> Worker:
-        worker = self.worker_class(spec, partial(tell, self._coordinator), node, workers)
+        worker = self.worker_class(spec, self._tell, node, workers)
         await worker.open()
         return worker
+
+    async def _tell(self, report: Report) -> Directive | None:
+        """Report to the coordinator, and what was logged with it."""
+        logs = self._log.take()
+        directive = await tell(self._coordinator, replace(report, logs=logs) if logs else report)
+        if directive is None and logs:
+            self._log.put_back(logs)
+        return directive
 
 
 async def tell(coordinator: Any, report: Report) -> Directive | None:

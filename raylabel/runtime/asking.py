@@ -11,7 +11,7 @@ from typing import Any
 
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, normalized, word_of
-from raylabel.clients.retry import RetryPolicy, ask_with_retries
+from raylabel.clients.retry import REPEATED, RetryPolicy, ask_with_retries
 from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
@@ -51,7 +51,14 @@ class Tally:
     requests: int = 0
     retries: int = 0
     replayed: int = 0
-    tokens: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    """Every try of a request that has ended, but for those that were turned away."""
+    usage: dict[str, Counter[str]] = field(default_factory=dict)
+    """Tokens by model, as configured, and kind."""
+    unmetered: int = 0
+    """Replies of which the server did not say how many tokens they took."""
+    endpoint_failures: int = 0
+    """Of the outcomes, those that the endpoint is to blame for (``StepOutcome.by_endpoint``)."""
     latency_s: float = 0.0
     models: set[str] = field(default_factory=set)
 
@@ -398,7 +405,8 @@ class Asker:
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
                 attempts += worst.tries if isinstance(worst, ClientError) else 0
-                outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken)
+                by_endpoint = isinstance(worst, ClientError) and worst.verdict in REPEATED
+                outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken, by_endpoint=by_endpoint)
                 return StepEnd(outcome, answers=tuple(used))
             result = self.step.conclude(answers, record)
             if not isinstance(result, FollowUp):
@@ -513,7 +521,7 @@ class Asker:
                     if refusals >= MOST_REFUSALS and self._traffic.answered > answered:
                         raise away.error from away
                 else:
-                    self._count(reply)
+                    self._count(reply, request.sampling.model)
                     return request, reply, tries
 
     async def _send_as_taken(self, key: str, request: Request) -> tuple[Reply, int]:
@@ -530,6 +538,7 @@ class Asker:
     async def _send(self, key: str, request: Request) -> tuple[Reply, int]:
         def note(error: ClientError, wait_s: float) -> None:
             self.tally.retries += 1
+            self.tally.sent += 1
 
         answered = self._traffic.answered
 
@@ -551,6 +560,7 @@ class Asker:
                 on_retry=note,
             )
         except ClientError as error:
+            self.tally.sent += 1
             if not _got_no_answer(error):
                 self._traffic.note_answer()
             if self.window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
@@ -561,6 +571,7 @@ class Asker:
             if _got_no_answer(error):
                 raise _though_others_are(error) from error
             raise
+        self.tally.sent += 1
         self._traffic.note_answer()
         return answer
 
@@ -588,12 +599,15 @@ class Asker:
     def _key(self, question: Question, record: Record) -> str:
         return self._keys.key_of(question, record)
 
-    def _count(self, reply: Reply) -> None:
+    def _count(self, reply: Reply, model: str) -> None:
         self.tally.requests += 1
         self.tally.latency_s += reply.latency_s
         self.tally.models.add(reply.model)
+        if reply.usage.input is None or reply.usage.output is None:
+            self.tally.unmetered += 1
+        usage = self.tally.usage.setdefault(model, Counter())
         for kind in ("input", "cached", "thought", "output"):
-            self.tally.tokens[kind] += getattr(reply.usage, kind) or 0
+            usage[kind] += getattr(reply.usage, kind) or 0
 
 
 def _rules_broken(answered: Answered, row: Row, word: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +20,7 @@ from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
 from raylabel.runtime.assembling import Assembled, as_judged, assemble
+from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.rows import StoredRows
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
@@ -25,6 +28,8 @@ from raylabel.sources import Shard, read_shard
 from raylabel.sources.spec import KITTI
 from raylabel.store.judgements import load_judgements
 from raylabel.validation import consequence_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,6 +47,7 @@ class Counts:
             their line all the same.
         earlier: records beyond ``--limit`` that earlier runs finished; they stand as those left them.
         stale: records where a stored step is left out because what it was built on changed.
+        by_endpoint: open records that the endpoint is to blame for, and not anything of their own.
         broken: by rule (``raylabel.validation``), what the steps asked again for, left out or only counted; what is
             kept with a flag is among the figures. A property of what is stored: every run that delivers it counts the
             same.
@@ -54,6 +60,7 @@ class Counts:
     not_reached: int = 0
     earlier: int = 0
     stale: int = 0
+    by_endpoint: int = 0
     broken: Counter[str] = field(default_factory=Counter)
     open_reasons: Reasons = field(default_factory=Reasons)
     refused_reasons: Reasons = field(default_factory=Reasons)
@@ -75,6 +82,16 @@ class Counts:
         return sum(n for o, n in self.records.items() if Outcome(o).is_open) + self.unfinished + self.unusable
 
     @property
+    def own_failures(self) -> int:
+        """Input lines that are open for something of their own, or for a limit, and not for the endpoint's trouble."""
+        return self.open - self.by_endpoint
+
+    @property
+    def judged(self) -> int:
+        """Input lines of which the endpoint's trouble hides nothing."""
+        return self.lines - self.by_endpoint
+
+    @property
     def violations(self) -> Counter[str]:
         """By rule: the flags that name one, and ``broken``."""
         return self.broken + Counter({name: n for name, n in self.figures.flags.items() if consequence_of(name)})
@@ -84,8 +101,9 @@ class Counts:
         outcome = outcome_of(record)
         self.records[outcome.value] += 1
         if outcome.is_open or outcome is Outcome.REFUSED:
-            why = next(o.reason for o in record.outcomes.values() if o.outcome is outcome)
-            (self.open_reasons if outcome.is_open else self.refused_reasons).add(why, record.image_path)
+            ended = next(o for o in record.outcomes.values() if o.outcome is outcome)
+            (self.open_reasons if outcome.is_open else self.refused_reasons).add(ended.reason, record.image_path)
+            self.by_endpoint += ended.by_endpoint
 
     def to_state(self) -> JsonObject:
         """All of it, for ``from_state``."""
@@ -115,6 +133,7 @@ class Counts:
             "not_reached": self.not_reached,
             "left_as_they_were": self.earlier,
             "stale": self.stale,
+            "failed_by_endpoint": self.by_endpoint,
             "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},
             "flags": dict(sorted(self.figures.flags.items())),
@@ -123,7 +142,7 @@ class Counts:
 
 
 _COUNTED = ("records", "broken")
-_NUMBERS = ("unfinished", "not_reached", "earlier", "stale")
+_NUMBERS = ("unfinished", "not_reached", "earlier", "stale", "by_endpoint")
 _REASONS = ("open_reasons", "refused_reasons", "unusable_reasons", "unused_reasons")
 
 
@@ -136,59 +155,99 @@ class Delivery:
 
     Args:
         output_format: a name of ``EXPORT_FORMATS``.
+        watched: the annotation files, which somebody may edit.
+        note: told of files that were edited meanwhile.
+        begun: another one that this begins with, as it stands; see ``branch``.
     """
 
-    def __init__(self, spec: RunSpec, output_format: str) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        output_format: str,
+        watched: AnnotationFiles | None = None,
+        note: Callable[[str], None] = logger.warning,
+        begun: Delivery | None = None,
+    ) -> None:
         self._spec = spec
+        self._output_format = output_format
         self._export = EXPORT_FORMATS[output_format]
+        self._watched = watched or AnnotationFiles(spec.results, [plan.step.directory for plan in spec.selected])
+        self._note = note
+        self._begun = begun
+        self._goes_on = begun is not None
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
-        self._judgements = load_judgements(spec.results)
+        self._judgements = load_judgements(spec.results) if begun is None else begun._judgements
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         self.open_records: Counter[int] = Counter()
         """By the number of their shard, the records within the limit that are not settled."""
         mask = mask_of(spec.vlm)
-        self.counts = Counts(
+        self.counts: Counts = Counts(
             steps={step.name: Counter() for step in self._selected},
             open_reasons=Reasons(mask),
             refused_reasons=Reasons(mask),
             unusable_reasons=Reasons(mask),
             unused_reasons=Reasons(mask),
         )
+        if begun is not None:
+            self._tables, self.counts = begun._tables, copy.deepcopy(begun.counts)
 
     def __enter__(self) -> Delivery:
         with ExitStack() as files:
+            self._lines: dict[tuple[str, str], LinesFile] = {}
             self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
             self._seeds = None
             if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
                 self._seeds = self._file(files, "seed_annotations")
             self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
-            self._exports = files.enter_context(ExportFiles(self._export, self._spec.results.root))
+            begun = None if self._begun is None else self._begun._exports
+            self._exports: ExportFiles = ExportFiles(self._export, self._spec.results.root, begun)
+            files.enter_context(self._exports)
             self.paths += self._exports.paths
-            self._files = files.pop_all()
+            self._files: ExitStack | None = files.pop_all()
+        self._begun = None
         return self
 
     def _file(self, files: ExitStack, name: str, directory: str = "") -> LinesFile:
         root = self._spec.results.root
         folder = root / directory if directory else root
         self.paths.append(folder.location_of(f"{name}.jsonl"))
-        return files.enter_context(LinesFile(self.paths[-1]))
+        file = files.enter_context(LinesFile(self.paths[-1]))
+        self._lines[name, directory] = file
+        if self._begun is not None:
+            file.begin_with(self._begun._lines[name, directory])
+        return file
+
+    def branch(self) -> Delivery:
+        """Another one that begins with what was added to this one so far; what is added to either from then on is not
+        in the other. To be entered, and left, while nothing is added to this one."""
+        return Delivery(self._spec, self._output_format, self._watched, self._note, self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.__exit__(kind, error, trace)
+        if kind is None:
+            self.publish()
+        else:
+            self.abandon()
 
     def publish(self) -> None:
         """Give the files their names now, whatever comes of the block."""
-        files, self._files = self._files, ExitStack()
-        files.close()
+        files, self._files = self._files, None
+        if files is None:  # they have them, or are given up
+            return
+        checksums = {step: file.checksums for (name, step), file in self._lines.items() if name == "annotations"}
+        with files:
+            for warning in self._watched.announce(checksums):
+                self._note(warning)
+        self._watched.confirm(checksums)
 
     def abandon(self) -> None:
         """Leave the files that stand under the names as they are."""
-        files, self._files = self._files, ExitStack()
-        files.__exit__(InterruptedError, InterruptedError(), None)
+        files, self._files = self._files, None
+        if files is not None:
+            files.__exit__(InterruptedError, InterruptedError(), None)
 
     def add_all(self, shards: Sequence[Shard]) -> None:
         """Write the lines of all shards, as the store has them now."""
@@ -243,7 +302,7 @@ class Delivery:
             counts.add_finished(record)
         else:
             counts.unfinished += 1
-            self._failures.write_line(unfinished_line(record, [s.label for s in self._selected]))
+            self._failures.write_line(unfinished_line(record, [s.label for s in self._selected], goes_on=self._goes_on))
         if not record.unusable:
             for row in record.unused:
                 counts.unused_reasons.add(row.reason)

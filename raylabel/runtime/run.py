@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import platform
 import threading
@@ -12,37 +13,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 
 from rich.console import Console
 
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
-from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
+from raylabel.logs import log_again, said
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.confirming import check_repeats, note_questions
-from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
+from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status, limit_met
+from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
-from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_other_results
+from raylabel.runtime.earlier_results import check_results
+from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.executor import Executor, Work
-from raylabel.runtime.exporting import Exporter
+from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
+from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
-from raylabel.runtime.summary import print_summary, summary_json
+from raylabel.runtime.spending import NOTHING, Spending
+from raylabel.runtime.summary import in_words, print_result, print_summary, spent_json, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
-from raylabel.settings import Settings, redacted
+from raylabel.settings import LimitSettings, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder, store_error
@@ -56,6 +63,7 @@ from raylabel.store.results import Results, settled_shards, unsettle_shards
 from raylabel.store.tables import Row, Table
 
 POLL_S = 0.25
+LOG_PROGRESS_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +79,8 @@ def run(
     wanted: Wanted | None = None,
     reread: bool = False,
     confirmed: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
@@ -82,6 +92,8 @@ def run(
         wanted: work on these records of the work list only; settled ones are asked anew.
         reread: ask nothing; read all stored replies again, and say what changed.
         confirmed: ask again about however many settled records whose questions changed.
+        replace: write over results of something else, and over files that were edited (these are kept).
+        quiet: print the result only.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -91,7 +103,7 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    how = _How(limit, wanted, reread=reread, confirmed=confirmed)
+    how = _How(limit, wanted, reread=reread, confirmed=confirmed, replace=replace, quiet=quiet)
     return _Run(settings, executor, how, console or Console()).go()
 
 
@@ -103,6 +115,8 @@ class _How:
     wanted: Wanted | None
     reread: bool
     confirmed: bool
+    replace: bool
+    quiet: bool
 
 
 @dataclass(frozen=True)
@@ -146,13 +160,22 @@ class _Worked:
 class _Run:
     def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
         self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
-        self._is_confirmed = how.confirmed or how.reread or how.wanted is not None
+        self._how = how
         self._settings = settings
         self._executor = executor
-        self._console = console
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
+        self._costs = Costs(settings)
+        self._spent = NOTHING
+        """Of the budget, by what this command did before it took up what the store had lost."""
+        # On a terminal a display would take over standard error, and swallow what is written there.
+        self._console = Console(quiet=True, force_terminal=False) if how.quiet else console
+        self._result_console = console
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
+        self._files = AnnotationFiles(self._results, [step.directory for step in self._steps])
+        self._log = RunLog(settings, self._results)
+        self._status: Status | None = None
+        self._logged_at = self._started
         self._lost = threading.Event()
         self._terms = TermInterrupts()
         self._complaints: list[str] = []
@@ -168,17 +191,37 @@ class _Run:
                 raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
             try:
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
-                return self._go_and_watch()
+                replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
+                with self._log:
+                    return self._go_and_log(replaced)
             finally:
                 with suppress(StoreError):  # it ends by silence
                     lease.release()
                 for complaint in self._complaints:
                     Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
 
+    def _go_and_log(self, replaced: Sequence[str]) -> int:
+        """Go, and log how that begins and ends.
+
+        Args:
+            replaced: sentences on what this run writes over.
+        """
+        logger.info("raylabel %s, %s, process %s", __version__, self._settings.autolabel_type, os.getpid())
+        for sentence in replaced:
+            self._say(sentence)
+        try:
+            code = self._go_and_watch()
+        except RaylabelError as error:
+            said(f"the run ends: {error}", logging.ERROR)
+            raise
+        except Exception:
+            logger.exception("a defect of raylabel ends the run", extra={"said": True})
+            raise
+        logger.info("exit code %s after %.1f s", code, time.time() - self._started)
+        return code
+
     def _go_and_watch(self) -> int:
         """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
-        if warning := warn_of_other_results(self._settings, self._results):
-            self._say(warning)
         damaged = DamagedFragments(self._results, [step.directory for step in self._steps])
         try:
             code = self._go()
@@ -219,10 +262,7 @@ class _Run:
     def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
         """Have the work done and the result files written; see ``_go``."""
         comparison = Comparison(plan.spec) if self._reread else None
-        with Delivery(plan.spec, self._settings.output_format) as delivery:
-            if not self._unsettled:
-                for warning in keep_edited(self._results, delivery.paths):
-                    self._say(warning)
+        with Delivery(plan.spec, self._settings.output_format, self._files, self._say) as delivery:
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
@@ -241,7 +281,6 @@ class _Run:
         if comparison is not None:
             for sentence in comparison.describe(plan.spec):
                 self._say(sentence)
-        note_written(self._results, delivery.paths)
         if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
@@ -262,7 +301,7 @@ class _Run:
         else:
             delivery.abandon()
         if fatal is None:
-            self._say("stopped; what was answered is stored. The same command continues.")
+            self._say("stopped; what was answered is stored. The same command continues.", result=True)
         else:
             self._complain(fatal.message)
         return code
@@ -270,7 +309,6 @@ class _Run:
     def _publish_stopped(self, plan: _Plan, delivery: Delivery, status: Status | None, code: int) -> None:
         try:
             delivery.publish()
-            note_written(self._results, delivery.paths)
             self._write_manifest(plan, delivery.counts, status, code)
         except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
             logger.info("not all result files were written: %s", error)
@@ -287,6 +325,8 @@ class _Run:
             ClientError: the endpoint turns us away, or nobody answers.
         """
         shards = list(self._scan(source))
+        if self._settings.limits.max_cost_usd is not None and not self._reread:
+            self._costs.required()
         known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and (self._reread or not plan.todo):
@@ -309,14 +349,15 @@ class _Run:
         return plan
 
     def _check_repeats(self, plan: _Plan) -> None:
-        """See that what a changed specification asks again is meant.
+        """See that what a changed specification asks again is meant, and say what it is.
 
         Raises:
             ConfigError: it is too much to go without saying.
         """
-        most = self._settings.limits.confirm_requests
-        if most and not self._is_confirmed and not self._settings.pipeline.workflow.force_reprocess:
-            check_repeats(plan.spec, plan.shards, plan.todo, most)
+        if self._wanted is None and not self._reread and not self._settings.pipeline.workflow.force_reprocess:
+            most = 0 if self._how.confirmed else self._settings.limits.confirm_requests
+            if repeated := check_repeats(plan.spec, plan.shards, plan.todo, most):
+                self._say(repeated)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
@@ -380,6 +421,9 @@ class _Run:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits = self._settings.limits
+        spec = plan.spec
+        if limits.max_cost_usd is not None:
+            spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
             limits.max_in_flight,
@@ -387,17 +431,20 @@ class _Run:
             settled_before,
             per_minute=limits.requests_per_minute,
             patience_s=limits.patience,
+            spending=_spending(limits).plus(self._spent, -1),
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(plan.spec)))
-            exporter = Exporter(delivery, plan.shards, plan.settled, beyond)
+            every_s = self._settings.limits.write_every
+            publishing = Publishing(every_s, partial(self._note_published, plan)) if every_s else None
+            exporter = Exporter(delivery, plan.shards, plan.settled, beyond, publishing)
             stack.callback(exporter.close)
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
             )
-            self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
+            self._executor.begin(Work(spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
             stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
@@ -405,9 +452,11 @@ class _Run:
             while True:
                 ended = self._executor.has_ended()
                 status = self._executor.status()
-                progress.show(status)
+                self._log_status(status)
+                progress.show(status, self._costs.describe(status))
                 noted.add(status.ended)
                 exporter.note_ended(end.number for end in status.ended)
+                exporter.note_progress(sum(sum(s.outcomes.values()) for s in status.steps.values()) - status.unwritten)
                 if self._lost.is_set():
                     raise StoreError(f"another run took over {self._results.root.location}; this one ends")
                 if status.fatal is not None and status.fatal.deliver and not told:
@@ -417,12 +466,17 @@ class _Run:
                     break
                 if signals.asked and not status.stopping:
                     self._executor.stop()
+                elif self._is_out_of_time and not status.stopping:
+                    self._executor.stop(
+                        limit_met(f"limits.max_hours is met: this command ran for {limits.max_hours:g} h")
+                    )
                 idle = status.stopping and status.in_flight == 0 and status.unwritten == 0
                 if idle and quiet:  # one more round after the first quiet one: a report may be a beat old
                     break
                 quiet = idle
                 signals.wait(POLL_S)
             self._executor.wind_up()
+            self._spent = self._spent.plus(status.spent)
             delivers = True
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()
@@ -449,6 +503,11 @@ class _Run:
             logger.info("the result files are left as they were: %s", error)
             return False
 
+    @property
+    def _is_out_of_time(self) -> bool:
+        hours = self._settings.limits.max_hours
+        return hours is not None and time.monotonic() - self._began >= 3600 * hours
+
     def _taken(self, shard: Shard) -> int:
         """Records of a shard that the limit lets through (unusable lines among them)."""
         if self._limit is None:
@@ -474,7 +533,12 @@ class _Run:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
         self._write_manifest(plan, counts, status, code)
-        print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
+        if self._how.quiet:
+            print_result(self._result_console, counts, self._results.root.location, self._started)
+        else:
+            place = self._results.root.location
+            print_summary(self._console, self._steps, counts, status, place, self._started, self._costs)
+        logger.info("%s", in_words(counts.figures, counts.unusable))
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
@@ -485,7 +549,8 @@ class _Run:
         rate = self._settings.limits.max_failure_rate
         reasons, _ = max((counts.open_reasons, counts.unusable_reasons), key=lambda r: r.total).most_frequent(1)
         why = f"; most often: {reasons[0].example}" if reasons else ""
-        return f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}{why}"
+        share = f"{counts.own_failures} of {counts.judged}"
+        return f"limits.max_failure_rate: {share} input lines are open, over {rate:.0%}{why}"
 
     def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
         lines = sum(s.count for s in shards)
@@ -500,15 +565,34 @@ class _Run:
             # Where nothing at all was settled there is nothing to go on with later: the user is turned away.
             ended = (outcome for step in counts.steps.values() for outcome, count in step.items() if count)
             some = any(not Outcome(outcome).is_open for outcome in ended)
-            return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
-        if counts.open > self._settings.limits.max_failure_rate * counts.lines:
+            turned_away = fatal.exit_code == OPEN and not fatal.as_wished and not some
+            return USER_CAN_FIX if turned_away else fatal.exit_code
+        if counts.own_failures > self._settings.limits.max_failure_rate * counts.judged:
             return BROKE
         return OPEN if counts.open or counts.unfinished else SETTLED
 
-    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
+    def _note_published(self, plan: _Plan, counts: Counts) -> None:
+        """The result files were written while the run goes on."""
+        self._write_manifest(plan, counts, self._status, None)
+        logger.info("result files written: %s of %s records are settled", counts.lines - counts.open, counts.lines)
+        self._log.publish()
+
+    def _log_status(self, status: Status) -> None:
+        """Log what changed since the last look, what workers elsewhere logged, and now and then how far it is."""
+        before, self._status = self._status, status
+        for node, lines in status.logs:
+            log_again(lines, node)
+        if status.limit != (before.limit if before else ""):
+            logger.info("the endpoint: %s", status.limit or "takes requests again")
+        if (now := time.time()) - self._logged_at >= LOG_PROGRESS_S:
+            self._logged_at = now
+            parts = (f"{name} {dict(s.outcomes)}, {s.in_flight} in flight" for name, s in status.steps.items())
+            logger.info("ended in this run: %s", "; ".join(parts))
+
+    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int | None) -> None:
         spec, known = plan.spec, plan.known
         extra = backend_of(self._settings.pipeline.vlm).extra
-        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", *([extra] if extra else []))
+        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", "genai-prices", *([extra] if extra else []))
         manifest: JsonObject = {
             "run": spec.run,
             "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
@@ -516,7 +600,9 @@ class _Run:
             "exit_code": code,
             "limit": self._limit,
             "counts": counts.to_json(),
-            "requests": summary_json(status),
+            "requests": summary_json(status, self._costs),
+            "spent": spent_json(status, self._costs),
+            "stored": self._stored(),
             "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
@@ -531,12 +617,33 @@ class _Run:
         }
         self._results.write_json(self._results.root, "run.json", manifest)
 
-    def _say(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    def _stored(self) -> JsonObject | None:
+        """What all replies in the store took; None where they are elsewhere, and to read them all would take long."""
+        if not self._results.root.is_local:
+            return None
+        try:
+            return self._costs.stored_json(self._results, [step.directory for step in self._steps])
+        except StoreError as error:  # the run itself is over, and went well
+            logger.info("what the stored replies cost is not known: %s", error)
+            return None
+
+    def _say(self, text: str, *, result: bool = False) -> None:
+        """Tell the user; what is no result goes without saying where they want it quiet."""
+        said(text)
+        console = self._result_console if result else self._console
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
         """Say what is wrong, as the run's last words."""
+        said(text, logging.ERROR)
         self._complaints.append(printable(text))
+
+
+def _spending(limits: LimitSettings) -> Spending:
+    """What a run may spend, of what its workers count; time is the driver's."""
+    most = (limits.max_requests, limits.max_tokens, limits.max_cost_usd)
+    requests, tokens, usd = (math.inf if limit is None else limit for limit in most)
+    return Spending(requests, tokens, 1e9 * usd)
 
 
 class _SettledShards:
