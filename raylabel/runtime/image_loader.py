@@ -38,8 +38,8 @@ class ImageLoader:
     """Facts and pictures by record, for one worker. Memory is bounded by ``IN_MEMORY_BYTES`` plus what is in flight.
 
     Files that have to be decoded are decoded in processes of their own: one at which a decoder crashes has no picture,
-    as any other that is broken. A picture that was let go is made again: from the file, which the system's page cache holds, or, where it had to be
-    encoded, from a bounded cache on this node's disk.
+    like any other that is broken. A picture that was let go is made again: from the file, which the system's page cache
+    holds, or, where it had to be encoded, from a bounded cache on this node's disk.
 
     Args:
         limits: how images are read.

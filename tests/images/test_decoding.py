@@ -81,7 +81,7 @@ def test_an_image_that_crashes_the_decoder_is_one_that_cannot_be_used(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", hook(tmp_path))
     assert decoders.prepare(picture(), RESIZE)
-    with pytest.raises(ImageError, match="crashed the worker: .*SIGSEGV"):
+    with pytest.raises(ImageError, match=r"crashed the worker: .*SIGSEGV"):
         decoders.prepare(picture(CRASHES_WH), RESIZE)
     assert decoders.prepare(picture(shade=100), RESIZE) == prepare(picture(shade=100), LIMITS, RESIZE)
 
