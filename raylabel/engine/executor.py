@@ -14,7 +14,6 @@ import ray
 from raylabel.clients.endpoints import with_key
 from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
-from raylabel.engine.remains import end_remains
 from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.errors import ServerError
 from raylabel.probing.endpoint import probe_endpoint
@@ -40,7 +39,6 @@ class RayExecutor:
         return bool(cluster_address(self._settings))
 
     def check(self) -> None:
-        end_remains()
         check_cluster(self._settings)
 
     def __enter__(self) -> RayExecutor:

@@ -32,6 +32,7 @@ from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter
 from raylabel.runtime.first_look import look_at_input
+from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
@@ -467,6 +468,8 @@ class _Run:
         if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
+        if code == SETTLED and worked is not None and self._limit is None:
+            forget_deaths(self._results)
         self._write_manifest(plan, counts, status, code)
         print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
         if fatal is not None:

@@ -158,7 +158,7 @@ class Matrix:
         with served_here("--journal", str(folder / "journal"), "--latency-ms", str(self._latency_ms)) as server:
             config = self._config(folder, pipeline, where, server.url)
             deaths: list[Deaths] = []
-            for _ in range(self._drawn.randint(1, most)):
+            for _ in range(self._drawn.randint(min(2, most), most)):
                 kill, watch = self._run_and_kill(config, folder / "journal", pipeline, where, len(questions), deaths)
                 case.kills.append(kill)
                 deaths.append(watch)
@@ -320,7 +320,7 @@ def main() -> int:
         f"seed {options.seed}: {len(kills)} kills ({victims}) of {len(cases)} cases: "
         f"{sum(case.lost for case in cases)} lost, {sum(case.wrong for case in cases)} wrong, "
         f"{sum(case.repeats for case in cases)} repeats of {sum(case.allowed for case in cases)} allowed among "
-        f"{sum(case.asked for case in cases)} requests, {sum(kill.left_s is None for kill in kills)} with processes left, "
+        f"{sum(case.asked for case in cases)} requests, {sum(kill.left_s is None for kill in kills)} left, "
         f"the slowest gone after {max((kill.left_s or 0.0 for kill in kills), default=0.0):.1f} s"
     )
     return 0 if all(case.is_good for case in cases) else 1
