@@ -21,6 +21,7 @@ from raylabel.runtime.window import Stopped
 from raylabel.sources import Shard
 
 _WORK = "import sys; sys.path[:] = sys.argv[1:]; from raylabel.runtime.apart import work; work()"
+_DONE = b"done"
 _POLL_S = 0.05
 _PIPE_BYTES = 1 << 20
 
@@ -56,12 +57,13 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
         process = subprocess.Popen(
             [sys.executable, "-c", _WORK, *sys.path],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=said,
             pipesize=_PIPE_BYTES,
             start_new_session=True,  # Ctrl-C is for the run
         )
         assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(pickle.dumps(work))
             process.stdin.flush()  # and stays open: its end is the end of this process
@@ -69,13 +71,15 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
                 if is_stopping():
                     raise Stopped
                 await asyncio.sleep(_POLL_S)
+            is_done = process.stdout.read() == _DONE
         finally:
             process.kill()
             process.wait()
             process.stdin.close()
+            process.stdout.close()
         said.seek(0)
         words = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    if code >= 0:
+    if is_done or code >= 0:
         if code:  # what broke it breaks the run, which says so
             logger.info("a process for %s records ended with exit code %s: %s", len(only), code, " ".join(words))
         return ""
@@ -104,9 +108,13 @@ def work() -> None:
         finally:
             await worker.close()
 
+    told = os.dup(1)
+    os.dup2(2, 1)  # whatever C code prints is no message
     asyncio.run(run())
+    os.write(told, _DONE)
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not of sys.stdin: Python aborts if it ends while a thread holds that
+        pass
     os.kill(os.getpid(), signal.SIGKILL)

@@ -26,7 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,12 @@ class Matrix:
         self._whole: dict[str, tuple[bytes, set[str]]] = {}
         self._next: dict[str, list[str]] = {where: [] for where in VICTIMS}
         self._killed = 0
+        self._runs: list[CliRun] = []
+
+    def close(self) -> None:
+        """End whatever is still there of any run."""
+        for run in self._runs:
+            _kill_all(run)
 
     def case(self, pipeline: str, where: str, most: int) -> Case:
         """One case with up to ``most`` kills."""
@@ -228,7 +234,8 @@ class Matrix:
         started = time.time()
         for watch in earlier:
             watch.next_started_at = watch.next_started_at or started
-        return CliRun(config)
+        self._runs.append(CliRun(config))
+        return self._runs[-1]
 
 
 def _end_of(run: CliRun) -> tuple[int, str]:
@@ -247,17 +254,20 @@ def _strike(run: CliRun, victim: str) -> None:
         elif victim == _DRIVER:
             run.process.kill()
         elif victim == _EVERYTHING:
-            run.process.kill()
-            while there := marked_processes(run.mark):
-                for pid in there:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                time.sleep(0.01)
+            _kill_all(run)
         else:
             for pid, title in marked_processes(run.mark).items():
                 if victim in title:
                     os.kill(pid, signal.SIGKILL)
                     break
+
+
+def _kill_all(run: CliRun) -> None:
+    while there := marked_processes(run.mark):
+        for pid in there:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def _bytes_of(results: Path) -> bytes:
@@ -296,8 +306,11 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     started = time.monotonic()
     cases: list[Case] = []
-    with tempfile.TemporaryDirectory(prefix="raylabel-kills-", ignore_cleanup_errors=True) as name:
-        matrix = Matrix(Path(name), random.Random(options.seed), options.images, options.latency_ms)
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="raylabel-kills-", ignore_cleanup_errors=True))
+        matrix = stack.enter_context(
+            closing(Matrix(Path(name), random.Random(options.seed), options.images, options.latency_ms))
+        )
         for pipeline, where in _in_turn():
             left = options.kills - sum(len(case.kills) for case in cases)
             if left <= 0 or time.monotonic() - started > 60 * options.minutes:
