@@ -1,9 +1,10 @@
 """Which records a worker has in hand, and which of them it is busy with at this instant, told after its death.
 
 A worker that dies natively (a crash in C code, memory that ran out) can tell nothing any more, and whoever takes up its
-records would die of the same one. So every worker has a note: a file that is mapped into its memory, since that costs
-no more than memory does, and that the system keeps whatever becomes of the process. A lock on it lasts as long as the
-process lives; whoever gets the lock knows that the writer is dead, and what it was doing.
+records would die of the same one. So every worker has a note: a file that the system keeps whatever becomes of the
+process, mapped into memory, since that costs no more than memory does (writing to a file takes six times as long, and
+lets go of the interpreter's lock). A lock on it lasts as long as the process lives; whoever gets the lock knows that the
+writer is dead, and what it was doing.
 
 A dead worker's note makes nothing fail, since whoever kills a run kills it amid some record. It makes records suspect;
 these are tried in a process of their own (``apart``).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import fcntl
 import logging
 import mmap
@@ -37,6 +39,7 @@ _PLACES = 4096
 """Records that a note has room for; there are never so many."""
 _WIDTH = 32
 """Bytes of a record's id."""
+_BYTES = (_PLACES + 1) * _WIDTH
 _EMPTY = bytes(_WIDTH)
 _LIVE, _DEAD, _NEW = ".live", ".dead", ".new"
 
@@ -77,8 +80,10 @@ class Note:
         self._file = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._file, (_PLACES + 1) * _WIDTH)
-            self._text = mmap.mmap(self._file, (_PLACES + 1) * _WIDTH)
+            # Room on the disk for all of it: where a map is written to without, the process is ended (SIGBUS).
+            if os.pwrite(self._file, bytes(_BYTES), 0) < _BYTES:
+                raise OSError(errno.ENOSPC, "no room for a note")
+            self._text = mmap.mmap(self._file, _BYTES)
             unlocked.rename(self._path)  # from now on others look whether it is locked
         except OSError:
             os.close(self._file)
