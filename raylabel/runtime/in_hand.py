@@ -3,8 +3,8 @@
 A worker that dies natively (a crash in C code, memory that ran out) can tell nothing any more, and whoever takes up its
 records would die of the same one. So every worker has a note: a file that the system keeps whatever becomes of the
 process, mapped into memory, since that costs no more than memory does (writing to a file takes six times as long, and
-lets go of the interpreter's lock). A lock on it lasts as long as the process lives; whoever gets the lock knows that the
-writer is dead, and what it was doing.
+lets go of the interpreter's lock). A lock on it lasts as long as the process lives; whoever gets the lock knows that
+the writer is dead, and what it was doing.
 
 A dead worker's note makes nothing fail, since whoever kills a run kills it amid some record. It makes records suspect;
 these are tried in a process of their own (``apart``).
