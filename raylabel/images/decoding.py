@@ -6,6 +6,7 @@ that it runs in is gone, with all that this process was doing.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
@@ -115,12 +116,15 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._said,
-                pipesize=_PIPE_BYTES,
                 start_new_session=True,  # Ctrl-C is for the run
             )
         except OSError as error:
             self._said.close()
             raise ImageError(f"no process can be started to decode the image: {error}") from error
+
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError, AttributeError):  # a user may have so much; other systems do without
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
 
     def call(self, name: str, *arguments: object) -> Any:
         """What a function returned, or the exception that it raised.

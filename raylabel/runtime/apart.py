@@ -14,6 +14,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import IO
 
 from raylabel.runtime.coordinator import Directive, Report
 from raylabel.runtime.spec import RunSpec
@@ -23,7 +25,6 @@ from raylabel.sources import Shard
 _WORK = "import sys; sys.path[:] = sys.argv[1:]; from raylabel.runtime.apart import work; work()"
 _DONE = b"done"
 _POLL_S = 0.05
-_PIPE_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +60,13 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
-            pipesize=_PIPE_BYTES,
             start_new_session=True,  # Ctrl-C is for the run
         )
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(pickle.dumps(work))
-            process.stdin.flush()  # and stays open: its end is the end of this process
+            # It stays open: its end is the end of this process.
+            await asyncio.get_running_loop().run_in_executor(None, _tell, process.stdin, pickle.dumps(work))
             while (code := process.poll()) is None:
                 if is_stopping():
                     raise Stopped
@@ -75,7 +75,8 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
         finally:
             process.kill()
             process.wait()
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
             process.stdout.close()
         said.seek(0)
         words = said.read().decode(errors="replace").strip().splitlines()[-1:]
@@ -88,6 +89,12 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
     except ValueError:
         name = f"signal {-code}"
     return f"{name} ({words[0][:200]})" if words else name
+
+
+def _tell(pipe: IO[bytes], data: bytes) -> None:
+    with suppress(BrokenPipeError):  # how it ended is seen
+        pipe.write(data)
+        pipe.flush()
 
 
 def work() -> None:

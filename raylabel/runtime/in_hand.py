@@ -83,7 +83,7 @@ class Note:
             # Room on the disk for all of it: where a map is written to without, the process is ended (SIGBUS).
             if os.pwrite(self._file, bytes(_BYTES), 0) < _BYTES:
                 raise OSError(errno.ENOSPC, "no room for a note")
-            self._text = mmap.mmap(self._file, _BYTES)
+            self.text: mmap.mmap | bytearray = mmap.mmap(self._file, _BYTES)
             unlocked.rename(self._path)  # from now on others look whether it is locked
         except OSError:
             os.close(self._file)
@@ -94,47 +94,50 @@ class Note:
     def close(self) -> None:
         """Leave in good order: nothing is in hand."""
         self._path.unlink(missing_ok=True)
-        os.close(self._file)  # the memory goes with the last task that writes into it
+        text, self.text = self.text, bytearray(_BYTES)  # for tasks that were given up and still write
+        if isinstance(text, mmap.mmap):
+            text.close()
+        os.close(self._file)
 
     async def follow(self, record_id: str, work: Coroutine[Any, Any, T]) -> T:
         """Do the work of a record, and note whenever this, or a task that it starts, is what the process does."""
         line = record_id.encode()[:_WIDTH].ljust(_WIDTH, b"\0")
         place = self._free.pop() if self._free else None
         if place is not None:
-            self._text[place * _WIDTH : (place + 1) * _WIDTH] = line
-        _FOLLOWED.set((self._text, line))
+            self.text[place * _WIDTH : (place + 1) * _WIDTH] = line
+        _FOLLOWED.set((self, line))
         try:
-            return await _Steps(work, self._text, line)
+            return await _Steps(work, self, line)
         finally:
             if place is not None:
-                self._text[place * _WIDTH : (place + 1) * _WIDTH] = _EMPTY
+                self.text[place * _WIDTH : (place + 1) * _WIDTH] = _EMPTY
                 self._free.append(place)
 
 
-_FOLLOWED: contextvars.ContextVar[tuple[mmap.mmap, bytes]] = contextvars.ContextVar("_FOLLOWED")
+_FOLLOWED: contextvars.ContextVar[tuple[Note, bytes]] = contextvars.ContextVar("_FOLLOWED")
 
 
 class _Steps(Generic[T]):
-    """Awaits a coroutine; while it runs, and does not wait for anything, a line stands at the beginning of a text."""
+    """Awaits a coroutine; while it runs, and does not wait for anything, a line stands in the first place of a note."""
 
-    def __init__(self, work: Coroutine[Any, Any, T], text: mmap.mmap, line: bytes) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T], note: Note, line: bytes) -> None:
         self._work = work
-        self._text = text
+        self._note = note
         self._line = line
 
     def __await__(self) -> Generator[Any, Any, T]:
-        work, text, line = self._work, self._text, self._line
+        work, note, line = self._work, self._note, self._line
         value: Any = None
         error: BaseException | None = None
         while True:
-            text[:_WIDTH] = line
+            note.text[:_WIDTH] = line
             try:
                 waits_for = work.send(value) if error is None else work.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result
             finally:
-                text[:_WIDTH] = _EMPTY
+                note.text[:_WIDTH] = _EMPTY
             value, error = None, None
             try:
                 value = yield waits_for
@@ -142,8 +145,8 @@ class _Steps(Generic[T]):
                 error = raised
 
 
-async def _stepwise(work: Coroutine[Any, Any, T], text: mmap.mmap, line: bytes) -> T:
-    return await _Steps(work, text, line)
+async def _stepwise(work: Coroutine[Any, Any, T], note: Note, line: bytes) -> T:
+    return await _Steps(work, note, line)
 
 
 def follow_tasks(loop: asyncio.AbstractEventLoop) -> None:
