@@ -104,7 +104,8 @@ class Deaths:
 
     def __init__(self, run: CliRun) -> None:
         self._run = run
-        self.times: list[float] = []
+        self.times: list[tuple[float, float]] = []
+        """Of each death: when the process was last seen alive, and first seen dead."""
         self.counts_to = float("inf")
         self.gone_at: float | None = None
         self.next_started_at: float | None = None
@@ -113,10 +114,13 @@ class Deaths:
 
     def _watch(self) -> None:
         known: set[int] = set()
+        seen_at = time.time()
         while True:
+            looked_at = time.time()
             there = marked_processes(self._run.mark)
             now = time.time()
-            self.times += [now for pid in known - there.keys()]
+            self.times += [(seen_at, now) for _ in known - there.keys()]
+            seen_at = looked_at
             known = {pid for pid, title in there.items() if WORKER in title or pid == self._run.process.pid}
             if not there and self._run.process.poll() is not None:
                 self.gone_at = now
@@ -178,7 +182,9 @@ class Matrix:
         case.lost = len(questions - {entry["question"] for entry in entries})
         case.wrong = _bytes_of(folder / "results") != files
         case.repeats = asked_twice(entries)
-        case.allowed = _at_risk(entries, [at for watch in deaths for at in watch.times if at < watch.counts_to])
+        case.allowed = _at_risk(
+            entries, [death for watch in deaths for death in watch.times if death[0] < watch.counts_to]
+        )
         return case
 
     def _undisturbed(self, pipeline: str) -> tuple[bytes, set[str]]:
@@ -276,10 +282,12 @@ def _bytes_of(results: Path) -> bytes:
     return b""
 
 
-def _at_risk(entries: Sequence[dict[str, Any]], deaths: Sequence[float]) -> int:
-    """Requests in flight at one of these times, or answered in the half second before."""
+def _at_risk(entries: Sequence[dict[str, Any]], deaths: Sequence[tuple[float, float]]) -> int:
+    """Requests in flight when a process died, or answered in the half second before."""
     return sum(
-        any(e["arrived"] <= at + _ALSO_IN_FLIGHT_S and e["answered"] > at - HALF_SECOND_S for at in deaths)
+        any(
+            e["arrived"] <= dead + _ALSO_IN_FLIGHT_S and e["answered"] > alive - HALF_SECOND_S for alive, dead in deaths
+        )
         for e in entries
     )
 
