@@ -27,6 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from faults import faults_sheet, measure_faults
 from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
 from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
@@ -51,6 +52,8 @@ def main() -> int:
         return 0
     if options.case == ["million"]:
         return _million(options)
+    if options.case == ["faults"]:
+        return _faults(options)
     try:
         cases = chosen(options.case, options.quick)
     except ValueError as error:
@@ -104,7 +107,7 @@ def _gain_of_a_second_actor(results: Mapping[Case, Rounds]) -> Spread | None:
 
 def _million(options: argparse.Namespace) -> int:
     machine = _machine()
-    stages = measure_million(options.records)
+    stages = measure_million(options.records or 1_000_000)
     _deliver(
         options,
         [million_sheet(stages)],
@@ -112,6 +115,18 @@ def _million(options: argparse.Namespace) -> int:
         {"machine": machine, "million": [dataclasses.asdict(stage) for stage in stages]},
     )
     return 1 if any(stage.labeled != stage.records for stage in stages) else 0
+
+
+def _faults(options: argparse.Namespace) -> int:
+    machine = _machine()
+    came = measure_faults(options.records or 1000, options.quick, options.seed, options.scenario)
+    _deliver(
+        options,
+        [faults_sheet(came)],
+        [machine],
+        {"machine": machine, "faults": [dataclasses.asdict(one) for one in came]},
+    )
+    return 1 if any(one.wrong for one in came) else 0
 
 
 def _deliver(options: argparse.Namespace, sheets: list[Sheet], notes: list[str], measured: dict[str, object]) -> None:
@@ -143,10 +158,14 @@ def _options() -> argparse.Namespace:
         help="three cases, one run: some minutes, where all cases and three runs take an hour",
     )
     names = ", ".join(case.name for case in CASES)
-    parser.add_argument("--case", action="append", default=[], help=f"{names}, the beginning of one; or million")
+    parser.add_argument(
+        "--case", action="append", default=[], help=f"{names}, the beginning of one; million; or faults"
+    )
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")
+    parser.add_argument("--records", type=int, default=0, help="of million (1,000,000) or pictures of faults (1,000)")
+    parser.add_argument("--scenario", action="append", default=[], help="of the case faults: the beginning of its name")
+    parser.add_argument("--seed", type=int, default=0, help="of the case faults: faults and moments of kills")
     parser.add_argument("--profile", action="store_true", help="the ten functions that a worker spends most time in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run here, too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
