@@ -58,7 +58,7 @@ _TABLE = (
     Rule(
         DECLINED,
         ASKED_AGAIN,
-        "a reply declines in plain words, without a word of it from the server; a second one makes the record refused",
+        "a reply declines in plain words only; it is believed once a second one declines, too",
     ),
     Rule(PARTIAL, FLAGGED, "the reply was cut off every time; the phrase may have more boxes"),
     Rule(

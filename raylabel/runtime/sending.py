@@ -19,7 +19,8 @@ MOST_REFUSALS = 20
 
 MANY_UNANSWERED = 3
 """Tries in a row, whoever's, that got no answer at all. A server that says it lives may still answer no question, and a
-few questions that nobody can answer may be all that is left: then a question of our own decides."""
+few questions that nobody can answer may be all that is left: then a question of our own decides, as it does before any
+question is given up for lost."""
 
 TEST_QUESTION = "Answer with one word: which colour is this picture?"
 TEST_TOKENS, TEST_TIMEOUT_S = 16, 30.0
@@ -156,9 +157,12 @@ class Sender:
             if error.verdict.ends_run:
                 self._on_fatal(error)
                 raise Stopped from error
-            if _got_no_answer(error):
+            if not _got_no_answer(error):
+                raise
+            if await self._is_alive() and await self._answers_a_test(request.sampling):
                 raise _though_others_are(error) from error
-            raise
+            self._traffic.note_refusal(error)
+            raise _TurnedAway(error) from error
         self._traffic.note_answer()
         return answer
 
@@ -173,15 +177,18 @@ class Sender:
         self._traffic.unanswered += 1
         if not await self._is_alive():
             return True
-        return self._traffic.unanswered >= MANY_UNANSWERED and not await self._answers_a_test(sampling, answered)
+        return self._traffic.unanswered >= MANY_UNANSWERED and not await self._answers_a_test(sampling)
 
-    async def _answers_a_test(self, sampling: Sampling, answered: int) -> bool:
-        """Whether the endpoint answers a small question that anybody can answer; found out once for all who ask."""
+    async def _answers_a_test(self, sampling: Sampling) -> bool:
+        """Whether the endpoint answers a small question that anybody can answer, from now on: what else it answers may
+        have been under way before it went away. Found out once for all who ask meanwhile."""
         traffic, now = self._traffic, asyncio.get_running_loop().time
+        wanted_at = now()
         async with traffic.testing:
-            if traffic.answered > answered:
+            begun_at = now()
+            if traffic.passed_test_at >= wanted_at:
                 return True
-            if now() - traffic.failed_test_at < TEST_AGAIN_S:
+            if begun_at - traffic.failed_test_at < TEST_AGAIN_S:
                 return False
             timeout_s = min(sampling.timeout_s, TEST_TIMEOUT_S)
             small = replace(sampling, max_tokens=TEST_TOKENS, timeout_s=timeout_s)
@@ -191,6 +198,7 @@ class Sender:
                 if _got_no_answer(error) or error.verdict is Verdict.SLOW_DOWN:
                     traffic.failed_test_at = now()
                     return False
+            traffic.passed_test_at = begun_at
             traffic.note_answer()
             return True
 

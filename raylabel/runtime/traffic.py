@@ -47,8 +47,9 @@ class Traffic:
         self.unanswered = 0
         """Tries that got no answer at all since the last answer to any."""
         self.testing = asyncio.Lock()
-        self.failed_test_at = -math.inf
-        """When the endpoint last did not answer a question of our own (see ``sending``), on the loop's clock."""
+        self.passed_test_at = self.failed_test_at = -math.inf
+        """When a question of our own (see ``sending``) that the endpoint answered was last sent, and when one went
+        without an answer, on the loop's clock."""
         self._since = NO_ANSWERS
 
     def note_answer(self) -> None:

@@ -26,12 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from raylabel.demo.world import World, build_world
+from raylabel.pipelines import PIPELINES
+from raylabel.probing.schema import probe_picture
+from raylabel.records import IMAGE_GROUNDING
 from speed.processes import say
 from speed.table import Sheet
 
 Json = dict[str, Any]
 
-PIPELINES = ("image_grounding", "image_referring_expression")
 MODEL = "raylabel-demo-vlm"
 WORKERS = 16
 LATENCY_MS = 150
@@ -191,7 +193,7 @@ class _Calm:
             lines = self.world.captions_path.read_text(encoding="utf-8").splitlines(keepends=True)
             of_them = "".join(line for line in lines if json.loads(line)["image_path"] in known)
             (part / "captions.jsonl").write_text(of_them, encoding="utf-8")
-        if self.pipeline == PIPELINES[0]:
+        if self.pipeline == IMAGE_GROUNDING:
             return {"input_jsonl": str(part / "captions.jsonl"), "image_root": str(part / "images")}
         return {"image_dir": str(part / "images"), "kitti_label_dir": str(part / "labels")}
 
@@ -229,7 +231,7 @@ class _Trial:
         self._check_labels()
         answered = [question["answered"] for question in stats["questions"].values()]
         repeated = sum(count - 1 for count in answered if count > 1)
-        if repeated > WORKERS * (1 + self._kills):
+        if repeated > WORKERS * len(PIPELINES[self._calm.pipeline]) * (1 + self._kills):
             self._wrong.append(f"{repeated} answers were paid for twice")
         outcomes = Counter(line["outcome"] for line in _lines(self._results / "annotations.jsonl"))
         return Came(
@@ -275,11 +277,12 @@ class _Trial:
         if self._scenario.is_poisoned and number:
             files = [self._calm.world.images_dir / entry["file"] for entry in self._poisoned]
             bad = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+            bad.add(hashlib.sha256(probe_picture().data).hexdigest())  # small questions: is anybody there?
             asked = Counter[str]()
             for key, question in server.stats()["questions"].items():
                 if question["asked"] > before.get(key, {"asked": 0})["asked"] and question["picture"] not in bad:
                     asked[question["task"]] += 1
-            if sum(asked.values()) > 3:  # a few small questions may find out whether the server is there
+            if asked:
                 self._wrong.append(f"run {number + 1} asked of others again: {dict(asked)}")
 
     def _check_labels(self) -> None:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.retry import RetryPolicy
 from raylabel.errors import ImageError, Verdict
 from raylabel.records import Box as PixelBox
 from raylabel.records import Seed
@@ -290,12 +291,12 @@ def test_many_questions_that_nobody_can_answer_fail_alone_where_nothing_else_is_
     ids=["unanswered", "turned-away"],
 )
 def test_many_questions_fail_for_no_server_that_answers_none(bench, test):
-    left = [30]
+    left = [50]
 
     def hung(request):
         left[0] -= 1
         return CAPTION if left[0] < 0 else unanswered(request, test)
 
-    asker, _ = bench.asker(hung)
+    asker, _ = bench.asker(hung, policy=RetryPolicy(attempts=4, backoff_s=0.0))
     ends = asyncio.run(all_of(asker, 12))
     assert [end.outcome.outcome.value for end in ends] == ["labeled"] * 12
