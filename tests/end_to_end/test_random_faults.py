@@ -15,7 +15,7 @@ from tests.served_here import served_here
 pytestmark = pytest.mark.slow
 
 RECORDS = 60
-FAULTS = "500 5%; truncated 3%; garbage 2%; empty 1%; reset 2%; hang 1%"
+FAULTS = "500 5%; truncated 3%; garbage 2%; empty 1%; cut 3%; declines 3%; reset 2%; hang 1%"
 PATIENT = ("retry.attempts=6",)
 
 
