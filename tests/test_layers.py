@@ -60,6 +60,7 @@ VENDORS = {
     "google": ("clients/gemini.py",),
     "anthropic": ("clients/anthropic_messages.py",),
     "httpx2": ("clients/*",),
+    "genai_prices": ("clients/prices.py",),
     "aiohttp": ("clients/transport.py",),
     "yarl": ("clients/transport.py",),
     "omegaconf": ("settings/*",),

@@ -15,6 +15,7 @@ from raylabel.clients.backend import Backend
 from raylabel.clients.base import Client, Sampling
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.openai_compat import OpenAIClient
+from raylabel.clients.prices import Price, listed_price
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError
@@ -108,6 +109,11 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 def endpoint_of(vlm: VlmSettings) -> str:
     """Host and port that the settings speak to, for the record; the backend's name where nobody is spoken to."""
     return backend_of(vlm).endpoint_of(vlm.endpoint)
+
+
+def listed_price_of(vlm: VlmSettings, model: str) -> Price | None:
+    """What a model costs where the settings speak to, by the packaged list; None where that is not known."""
+    return listed_price(model, getattr(vlm.endpoint, "base_url", "") or f"https://{endpoint_of(vlm)}")
 
 
 def describe_trouble(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:

@@ -18,13 +18,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _reread(options: argparse.Namespace) -> int:
+    from raylabel.runtime import process
     from raylabel.runtime.in_process import InProcess
-    from raylabel.runtime.process import rare_garbage_collection
     from raylabel.runtime.run import run
 
     settings = load(options, "reread")
     settings.pipeline.workflow.force_reprocess = False  # that is about asking
-    rare_garbage_collection()
+    process.set_up()
     return run(settings, InProcess(), reread=True)
 
 

@@ -51,11 +51,11 @@ def run_settings(
 ) -> int:
     """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
-    from raylabel.runtime.process import rare_garbage_collection
+    from raylabel.runtime import process
     from raylabel.runtime.run import run
 
     executor = executor_of(settings)
-    rare_garbage_collection()
+    process.set_up()
     return run(settings, executor, limit, wanted=wanted, confirmed=confirmed)
 
 

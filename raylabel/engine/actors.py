@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from raylabel.runtime import process
 from raylabel.runtime.coordinator import Directive, Report
-from raylabel.runtime.process import rare_garbage_collection
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
 from raylabel.sources import Shard
@@ -34,7 +34,7 @@ class WorkerActor:
         spec.driver.enter_folder()
         self._shards: list[Shard] = ray.get(shards)
         self._coordinator = coordinator
-        rare_garbage_collection()
+        process.set_up()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"

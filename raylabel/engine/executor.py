@@ -18,7 +18,7 @@ from raylabel.engine.session import check_cluster, cluster_address, ray_session
 from raylabel.errors import ServerError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Coordinator, Status
+from raylabel.runtime.coordinator import Coordinator, Fatal, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
 from raylabel.runtime.worker import SendReport
@@ -84,8 +84,8 @@ class RayExecutor:
             raise ServerError(f"the run's coordinator died ({error}); the same command continues") from error
         return status
 
-    def stop(self) -> None:
-        ray.get(self._coordinator.stop.remote())
+    def stop(self, why: Fatal | None = None) -> None:
+        ray.get(self._coordinator.stop.remote(why))
 
     def has_ended(self) -> bool:
         ended: bool = self._stream.is_done()

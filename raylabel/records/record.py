@@ -26,6 +26,8 @@ class StepOutcome:
         violations: counts of the rules (``raylabel.validation``) that replies broke or that entries were left out for;
             entries kept with a flag are not counted.
         provenance: what produced the labels (model, prompt, reader); None where no answer was used, or it is unknown.
+        by_endpoint: it failed for trouble of the endpoint that outlasted the request's tries, and not for anything of
+            the record's own.
     """
 
     outcome: Outcome
@@ -34,6 +36,7 @@ class StepOutcome:
     raw: str = ""
     violations: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] | None = field(default=None, compare=False)
+    by_endpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,10 @@ def _read_score(value: Any) -> float | None:
 
 
 def _read_span(value: Any) -> tuple[int, int] | None:
-    usable = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, int) for v in value)
-    return (value[0], value[1]) if usable else None
+    if not (isinstance(value, (list, tuple)) and len(value) == 2):
+        return None
+    start, end = value
+    return (start, end) if isinstance(start, int) and isinstance(end, int) else None
 
 
 def _text_or(default: str) -> PlainValidator:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
-from raylabel.clients.retry import RetryPolicy
+from raylabel.clients.retry import REPEATED, RetryPolicy
 from raylabel.errors import ClientError, GeometryError, ImageError
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
@@ -150,7 +150,8 @@ class Asker:
                 if not isinstance(worst, (ClientError, ImageError)):
                     raise worst
                 attempts += worst.tries if isinstance(worst, ClientError) else 0
-                outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken)
+                by_endpoint = isinstance(worst, ClientError) and worst.verdict in REPEATED
+                outcome = StepOutcome(Outcome.FAILED, str(worst), attempts, violations=broken, by_endpoint=by_endpoint)
                 return StepEnd(outcome, answers=tuple(used))
             result = self.step.conclude(answers, record)
             if not isinstance(result, FollowUp):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.pacing import Allowance, Feedback, Pace
-from raylabel.runtime.plan import Demand, fair_shares, merge_counts, total_limits
+from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
+from raylabel.runtime.spending import NO_LIMIT, NOTHING, Expenses, SharedBudget, Spending
 from raylabel.runtime.traffic import NO_ANSWERS, Answers
 
 SILENT_WORKER_S = 10.0
@@ -36,11 +37,13 @@ class Fatal:
         message: one sentence.
         exit_code: 3 later it goes on by itself, 2 the user must fix something, 1 the run broke.
         deliver: write the result files all the same, for the reasons in them.
+        as_wished: a limit of the user's own was met.
     """
 
     message: str
     exit_code: int
     deliver: bool = False
+    as_wished: bool = False
 
 
 def fatal_for(error: ClientError) -> Fatal:
@@ -51,12 +54,25 @@ def fatal_for(error: ClientError) -> Fatal:
     return Fatal(error.message, 2 if error.verdict is Verdict.STOP_RUN else 1)
 
 
+def limit_met(clause: str) -> Fatal:
+    """The end of a run that came to a limit its user set.
+
+    Args:
+        clause: which one it is, and how far the run came.
+    """
+    message = f"{clause}; the same command continues and may do as much again (raise the limit to let it do more)"
+    return Fatal(message, 3, deliver=True, as_wished=True)
+
+
 @dataclass(frozen=True)
 class StepReport:
     """One step in one worker, counted since the worker started.
 
     Args:
         slots: requests the worker may have in flight now, as it was last told.
+        usage: tokens by model, as configured, and kind.
+        unmetered: replies of which the server did not say how many tokens they took.
+        endpoint_failures: of the failed records, those that the endpoint is to blame for.
     """
 
     in_flight: int = 0
@@ -67,8 +83,15 @@ class StepReport:
     replayed: int = 0
     latency_s: float = 0.0
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    unmetered: int = 0
+    endpoint_failures: int = 0
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens by kind."""
+        return merge_counts(list(self.usage.values()))
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,7 @@ class Report:
         ended: shards since the report before.
         answers: of the endpoint, likewise.
         leaving: this is the last report.
+        expenses: since the worker started, once it knows of a budget.
     """
 
     worker: str
@@ -97,6 +121,7 @@ class Report:
     ended: tuple[ShardEnd, ...] = ()
     answers: Answers = NO_ANSWERS
     leaving: bool = False
+    expenses: Expenses | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,7 @@ class Directive:
         beat_s: until its next report.
         per_s: requests it may send a second.
         pause_s: until it may send the next one.
+        may_spend: in all, since it started; None where the run has no budget.
     """
 
     slots: Mapping[str, int]
@@ -116,6 +142,7 @@ class Directive:
     beat_s: float = BEAT_S
     per_s: float = math.inf
     pause_s: float = 0.0
+    may_spend: Spending | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +153,7 @@ class Status:
         nodes: requests by node (``host/start of the node's id``).
         ended: shards that came through since the driver was told last.
         limit: what the endpoint takes, if it was found to take less than it is offered.
+        spent: of the budget, where there is one.
     """
 
     steps: Mapping[str, StepReport]
@@ -136,6 +164,7 @@ class Status:
     stopping: bool
     ended: tuple[ShardEnd, ...] = ()
     limit: str = ""
+    spent: Spending = NOTHING
 
 
 @dataclass(frozen=True)
@@ -150,6 +179,7 @@ class Budget:
         find_in_flight: begin with few requests in flight, and find out how many the endpoint takes.
         per_minute: requests at most, or 0.
         patience_s: for which an endpoint that answers nothing or turns everything away is waited for.
+        spending: what this run may spend, at most.
     """
 
     limits: Mapping[str, int]
@@ -159,6 +189,7 @@ class Budget:
     find_in_flight: bool = False
     per_minute: float = 0.0
     patience_s: float = 1800.0
+    spending: Spending = NO_LIMIT
 
 
 class Coordinator:
@@ -194,7 +225,10 @@ class Coordinator:
         self._allowance = Allowance(self._most, math.inf, 0.0, "")
         self._total = budget.total
         self._answered_at = clock()
+        self._replies = self._excused = 0
+        """Replies until now, and the failures of the endpoint until the last of them."""
         self._said = ""
+        self._purse = None if budget.spending == NO_LIMIT else SharedBudget(budget.spending)
 
     def beat(self, report: Report) -> Directive:
         """A worker reports and hears its slots.
@@ -212,8 +246,9 @@ class Coordinator:
         self._heard[report.worker] = now
         self._ended.extend(report.ended)
         if report.fatal is not None:
-            self._stop_for(report.fatal)
+            self.stop(report.fatal)
         self._hear(report.answers, now)
+        may_spend = self._may_spend(report)
         if report.leaving:
             self._forget(report.worker)
             return Directive(dict.fromkeys(report.steps, 0), self._stopping)
@@ -232,6 +267,7 @@ class Coordinator:
             max(BEAT_S, len(self._heard) / BEATS_A_SECOND),
             self._allowance.per_s * self._share_of(report.worker),
             self._allowance.pause_s,
+            may_spend,
         )
 
     def driver_beat(self) -> Status:
@@ -249,6 +285,7 @@ class Coordinator:
             stopping=self._stopping,
             ended=ended,
             limit=self._describe_limit(),
+            spent=NOTHING if self._purse is None else self._purse.spent,
         )
 
     @property
@@ -260,9 +297,14 @@ class Coordinator:
     def is_stopping(self) -> bool:
         return self._stopping
 
-    def stop(self) -> None:
-        """No new requests from now on."""
+    def stop(self, why: Fatal | None = None) -> None:
+        """No new requests from now on.
+
+        Args:
+            why: None: somebody interrupted the run.
+        """
         self._stopping = True
+        self._fatal = self._fatal or why
 
     def _hear(self, answers: Answers, now: float) -> None:
         """What the endpoint said decides about what it is offered."""
@@ -280,12 +322,15 @@ class Coordinator:
         if total != self._total:
             self._total, self._share_again_at = total, now
         self._said = answers.said or self._said
-        if answers.answered or not self._pace.is_paused:
+        replies, failures = sum(step.requests for step in steps), sum(step.endpoint_failures for step in steps)
+        if replies != self._replies:
+            self._replies, self._excused = replies, failures
+        if failures <= self._excused and (answers.answered or not self._pace.is_paused):
             self._answered_at = now
         elif now - self._answered_at > self._budget.patience_s:
             said = f"; it said: {self._said}" if self._said else ""
             minutes = self._budget.patience_s / 60
-            self._stop_for(
+            self.stop(
                 Fatal(
                     f"the endpoint has answered nothing for {minutes:.0f} min (limits.patience){said}; the same "
                     "command continues",
@@ -293,6 +338,20 @@ class Coordinator:
                     deliver=True,
                 )
             )
+
+    def _may_spend(self, report: Report) -> Spending | None:
+        """A worker's part of the budget, and the end of the run where nothing is left of it."""
+        if self._purse is None:
+            return None
+        wants = any(step.in_flight or step.waiting for step in report.steps.values())
+        may = self._purse.allow(report.worker, report.expenses or Expenses(), wants, max(1, len(self._heard)))
+        if cannot := self._purse.cannot_be_kept:
+            self.stop(Fatal(f"{cannot}; limit max_requests or max_hours instead", 2, deliver=True))
+        elif met := self._purse.limit_met:
+            steps = (step for other in self._heard for step in self._reports[other].steps.values())
+            if any(step.waiting for step in steps):  # else it sufficed
+                self.stop(limit_met(met))
+        return may
 
     def _describe_limit(self) -> str:
         if not self._pace.is_paused:
@@ -306,18 +365,15 @@ class Coordinator:
         total = sum(share for shares in self._shares.values() for share in shares.values())
         return mine / total if mine and total else 1 / max(1, len(self._heard))
 
-    def _stop_for(self, fatal: Fatal) -> None:
-        self._stopping = True
-        self._fatal = self._fatal or fatal
-
     def _check_failures(self) -> None:
         allowed = self._budget.max_failure_rate
         for step in self._budget.limits:
-            outcomes = self._sum(step).outcomes
-            ended = sum(outcomes.values()) + self._budget.settled_before
-            bad = outcomes.get("failed", 0) + outcomes.get("unreadable", 0)
+            counted = self._sum(step)
+            outcomes = counted.outcomes
+            ended = sum(outcomes.values()) - counted.endpoint_failures + self._budget.settled_before
+            bad = outcomes.get("failed", 0) + outcomes.get("unreadable", 0) - counted.endpoint_failures
             if ended >= BUDGET_MIN and bad > allowed * ended:
-                self._stop_for(
+                self.stop(
                     Fatal(
                         f"limits.max_failure_rate: {bad} of {ended} records of step {step} failed or could not be "
                         f"read, more than {allowed:.0%}; see failures.jsonl for the reasons",
@@ -361,6 +417,8 @@ class Coordinator:
         del self._heard[worker]
         for step, granted in self._granted.items():
             self._held[step] -= granted.pop(worker, 0)
+        if self._purse is not None:
+            self._purse.forget(worker)
 
     def _sum(self, step: str) -> StepReport:
         parts = [(w in self._heard, r.steps[step]) for w, r in self._reports.items() if step in r.steps]
@@ -372,6 +430,8 @@ class Coordinator:
             replayed=sum(p.replayed for _, p in parts),
             latency_s=sum(p.latency_s for _, p in parts),
             outcomes=merge_counts([p.outcomes for _, p in parts]),
-            tokens=merge_counts([p.tokens for _, p in parts]),
+            usage=merge_usage([p.usage for _, p in parts]),
             models=tuple(sorted({m for _, p in parts for m in p.models})),
+            unmetered=sum(p.unmetered for _, p in parts),
+            endpoint_failures=sum(p.endpoint_failures for _, p in parts),
         )

@@ -46,6 +46,7 @@ class Counts:
             their line all the same.
         earlier: records beyond ``--limit`` that earlier runs finished; they stand as those left them.
         stale: records where a stored step is left out because what it was built on changed.
+        by_endpoint: open records that the endpoint is to blame for, and not anything of their own.
         broken: by rule (``raylabel.validation``), what the steps asked again for, left out or only counted; what is
             kept with a flag is among the figures. A property of what is stored: every run that delivers it counts the
             same.
@@ -58,6 +59,7 @@ class Counts:
     not_reached: int = 0
     earlier: int = 0
     stale: int = 0
+    by_endpoint: int = 0
     broken: Counter[str] = field(default_factory=Counter)
     open_reasons: Reasons = field(default_factory=Reasons)
     refused_reasons: Reasons = field(default_factory=Reasons)
@@ -79,6 +81,16 @@ class Counts:
         return sum(n for o, n in self.records.items() if Outcome(o).is_open) + self.unfinished + self.unusable
 
     @property
+    def own_failures(self) -> int:
+        """Input lines that are open for something of their own, or for a limit, and not for the endpoint's trouble."""
+        return self.open - self.by_endpoint
+
+    @property
+    def judged(self) -> int:
+        """Input lines of which the endpoint's trouble hides nothing."""
+        return self.lines - self.by_endpoint
+
+    @property
     def violations(self) -> Counter[str]:
         """By rule: the flags that name one, and ``broken``."""
         return self.broken + Counter({name: n for name, n in self.figures.flags.items() if consequence_of(name)})
@@ -88,8 +100,9 @@ class Counts:
         outcome = outcome_of(record)
         self.records[outcome.value] += 1
         if outcome.is_open or outcome is Outcome.REFUSED:
-            why = next(o.reason for o in record.outcomes.values() if o.outcome is outcome)
-            (self.open_reasons if outcome.is_open else self.refused_reasons).add(why, record.image_path)
+            ended = next(o for o in record.outcomes.values() if o.outcome is outcome)
+            (self.open_reasons if outcome.is_open else self.refused_reasons).add(ended.reason, record.image_path)
+            self.by_endpoint += ended.by_endpoint
 
     def to_state(self) -> JsonObject:
         """All of it, for ``from_state``."""
@@ -119,6 +132,7 @@ class Counts:
             "not_reached": self.not_reached,
             "left_as_they_were": self.earlier,
             "stale": self.stale,
+            "failed_by_endpoint": self.by_endpoint,
             "annotations": self.figures.to_json(),
             "steps": {name: dict(c) for name, c in self.steps.items()},
             "flags": dict(sorted(self.figures.flags.items())),
@@ -127,7 +141,7 @@ class Counts:
 
 
 _COUNTED = ("records", "broken")
-_NUMBERS = ("unfinished", "not_reached", "earlier", "stale")
+_NUMBERS = ("unfinished", "not_reached", "earlier", "stale", "by_endpoint")
 _REASONS = ("open_reasons", "refused_reasons", "unusable_reasons", "unused_reasons")
 
 

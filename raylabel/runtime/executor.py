@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol
 
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Budget, Status
+from raylabel.runtime.coordinator import Budget, Fatal, Status
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
@@ -66,8 +66,12 @@ class Executor(Protocol):
             ServerError: the coordinator is gone.
         """
 
-    def stop(self) -> None:
-        """Ask nothing new; what is in flight is stored."""
+    def stop(self, why: Fatal | None = None) -> None:
+        """Ask nothing new; what is in flight is stored.
+
+        Args:
+            why: None: somebody interrupted the run.
+        """
 
     def has_ended(self) -> bool:
         """Whether everything went through.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Status
+from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.worker import SendReport
@@ -43,6 +43,7 @@ class HeadStart:
         self._paced_from: tuple[float, int] | None = None
         self._is_handing_over = False
         self._is_stopping = False
+        self._why: Fatal | None = None
         self._error: BaseException | None = None
         self._leaving = threading.Event()
 
@@ -75,10 +76,10 @@ class HeadStart:
         *others, status = [executor.status() for executor in self._active]
         return replace(status, ended=sum((s.ended for s in others), status.ended))
 
-    def stop(self) -> None:
-        self._is_stopping = True
+    def stop(self, why: Fatal | None = None) -> None:
+        self._is_stopping, self._why = True, self._why or why
         for executor in self._active:
-            executor.stop()
+            executor.stop(why)
 
     def has_ended(self) -> bool:
         # In this order: at any time, what is handed over is with one of the two, or on its way.
@@ -127,5 +128,5 @@ class HeadStart:
             self._other.begin(replace(self._work, shards=left), self._on_end, self._first.join)
             self._active = (self._first, self._other)
         if self._is_stopping:
-            self.stop()
+            self.stop(self._why)
         self._is_handing_over = False

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,10 +18,11 @@ from raylabel.clients.endpoints import with_key
 from raylabel.errors import RaylabelError, ServerError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Coordinator, Directive, Report, Status
+from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_deferred_modules
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.traffic import NO_ANSWERS
 from raylabel.runtime.worker import SendReport, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -42,6 +44,8 @@ class InProcess:
         self._begun = 0
         self._worker: Worker | None = None
         self._send: SendReport = self.tell
+        self._last: Report | None = None
+        """Of the worker, to the coordinator here."""
 
     def check(self) -> None:
         """There is nothing to see."""
@@ -88,10 +92,13 @@ class InProcess:
             self._send = send_report
             if self._worker is not None:
                 await self._worker.report()
+            elif self._last is not None:  # what it did counts there, too
+                await send_report(replace(self._last, ended=(), answers=NO_ANSWERS, leaving=True))
 
         asyncio.run_coroutine_threadsafe(report(), self._loop).result()
 
     async def tell(self, report: Report) -> Directive | None:
+        self._last = report
         return self._coordinated.beat(report)
 
     def status(self) -> Status:
@@ -112,8 +119,8 @@ class InProcess:
         """Whether nothing new is asked any more."""
         return self._asked(lambda: self._coordinated.is_stopping)
 
-    def stop(self) -> None:
-        self._asked(self._coordinated.stop)
+    def stop(self, why: Fatal | None = None) -> None:
+        self._asked(lambda: self._coordinated.stop(why))
 
     def has_ended(self) -> bool:
         if self._work is None or not self._work.done():

@@ -108,3 +108,13 @@ def merge_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
         for key, value in count.items():
             out[key] = out.get(key, 0) + value
     return out
+
+
+def merge_usage(usages: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """The sum of several counts by model and kind of tokens.
+
+    >>> merge_usage([{"qwen": {"input": 2}}, {"qwen": {"input": 1}, "gemma": {"output": 3}}])
+    {'qwen': {'input': 3}, 'gemma': {'output': 3}}
+    """
+    models = dict.fromkeys(model for usage in usages for model in usage)
+    return {model: merge_counts([usage[model] for usage in usages if model in usage]) for model in models}

@@ -9,7 +9,19 @@ import pyarrow as pa
 _ALLOCATIONS = 50_000
 
 
-def rare_garbage_collection() -> None:
+def set_up() -> None:
+    """Have dead objects looked for rarely, and Arrow's memory taken from the C library."""
+    _take_arrow_memory_from_c_library()
+    _collect_garbage_rarely()
+
+
+def _take_arrow_memory_from_c_library() -> None:
+    """mimalloc, which pyarrow takes by itself, keeps 30 MB and more for each thread that ever read or merged fragments:
+    the driver of a run of 60,000 records held 312 to 328 MB with it, and 211 to 226 without."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+def _collect_garbage_rarely() -> None:
     """Look for cycles of dead objects once in 50,000 allocations instead of 700, and not among what was imported.
 
     The looks took a tenth of a worker's time, and found little: memory grew by 2 %.

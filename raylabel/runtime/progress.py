@@ -50,22 +50,25 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, status: Status) -> None:
-        """Draw the state; on no terminal, say it every ten seconds."""
+    def show(self, status: Status, spent: str = "") -> None:
+        """Draw the state; on no terminal, say it every ten seconds.
+
+        Args:
+            spent: money so far, in words; empty where it is not known.
+        """
         if self._live is not None:
-            self._live.update(self._table(status))
+            self._live.update(self._table(status, spent))
         elif self._clock() - self._said >= PLAIN_EVERY_S:
             self._said = self._clock()
             parts = [f"{name} {self._line(status.steps[name])}" for name in self._steps]
-            if status.limit:
-                parts.append(status.limit)
+            parts += [each for each in (spent, status.limit) if each]
             self._console.print(
                 f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False, soft_wrap=True
             )
 
-    def _table(self, status: Status) -> Table:
+    def _table(self, status: Status, spent: str) -> Table:
         title = "stopping: finishing what is in flight" if status.stopping else None
-        table = Table(title=title, caption=status.limit or None)
+        table = Table(title=title, caption="; ".join(filter(None, (spent, status.limit))) or None)
         for column in ("step", "done", "open", "in flight", "requests", "replayed", "requests/s", "tokens", "ETA"):
             table.add_column(column, justify="left" if column == "step" else "right")
         for name in self._steps:

@@ -69,6 +69,8 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
         "raw": end.outcome.raw,
         # Rows from before there was such a column have none.
         "violations": _SORTED_JSON.encode(dict(end.outcome.violations)) if end.outcome.violations else None,
+        # Likewise.
+        "by_endpoint": True if end.outcome.by_endpoint else None,
         "built_on": inputs_digest(step, record),
         "answers": _ASCII_JSON.encode(end.answers),
         "versions": versions,
@@ -169,6 +171,7 @@ def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
         row["raw"] or "",
         json.loads(row["violations"]) if row.get("violations") else {},
         _provenance(row["versions"]) if row["answers"] != "[]" else None,
+        bool(row.get("by_endpoint")),
     )
     return outcome, read_changes(row["changes"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import platform
 import threading
@@ -25,7 +26,8 @@ from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_
 from raylabel.probing.verdict import verdict_to_json
 from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.confirming import check_repeats, note_questions
-from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status
+from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status, limit_met
+from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
 from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_other_results
@@ -39,9 +41,10 @@ from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.summary import print_summary, summary_json
+from raylabel.runtime.spending import NOTHING, Spending
+from raylabel.runtime.summary import print_summary, spent_json, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
-from raylabel.settings import Settings, redacted
+from raylabel.settings import LimitSettings, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder, store_error
@@ -148,7 +151,10 @@ class _Run:
         self._settings = settings
         self._executor = executor
         self._console = console
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
+        self._costs = Costs(settings)
+        self._spent = NOTHING
+        """Of the budget, by what this command did before it took up what the store had lost."""
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
         self._lost = threading.Event()
@@ -282,6 +288,8 @@ class _Run:
             ClientError: the endpoint turns us away, or nobody answers.
         """
         shards = list(self._scan(source))
+        if self._settings.limits.max_cost_usd is not None and not self._reread:
+            self._costs.required()
         known = load_facts(self._settings, self._results)
         plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
         if plan is not None and (self._reread or not plan.todo):
@@ -374,6 +382,9 @@ class _Run:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits = self._settings.limits
+        spec = plan.spec
+        if limits.max_cost_usd is not None:
+            spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
             limits.max_in_flight,
@@ -381,6 +392,7 @@ class _Run:
             settled_before,
             per_minute=limits.requests_per_minute,
             patience_s=limits.patience,
+            spending=_spending(limits).plus(self._spent, -1),
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:
@@ -391,7 +403,7 @@ class _Run:
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
             )
-            self._executor.begin(Work(plan.spec, plan.todo, budget), signals.wake)
+            self._executor.begin(Work(spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
             noted = _SettledShards(self._results.shards(), plan.digests, whole)
             stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
@@ -399,7 +411,7 @@ class _Run:
             while True:
                 ended = self._executor.has_ended()
                 status = self._executor.status()
-                progress.show(status)
+                progress.show(status, self._costs.describe(status))
                 noted.add(status.ended)
                 exporter.note_ended(end.number for end in status.ended)
                 if self._lost.is_set():
@@ -411,12 +423,17 @@ class _Run:
                     break
                 if signals.asked and not status.stopping:
                     self._executor.stop()
+                elif self._is_out_of_time and not status.stopping:
+                    self._executor.stop(
+                        limit_met(f"limits.max_hours is met: this command ran for {limits.max_hours:g} h")
+                    )
                 idle = status.stopping and status.in_flight == 0 and status.unwritten == 0
                 if idle and quiet:  # one more round after the first quiet one: a report may be a beat old
                     break
                 quiet = idle
                 signals.wait(POLL_S)
             self._executor.wind_up()
+            self._spent = self._spent.plus(status.spent)
             delivers = True
             if not status.stopping or (status.fatal is not None and status.fatal.deliver):
                 exporter.finish()
@@ -443,6 +460,11 @@ class _Run:
             logger.info("the result files are left as they were: %s", error)
             return False
 
+    @property
+    def _is_out_of_time(self) -> bool:
+        hours = self._settings.limits.max_hours
+        return hours is not None and time.monotonic() - self._began >= 3600 * hours
+
     def _taken(self, shard: Shard) -> int:
         """Records of a shard that the limit lets through (unusable lines among them)."""
         if self._limit is None:
@@ -468,7 +490,8 @@ class _Run:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
         self._write_manifest(plan, counts, status, code)
-        print_summary(self._console, self._steps, counts, status, self._results.root.location, self._started)
+        place = self._results.root.location
+        print_summary(self._console, self._steps, counts, status, place, self._started, self._costs)
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
@@ -479,7 +502,8 @@ class _Run:
         rate = self._settings.limits.max_failure_rate
         reasons, _ = max((counts.open_reasons, counts.unusable_reasons), key=lambda r: r.total).most_frequent(1)
         why = f"; most often: {reasons[0].example}" if reasons else ""
-        return f"limits.max_failure_rate: {counts.open} of {counts.lines} input lines are open, over {rate:.0%}{why}"
+        share = f"{counts.own_failures} of {counts.judged}"
+        return f"limits.max_failure_rate: {share} input lines are open, over {rate:.0%}{why}"
 
     def _check_sum(self, shards: Sequence[Shard], counts: Counts) -> None:
         lines = sum(s.count for s in shards)
@@ -494,15 +518,16 @@ class _Run:
             # Where nothing at all was settled there is nothing to go on with later: the user is turned away.
             ended = (outcome for step in counts.steps.values() for outcome, count in step.items() if count)
             some = any(not Outcome(outcome).is_open for outcome in ended)
-            return USER_CAN_FIX if fatal.exit_code == OPEN and not some else fatal.exit_code
-        if counts.open > self._settings.limits.max_failure_rate * counts.lines:
+            turned_away = fatal.exit_code == OPEN and not fatal.as_wished and not some
+            return USER_CAN_FIX if turned_away else fatal.exit_code
+        if counts.own_failures > self._settings.limits.max_failure_rate * counts.judged:
             return BROKE
         return OPEN if counts.open or counts.unfinished else SETTLED
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
         spec, known = plan.spec, plan.known
         extra = backend_of(self._settings.pipeline.vlm).extra
-        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", *([extra] if extra else []))
+        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", "genai-prices", *([extra] if extra else []))
         manifest: JsonObject = {
             "run": spec.run,
             "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
@@ -510,7 +535,9 @@ class _Run:
             "exit_code": code,
             "limit": self._limit,
             "counts": counts.to_json(),
-            "requests": summary_json(status),
+            "requests": summary_json(status, self._costs),
+            "spent": spent_json(status, self._costs),
+            "stored": self._stored(),
             "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
@@ -525,12 +552,29 @@ class _Run:
         }
         self._results.write_json(self._results.root, "run.json", manifest)
 
+    def _stored(self) -> JsonObject | None:
+        """What all replies in the store took; None where they are elsewhere, and to read them all would take long."""
+        if not self._results.root.is_local:
+            return None
+        try:
+            return self._costs.stored_json(self._results, [step.directory for step in self._steps])
+        except StoreError as error:  # the run itself is over, and went well
+            logger.info("what the stored replies cost is not known: %s", error)
+            return None
+
     def _say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
         """Say what is wrong, as the run's last words."""
         self._complaints.append(printable(text))
+
+
+def _spending(limits: LimitSettings) -> Spending:
+    """What a run may spend, of what its workers count; time is the driver's."""
+    most = (limits.max_requests, limits.max_tokens, limits.max_cost_usd)
+    requests, tokens, usd = (math.inf if limit is None else limit for limit in most)
+    return Spending(requests, tokens, 1e9 * usd)
 
 
 class _SettledShards:

@@ -102,7 +102,7 @@ class Sender:
                     if refusals >= MOST_REFUSALS and self._traffic.answered > answered:
                         raise away.error from away
                 else:
-                    self._tally.add(reply)
+                    self._tally.add(reply, request.sampling.model)
                     return request, reply, tries
 
     async def _send_as_taken(self, request: Request, room: int, tried: int) -> tuple[Request, Reply, int]:
@@ -128,6 +128,7 @@ class Sender:
     async def _send(self, request: Request, tried: int) -> tuple[Reply, int]:
         def note(error: ClientError, wait_s: float) -> None:
             self._tally.retries += 1
+            self._tally.sent += 1
 
         answered = self._traffic.answered
 
@@ -150,6 +151,7 @@ class Sender:
                 on_retry=note,
             )
         except ClientError as error:
+            self._tally.sent += 1
             if not _got_no_answer(error):
                 self._traffic.note_answer()
             if self._window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
@@ -163,6 +165,7 @@ class Sender:
                 raise _though_others_are(error) from error
             self._traffic.note_refusal(error)
             raise _TurnedAway(error) from error
+        self._tally.sent += 1
         self._traffic.note_answer()
         return answer
 
@@ -192,8 +195,10 @@ class Sender:
                 return False
             timeout_s = min(sampling.timeout_s, TEST_TIMEOUT_S)
             small = replace(sampling, max_tokens=TEST_TOKENS, timeout_s=timeout_s)
+            self._tally.sent += 1
             try:
-                self._tally.add(await self._client.ask(Request("", probe_picture(), TEST_QUESTION, small)))
+                reply = await self._client.ask(Request("", probe_picture(), TEST_QUESTION, small))
+                self._tally.add(reply, small.model)
             except ClientError as error:
                 if _got_no_answer(error) or error.verdict is Verdict.SLOW_DOWN:
                     traffic.failed_test_at = now()
@@ -209,6 +214,6 @@ def _got_no_answer(error: ClientError) -> bool:
 
 def _though_others_are(error: ClientError) -> ClientError:
     message = f"{error.message} ({error.tries} times, though the server answers others)"
-    told = ClientError(error.verdict, message, status=error.status)
+    told = ClientError(Verdict.FAIL_RECORD, message, status=error.status)
     told.tries = error.tries
     return told

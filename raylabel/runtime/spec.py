@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from raylabel.clients.prices import Price
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
 from raylabel.settings import ImageSettings, VlmSettings
@@ -34,6 +36,7 @@ class RunSpec:
         limit: records of the input to work on, or None.
         only: ids of the records to work on, or None.
         replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
+        prices: by model, where the run's budget is one of money.
     """
 
     run: str
@@ -48,3 +51,4 @@ class RunSpec:
     limit: int | None
     only: frozenset[str] | None = None
     replay_only: bool = False
+    prices: Mapping[str, Price] = field(default_factory=dict)

@@ -14,7 +14,9 @@ from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
 from raylabel.runtime.coordinator import Status, StepReport
+from raylabel.runtime.costs import Costs, in_dollars
 from raylabel.runtime.delivery import STALE, Counts
+from raylabel.runtime.plan import merge_counts
 from raylabel.steps.base import Step
 from raylabel.validation import consequence_of
 
@@ -29,10 +31,16 @@ _IN_WORDS = {
 
 
 def print_summary(
-    console: Console, steps: Sequence[type[Step]], counts: Counts, status: Status | None, results: str, started: float
+    console: Console,
+    steps: Sequence[type[Step]],
+    counts: Counts,
+    status: Status | None,
+    results: str,
+    started: float,
+    costs: Costs | None = None,
 ) -> None:
     """The table of outcomes by step, what was noted and what is open; at the end what the result file holds."""
-    console.print(_table(steps, counts, status))
+    console.print(_table(steps, counts, status, costs))
     lines = [*_checked(counts, console.width), *_open(counts, console.width, f"{results}/failures.jsonl")]
     if counts.stale:
         lines.append(
@@ -43,7 +51,7 @@ def print_summary(
         left = _number(counts.earlier, "record beyond --limit is", "records beyond --limit are")
         lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
-        lines.append(_projection(counts, status))
+        lines.append(_projection(counts, status, costs))
     lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
         console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
@@ -202,7 +210,7 @@ def _number(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
-def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -> Table:
+def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None, costs: Costs | None) -> Table:
     table = Table("records")
     for step in steps:
         table.add_column(step.name, justify="right")
@@ -217,10 +225,13 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None) -
     table.add_row("replayed from the store", *(str(r.replayed) for r in reports))
     table.add_row("tokens in", *(f"{r.tokens.get('input', 0):,}" for r in reports))
     table.add_row("tokens out", *(f"{r.tokens.get('output', 0):,}" for r in reports))
+    spent = [None if costs is None else costs.usd(r) for r in reports]
+    if any(usd is not None and r.requests for usd, r in zip(spent, reports, strict=True)):
+        table.add_row("cost", *("no price" if usd is None else in_dollars(usd) for usd in spent))
     return table
 
 
-def _projection(counts: Counts, status: Status | None) -> str:
+def _projection(counts: Counts, status: Status | None, costs: Costs | None) -> str:
     rest = _number(counts.not_reached, "record is left", "records are left")
     asked = sum(s.requests for s in status.steps.values()) if status else 0
     done = max((sum(s.outcomes.values()) for s in status.steps.values()), default=0) if status else 0
@@ -228,13 +239,26 @@ def _projection(counts: Counts, status: Status | None) -> str:
         return rest
     factor = counts.not_reached / done
     tokens = {k: sum(s.tokens.get(k, 0) for s in status.steps.values()) for k in ("input", "output")}
+    usd = costs.total_usd(status) if costs else None
+    cost = f", about {in_dollars(usd * factor)}" if usd else ""
     return (
         f"{rest}; at this pilot's rate that takes about {asked * factor:,.0f} requests, "
-        f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out"
+        f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out{cost}"
     )
 
 
-def summary_json(status: Status | None) -> JsonObject:
+def spent_json(status: Status | None, costs: Costs) -> JsonObject:
+    """What this run spent, over all steps; what earlier runs did is no part of it. ``cost_usd`` is null where there is
+    no price."""
+    steps = list(status.steps.values()) if status else []
+    return {
+        "requests": sum(s.requests for s in steps),
+        "tokens": merge_counts([s.tokens for s in steps]),
+        "cost_usd": costs.total_usd(status) if status else 0.0,
+    }
+
+
+def summary_json(status: Status | None, costs: Costs) -> JsonObject:
     """What this run asked, by step."""
     if status is None:
         return {}
@@ -244,7 +268,8 @@ def summary_json(status: Status | None) -> JsonObject:
             "replayed": s.replayed,
             "retries": s.retries,
             "mean_latency_s": round(s.latency_s / s.requests, 3) if s.requests else None,
-            "tokens": dict(s.tokens),
+            "tokens": s.tokens,
+            "cost_usd": costs.usd(s),
             "models": list(s.models),
         }
         for name, s in status.steps.items()

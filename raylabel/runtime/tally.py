@@ -16,14 +16,28 @@ class Tally:
     requests: int = 0
     retries: int = 0
     replayed: int = 0
-    tokens: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    """Every try of a request that has ended, but for those that were turned away."""
+    usage: dict[str, Counter[str]] = field(default_factory=dict)
+    """Tokens by model, as configured, and kind."""
+    unmetered: int = 0
+    """Replies of which the server did not say how many tokens they took."""
+    endpoint_failures: int = 0
+    """Of the outcomes, those that the endpoint is to blame for (``StepOutcome.by_endpoint``)."""
     latency_s: float = 0.0
     models: set[str] = field(default_factory=set)
 
-    def add(self, reply: Reply) -> None:
-        """Count a request that was answered."""
+    def add(self, reply: Reply, model: str) -> None:
+        """Count a request that was answered.
+
+        Args:
+            model: as configured.
+        """
         self.requests += 1
         self.latency_s += reply.latency_s
         self.models.add(reply.model)
+        if reply.usage.input is None or reply.usage.output is None:
+            self.unmetered += 1
+        usage = self.usage.setdefault(model, Counter())
         for kind in ("input", "cached", "thought", "output"):
-            self.tokens[kind] += getattr(reply.usage, kind) or 0
+            usage[kind] += getattr(reply.usage, kind) or 0

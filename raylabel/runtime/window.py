@@ -26,6 +26,8 @@ class Gate:
         self._clock = clock
         self._interval_s = 0.0
         self._opens_at = self._last_at = -math.inf
+        self.may_spend: Callable[[], bool] | None = None
+        """Where the run has a budget: whether one more request is within this worker's part of it."""
 
     def set(self, per_s: float, pause_s: float) -> None:
         """From now on so many requests a second, the first one in so many seconds."""
@@ -41,6 +43,11 @@ class Gate:
         if not self._interval_s and self._opens_at == -math.inf:
             return 0.0
         return max(0.0, max(self._opens_at, self._last_at + self._interval_s) - self._clock())
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether nothing may go until the coordinator, or an answer, says otherwise."""
+        return self.may_spend is not None and not self.may_spend()
 
     def pass_through(self) -> None:
         """A request goes."""
@@ -108,7 +115,7 @@ class Window:
         self._admit()
 
     def _admit(self) -> None:
-        while self._queue and self.in_flight < self.size and not self._stopped:
+        while self._queue and self.in_flight < self.size and not self._stopped and not self._gate.is_locked:
             if wait_s := self._gate.wait_s():
                 self._admit_in(wait_s)
                 return

@@ -36,6 +36,7 @@ from raylabel.runtime.rows import (
     restore,
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.spending import NOTHING, Expenses, Spending, cost_of, tokens_of
 from raylabel.runtime.traffic import Answers, Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
@@ -115,6 +116,7 @@ class Worker:
         self._calls_to_start = 0
         self._reporting = asyncio.Lock()
         self._traffic = Traffic()
+        self._may_spend: Spending | None = None
         self._looking = asyncio.Lock()
         self._looked_at, self._lives = -math.inf, True
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
@@ -327,6 +329,7 @@ class Worker:
         if not is_same(row, before) or (reopening is not None and reopening.is_pending(before)):
             writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
+        part.asker.tally.endpoint_failures += end.outcome.by_endpoint
         return end
 
     async def _run_step(self, part: _Part, record: Record) -> StepEnd:
@@ -437,6 +440,9 @@ class Worker:
                 return None
             del self._ended[: len(ended)]
         self._traffic.gate.set(directive.per_s, directive.pause_s)
+        if directive.may_spend is not None:
+            self._may_spend = directive.may_spend
+            self._traffic.gate.may_spend = lambda: self._expenses().may_ask
         for part in self._parts:
             part.asker.window.resize(directive.slots[part.step.name])
         if directive.stop:
@@ -456,11 +462,26 @@ class Worker:
                 replayed=tally.replayed,
                 latency_s=tally.latency_s,
                 outcomes=dict(tally.outcomes),
-                tokens=dict(tally.tokens),
+                usage={model: dict(counts) for model, counts in tally.usage.items()},
+                unmetered=tally.unmetered,
+                endpoint_failures=tally.endpoint_failures,
                 models=tuple(sorted(tally.models)),
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, answers, leaving)
+        expenses = None if self._may_spend is None else self._expenses()
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, answers, leaving, expenses)
+
+    def _expenses(self) -> Expenses:
+        """What this worker spent of the run's budget."""
+        assert self._may_spend is not None
+        spent, in_flight, unmetered = NOTHING, 0, 0
+        for part in self._parts:
+            tally = part.asker.tally
+            cost = cost_of(tally.usage, self._spec.prices) or 0
+            spent = spent.plus(Spending(tally.sent, tokens_of(tally.usage), cost))
+            in_flight += part.asker.window.in_flight
+            unmetered += tally.unmetered
+        return Expenses(spent, in_flight, self._may_spend, unmetered)
 
     def _journals(self) -> list[Journal]:
         return [self._images, *(j for part in self._parts for j in (part.journal, part.asker.journal))]

@@ -8,8 +8,9 @@ defaults < file < overrides (see ``raylabel.settings.loading``).
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -18,6 +19,7 @@ from raylabel.blocks import (
     Count,
     Formerly,
     NotNegative,
+    Number,
     PathText,
     Positive,
     Share,
@@ -145,8 +147,19 @@ class LimitSettings(Block):
     """What the endpoint may be asked at most; 0: as much as it takes, which is found out."""
     patience: NotNegative = 1800.0
     """Seconds for which an endpoint that answers nothing or turns everything away is waited for; then the run ends."""
+    max_requests: Positive | None = None
+    """Requests that one command may send; those that the server turns away do not count. At this limit and the three
+    below, the run finishes what is in flight, writes its files and ends with exit code 3; the same command continues,
+    with as much again. null: no limit."""
+    max_tokens: Positive | None = None
+    """Tokens, of questions and answers together, that one command may use."""
+    max_cost_usd: Annotated[Number, Field(gt=0)] | None = None
+    """US dollars that the answers of one command may cost, by prices, or else by the list that is installed."""
+    max_hours: Annotated[Number, Field(gt=0)] | None = None
+    """Hours after which one command asks nothing new."""
     max_failure_rate: Share = 0.5
-    """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone."""
+    """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone. Those
+    that failed for trouble of the endpoint, and not for anything of their own, do not count."""
 
 
 class RetrySettings(Block):
@@ -185,6 +198,24 @@ class RaySettings(Block):
     """Of a private Ray; 0: those of the machine."""
 
 
+_PRICES = ("input", "cached_input", "output")
+
+
+def _prices(by_model: dict[str, Any]) -> dict[str, Any]:
+    for model, prices in by_model.items():
+        numbers = prices.values() if isinstance(prices, dict) else ()
+        if (
+            not isinstance(prices, dict)
+            or not {"input", "output"} <= set(prices) <= set(_PRICES)
+            or any(isinstance(n, bool) or not isinstance(n, int | float) or not 0 <= n < math.inf for n in numbers)
+        ):
+            raise not_allowed(
+                f'{{"{model}": {{input: 0.25, cached_input: 0.025, output: 1.5}}}} in US dollars per million tokens, '
+                "of which cached_input may be left out"
+            )
+    return by_model
+
+
 class Settings(Block):
     """The whole specification."""
 
@@ -198,6 +229,9 @@ class Settings(Block):
     steps: StepBlock = block()
     double_check: DoubleCheckSettings = block()
     limits: LimitSettings = block()
+    prices: Annotated[dict[str, Any], AfterValidator(_prices)] = Field(default_factory=dict)
+    """By model: {input: 0.25, cached_input: 0.025, output: 1.5}, US dollars per million tokens; wins over the list that
+    is installed (genai-prices), which knows public providers by their address. cached_input may be left out."""
     retry: RetrySettings = block()
     ray: RaySettings = block()
 
@@ -210,6 +244,12 @@ class Settings(Block):
     def output_format(self) -> str:
         """What is written beside the JSON lines: a name of ``EXPORT_FORMATS``."""
         return self.pipeline.workflow.output_format if isinstance(self.pipeline, ReferringPipeline) else JSONL
+
+    def price_of(self, model: str) -> tuple[float, float, float] | None:
+        """What the user says that a model costs: input, cached input, output; None where nothing is said."""
+        if (said := self.prices.get(model)) is None:
+            return None
+        return said["input"], said.get("cached_input", said["input"]), said["output"]
 
     @property
     def selected_steps(self) -> list[type[Step]]:

@@ -52,6 +52,7 @@ ROW_COLUMNS = [
     pa.field("attempts", _INT),
     pa.field("raw", _TEXT),
     pa.field("violations", _TEXT),
+    pa.field("by_endpoint", pa.bool_()),
     pa.field("built_on", _TEXT),
     pa.field("answers", _TEXT),
     pa.field("versions", _TEXT),
@@ -138,6 +139,18 @@ class Results:
 
     def write_json(self, folder: Folder, name: str, value: JsonObject) -> None:
         folder.publish(name, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def stored_usage(results: Results, directory: str) -> list[Row]:
+    """What the stored replies of a step took: by ``model`` (as the server named it) and ``endpoint``, the number of
+    ``replies``, how many of them are ``counted``, and the sums of the columns of tokens."""
+    tokens = [name for name in (field.name for field in ANSWER_COLUMNS) if name.startswith("tokens_")]
+    table = results.answers(directory).scan(("model", "endpoint", *tokens))
+    sums = [("key", "count"), ("tokens_output", "count"), *((name, "sum") for name in tokens)]
+    named = {"key_count": "replies", "tokens_output_count": "counted"} | {f"{name}_sum": name for name in tokens}
+    grouped = table.group_by(["model", "endpoint"]).aggregate(sums)
+    rows: list[Row] = grouped.rename_columns([named.get(name, name) for name in grouped.column_names]).to_pylist()
+    return rows
 
 
 def settled_shards(results: Results) -> set[str]:

@@ -16,7 +16,7 @@ import uuid
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from raylabel.errors import StoreError
 from raylabel.storage.folders import Folder
+from raylabel.store.index import Index, Numbers, heads_of
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -45,13 +46,6 @@ _MAX_LISTINGS = 10
 """Listings of one refresh at most; a second one is the rule for a new table and after a merge."""
 _MAX_READS = 10
 """Of rows whose fragments are merged away while they are read: on a busy machine this happens several times running."""
-_KEY_DIGITS = 16
-"""Hexadecimal digits of a key that the index knows."""
-_PLACE_DTYPE = [("key", np.uint64), ("fragment", np.int32), ("row", np.int32)]
-_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
-_Keys: TypeAlias = "np.ndarray[Any, Any]"
-_FEW_ROWS = 20_000
-"""That the index keeps in a dict, which is quick to add to and takes 300 bytes a row."""
 _TAIL_BYTES = 64 << 10
 """Read from the end of a fragment at first: its footer, and of a small one everything."""
 _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError)
@@ -71,7 +65,7 @@ class Table:
         self._schema = pa.schema([*_OWN_COLUMNS, *columns])
         self._writer = uuid.uuid4().hex[:12]
         self._written = 0
-        self._index = _Index()
+        self._index = Index()
         self._groups: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
         self._lock = threading.RLock()
         self._append_lock = threading.Lock()
@@ -113,7 +107,7 @@ class Table:
             name = f"{number:010d}-{self._writer}-{_check(data)}.parquet"
             self._folder.publish(name, data)
             with self._lock:
-                self._index.add({name: _in_short(table.column("key"))})
+                self._index.add({name: heads_of(table.column("key"))})
                 self._cache_group((name, 0), table)
             return uids
 
@@ -132,11 +126,11 @@ class Table:
             names = self._folder.sizes()
             gone = known - names.keys()
             vanished = False
-            keys: dict[str, _Keys] = {}
+            keys: dict[str, Numbers] = {}
             new = (n for n in names if n.endswith(".parquet") and n not in known and n not in self._ignored)
             for name in sorted(new):
                 try:
-                    keys[name] = self._load(name, self._keys_in)
+                    keys[name] = self._load(name, self._heads_in)
                 except FileNotFoundError:
                     vanished = True
             with self._lock:
@@ -159,11 +153,6 @@ class Table:
             if known is None or _age(row) > _age(known):
                 newest[row["key"]] = row
         return newest
-
-    def has(self, key: str) -> bool:
-        """Whether the key has rows (or, once in 2**64, another key of the same digest)."""
-        with self._lock:
-            return bool(self._index.places(key))
 
     def last(self, key: str) -> Row | None:
         """The newest row of a key."""
@@ -243,10 +232,9 @@ class Table:
         for _ in range(_MAX_READS):
             offsets: dict[tuple[str, int], list[int]] = {}
             with self._lock:
-                for key in wanted:
-                    for name, at in self._index.places(key):
-                        group, offset = divmod(at, _ROW_GROUP)
-                        offsets.setdefault((name, group), []).append(offset)
+                for name, at in self._index.places(wanted):
+                    group, offset = divmod(at, _ROW_GROUP)
+                    offsets.setdefault((name, group), []).append(offset)
             found: list[Row] = []
             vanished = False
             for place, rows in offsets.items():
@@ -315,9 +303,9 @@ class Table:
         with self._lock:
             self._index.forget([name])
 
-    def _keys_in(self, file: pq.ParquetFile) -> _Keys:
+    def _heads_in(self, file: pq.ParquetFile) -> Numbers:
         self._check_columns(file)
-        return _in_short(file.read(columns=["key"]).column("key"))
+        return heads_of(file.read(columns=["key"]).column("key"))
 
     def _all_in(self, file: pq.ParquetFile) -> pa.Table:
         self._check_columns(file)
@@ -338,84 +326,6 @@ class Table:
                 raise ValueError(f"there is no column {wanted.name}")
             if at >= 0 and there.field(at).type != wanted.type:
                 raise ValueError(f"the column {wanted.name} is {there.field(at).type}, expected {wanted.type}")
-
-
-class _Index:
-    """Where the rows of a key stand, by 64 bits of the key: a sorted array, and a dict of what came since.
-
-    16 bytes a row in the array, so ten million rows take 160 MB.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._names: dict[int, str] = {}
-        self._next = 0
-        self._sorted = _no_places()
-        self._recent: dict[int, list[tuple[int, int]]] = {}
-        self._recent_rows = 0
-
-    def add(self, keys: Mapping[str, _Keys]) -> None:
-        """Take up fragments, each with the keys of its rows in order."""
-        places = [self._places_in(name, short) for name, short in keys.items() if name not in self._numbers]
-        rows = sum(map(len, places))
-        if rows > _FEW_ROWS or self._recent_rows + rows > max(_FEW_ROWS, len(self._sorted) // 20):
-            self._sort(places)
-            return
-        self._recent_rows += rows
-        for fragment in places:
-            for key, number, at in fragment.tolist():
-                self._recent.setdefault(key, []).append((number, at))
-
-    def names(self) -> set[str]:
-        return set(self._numbers)
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Leave out fragments that are gone; their places are skipped from now on."""
-        for name in names:
-            if name in self._numbers:
-                del self._names[self._numbers.pop(name)]
-
-    def places(self, key: str) -> list[tuple[str, int]]:
-        wanted = int(key[:_KEY_DIGITS], 16)
-        found = list(self._recent.get(wanted, ()))
-        if len(self._sorted):
-            low, high = (int(np.searchsorted(self._sorted["key"], np.uint64(wanted), side)) for side in _SIDES)
-            found += [(int(place["fragment"]), int(place["row"])) for place in self._sorted[low:high]]
-        return [(self._names[fragment], at) for fragment, at in found if fragment in self._names]
-
-    def _places_in(self, name: str, keys: _Keys) -> np.ndarray[Any, Any]:
-        """The places of a fragment's rows, which gets its number with that."""
-        number = self._next = self._next + 1
-        self._numbers[name] = number
-        self._names[number] = name
-        places = _no_places(len(keys))
-        places["key"] = keys
-        places["fragment"] = number
-        places["row"] = np.arange(len(keys))
-        return places
-
-    def _sort(self, places: Iterable[np.ndarray[Any, Any]]) -> None:
-        recent = [(key, *place) for key, at in self._recent.items() for place in at]
-        every = np.concatenate([self._sorted, *places, np.array(recent, _PLACE_DTYPE)])
-        every = every[np.isin(every["fragment"], np.fromiter(self._names, np.int32))]
-        self._sorted = every[np.argsort(every["key"], kind="stable")]
-        self._recent, self._recent_rows = {}, 0
-
-
-def _in_short(keys: pa.ChunkedArray) -> _Keys:
-    """The first 64 bits of each key.
-
-    Raises:
-        ValueError, TypeError: these are no keys.
-    """
-    digits = "".join(pc.utf8_slice_codeunits(keys, 0, _KEY_DIGITS).to_pylist())
-    if len(digits) != _KEY_DIGITS * len(keys):
-        raise ValueError("a key is too short")
-    return np.frombuffer(bytes.fromhex(digits), ">u8")
-
-
-def _no_places(rows: int = 0) -> np.ndarray[Any, Any]:
-    return np.zeros(rows, _PLACE_DTYPE)
 
 
 def _age(row: Row) -> tuple[int, str]:

@@ -158,7 +158,7 @@ def faults_sheet(came: Sequence[Came]) -> Sheet:
             str(sum(one.faults.values())),
             str(one.repeated),
             ", ".join(f"{count} {outcome}" for outcome, count in sorted(one.records.items())),
-            "; ".join(one.wrong) or "-",
+            str(len(one.wrong) or "-"),
         ]
         for one in came
     ]

@@ -24,6 +24,8 @@ from raylabel.runtime.coordinator import (
     StepReport,
 )
 from raylabel.runtime.driver import Driver
+from raylabel.runtime.spending import NOTHING, Expenses, Spending
+from raylabel.runtime.traffic import Answers
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 
@@ -215,7 +217,7 @@ def test_the_slots_of_a_dead_worker_go_to_the_others(make, clock):
 
 def test_what_a_dead_worker_counted_stays_and_what_it_had_in_flight_does_not(make, clock):
     coordinator = make()
-    dead = StepReport(in_flight=3, waiting=2, requests=10, outcomes={"labeled": 7}, tokens={"input": 100})
+    dead = StepReport(in_flight=3, waiting=2, requests=10, outcomes={"labeled": 7}, usage={"model": {"input": 100}})
     coordinator.beat(Report("dead", "here/1", {"step": dead}, unwritten=2))
     assert (coordinator.driver_beat().in_flight, coordinator.driver_beat().unwritten) == (3, 2)
     clock.now_s += SILENT_WORKER_S + 0.1
@@ -307,6 +309,94 @@ def test_a_run_gone_bad_stops_with_a_sentence_and_its_files(make, counts, settle
         assert fatal.exit_code == 1
         assert fatal.deliver
         assert fatal.message.startswith("limits.max_failure_rate: ")
+
+
+@pytest.mark.parametrize(
+    ("own", "by_endpoint", "labeled", "stops"),
+    [
+        pytest.param(0, 60, 0, False, id="nobody-was-at-fault"),
+        pytest.param(40, 30, 30, True, id="more-than-half-of-the-others-were"),
+        pytest.param(20, 200, 40, False, id="a-third-of-the-others-were"),
+        pytest.param(BUDGET_MIN - 1, 200, 0, False, id="too-few-others-to-judge"),
+    ],
+)
+def test_failures_of_the_endpoint_do_not_count_as_the_records(make, own, by_endpoint, labeled, stops):
+    coordinator = make()
+    counts = {"failed": own + by_endpoint, "labeled": labeled}
+    step = StepReport(outcomes=counts, endpoint_failures=by_endpoint, requests=labeled)
+    assert coordinator.beat(Report("a", "here/1", {"step": step})).stop is stops
+
+
+def test_an_endpoint_that_only_fails_is_borne_for_so_long_and_no_longer(make, clock):
+    def failing(number, requests=0):
+        step = StepReport(outcomes={"failed": number}, endpoint_failures=number, requests=requests)
+        return Report("a", "here/1", {"step": step}, answers=Answers(answered=number))
+
+    coordinator = make()
+    for minute in range(30):
+        assert not coordinator.beat(failing(minute)).stop
+        clock.now_s += 60
+    assert not coordinator.beat(failing(40, requests=1)).stop, "one reply, and patience begins anew"
+    for minute in range(30):
+        assert not coordinator.beat(failing(41 + minute, requests=1)).stop
+        clock.now_s += 60
+    clock.now_s += 60
+    assert coordinator.beat(failing(90, requests=1)).stop
+    fatal = coordinator.driver_beat().fatal
+    assert (fatal.exit_code, fatal.deliver) == (1, True)
+    assert "limits.patience" in fatal.message
+
+
+# --- what may be spent -----------------------------------------------------------------------------------------------
+
+
+def spending(worker, spent, waiting, allowed=NOTHING, in_flight=0, **more):
+    step = StepReport(in_flight=in_flight, slots=in_flight, waiting=waiting)
+    expenses = Expenses(Spending(spent), in_flight, allowed)
+    return Report(worker, "here/1", {"step": step}, expenses=expenses, **more)
+
+
+@pytest.fixture
+def frugal(clock):
+    budget = Budget({"step": 8}, spending=Spending(10, math.inf, math.inf))
+    return Coordinator(budget, Driver.here(), clock)
+
+
+def test_without_a_budget_nobody_hears_of_one(make):
+    assert make().beat(report()).may_spend is None
+
+
+def test_a_limit_ends_the_run_once_more_is_to_be_asked(frugal):
+    may = frugal.beat(spending("a", 0, 50)).may_spend
+    assert may == (10, math.inf, math.inf)
+    assert not frugal.beat(spending("a", 9, 50, may, in_flight=1)).stop, "one is under way"
+    assert not frugal.beat(spending("a", 10, 0, may)).stop, "it sufficed"
+    assert frugal.beat(spending("a", 10, 1, may)).stop
+    fatal = frugal.driver_beat().fatal
+    assert (fatal.exit_code, fatal.deliver, fatal.as_wished) == (3, True, True)
+    assert fatal.message.startswith("limits.max_requests is met: this command spent 10 requests; the same command")
+
+
+def test_what_workers_spent_that_are_gone_is_spent(frugal, clock):
+    may = frugal.beat(spending("dead", 0, 50)).may_spend
+    frugal.beat(spending("dead", 3, 50, may, in_flight=2))
+    clock.now_s += SILENT_WORKER_S + 1
+    frugal.driver_beat()
+    frugal.beat(spending("leaving", 0, 50))
+    frugal.beat(spending("leaving", 1, 50, requests_may(1), leaving=True))
+    assert frugal.beat(spending("a", 0, 50)).may_spend == requests_may(4)
+    assert frugal.driver_beat().spent == (6, 0, 0)
+
+
+def requests_may(number):
+    return Spending(number, math.inf, math.inf)
+
+
+def test_a_run_that_is_stopped_says_why(make):
+    coordinator = make()
+    coordinator.stop(Fatal("it is late", 3, deliver=True))
+    coordinator.stop()
+    assert coordinator.driver_beat().fatal == Fatal("it is late", 3, deliver=True)
 
 
 def test_nodes_that_worked_are_told_with_their_requests(make):

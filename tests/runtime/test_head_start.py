@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
 from raylabel.runtime.head_start import HeadStart
 from raylabel.runtime.in_process import InProcess
+from raylabel.runtime.spending import Spending
 from tests.runtime.worker_bench import answer
 from tests.waiting import wait_until
 
@@ -54,16 +57,16 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(head_start, "LONG_S", 0.0)
 
 
-def work_of(bench):
+def work_of(bench, **budget):
     limits = {plan.step.name: plan.max_workers for plan in bench.spec.selected}
-    return Work(bench.spec, bench.shards, Budget(limits))
+    return Work(bench.spec, bench.shards, Budget(limits, **budget))
 
 
-def drive(executor, bench, until=lambda status: False):
+def drive(executor, bench, until=lambda status: False, **budget):
     """As a run does; the last status, and every shard's end."""
     ended = []
     with executor:
-        executor.begin(work_of(bench), lambda: None)
+        executor.begin(work_of(bench, **budget), lambda: None)
         while True:
             done = executor.has_ended()
             status = executor.status()
@@ -107,6 +110,27 @@ def test_what_is_left_goes_on_elsewhere_and_the_limit_holds_over_both(make):
     assert len(bench.client.requests) == 400, "nothing was asked twice"
     assert crowd.most == 4, "full, and never more"
     assert all(step.requests == 200 for step in status.steps.values()), "both are counted"
+
+
+def test_what_may_be_spent_is_counted_over_both(make):
+    bench = make(200, Crowd(0.02), shard=4, max_workers=4)
+    other = Slow()
+    status, _ = drive(HeadStart(other), bench, spending=Spending(150, math.inf, math.inf))
+    assert other.shards
+    assert len(bench.client.requests) == 150
+    assert sum(step.requests for step in status.steps.values()) == 150
+    assert status.fatal is not None
+    assert status.fatal.message.startswith("limits.max_requests is met")
+
+
+def test_what_the_first_worker_did_counts_though_it_has_ended(make):
+    bench = make(8, Crowd(0.0))
+    with InProcess() as first, InProcess() as other:
+        first.begin(work_of(bench), lambda: None)
+        wait_until(first.has_ended)
+        other.begin(dataclasses.replace(work_of(bench), shards=[]), lambda: None, first.join)
+        wait_until(other.has_ended)
+        assert all(step.requests == 8 for step in other.status().steps.values())
 
 
 def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch):

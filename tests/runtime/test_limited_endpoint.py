@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from raylabel.clients.base import Request
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.coordinator import Budget, Coordinator, Directive, Report, Status
+from raylabel.runtime.spending import Spending
 from raylabel.runtime.worker import Worker
 from tests.runtime.worker_bench import EXTRACTION, GROUNDING, WorkerBench, answer
 
@@ -102,6 +104,22 @@ def test_two_workers_share_a_limit_as_one(make: Callable[..., WorkerBench]) -> N
     assert len(script.answered_at) == 600
     assert len(script.refused_at) <= 0.15 * 600
     assert len(status.nodes) == 2
+    assert all(status.nodes.values()), "both had their part"
+
+
+def test_two_workers_spend_one_budget(make: Callable[..., WorkerBench]) -> None:
+    asked = []
+
+    async def slow(request: Request) -> str:
+        asked.append(request)
+        await asyncio.sleep(0.02)
+        return answer(request)
+
+    bench = budgeted(make(200, slow, max_workers=8), spending=Spending(101, math.inf, math.inf))
+    status = asyncio.run(by_two(bench))
+    assert len(asked) == 101
+    assert status.fatal is not None
+    assert status.fatal.message.startswith("limits.max_requests is met: this command spent 101 requests")
     assert all(status.nodes.values()), "both had their part"
 
 

@@ -50,7 +50,6 @@ def test_what_was_appended_is_read_by_key_oldest_first(open_table, key):
     assert [row["uid"] for row in table.rows(key(1))] == uids
     assert table.last(key(1))["text"] == "c"
     assert table.last(key(3)) is None
-    assert (table.has(key(2)), table.has(key(3))) == (True, False)
 
 
 def test_a_scan_gives_all_rows_or_the_newest_of_each_key_oldest_first_merged_or_not(open_table, key, tmp_path):
