@@ -81,7 +81,7 @@ def check_outcomes(results: Path) -> None:
     (one,) = {line["record_id"]: line for line in failed}.values()
     assert "crashed the worker" in one["reason"]
     assert "SIGSEGV" in one["reason"]
-    outcomes: Counter[Json] = Counter(line["outcome"] for line in read_lines(results / "annotations.jsonl"))
+    outcomes: Counter[str] = Counter(str(line["outcome"]) for line in read_lines(results / "annotations.jsonl"))
     assert (outcomes["failed"], sum(outcomes.values())) == (1, RECORDS + 1)
 
 
