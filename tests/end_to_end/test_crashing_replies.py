@@ -13,7 +13,7 @@ import pytest
 
 from raylabel.demo.world import World, build_world
 from tests.end_to_end.cli_runs import write_config
-from tests.end_to_end.running import Json, Seen, WireServer, python, read_lines, says
+from tests.end_to_end.running import Seen, WireServer, python, read_lines, says
 
 pytestmark = pytest.mark.slow
 
