@@ -16,7 +16,7 @@ from tests.runtime.asking_bench import CAPTION, SAMPLING, make_record, phrases
 def key(bench, record=None, step=ImageCaption, **changes):
     asker, _ = bench.asker(lambda r: CAPTION, step, **changes)
     record = record or make_record(caption="A car.")
-    return asker._key(asker.step.questions(record)[0], record)
+    return asker._keys.key_of(asker.step.questions(record)[0], record)
 
 
 def sampling(**changes):
@@ -72,7 +72,7 @@ def test_the_key_is_the_digest_of_all_these_so_that_answers_of_earlier_releases_
     assert record.image is not None
     (question,) = asker.step.questions(record)
     question = dataclasses.replace(question, sample=sample, schema={"type": "object", "\u00e4": {"b": 1.5}})
-    assert asker._key(question, record) == digest_of(
+    assert asker._keys.key_of(question, record) == digest_of(
         "question",
         ImageCaption.name,
         question.preamble,
