@@ -26,7 +26,7 @@ from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
 from raylabel.sources import Shard, read_shard
 from raylabel.sources.spec import KITTI
-from raylabel.store.judgements import load_judgements
+from raylabel.store.judgements import Judgements, load_judgements
 from raylabel.validation import consequence_of
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Delivery:
         self._goes_on = begun is not None
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
-        self._judgements = load_judgements(spec.results) if begun is None else begun._judgements
+        self._judgements: Judgements = load_judgements(spec.results) if begun is None else begun._judgements
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         self.open_records: Counter[int] = Counter()
