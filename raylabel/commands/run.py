@@ -69,10 +69,15 @@ def run_settings(
 
 
 def executor_of(settings: Settings) -> Executor:
-    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be."""
+    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be.
+
+    What killed runs left of their Ray is ended.
+    """
     from raylabel.engine.executor import RayExecutor
+    from raylabel.engine.remains import end_remains
     from raylabel.runtime.head_start import HeadStart
 
+    end_remains()
     ray = RayExecutor(settings.ray)
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
 

@@ -25,11 +25,12 @@ from raylabel.pipelines import PIPELINES
 from raylabel.probing.facts import load_facts
 from raylabel.records import Box, JsonObject, Record, expression_to_json
 from raylabel.review.shown import MisshapenError, Shown, phrases_of, with_verdicts
-from raylabel.runtime.asking import QuestionKeys, stored_exchanges
 from raylabel.runtime.assembling import Assembled, assemble
+from raylabel.runtime.exchanges import stored_exchanges
 from raylabel.runtime.judging import digest_of_labels
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec
+from raylabel.runtime.question_keys import QuestionKeys
 from raylabel.runtime.spec import StepPlan
 from raylabel.runtime.specification import Specification, recall_specification
 from raylabel.sources import read_shard, scan, source_for

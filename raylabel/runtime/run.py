@@ -37,6 +37,7 @@ from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
+from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
@@ -532,6 +533,8 @@ class _Run:
         if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
+        if code == SETTLED and worked is not None and self._limit is None:
+            forget_deaths(self._results)
         self._write_manifest(plan, counts, status, code)
         if self._how.quiet:
             print_result(self._result_console, counts, self._results.root.location, self._started)

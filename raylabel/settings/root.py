@@ -169,7 +169,7 @@ class RetrySettings(Block):
     """Time-outs, lost connections and 5xx are tried again; 429 and 503 are waited for, and are no tries."""
 
     attempts: Positive = 6
-    """Tries of one request in a run, the first included."""
+    """Tries of one request in a run, the first included; no more than three of those that time out."""
     backoff: NotNegative = 1.0
     """Seconds before the second try; doubled each time, with jitter."""
     max_backoff: NotNegative = 60.0
