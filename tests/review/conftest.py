@@ -43,6 +43,7 @@ class Sheet:
     troubles: list[str] = field(default_factory=list)
 
     def open(self, path: Path, fragment: str = "") -> None:
+        self.page.goto("about:blank")  # another fragment alone would load nothing
         self.page.goto(f"{path.as_uri()}{fragment}")
         if path.name == "index.html":
             self.page.wait_for_selector("html[data-ready]")

@@ -154,7 +154,8 @@ const raylabel = (() => {
       if (text) parts.set(name, text);
     }
     const hash = `#${parts}`;
-    if (replace) { history.replaceState(null, "", hash); follow(); } else location.hash = hash;
+    if (replace) history.replaceState(null, "", hash); else location.hash = hash;
+    follow();
   }
   function changed() {
     const wanted = { sort: $("sort").value === "input" ? "" : $("sort").value, text: $("text").value };
@@ -239,6 +240,7 @@ const raylabel = (() => {
     const first = page * PER_PAGE;
     const count = Math.min(PER_PAGE, shown.length - first);
     grid.style.height = `${Math.ceil(Math.max(0, count) / across) * TILE.height}px`;
+    const focused = grid.contains(document.activeElement);
     if (anew) { tiles.clear(); grid.replaceChildren(); }
     const top = window.scrollY - grid.offsetTop;
     const from = Math.max(0, Math.floor(top / TILE.height) - 2) * across;
@@ -253,6 +255,8 @@ const raylabel = (() => {
       tiles.set(at, made);
       grid.append(made);
     }
+    const again = focused ? grid.querySelector(`a[data-at="${current}"]`) : null; // a new tile in place of that one
+    if (again && again !== document.activeElement) again.focus({ preventScroll: true });
     const pages = Math.ceil(shown.length / PER_PAGE);
     $("pages").hidden = pages < 2;
     if (pages > 1 && ($("pages").childElementCount !== pages || anew)) {
@@ -483,7 +487,6 @@ const raylabel = (() => {
       const row = opened && event.target.closest("li[data-box]");
       const box = row && row.dataset.box ? full.phrases.flatMap((p) => p.boxes).find((one) => one.id === row.dataset.box) : null;
       judge(record, { verdict: VERDICT_KEYS[event.key] }, box);
-      if (!opened) { const link = grid.querySelector(`a[data-at="${current}"]`); if (link) link.focus({ preventScroll: true }); }
     } else if (opened && event.key === "n" && $("note")) $("note").focus();
     else if (opened && event.key === "b") article.classList.toggle("bare");
     else if (opened && (event.key === "ArrowRight" || event.key === "j")) step(1);
