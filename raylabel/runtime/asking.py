@@ -476,7 +476,7 @@ class Asker:
             if _got_no_answer(error):
                 raise _though_others_are(error) from error
             raise
-        self._traffic.note_answer()
+        self._traffic.note_answer(answer[0])
         return answer
 
     async def _is_down(self, key: str, answered: int) -> bool:

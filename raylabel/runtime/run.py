@@ -33,7 +33,7 @@ from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter
 from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.merging import Merger
-from raylabel.runtime.plan import SHARD_RECORDS
+from raylabel.runtime.plan import MOST_IN_FLIGHT, SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
@@ -373,13 +373,15 @@ class _Run:
         if plan.chosen is not None:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
-        limits = self._settings.limits
+        limits, finds = self._settings.limits, self._settings.max_workers is None
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
-            limits.max_in_flight,
+            limits.max_in_flight or (MOST_IN_FLIGHT if finds else 0),
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
+            find_in_flight=finds,
             per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
             patience_s=limits.patience,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))

@@ -43,9 +43,10 @@ class Gate:
         return max(0.0, max(self._opens_at, self._last_at + self._interval_s) - self._clock())
 
     def pass_through(self) -> None:
-        """A request goes."""
+        """A request goes. One that is late, as the loop was busy, does not make the next ones late."""
         if self._interval_s:
-            self._last_at = self._clock()
+            now = self._clock()
+            self._last_at = max(self._last_at + self._interval_s, now - self._interval_s)
 
 
 class Window:

@@ -32,6 +32,7 @@ from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
 from speed.profiling import dearest_functions
+from speed.rates import measure_rates, rates_sheet
 from speed.table import Rounds, Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
 from speed.workload import cached_pictures
 
@@ -51,6 +52,8 @@ def main() -> int:
         return 0
     if options.case == ["million"]:
         return _million(options)
+    if options.case == ["rates"]:
+        return _rates(options)
     try:
         cases = chosen(options.case, options.quick)
     except ValueError as error:
@@ -114,6 +117,13 @@ def _million(options: argparse.Namespace) -> int:
     return 1 if any(stage.labeled != stage.records for stage in stages) else 0
 
 
+def _rates(options: argparse.Namespace) -> int:
+    machine = _machine()
+    measured = measure_rates()
+    _deliver(options, [rates_sheet(measured)], [machine], {"rates": [dataclasses.asdict(run) for run in measured]})
+    return 0 if all(run.is_good for run in measured) else 1
+
+
 def _deliver(options: argparse.Namespace, sheets: list[Sheet], notes: list[str], measured: dict[str, object]) -> None:
     if options.json is not None:
         options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
@@ -143,7 +153,9 @@ def _options() -> argparse.Namespace:
         help="three cases, one run: some minutes, where all cases and three runs take an hour",
     )
     names = ", ".join(case.name for case in CASES)
-    parser.add_argument("--case", action="append", default=[], help=f"{names}, the beginning of one; or million")
+    parser.add_argument(
+        "--case", action="append", default=[], help=f"{names}, the beginning of one; or million, or rates"
+    )
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")

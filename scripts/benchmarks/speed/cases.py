@@ -87,7 +87,9 @@ def chosen(names: Sequence[str], quick: bool) -> list[Case]:
         return [case for case in CASES if case.quick or not quick]
     for name in names:
         if not any(case.name.startswith(name) for case in CASES):
-            raise ValueError(f"no case {name!r}; there are {', '.join(c.name for c in CASES)} and, by itself, million")
+            raise ValueError(
+                f"no case {name!r}; there are {', '.join(c.name for c in CASES)} and, by themselves, million and rates"
+            )
     return [case for case in CASES if case.name.startswith(tuple(names))]
 
 
@@ -104,7 +106,7 @@ def run_case(case: Case, clients: Sequence[str]) -> Iterator[Figures]:
                     yield _run_client(AGAIN, case, workload, folder)
 
 
-def raylabel_command(folder: Path, workload: Workload, workers: int, vlm: dict[str, object]) -> list[str]:
+def raylabel_command(folder: Path, workload: Workload, workers: int | str, vlm: dict[str, object]) -> list[str]:
     """The command that runs raylabel on a workload, with its configuration, whose results lie in ``results``."""
     block = {"vlm": vlm, "workflow": {"max_workers": workers}, "data": workload.data}
     specification = {
