@@ -64,7 +64,7 @@ IN_VAIN = 3
 SLACK_S = 0.2
 """Added to what a server asks for: its clock is not ours."""
 QUICK_TRIAL_S, TRIAL_S = 0.5, 2.0
-"""At least so long a number in flight is tried before its goodput counts: one twice as large, and one a little larger."""
+"""At least so long a number in flight is tried before its goodput counts: one twice as large; one a little larger."""
 TRIAL_ANSWERS = 16
 """And at least for so many answers."""
 REST_S = 120.0

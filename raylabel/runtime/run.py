@@ -513,6 +513,7 @@ class _Run:
             "limit": self._limit,
             "counts": counts.to_json(),
             "requests": summary_json(status),
+            "pace": status.limit if status else "",
             "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},

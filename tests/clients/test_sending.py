@@ -15,9 +15,8 @@ import openai
 import pytest
 
 from raylabel.clients.anthropic_messages import AnthropicClient
-from raylabel.clients.base import Picture, Request, Sampling, SchemaForm
+from raylabel.clients.base import Picture, Quota, Request, Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
-from raylabel.clients.base import Quota
 from raylabel.clients.hosts import Proxy
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, Verdict

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from raylabel.clients.base import Request
+from raylabel.clients.base import Finish, Quota, Reply, Request, Usage
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.coordinator import Budget, Coordinator, Directive, Report, Status
 from raylabel.runtime.worker import Worker
@@ -41,6 +41,9 @@ class Limited:
         await asyncio.sleep(0.02)
         self.answered_at.append(now)
         return answer(request)
+
+    def left(self) -> Quota:
+        return Quota(int(self._level), (self._depth - self._level) / self._per_s)
 
 
 class Full:
@@ -103,6 +106,40 @@ def test_two_workers_share_a_limit_as_one(make: Callable[..., WorkerBench]) -> N
     assert len(script.refused_at) <= 0.15 * 600
     assert len(status.nodes) == 2
     assert all(status.nodes.values()), "both had their part"
+
+
+def telling(limited: Limited) -> Callable[[Request], Awaitable[Reply]]:
+    """The same endpoint, whose answers say what is left of its limit, and how many tokens they took."""
+
+    async def answers(request: Request) -> Reply:
+        text = await limited(request)
+        return Reply(text, Finish.STOP, Usage(input=100, output=20), "m", 0.02, quotas=(limited.left(),))
+
+    return answers
+
+
+def test_what_headers_say_is_left_is_shared_by_two_workers(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=50, depth=150)
+    status = asyncio.run(by_two(make(150, telling(script), max_workers=16)))
+    assert status.steps[GROUNDING].outcomes == {"labeled": 150}
+    assert len(script.answered_at) == 300
+    assert len(script.refused_at) <= 0.02 * 300
+    assert all(status.nodes.values()), "both had their part"
+
+
+def test_a_limit_is_found_from_few_by_two_workers_as_by_one(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=60, depth=20)
+    bench = budgeted(make(200, script, max_workers=64), find_in_flight=True, total=64)
+    status = asyncio.run(by_two(bench))
+    assert status.steps[GROUNDING].outcomes == {"labeled": 200}
+    assert len(script.refused_at) <= 0.1 * 400
+
+
+def test_a_budget_of_tokens_a_minute_is_kept(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=1000, depth=1000)
+    bench = budgeted(make(20, telling(script), max_workers=8), tokens_per_minute=120 * 20 * 60.0)
+    asyncio.run(bench.work())
+    assert script.answered_at[-1] - script.answered_at[0] >= 0.9 * (40 - 2) / 20
 
 
 def test_an_endpoint_that_takes_so_many_at_a_time_gets_so_many(make: Callable[..., WorkerBench]) -> None:
