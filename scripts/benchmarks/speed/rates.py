@@ -135,21 +135,21 @@ def measure_rates() -> list[RateFigures]:
 
 def rates_sheet(figures: Sequence[RateFigures]) -> Sheet:
     """A row a cell."""
-    rows = [
-        [
-            run.cell.name,
-            "as it should" if run.is_good else "MISSED",
-            f"{run.labeled} of {run.records}",
-            f"{run.exit_code}",
-            f"{run.wall_s:,.0f}",
-            f"{run.rejected}",
-            "" if run.rejected_share is None else f"{100 * run.rejected_share:.1f}",
-            "" if run.used_share is None else f"{100 * run.used_share:.0f}",
-        ]
-        for run in figures
-    ]
     headings = ["limit, and how it is told", "", "labeled", "exit", "wall s", "rejected", "% once warm", "% of it used"]
-    return Sheet("Endpoints with a limit, nothing set", headings, rows)
+    return Sheet("Endpoints with a limit, nothing set", headings, [_cells(run) for run in figures])
+
+
+def _cells(run: RateFigures) -> list[str]:
+    return [
+        run.cell.name,
+        "as it should" if run.is_good else "MISSED",
+        f"{run.labeled} of {run.records}",
+        f"{run.exit_code}",
+        f"{run.wall_s:,.0f}",
+        f"{run.rejected}",
+        "" if run.rejected_share is None else f"{100 * run.rejected_share:.1f}",
+        "" if run.used_share is None else f"{100 * run.used_share:.0f}",
+    ]
 
 
 def _run(cell: Cell, world: World, folder: Path) -> RateFigures:
@@ -169,8 +169,11 @@ def _run(cell: Cell, world: World, folder: Path) -> RateFigures:
         wall_s = time.monotonic() - began_s
     figures = _figures(cell, seen)
     labeled = count_labeled(folder / "results")
-    say(f"{cell.name}: exit {process.returncode}, {labeled} of {records} labeled, {wall_s:.0f} s")
-    return RateFigures(cell, labeled, records, process.returncode, wall_s, seen[-1][2], *figures, said[-2000:])
+    run = RateFigures(cell, labeled, records, process.returncode, wall_s, seen[-1][2], *figures, said[-2000:])
+    say(", ".join(cell for cell in _cells(run) if cell))
+    if not labeled:
+        say(said[-500:])
+    return run
 
 
 def _figures(cell: Cell, seen: Sequence[tuple[float, int, int]]) -> tuple[float | None, float | None]:
