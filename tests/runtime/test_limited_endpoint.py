@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from raylabel.clients.base import Finish, Quota, Reply, Request, Usage
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.coordinator import Budget, Coordinator, Directive, Report, Status
@@ -133,6 +135,38 @@ def test_a_limit_is_found_from_few_by_two_workers_as_by_one(make: Callable[..., 
     status = asyncio.run(by_two(bench))
     assert status.steps[GROUNDING].outcomes == {"labeled": 200}
     assert len(script.refused_at) <= 0.1 * 400
+
+
+class Slots:
+    """A script that works on so many requests at a time and lets the others wait, as vLLM does."""
+
+    def __init__(self, slots: int) -> None:
+        self.most = 0
+        self._now, self._slots = 0, slots
+        self._free = asyncio.Semaphore(slots)
+
+    async def __call__(self, request: Request) -> str:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        async with self._free:
+            await asyncio.sleep(0.2)
+        self._now -= 1
+        return answer(request)
+
+
+@pytest.mark.parametrize(
+    ("slots", "records", "least", "most"),
+    [pytest.param(64, 300, 32, 128, id="many slots"), pytest.param(4, 60, 4, 16, id="few slots")],
+)
+def test_more_are_asked_at_a_time_while_that_brings_more_answers(
+    make: Callable[..., WorkerBench], slots: int, records: int, least: int, most: int
+) -> None:
+    script = Slots(slots)
+    bench = budgeted(make(records, script, max_workers=128), find_in_flight=True, total=128)
+    status = asyncio.run(bench.work())
+    assert status.steps[GROUNDING].outcomes == {"labeled": records}
+    assert "requests at a time" in status.limit
+    assert least <= script.most <= most
 
 
 def test_a_budget_of_tokens_a_minute_is_kept(make: Callable[..., WorkerBench]) -> None:

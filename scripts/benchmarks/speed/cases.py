@@ -133,7 +133,7 @@ def count_labeled(results: Path) -> int:
     """Records of a run's output that are labeled."""
     try:
         with (results / "annotations.jsonl").open(encoding="utf-8") as lines:
-            return sum(json.loads(line)["outcome"] == "labeled" for line in lines)
+            return sum(json.loads(line).get("outcome") == "labeled" for line in lines)
     except FileNotFoundError:
         return 0
 
