@@ -40,6 +40,7 @@ FIRST_IN_FLIGHT = 4
 """Where nobody says how many requests the endpoint takes at a time."""
 CUT = 0.75
 """What is left of the number in flight after an episode."""
+IDLE_SHARE = 0.2
 LONGEST_CYCLE_S = 75.0
 """Limits are counted in seconds and minutes; those of hours and days are met and not climbed to."""
 USED_SHARE = 0.7
@@ -315,6 +316,11 @@ class Pace:
         """Whether the server turned requests away and has taken none since."""
         return self._paused_until_s is not None
 
+    @property
+    def is_climbing(self) -> bool:
+        """Whether the number in flight is still doubled, so that the pace is not yet what it will be."""
+        return self._searches and not self._rest_until_s and self._at_once.value < self._most
+
     def note(self, heard: Feedback, now_s: float) -> Allowance:
         """Take in what came back, and hear what may be sent."""
         self._answered += heard.answered
@@ -423,7 +429,9 @@ class Pace:
     def _climb(self, heard: Feedback, now_s: float) -> None:
         if math.isfinite(self._per_s.value):
             self._per_s.climb(now_s, self._answered, is_rate=True)
-        if heard.waiting and heard.in_flight >= self._at_once.value - 1:
+        # While several steps pass their slots on, some lie idle.
+        idle = max(1.0, IDLE_SHARE * self._at_once.value) if self._searches else 1.0
+        if heard.waiting and heard.in_flight >= self._at_once.value - idle:
             if self._searches:
                 self._search(now_s)
             elif self._since[1] and self._at_once.value < self._most:  # a refusal set it

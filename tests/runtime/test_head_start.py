@@ -54,16 +54,16 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(head_start, "LONG_S", 0.0)
 
 
-def work_of(bench):
+def work_of(bench, **budget):
     limits = {plan.step.name: plan.max_workers for plan in bench.spec.selected}
-    return Work(bench.spec, bench.shards, Budget(limits))
+    return Work(bench.spec, bench.shards, Budget(limits, **budget))
 
 
-def drive(executor, bench, until=lambda status: False):
+def drive(executor, bench, until=lambda status: False, **budget):
     """As a run does; the last status, and every shard's end."""
     ended = []
     with executor:
-        executor.begin(work_of(bench), lambda: None)
+        executor.begin(work_of(bench, **budget), lambda: None)
         while True:
             done = executor.has_ended()
             status = executor.status()
@@ -115,6 +115,13 @@ def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch)
     other = Slow()
     _, ended = drive(HeadStart(other), make(40, Crowd(0.05), shard=4, max_workers=2))
     assert sum(end.settled for end in ended) == 40
+    assert other.entered is None
+
+
+def test_a_run_that_a_limit_a_minute_makes_long_does_not_start_the_other_one(make):
+    other = Slow()
+    _, ended = drive(HeadStart(other), make(60, Crowd(0.01), shard=4, max_workers=2), per_minute=2400.0)
+    assert sum(end.settled for end in ended) == 60
     assert other.entered is None
 
 
