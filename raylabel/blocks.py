@@ -220,6 +220,13 @@ def _whole(value: Any) -> Any:
     return _number(value)
 
 
+def _auto_or_positive(value: Any) -> Any:
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
+    if value != AUTO and not (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+        raise not_allowed("auto, or a whole number, 1 or more", AUTO)
+    return number
+
+
 def _yes_or_no(value: Any) -> Any:
     if not isinstance(value, bool | str):  # pydantic takes 0 and 1
         raise wrong_type()
@@ -276,6 +283,8 @@ VariableName = Annotated[Secret, AfterValidator(_variable_name)]
 Temperature = Annotated[Number, Field(ge=0, le=2)]
 Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[Whole, Field(ge=1)]
+AUTO = "auto"
+AutoOrPositive = Annotated[int | str, BeforeValidator(_auto_or_positive)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Seconds = Annotated[Number, Field(gt=0)]

@@ -16,6 +16,7 @@ from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
 from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
 from raylabel.clients.keys import key_for_host
 from raylabel.clients.verdicts import Endpoint, list_served_models
+from raylabel.clients.waiting import quotas_of
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
 from raylabel.settings import AnthropicSettings
@@ -142,7 +143,8 @@ class AnthropicClient(Backend[AnthropicSettings]):
         )
         started_s = time.monotonic()
         try:
-            body, finish, word = self._read(await self._response_of(call, sampling.timeout_s, had_schema), had_schema)
+            response = await self._response_of(call, sampling.timeout_s, had_schema)
+            body, finish, word = self._read(response, had_schema)
         except ClientError as error:
             if error.verdict is Verdict.REFUSED:
                 return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
@@ -162,6 +164,7 @@ class AnthropicClient(Backend[AnthropicSettings]):
             model=text_at(body, "model") or sampling.model,
             latency_s=latency_s,
             with_schema=had_schema,
+            quotas=quotas_of(response),
         )
 
     async def check(self) -> None:

@@ -124,6 +124,29 @@ class Usage:
     output: int | None = None
 
 
+class Unit(str, Enum):
+    """What a server counts against a limit."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    INPUT = "input tokens"
+    OUTPUT = "output tokens"
+    """Thoughts included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of a limit, as a server's headers say it.
+
+    Args:
+        reset_s: until it has all of it again.
+    """
+
+    remaining: float
+    reset_s: float
+    unit: Unit = Unit.REQUESTS
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back.
@@ -135,6 +158,7 @@ class Reply:
         model: as the server states it.
         latency_s: of this request alone, retries not included.
         with_schema: a reply schema was sent; whether it was obeyed is another matter (see ``raylabel.probing.schema``).
+        quotas: what its headers say is left, at most one a unit.
     """
 
     text: str
@@ -144,6 +168,7 @@ class Reply:
     latency_s: float
     finish_detail: str = ""
     with_schema: bool = False
+    quotas: tuple[Quota, ...] = ()
 
 
 class Client(Protocol):

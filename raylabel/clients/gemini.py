@@ -19,6 +19,7 @@ from raylabel.clients.hosts import Proxy, host_and_port, proxy_for
 from raylabel.clients.keys import usable_key
 from raylabel.clients.openapi_schema import to_openapi_schema
 from raylabel.clients.verdicts import Endpoint, list_served_models
+from raylabel.clients.waiting import read_quotas
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
 from raylabel.settings import GeminiSettings
@@ -151,7 +152,7 @@ class GeminiClient(Backend[GeminiSettings]):
             if error.verdict is Verdict.REFUSED:
                 return self._endpoint.refusal_reply(error, sampling.model, time.monotonic() - started_s)
             raise
-        latency_s = time.monotonic() - started_s
+        latency_s, http = time.monotonic() - started_s, response.sdk_http_response
         text, finish, finish_word = _read_candidate(body)
         return Reply(
             text=text,
@@ -161,6 +162,7 @@ class GeminiClient(Backend[GeminiSettings]):
             model=text_at(body, "modelVersion") or sampling.model,
             latency_s=latency_s,
             with_schema=had_schema,
+            quotas=read_quotas((http and http.headers) or {}),
         )
 
     def _whole_body(self, response: types.GenerateContentResponse, had_schema: bool) -> JsonObject:

@@ -20,6 +20,7 @@ from raylabel.clients.finish import NO_WORD, ONLY_REASONING, decisive_finish, re
 from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
 from raylabel.clients.keys import key_for_host
 from raylabel.clients.verdicts import Endpoint, list_served_models
+from raylabel.clients.waiting import quotas_of
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
 from raylabel.settings import OpenAISettings, mask_urls
@@ -173,6 +174,7 @@ class OpenAIClient(Backend[OpenAISettings]):
             model=text_at(body, "model") or sampling.model,
             latency_s=latency_s,
             with_schema=had_schema,
+            quotas=quotas_of(response),
         )
 
     def to_body(self, request: Request) -> bytes:

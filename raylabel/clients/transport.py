@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from raylabel.clients.bodies import BODY_LIMIT_BYTES, BodyTooLong
 from raylabel.clients.hosts import Proxy
+from raylabel.clients.waiting import quota_mark
 from raylabel.errors import ConfigError
 
 # uvicorn (vLLM, most gateways) closes an idle connection after 5 s; a request sent in that very moment is lost.
@@ -312,8 +313,9 @@ async def _read_whole(
         if length > BODY_LIMIT_BYTES:
             raise BodyTooLong(status)
         whole.append(part)
-    left = [(name, value) for name, value in headers if name.lower() not in _LEFT_OUT]
-    return httpx2.Response(status, headers=left, content=b"".join(whole))
+    names = [name.lower() for name, _ in headers]
+    left = [header for header, name in zip(headers, names, strict=True) if name not in _LEFT_OUT]
+    return httpx2.Response(status, headers=left, content=b"".join(whole), extensions=quota_mark(names))
 
 
 class _Stream(httpx2.AsyncByteStream):

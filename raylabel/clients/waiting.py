@@ -7,9 +7,13 @@ import math
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import httpx2
+
+from raylabel.clients.base import Quota, Unit
 
 _GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12
@@ -42,62 +46,91 @@ def read_wait(headers: Mapping[str, str]) -> float | None:
     return max(0.0, until_s - (time.time() if now_s is None else now_s))
 
 
-_QUOTAS = (
-    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    (
-        "anthropic-ratelimit-requests-limit",
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-requests-reset",
+def _spelled(pattern: str) -> tuple[str, str, str]:
+    limit, remaining, reset = (pattern.replace("*", what) for what in ("limit", "remaining", "reset"))
+    return limit, remaining, reset
+
+
+_QUOTAS = {
+    Unit.REQUESTS: (
+        _spelled("x-ratelimit-*-requests"),
+        _spelled("anthropic-ratelimit-requests-*"),
+        _spelled("x-ratelimit-*"),
+        _spelled("ratelimit-*"),
     ),
-    ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),
-)
-"""Headers for a limit of requests, what is left of it and when it is whole again: of OpenAI, Azure and their kin; of
-Anthropic; of OpenRouter; of gateways after the IETF's draft."""
+    Unit.TOKENS: (_spelled("x-ratelimit-*-tokens"),),
+    # Its "anthropic-ratelimit-tokens" are those of the one of these two that is tighter, and do not say which.
+    Unit.INPUT: (_spelled("anthropic-ratelimit-input-tokens-*"),),
+    Unit.OUTPUT: (_spelled("anthropic-ratelimit-output-tokens-*"),),
+}
+"""Headers for a limit, what is left of it and when it is whole again: of OpenAI, Azure and their kin; of Anthropic; of
+OpenRouter; of gateways after the IETF's draft."""
+
+_IN_EACH = b"ratelimit-"
+_TELLS_QUOTAS = "tells_quotas"
 
 _RENEWAL = "x-ratelimit-renewalperiod-requests"
 """Azure's length of a window, in seconds, beside a reset of 0 or none."""
 
 
-def read_quota(headers: Mapping[str, str]) -> tuple[int, float] | None:
-    """How many more requests a server says it takes, and the seconds until its limit is whole again.
+def read_quotas(headers: Mapping[str, str]) -> tuple[Quota, ...]:
+    """How much more a server says it takes, and the seconds until its limits are whole again.
 
-    Where several limits are told, the one that allows the fewest requests a second until then. None where nothing is
-    said that can be used: a limit or a reset that is missing, negative or a word, or a limit of 0, as some gateways
-    send for "unknown". Answers of every status say it.
+    Where several limits of a unit are told, the one that allows less a second until then. Nothing where nothing is said
+    that can be used: a limit or a reset that is missing, negative or a word, or a limit of 0, as some gateways send for
+    "unknown". Answers of every status say it.
 
     Args:
         headers: with lower-case names, or case-insensitive.
 
-    >>> read_quota({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1m0.5s"})
-    (59, 60.5)
-    >>> said = {"remaining": "9", "reset": "2026-01-01T00:00:07Z"}
-    >>> said = {f"anthropic-ratelimit-requests-{name}": value for name, value in said.items()}
-    >>> read_quota({**said, "date": "Thu, 01 Jan 2026 00:00:00 GMT"})
-    (9, 7.0)
-    >>> read_quota({"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-requests": "-1"})
+    >>> read_quotas({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1m0.5s"})
+    (Quota(remaining=59, reset_s=60.5, unit=<Unit.REQUESTS: 'requests'>),)
+    >>> said = {"remaining": "9000", "reset": "2026-01-01T00:00:07Z"}
+    >>> said = {f"anthropic-ratelimit-input-tokens-{name}": value for name, value in said.items()}
+    >>> [quota.reset_s for quota in read_quotas({**said, "date": "Thu, 01 Jan 2026 00:00:00 GMT"})]
+    [7.0]
+    >>> read_quotas({"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-requests": "-1"})
+    ()
     """
-    told = [quota for names in _QUOTAS if (quota := _quota(headers, *names)) is not None]
-    # Nothing left is worse the longer it lasts; anything else, the slower it may be used.
-    return min(told, key=lambda quota: (quota[0] / max(quota[1], 0.001), -quota[1]), default=None)
+    found = []
+    for unit, spellings in _QUOTAS.items():
+        told = [quota for names in spellings if (quota := _quota(headers, unit, *names)) is not None]
+        if told:  # nothing left is worse the longer it lasts; anything else, the slower it may be used
+            found.append(min(told, key=lambda quota: (quota.remaining / max(quota.reset_s, 0.001), -quota.reset_s)))
+    return tuple(found)
 
 
-def _quota(headers: Mapping[str, str], limit: str, remaining: str, reset: str) -> tuple[int, float] | None:
-    left = _number(headers.get(remaining))
+def quota_mark(names: Iterable[bytes]) -> dict[str, bool]:
+    """Extensions of a response whose headers, by their lower-case names, tell a quota; for ``quotas_of``."""
+    return {_TELLS_QUOTAS: True} if _IN_EACH in b" ".join(names) else {}
+
+
+def quotas_of(response: httpx2.Response) -> tuple[Quota, ...]:
+    """What a response of ``raylabel.clients.transport`` says is left. One look where it says nothing: each search in
+    its headers would go through all of them."""
+    return read_quotas(response.headers) if _TELLS_QUOTAS in response.extensions else ()
+
+
+def _quota(headers: Mapping[str, str], unit: Unit, limit: str, remaining: str, reset: str) -> Quota | None:
+    value = headers.get(remaining)
+    if value is None or (left := _number(value)) is None:
+        return None
     most = headers.get(limit)
-    if left is None or (most is not None and not _number(most)):
+    if most is not None and not _number(most):
         return None
     reset_s = _until_s(headers.get(reset), headers)
-    if not reset_s and limit == _QUOTAS[0][0]:
+    if not reset_s and limit == _QUOTAS[Unit.REQUESTS][0][0]:
         reset_s = _number(headers.get(_RENEWAL)) or reset_s
-    return None if reset_s is None else (int(left), reset_s)
+    return None if reset_s is None else Quota(int(left), reset_s, unit)
 
 
 def _until_reset_s(headers: Mapping[str, str]) -> float | None:
+    """Until the last limit that has nothing left is whole again."""
     waits = [
-        _until_s(headers.get(f"x-ratelimit-reset{kind}"), headers)
-        for kind in ("", "-requests", "-tokens")
-        if _number(headers.get(f"x-ratelimit-remaining{kind}")) == 0
+        _until_s(headers.get(reset), headers)
+        for spellings in _QUOTAS.values()
+        for _, remaining, reset in spellings
+        if _number(headers.get(remaining)) == 0
     ]
     return max((wait for wait in waits if wait is not None), default=None)
 

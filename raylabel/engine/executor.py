@@ -73,7 +73,7 @@ class RayExecutor:
 
         nodes = sum(1 for node in ray.nodes() if node["Alive"])
         cores = int(ray.cluster_resources().get("CPU", 1))
-        in_flight = sum(plan.max_workers for plan in work.spec.selected)
+        in_flight = work.budget.most_in_flight
         workers = min(len(work.shards), worker_count(in_flight, nodes, cores, self._settings.actors))
         self._stream = Stream(work, self._coordinator, workers, on_end)
 

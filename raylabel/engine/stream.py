@@ -98,7 +98,7 @@ def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
     # Ray Data gives a plan up after 30 min without a block; a long backoff or a slow model is no reason to.
     context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
-    in_flight = sum(plan.max_workers for plan in work.spec.selected)
+    in_flight = work.budget.most_in_flight
     blocks = blocks_of(len(work.shards), workers, in_flight)
     # No more than a worker's even share: the first one that is up would take all blocks of a small run.
     at_a_time = min(BLOCKS_AT_A_TIME, math.ceil(len(blocks) / workers))

@@ -75,7 +75,7 @@ async def _probe_endpoint(
                 retry_policy(settings),
                 settings.image,
                 prompt_for=partial(prompt_of, settings, Grounding),
-                in_flight=min(IN_FLIGHT, settings.pipeline.workflow.max_workers),
+                in_flight=min(IN_FLIGHT, settings.max_workers or IN_FLIGHT),
             )
             verdicts[model] = await calibrate_model(
                 session,

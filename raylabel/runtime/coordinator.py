@@ -185,7 +185,7 @@ class Budget:
         max_failure_rate: share of open records at which a run has gone bad.
         settled_before: records that earlier runs settled and this one skips.
         find_in_flight: begin with few requests in flight, and find out how many the endpoint takes.
-        per_minute: requests at most, or 0.
+        per_minute, tokens_per_minute: requests and tokens at most, or 0.
         patience_s: for which an endpoint that answers nothing or turns everything away is waited for.
         spending: what this run may spend, at most.
     """
@@ -197,7 +197,14 @@ class Budget:
     find_in_flight: bool = False
     per_minute: float = 0.0
     patience_s: float = 1800.0
+    tokens_per_minute: float = 0.0
     spending: Spending = NO_LIMIT
+
+    @property
+    def most_in_flight(self) -> int:
+        """Over all steps."""
+        most = sum(self.limits.values())
+        return min(most, self.total or most)
 
 
 class Coordinator:
@@ -223,12 +230,12 @@ class Coordinator:
         self._logs: deque[tuple[str, tuple[LogLine, ...]]] = deque(maxlen=MOST_LOGS)
         self._stopping = False
         self._fatal: Fatal | None = None
-        most = sum(budget.limits.values())
-        self._most = min(most, budget.total or most)
+        self._most = budget.most_in_flight
         self._pace = Pace(
             self._most,
             find=budget.find_in_flight,
             most_per_s=budget.per_minute / 60 or math.inf,
+            most_tokens_per_s=budget.tokens_per_minute / 60 or math.inf,
             now_s=clock(),
         )
         self._allowance = Allowance(self._most, math.inf, 0.0, "")
@@ -308,6 +315,12 @@ class Coordinator:
         return min(sum(self._sum(step).outcomes.values()) for step in self._budget.limits)
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether a limit of requests a minute decides how fast the run goes, or how many are good at a time is still
+        being found out: more processes would bring nothing."""
+        return math.isfinite(self._allowance.per_s) or self._pace.is_climbing
+
+    @property
     def is_stopping(self) -> bool:
         return self._stopping
 
@@ -328,6 +341,9 @@ class Coordinator:
             answers.refused,
             answers.over_limit,
             answers.retry_after_s,
+            answers.quotas,
+            answers.tokens_in,
+            answers.tokens_out,
             in_flight=sum(step.in_flight for step in steps),
             waiting=sum(step.waiting for step in steps),
         )

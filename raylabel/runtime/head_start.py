@@ -111,8 +111,12 @@ class HeadStart:
             self._error = error
 
     def _takes_long(self) -> bool:
-        """Whether the first worker alone would, at its pace since the first records ended."""
+        """Whether the first worker alone would, at its pace since the first records ended. Others are of no use where
+        the endpoint takes only so many requests a minute."""
         if not self._first.has_more or self._first.is_stopping:
+            return False
+        if self._first.is_held_back:
+            self._paced_from = None
             return False
         now, ended = time.monotonic(), self._first.records_ended
         if self._paced_from is None:

@@ -115,6 +115,11 @@ class InProcess:
         return self._asked(lambda: self._coordinated.records_ended)
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether more processes would bring nothing, for now at least."""
+        return self._asked(lambda: self._coordinated.is_held_back)
+
+    @property
     def is_stopping(self) -> bool:
         """Whether nothing new is asked any more."""
         return self._asked(lambda: self._coordinated.is_stopping)

@@ -15,6 +15,7 @@ from raylabel.probing.models import models_of
 from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
+from raylabel.runtime.plan import MOST_IN_FLIGHT
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
@@ -95,7 +96,7 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts, readi
             endpoint=endpoint_of(settings.pipeline.vlm),
             finish_words=frozenset(normalized(word) for word in settings.pipeline.vlm.finish_words),
         ),
-        max_workers=own.workers or workflow.max_workers,
+        max_workers=own.workers or settings.max_workers or MOST_IN_FLIGHT,
     )
 
 

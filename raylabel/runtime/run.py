@@ -39,7 +39,7 @@ from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.merging import Merger
-from raylabel.runtime.plan import SHARD_RECORDS
+from raylabel.runtime.plan import MOST_IN_FLIGHT, SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
@@ -421,16 +421,18 @@ class _Run:
         if plan.chosen is not None:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
-        limits = self._settings.limits
+        limits, finds = self._settings.limits, self._settings.max_workers is None
         spec = plan.spec
         if limits.max_cost_usd is not None:
             spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
-            limits.max_in_flight,
+            limits.max_in_flight or (MOST_IN_FLIGHT if finds else 0),
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
+            find_in_flight=finds,
             per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
         )
@@ -606,6 +608,7 @@ class _Run:
             "requests": summary_json(status, self._costs),
             "spent": spent_json(status, self._costs),
             "stored": self._stored(),
+            "pace": status.limit if status else "",
             "nodes": dict(status.nodes) if status else {},
             "generations": spec.generations,
             "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},

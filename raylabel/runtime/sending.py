@@ -166,7 +166,7 @@ class Sender:
             self._traffic.note_refusal(error)
             raise _TurnedAway(error) from error
         self._tally.sent += 1
-        self._traffic.note_answer()
+        self._traffic.note_answer(answer[0])
         return answer
 
     async def _is_down(self, sampling: Sampling, answered: int) -> bool:

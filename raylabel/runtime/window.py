@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
+LATE_S = 0.05
+"""What a busy loop makes of a timer; more is nobody's wish to send."""
+
 
 class Stopped(Exception):
     """The run is stopping: nothing new is asked, the record stays as it is and is taken up by the next run."""
@@ -50,9 +53,9 @@ class Gate:
         return self.may_spend is not None and not self.may_spend()
 
     def pass_through(self) -> None:
-        """A request goes."""
+        """A request goes. One that is late, as the loop was busy, does not make the next ones late."""
         if self._interval_s:
-            self._last_at = self._clock()
+            self._last_at = max(self._last_at + self._interval_s, self._clock() - min(LATE_S, self._interval_s))
 
 
 class Window:

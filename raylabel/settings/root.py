@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from raylabel.blocks import (
+    AUTO,
+    AutoOrPositive,
     Block,
     Count,
     Formerly,
@@ -44,8 +46,9 @@ class GroundingWorkflow(Block):
     """What is done, and how much at a time."""
 
     steps: Annotated[Words, steps_in(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
-    max_workers: Positive = 4
-    """Requests in flight of a step, over the whole cluster."""
+    max_workers: AutoOrPositive = AUTO
+    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
+    found out: 4 at first, up to 256 over all steps together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     votes: Annotated[Positive, Field(le=32)] = 1
@@ -60,8 +63,9 @@ class ReferringWorkflow(Block):
     """What is done, and how much at a time."""
 
     steps: Annotated[Words, steps_in(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
-    max_workers: Positive = 4
-    """Requests in flight of a step, over the whole cluster."""
+    max_workers: AutoOrPositive = AUTO
+    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
+    found out: 4 at first, up to 256 over all steps together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     output_format: Annotated[str, an_export_format] = default_export_format()
@@ -145,6 +149,9 @@ class LimitSettings(Block):
     """Seconds; a server that wants to be left alone for longer (Retry-After) is out of quota, and the run ends."""
     requests_per_minute: NotNegative = 0.0
     """What the endpoint may be asked at most; 0: as much as it takes, which is found out."""
+    tokens_per_minute: NotNegative = 0.0
+    """Tokens of questions and answers at most, where the server tells them: as many requests as take so many on
+    average; 0: no limit."""
     patience: NotNegative = 1800.0
     """Seconds for which an endpoint that answers nothing or turns everything away is waited for; then the run ends."""
     max_requests: Positive | None = None
@@ -242,6 +249,12 @@ class Settings(Block):
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:
         """The block that ``autolabel_type`` names."""
         return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
+
+    @property
+    def max_workers(self) -> int | None:
+        """Requests that a step may have in flight; None where it is to be found out."""
+        workers = self.pipeline.workflow.max_workers
+        return workers if isinstance(workers, int) else None
 
     @property
     def output_format(self) -> str:

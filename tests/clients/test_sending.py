@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from raylabel.clients.anthropic_messages import AnthropicClient
-from raylabel.clients.base import Picture, Request, Sampling, SchemaForm
+from raylabel.clients.base import Picture, Quota, Request, Sampling, SchemaForm
 from raylabel.clients.gemini import GeminiClient
 from raylabel.clients.hosts import Proxy
 from raylabel.clients.openai_compat import OpenAIClient
@@ -387,3 +387,17 @@ def test_the_time_out_is_that_of_the_whole_answer_through_a_proxy_too(server, fa
     error = failure(client, make_request(timeout_s=0.5))
     assert error.verdict is Verdict.RETRY
     assert "no answer within 0.5 s" in error.message
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("headers", "quotas"),
+    [
+        pytest.param({"RateLimit-Remaining": "57", "RateLimit-Reset": "3"}, (Quota(57, 3.0),), id="some-left"),
+        pytest.param({"X-RateLimit-Limit": "0", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9"}, (), id="none"),
+        pytest.param({"x-request-id": "7"}, (), id="nothing-said"),
+    ],
+)
+def test_an_answer_brings_what_its_headers_say_is_left(server, ask, answer, make_request, build, headers, quotas):
+    server.says(answer(body=WHOLE, headers=headers))
+    assert ask(build(server.url), make_request()).quotas == quotas

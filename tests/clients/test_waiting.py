@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from raylabel.clients.base import Quota, Unit
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.clients.scripted import ScriptedClient
-from raylabel.clients.waiting import describe_return, read_duration, read_quota, read_wait, until_midnight_pacific_s
+from raylabel.clients.waiting import describe_return, read_duration, read_quotas, read_wait, until_midnight_pacific_s
 from raylabel.errors import ClientError, Verdict
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -225,8 +226,27 @@ def bare_says(remaining, reset, prefix="x-"):
     ],
 )
 def test_what_is_left_is_read_in_every_spelling(headers, quota):
-    assert read_quota(headers) == (None if quota is None else pytest.approx(quota))
+    assert [(told.remaining, told.reset_s) for told in read_quotas(headers)] == (
+        [] if quota is None else [pytest.approx(quota)]
+    )
 
 
 def test_a_moment_is_measured_by_the_clock_here_where_the_server_tells_no_time():
-    assert read_quota(bare_says("5", str(time.time() + DAY_S))) == pytest.approx((5, DAY_S), abs=HOUR_S)
+    (told,) = read_quotas(bare_says("5", str(time.time() + DAY_S)))
+    assert (told.remaining, told.reset_s) == pytest.approx((5, DAY_S), abs=HOUR_S)
+
+
+def test_tokens_that_are_left_are_told_beside_requests():
+    openai = {"x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6ms"}
+    assert read_quotas({**openai_says("59", "1s", "60"), **openai}) == (
+        Quota(59, 1.0),
+        Quota(149_984, 0.006, Unit.TOKENS),
+    )
+    of_tokens = {"limit": "40000", "remaining": "39000", "reset": "2026-01-01T00:00:30Z"}
+    said = {f"anthropic-ratelimit-{kind}-{n}": v for kind in ("input-tokens", "tokens") for n, v in of_tokens.items()}
+    assert read_quotas({**said, **NOW}) == (Quota(39_000, 30.0, Unit.INPUT),)
+
+
+def test_every_spelling_of_nothing_left_says_how_long_to_wait():
+    assert read_wait({**anthropic_says("0", "2026-01-01T00:00:30Z"), **NOW}) == 30
+    assert read_wait(bare_says("0", "12", prefix="")) == 12

@@ -12,7 +12,7 @@ import pytest
 
 from raylabel.clients.error_bodies import read_error_body
 from raylabel.clients.verdicts import verdict_of
-from raylabel.clients.waiting import read_duration, read_quota, read_wait
+from raylabel.clients.waiting import read_duration, read_quotas, read_wait
 from raylabel.demo.server.faults.deciding import Faults
 from raylabel.demo.server.faults.specification import read_plan
 from raylabel.demo.server.http_server import Question
@@ -192,9 +192,9 @@ def test_a_wait_is_told_in_every_way(option, reads):
 @pytest.mark.parametrize(("tells", "protocol"), [("openai", "openai"), ("azure", "openai"), ("anthropic", "anthropic")])
 def test_what_is_told_is_what_raylabel_reads(tells, protocol):
     for number, told in enumerate(answers_of(f"limit 5/minute tells={tells}", protocol, 3)):
-        remaining, reset_s = read_quota(told.headers) or (None, None)
-        assert remaining == 4 - number
-        assert reset_s == pytest.approx(30, abs=31)
+        (quota,) = read_quotas(told.headers)
+        assert quota.remaining == 4 - number
+        assert quota.reset_s == pytest.approx(30, abs=31)
 
 
 def test_of_two_limits_the_tighter_one_is_told():

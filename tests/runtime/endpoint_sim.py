@@ -6,10 +6,11 @@ import heapq
 import math
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raylabel.runtime.pacing import Feedback, Quota
+from raylabel.clients.base import Quota
+from raylabel.runtime.pacing import Feedback
 
 
 class Server:
@@ -169,6 +170,7 @@ def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=Non
     told = Told()
     now, left, in_flight = 0.0, requests, 0
     events: list[tuple[float, int, str]] = []  # (time, order, kind)
+    said: dict[int, tuple[float, Quota]] = {}  # what the headers of an answer say, and when the server made them
     order = 0
     answered = refused = 0
     asked_s = None
@@ -185,7 +187,7 @@ def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=Non
     push(0.0, "beat")
     push(0.0, "send")
     while (left or in_flight) and now < until_s:
-        now, _, kind = heapq.heappop(events)
+        now, number, kind = heapq.heappop(events)
         if not changed and now >= change[0]:
             change[1](server)
             changed = True
@@ -199,7 +201,9 @@ def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=Non
             answered += 1
             told.answered += 1
             told.answered_at.append(now)
-            quota = server.quota(now)
+            if number in said:
+                at, told_then = said.pop(number)
+                quota = replace(told_then, reset_s=told_then.reset_s - (now - at))
         elif kind == "refusal":
             in_flight -= 1
             left += 1
@@ -210,7 +214,10 @@ def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=Non
             asked_s = wait if asked_s is None else max(asked_s, wait or 0.0)
             look = True
         if look:
-            allowance = pace.note(Feedback(answered, refused, refused, asked_s, quota, in_flight, left), now)
+            quotas = () if quota is None else (quota,)
+            allowance = pace.note(
+                Feedback(answered, refused, refused, asked_s, quotas, in_flight=in_flight, waiting=left), now
+            )
             answered = refused = 0
             asked_s = None
             quota = None
@@ -223,6 +230,8 @@ def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=Non
             if server.admit(now):
                 server.in_flight += 1
                 push(now + server.latency(now), "answer")
+                if (left_now := server.quota(now)) is not None:
+                    said[order] = now, left_now
             else:
                 push(now + 0.02, "refusal")
             last_send = now

@@ -142,6 +142,13 @@ def test_a_run_that_is_done_soon_does_not_start_the_other_one(make, monkeypatch)
     assert other.entered is None
 
 
+def test_a_run_that_a_limit_a_minute_makes_long_does_not_start_the_other_one(make):
+    other = Slow()
+    _, ended = drive(HeadStart(other), make(60, Crowd(0.01), shard=4, max_workers=2), per_minute=2400.0)
+    assert sum(end.settled for end in ended) == 60
+    assert other.entered is None
+
+
 def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
     bench = make(200, Crowd(0.02), shard=4, max_workers=4)
     other = Slow(lambda: len(bench.client.requests) == 400)

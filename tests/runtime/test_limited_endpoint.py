@@ -6,10 +6,12 @@ import asyncio
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from raylabel.clients.base import Request
+import pytest
+
+from raylabel.clients.base import Finish, Quota, Reply, Request, Usage
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.coordinator import Budget, Coordinator, Directive, Report, Status
 from raylabel.runtime.spending import Spending
@@ -43,6 +45,9 @@ class Limited:
         await asyncio.sleep(0.02)
         self.answered_at.append(now)
         return answer(request)
+
+    def left(self) -> Quota:
+        return Quota(int(self._level), (self._depth - self._level) / self._per_s)
 
 
 class Full:
@@ -121,6 +126,72 @@ def test_two_workers_spend_one_budget(make: Callable[..., WorkerBench]) -> None:
     assert status.fatal is not None
     assert status.fatal.message.startswith("limits.max_requests is met: this command spent 101 requests")
     assert all(status.nodes.values()), "both had their part"
+
+
+def telling(limited: Limited) -> Callable[[Request], Awaitable[Reply]]:
+    """The same endpoint, whose answers say what is left of its limit, and how many tokens they took."""
+
+    async def answers(request: Request) -> Reply:
+        text = await limited(request)
+        return Reply(text, Finish.STOP, Usage(input=100, output=20), "m", 0.02, quotas=(limited.left(),))
+
+    return answers
+
+
+def test_what_headers_say_is_left_is_shared_by_two_workers(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=50, depth=150)
+    status = asyncio.run(by_two(make(150, telling(script), max_workers=16)))
+    assert status.steps[GROUNDING].outcomes == {"labeled": 150}
+    assert len(script.answered_at) == 300
+    assert len(script.refused_at) <= 0.02 * 300
+    assert all(status.nodes.values()), "both had their part"
+
+
+def test_a_limit_is_found_from_few_by_two_workers_as_by_one(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=60, depth=20)
+    bench = budgeted(make(200, script, max_workers=64), find_in_flight=True, total=64)
+    status = asyncio.run(by_two(bench))
+    assert status.steps[GROUNDING].outcomes == {"labeled": 200}
+    assert len(script.refused_at) <= 0.1 * 400
+
+
+class Slots:
+    """A script that works on so many requests at a time and lets the others wait, as vLLM does."""
+
+    def __init__(self, slots: int) -> None:
+        self.most = 0
+        self._now, self._slots = 0, slots
+        self._free = asyncio.Semaphore(slots)
+
+    async def __call__(self, request: Request) -> str:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        async with self._free:
+            await asyncio.sleep(0.2)
+        self._now -= 1
+        return answer(request)
+
+
+@pytest.mark.parametrize(
+    ("slots", "records", "least", "most"),
+    [pytest.param(64, 300, 32, 128, id="many slots"), pytest.param(4, 60, 4, 16, id="few slots")],
+)
+def test_more_are_asked_at_a_time_while_that_brings_more_answers(
+    make: Callable[..., WorkerBench], slots: int, records: int, least: int, most: int
+) -> None:
+    script = Slots(slots)
+    bench = budgeted(make(records, script, max_workers=128), find_in_flight=True, total=128)
+    status = asyncio.run(bench.work())
+    assert status.steps[GROUNDING].outcomes == {"labeled": records}
+    assert "requests at a time" in status.limit
+    assert least <= script.most <= most
+
+
+def test_a_budget_of_tokens_a_minute_is_kept(make: Callable[..., WorkerBench]) -> None:
+    script = Limited(per_s=1000, depth=1000)
+    bench = budgeted(make(20, telling(script), max_workers=8), tokens_per_minute=120 * 20 * 60.0)
+    asyncio.run(bench.work())
+    assert script.answered_at[-1] - script.answered_at[0] >= 0.9 * (40 - 2) / 20
 
 
 def test_an_endpoint_that_takes_so_many_at_a_time_gets_so_many(make: Callable[..., WorkerBench]) -> None:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from raylabel.clients.base import Quota, Unit
 from raylabel.runtime.pacing import Feedback, Pace
 from tests.runtime.endpoint_sim import Bucket, Crowded, Moody, Saturating, Server, Sliding, Window, simulate
 
@@ -84,7 +85,7 @@ def test_a_server_that_was_busy_for_a_while_is_not_taken_for_one_with_a_limit():
     assert allowance.in_flight == 64
 
 
-@pytest.mark.parametrize(("share", "within_s"), [(0.01, 300), (0.05, 1500)])
+@pytest.mark.parametrize(("share", "within_s"), [(0.01, 400), (0.05, 1500)])
 def test_a_server_that_refuses_at_random_is_not_taken_for_one_with_a_limit(share, within_s):
     told = simulate(Moody(share), Pace(128, find=True), 6000)
     assert told.ended_s < within_s, "cutting the rate each time would never end"
@@ -95,6 +96,77 @@ def test_what_the_user_allows_is_not_exceeded():
     told = simulate(Server(), Pace(128, find=False, most_per_s=5.0), 500)
     assert max(sum(t <= at < t + 1 for at in told.answered_at) for t in range(90)) <= 8  # latencies differ
     assert told.per_s(5, told.ended_s) == pytest.approx(5.0, rel=0.05)
+
+
+class Saying(Server):
+    """Takes everything, whatever its headers say."""
+
+    def __init__(self, says, **kw):
+        super().__init__(**kw)
+        self.says, self.answered = says, 0
+
+    def quota(self, now):
+        self.answered += 1
+        return self.says(self.answered, now)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        pytest.param(lambda n, now: Quota(0, 60.0), id="always nothing left"),
+        pytest.param(lambda n, now: Quota(5, 1.0), id="always the same"),
+        pytest.param(lambda n, now: Quota(5, 60.0), id="always the same, for long"),
+        pytest.param(lambda n, now: Quota(1000 - n, 60_000.0), id="a limit of a day"),
+        pytest.param(lambda n, now: Quota(10**9 - n, 60.0), id="more than anybody asks"),
+        pytest.param(lambda n, now: Quota(n % 7, 0.5), id="a window of less than the latency"),
+        pytest.param(lambda n, now: Quota(n % 7, -1.0), id="of a moment gone by"),
+        pytest.param(lambda n, now: Quota(n, 60.0, Unit.TOKENS), id="tokens that nobody counts"),
+    ],
+)
+@pytest.mark.parametrize("find", [True, False], ids=["from few", "from many"])
+def test_headers_that_mean_nothing_slow_nothing_down(says, find):
+    def ended_s(server):
+        return simulate(server, Pace(32, find=find), 1000).ended_s
+
+    assert ended_s(Saying(says)) < 1.2 * ended_s(Server())
+
+
+def test_headers_that_count_down_to_nothing_and_stay_there_are_believed_once():
+    told = simulate(Saying(lambda n, now: Quota(max(0, 50 - n), 30.0)), Pace(32, find=False), 1000)
+    assert told.ended_s < 150
+
+
+def tokens_left(at_s, remaining):
+    return Feedback(10, quotas=(Quota(remaining, 60.0, Unit.INPUT),), tokens_in=5000, in_flight=4, waiting=9)
+
+
+def test_tokens_that_are_left_are_requests_that_are_left():
+    pace = Pace(32, find=False)
+    pace.note(tokens_left(0.0, 40_000), 0.0)
+    allowance = pace.note(tokens_left(1.0, 35_000), 1.0)
+    assert allowance.per_s == pytest.approx((35_000 / 500 - 4) / 60)
+    assert "headers (input tokens)" in allowance.why
+
+
+def test_tokens_a_minute_are_kept_by_what_a_request_takes():
+    pace = Pace(32, find=False, most_tokens_per_s=100.0)
+    assert pace.note(Feedback(waiting=9), 0.0).in_flight == 1, "the first one shows what it takes"
+    allowance = pace.note(Feedback(1, tokens_in=150, tokens_out=50, waiting=9), 1.0)
+    assert allowance.in_flight == 32
+    assert allowance.per_s == pytest.approx(0.5)
+    assert allowance.why == "30 requests a minute: limits.tokens_per_minute"
+    allowance = pace.note(Feedback(400, tokens_in=400 * 50, waiting=9), 2.0)
+    assert allowance.per_s == pytest.approx(2.0, rel=0.05), "questions of later steps may be shorter"
+
+
+def test_what_is_found_out_is_said():
+    pace = Pace(256, find=True)
+    simulate(Saturating(4, latency_s=0.3), pace, 400)
+    assert "requests at a time: " in pace.note(Feedback(), 1e6).why
+
+
+def test_a_server_of_few_slots_is_not_flooded():
+    assert simulate(Saturating(2, latency_s=1.0), Pace(256, find=True), 300).most_in_flight <= 16
 
 
 def test_nobody_is_asked_while_a_server_wants_to_be_left_alone():

@@ -34,6 +34,7 @@ from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
 from speed.profiling import dearest_functions
+from speed.rates import measure_rates, rates_sheet
 from speed.table import Rounds, Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
 from speed.workload import cached_pictures
 
@@ -136,10 +137,18 @@ def _faults(options: argparse.Namespace) -> int:
     return 1 if any(one.wrong for one in came) else 0
 
 
+def _rates(options: argparse.Namespace) -> int:
+    machine = _machine()
+    measured = measure_rates()
+    _deliver(options, [rates_sheet(measured)], [machine], {"rates": [dataclasses.asdict(run) for run in measured]})
+    return 0 if all(run.is_good for run in measured) else 1
+
+
 _OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "million": _million,
     "gallery": _gallery,
     "faults": _faults,
+    "rates": _rates,
 }
 """Cases with another question than how fast raylabel is beside other clients."""
 

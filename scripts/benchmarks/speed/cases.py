@@ -87,9 +87,7 @@ def chosen(names: Sequence[str], quick: bool) -> list[Case]:
         return [case for case in CASES if case.quick or not quick]
     for name in names:
         if not any(case.name.startswith(name) for case in CASES):
-            raise ValueError(
-                f"no case {name!r}; there are {', '.join(c.name for c in CASES)}; alone, million and gallery"
-            )
+            raise ValueError(f"no case {name!r}; there are {', '.join(c.name for c in CASES)}")
     return [case for case in CASES if case.name.startswith(tuple(names))]
 
 
@@ -106,7 +104,7 @@ def run_case(case: Case, clients: Sequence[str]) -> Iterator[Figures]:
                     yield _run_client(AGAIN, case, workload, folder)
 
 
-def raylabel_command(folder: Path, workload: Workload, workers: int, vlm: dict[str, object]) -> list[str]:
+def raylabel_command(folder: Path, workload: Workload, workers: int | str, vlm: dict[str, object]) -> list[str]:
     """The command that runs raylabel on a workload, with its configuration, whose results lie in ``results``."""
     block = {"vlm": vlm, "workflow": {"max_workers": workers}, "data": workload.data}
     specification = {
@@ -133,7 +131,7 @@ def count_labeled(results: Path) -> int:
     """Records of a run's output that are labeled."""
     try:
         with (results / "annotations.jsonl").open(encoding="utf-8") as lines:
-            return sum(json.loads(line)["outcome"] == "labeled" for line in lines)
+            return sum(json.loads(line).get("outcome") == "labeled" for line in lines)
     except FileNotFoundError:
         return 0
 
