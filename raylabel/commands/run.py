@@ -43,7 +43,7 @@ def load(options: argparse.Namespace, command: str) -> Settings:
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
+    return load_settings(Path(config), options.overrides, needs_input=command not in ("calibrate", "serve"))
 
 
 def run_settings(

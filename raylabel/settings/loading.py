@@ -32,7 +32,7 @@ from raylabel.settings.messages import TYPE_WORDS, cut, in_words, is_in_use, unk
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
 from raylabel.settings.root import Settings
-from raylabel.settings.secrets import FREE_FIELD, is_secret_name
+from raylabel.settings.secrets import FREE_FIELDS, is_secret_name
 from raylabel.settings.yaml_file import read_yaml, unreadable_interpolation
 
 logger = logging.getLogger(__name__)
@@ -71,10 +71,29 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
     for block in (settings, settings.pipeline.vlm):  # the processes of a run know the latter
         block.note_environment_secrets(secrets)
     try:
+        _name_what_is_served(settings)
         check_needs(settings, needs_input)
     except ConfigError as error:
         raise (ConfigError(f"{path} holds no settings; {error}") if content == {} else error) from None
     return settings
+
+
+def _name_what_is_served(settings: Settings) -> None:
+    """Have servers of raylabel's own and those who ask them use one name.
+
+    Raises:
+        ConfigError: two are given.
+    """
+    serve, vlm = settings.serve, settings.pipeline.vlm
+    if not serve.is_used or vlm.backend != "openai":
+        return
+    asked, served = vlm.openai.model_name, serve.served_model_name
+    if asked and served and asked != served:
+        raise ConfigError(
+            f'{settings.autolabel_type}.vlm.openai.model_name: found "{asked}", but serve.served_model_name is '
+            f'"{served}"; leave one of them out.'
+        )
+    serve.served_model_name = vlm.openai.model_name = asked or serve.served_name
 
 
 class _Given:
@@ -207,13 +226,14 @@ _VARIABLE = re.compile(r"\boc\.env:\s*(\w+)")
 
 
 def _from_environment(settings: Settings, interpolated: Mapping[str, str]) -> frozenset[str]:
-    """Values that came from the environment to where nobody knows what they are: into ``extra_body``, and behind the
-    host of an address. A path or a model's name that comes from there is shown."""
+    """Values that came from the environment to where nobody knows what they are: into ``extra_body`` or ``serve.env``,
+    and behind the host of an address. A path or a model's name that comes from there is shown."""
     values = {path: _given(settings, path) for path in interpolated}
     outside = {values[path] for path, text in interpolated.items() if _FROM_ENVIRONMENT.search(text)} - {""}
     secrets = set()
     for path, value in values.items():
-        if f".{FREE_FIELD}." in path and any(piece in value for piece in outside):
+        is_free = any(f".{free}." in path for free in FREE_FIELDS)
+        if is_free and any(piece in value for piece in outside):
             secrets |= {value, *(os.environ.get(name, "") for name in _VARIABLE.findall(interpolated[path]))} - {""}
         elif path.endswith(".base_url") and value in outside:
             parts = urlsplit(value)
