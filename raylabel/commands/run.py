@@ -55,6 +55,10 @@ def run_settings(
     from raylabel.runtime.run import run
 
     executor = executor_of(settings)
+    if settings.serve.is_used:
+        from raylabel.runtime.served import OwnServer, Served
+
+        executor = Served(executor, OwnServer(settings))
     process.set_up()
     return run(settings, executor, limit, wanted=wanted, confirmed=confirmed)
 

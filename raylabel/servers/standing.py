@@ -19,8 +19,6 @@ from raylabel.servers.checking import Address, NotYet, models_of
 from raylabel.settings import ServeSettings
 from raylabel.storage.locations import local_path
 
-_SAME_SERVER = ("model", "engine", "command", "args", "env", "python", "served_model_name")
-"""Settings that decide what is served; how many there are, and how long they may take, does not."""
 _FOLDER = "servers"
 
 
@@ -41,7 +39,7 @@ def log_folder(results_dir: str) -> Path:
 @contextmanager
 def standing(serve: ServeSettings, addresses: Sequence[Address]) -> Iterator[None]:
     """Have runs find these servers for the length of a ``with`` block."""
-    path = cache_folder() / _FOLDER / f"{_digest(serve)}-{socket.gethostname()}-{os.getpid()}.json"
+    path = cache_folder() / _FOLDER / f"{serve.identity[:32]}-{socket.gethostname()}-{os.getpid()}.json"
     note = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -61,14 +59,14 @@ def standing(serve: ServeSettings, addresses: Sequence[Address]) -> Iterator[Non
 async def find_standing(serve: ServeSettings) -> list[Address]:
     """The servers of this machine that are what the settings ask for, and answer."""
     noted: list[Address] = []
-    for path in sorted((cache_folder() / _FOLDER).glob(f"{_digest(serve)}-*.json")):
+    for path in sorted((cache_folder() / _FOLDER).glob(f"{serve.identity[:32]}-*.json")):
         note = _read(path)
         if note.get("host") != socket.gethostname():  # the cache folder may be on a network
             continue
         if not _is_running(note):
             path.unlink(missing_ok=True)
             continue
-        noted += [Address(str(host), int(port), serve.api_key) for host, port in note["addresses"]]
+        noted += [Address(str(host), int(port), serve.api_key) for host, port in note.get("addresses", [])]
     answers = await asyncio.gather(*(_serves(address, serve.served_name) for address in noted))
     return [address for address, serves in zip(noted, answers, strict=True) if serves]
 
@@ -77,11 +75,6 @@ async def _serves(address: Address, model: str) -> bool:
     with suppress(NotYet):
         return model in await models_of(address)
     return False
-
-
-def _digest(serve: ServeSettings) -> str:
-    values = {name: getattr(serve, name) for name in _SAME_SERVER}
-    return digest_of("servers", json.dumps({**values, "served_model_name": serve.served_name}, sort_keys=True))[:32]
 
 
 def _read(path: Path) -> JsonObject:

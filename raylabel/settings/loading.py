@@ -33,6 +33,7 @@ from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
 from raylabel.settings.root import Settings
 from raylabel.settings.secrets import FREE_FIELDS, is_secret_name
+from raylabel.settings.served import ask_own_servers
 from raylabel.settings.yaml_file import read_yaml, unreadable_interpolation
 
 logger = logging.getLogger(__name__)
@@ -71,29 +72,11 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
     for block in (settings, settings.pipeline.vlm):  # the processes of a run know the latter
         block.note_environment_secrets(secrets)
     try:
-        _name_what_is_served(settings)
+        ask_own_servers(settings)
         check_needs(settings, needs_input)
     except ConfigError as error:
         raise (ConfigError(f"{path} holds no settings; {error}") if content == {} else error) from None
     return settings
-
-
-def _name_what_is_served(settings: Settings) -> None:
-    """Have servers of raylabel's own and those who ask them use one name.
-
-    Raises:
-        ConfigError: two are given.
-    """
-    serve, vlm = settings.serve, settings.pipeline.vlm
-    if not serve.is_used or vlm.backend != "openai":
-        return
-    asked, served = vlm.openai.model_name, serve.served_model_name
-    if asked and served and asked != served:
-        raise ConfigError(
-            f'{settings.autolabel_type}.vlm.openai.model_name: found "{asked}", but serve.served_model_name is '
-            f'"{served}"; leave one of them out.'
-        )
-    serve.served_model_name = vlm.openai.model_name = asked or serve.served_name
 
 
 class _Given:

@@ -39,8 +39,6 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
     steps = {step: getattr(settings.steps, step.name) for step in settings.selected_steps}
     names_a_model = all(own.model for own in steps.values())
     settings.serve.check_needs()
-    if settings.serve.is_used:
-        _check_served(settings)
     pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
     if isinstance(pipeline, GroundingPipeline):
         _check_votes(settings, pipeline)
@@ -50,20 +48,6 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
         _check_referring_data(settings, pipeline)
     for step, own in steps.items():
         _check_prompt(step, own)
-
-
-def _check_served(settings: Settings) -> None:
-    """Servers of raylabel's own are those that are asked."""
-    vlm, where = settings.pipeline.vlm, f"{settings.autolabel_type}.vlm"
-    if vlm.backend != "openai":
-        raise ConfigError(
-            f'{where}.backend: found "{vlm.backend}", allowed with serve.model: openai, which the servers speak.'
-        )
-    if vlm.openai.base_url:
-        raise ConfigError(
-            f"{where}.openai.base_url: found together with serve.model; leave out the address, or write serve.model= "
-            "to start no server."
-        )
 
 
 def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -24,6 +25,7 @@ _MANAGED = {
     "host": "",
 }
 """Flags that raylabel writes itself, with the setting that decides about them."""
+_IDENTITY = ("model", "engine", "command", "args", "env", "python")
 _KEY_FLAG = "api-key"
 _KEY_VARIABLE = "VLLM_API_KEY"
 
@@ -112,6 +114,13 @@ class ServeSettings(Block):
     def served_name(self) -> str:
         """The name that the servers answer to."""
         return self.served_model_name or self.model
+
+    @property
+    def identity(self) -> str:
+        """Tells servers apart by what they are; how many there are, and how long they may take, does not matter."""
+        values = {name: getattr(self, name) for name in _IDENTITY}
+        text = json.dumps({**values, "served_model_name": self.served_name}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def api_key(self) -> str:

@@ -1,21 +1,18 @@
 """A server without a model, for tests: ``stub_server.py PORT MODEL MOOD``.
 
 MOOD is a file whose words say how it is: ``ill`` (health 503), ``deaf`` (no answer to anything but a connection),
-``busy`` (two requests wait and nothing is done), ``child`` (starts a process in a session of its own, whose number it
-writes beside MOOD), ``stubborn`` (ignores SIGTERM), ``blind`` (turns pictures away), ``mute`` (empty answers).
+``busy`` (two requests wait and nothing is done), ``blind`` (turns pictures away), ``mute`` (empty answers).
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-PORT, MODEL, MOOD = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+MODEL, MOOD = "", Path()
 
 
 def mood() -> list[str]:
@@ -59,14 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-if "child" in mood():
-    child = subprocess.Popen(
-        [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"],
-        start_new_session=True,
-    )
-    MOOD.with_suffix(".child").write_text(str(child.pid))
-if "stubborn" in mood():
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
-server.daemon_threads = True
-server.serve_forever()
+if __name__ == "__main__":
+    MODEL, MOOD = sys.argv[2], Path(sys.argv[3])
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    server.daemon_threads = True
+    server.serve_forever()
