@@ -53,7 +53,7 @@ async def get(address: Address, path: str, timeout_s: float = _GET_S) -> tuple[i
     """
     try:
         return await asyncio.wait_for(_get(address, path), timeout_s)
-    except (OSError, EOFError, ValueError, asyncio.TimeoutError) as error:
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.TimeoutError) as error:
         raise NotYet(f"GET {path}: {type(error).__name__}") from error
 
 

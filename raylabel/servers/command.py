@@ -81,6 +81,7 @@ class _Teller:
             State.READY: f"ready at {replica.address.url}, as {self._settings.served_name}; log: {replica.log}",
             State.GONE: f"{replica.trouble}; it is started again",
             State.STUCK: f"{replica.trouble}; it is started again",
+            State.FAILED: f"{replica.trouble}; it is given up (serve.restarts)",
         }.get(replica.state, "")
         if text and not self._is_closed and self._said.get(replica.name) != text:
             self._said[replica.name] = text

@@ -124,7 +124,8 @@ class _Given:
         kind = dict if field is None or is_block else plain_type(field)
         if len(known) < len(names) and kind is not dict:
             raise ConfigError(f"{path}: {'.'.join(known)} is {TYPE_WORDS[kind]} and has no keys of its own.")
-        value = _value(text, kind, path)
+        is_hidden = kind is dict or is_secret_name(path) or (field is not None and not field.repr)
+        value = _value(text, kind, path, is_hidden)
         for name in reversed(names):
             value = {name: value}
         self.add(Settings, self.values, value)
@@ -156,7 +157,7 @@ def _is_foreign(path: str, value: object) -> bool:
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 
-def _value(text: str, kind: type, path: str) -> Any:
+def _value(text: str, kind: type, path: str, is_hidden: bool) -> Any:
     """What stands after the ``=``. Text stays as it is, so that no key of digits or ``a: b`` is read as YAML."""
     quoted = re.fullmatch(r"""\s*("[^"]*"|'[^']*')\s*""", text) is not None
     if kind is str and not quoted:
@@ -164,7 +165,7 @@ def _value(text: str, kind: type, path: str) -> Any:
     try:
         read = OmegaConf.to_container(OmegaConf.create(f"v: {text}"), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):  # of a number with more digits than Python reads
-        found = "" if kind is dict or is_secret_name(path) else f" {json.dumps(cut(text))}"
+        found = "" if is_hidden else f" {json.dumps(cut(text))}"
         raise ConfigError(f"{path}: cannot read the value{found}, expected {TYPE_WORDS[kind]} as in YAML.") from None
     assert isinstance(read, dict)
     return read["v"]

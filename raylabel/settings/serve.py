@@ -77,7 +77,8 @@ class ServeSettings(Block):
     """Name on the hub, or folder with the weights; empty: no server is started."""
     engine: Literal["vllm", "sglang", "command"] = "vllm"
     """vllm | sglang | command; command starts the line under command."""
-    command: Annotated[list[str], BeforeValidator(_arguments)] = Field(default_factory=list)
+    # These may hold keys, so that no message shows them.
+    command: Annotated[list[str], BeforeValidator(_arguments), Field(repr=False)] = Field(default_factory=list)
     """Of engine command: a list in which {port}, {host}, {model} (the name it is to answer to) and {python} are
     filled in."""
     replicas: Annotated[int | Literal["auto"], _auto_or(1, 10_000, "a whole number of 1 or more")] = "auto"
@@ -86,7 +87,7 @@ class ServeSettings(Block):
     """Of one machine (tensor parallel); auto: 1 where there are GPUs."""
     cpus_per_replica: NotNegative = 1.0
     """Cores that Ray sets aside for each."""
-    args: Annotated[list[str], BeforeValidator(_arguments)] = Field(default_factory=list)
+    args: Annotated[list[str], BeforeValidator(_arguments), Field(repr=False)] = Field(default_factory=list)
     """Further flags of the engine, verbatim: a list, or one text as a shell reads it. They win over raylabel's own."""
     env: Annotated[dict[str, str], BeforeValidator(_variables), AfterValidator(_variable_names), Field(repr=False)] = (
         Field(default_factory=dict)

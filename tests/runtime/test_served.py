@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -24,8 +26,10 @@ from raylabel.servers.checking import Address
 from raylabel.servers.standing import find_standing, standing
 from raylabel.settings import Settings, load_settings
 from tests.served_here import served_here
-from tests.servers.serving import DEMO, QUICK, is_running
+from tests.servers.serving import DEMO, QUICK, ROOT, child_environment, is_running
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 IMAGES = 12
 
@@ -165,3 +169,47 @@ def test_calibrate_brings_its_server_too(world: World, tmp_path: Path, capsys: p
     assert main(["calibrate", str(results.with_suffix(".yaml")), "--out", str(tmp_path / "drawn")]) == 0
     assert "xyxy, 0-1000" in capsys.readouterr().out
     assert not any(map(is_running, pids_of(results)))
+
+
+def start_run(specification: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "raylabel", "run", str(specification)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=child_environment(),
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 130, id="term"),
+        pytest.param(signal.SIGKILL, -9, id="kill"),
+    ],
+)
+@pytest.mark.parametrize("is_ready", [False, True], ids=["starting", "at-work"])
+def test_however_a_run_ends_its_server_ends_with_it(
+    world: World, tmp_path: Path, number: signal.Signals, code: int, is_ready: bool
+) -> None:
+    results = tmp_path / "results"
+    options = ["--latency-ms", "400"] if is_ready else ["--faults", "hang 100% seconds=3600"]
+    specified(world, results, *options)
+    process = start_run(results.with_suffix(".yaml"))
+    try:
+        wait_until(lambda: len(pids_of(results)) == 1)
+        if is_ready:
+            wait_until(lambda: any((results / "step_0_expression_extraction").rglob("answers/*")))
+        process.send_signal(number)
+        assert process.wait() == code
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    (pid,) = pids_of(results)
+    if number is not signal.SIGKILL:  # it waits until nothing is left
+        assert not is_running(pid)
+    wait_until(lambda: not is_running(pid), patience_s=60)

@@ -84,7 +84,7 @@ def test_flags_are_a_list_or_a_line(given: str, words: list[str], tmp_path: Path
         ),
         pytest.param(
             ["serve.args=--x '"],
-            'serve.args: found "--x \'", allowed: words as a shell reads them (No closing quotation).',
+            "serve.args: allowed: words as a shell reads them (No closing quotation).",
             id="quotes",
         ),
         pytest.param(
@@ -158,9 +158,19 @@ def test_keys_of_servers_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.serve.api_key == SECRET
 
 
-def test_a_mistake_among_variables_shows_no_value() -> None:
-    assert SECRET not in sentence(None, *SERVED, f"serve.env={{A: [{SECRET}]}}")
-    assert SECRET not in sentence(None, *SERVED, f"serve.env={{1: {SECRET}}}")
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"serve.env={{A: [{SECRET}]}}",
+        f"serve.env={{1: {SECRET}}}",
+        f"serve.args=[--api-key, {SECRET}, [x]]",
+        f"serve.args=[--api-key, {SECRET}",
+        f'serve.args="--api-key {SECRET} \'"',
+        f"serve.command=[--api-key {SECRET}: x: y]",
+    ],
+)
+def test_a_mistake_that_may_hold_a_key_shows_no_value(given: str) -> None:
+    assert SECRET not in sentence(None, *SERVED, given)
 
 
 @pytest.mark.parametrize("name", ServeSettings.model_fields)
