@@ -150,7 +150,8 @@ class Replica:
         Raises:
             StartError: why it does not come up, and where its log is.
         """
-        self.log.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what cannot be written is told when it is
+            self.log.unlink(missing_ok=True)
         for left in reversed(range(_PORTS_TRIED)):
             if self._reserved is None:
                 self._reserved = reserve_port(self._host, self._wanted_port)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -94,7 +95,7 @@ class ServeSettings(Block):
     )
     """Further environment variables of the servers, such as HF_TOKEN: ${oc.env:HF_TOKEN}."""
     python: PathText = ""
-    """Interpreter or virtual environment that has the engine; empty: raylabel's own."""
+    """Interpreter or virtual environment that has the engine; empty: the Python that raylabel runs on."""
     startup_timeout: Seconds = 1800.0
     """Seconds until a server must answer, the download of the weights included."""
     port: Annotated[int | Literal["auto"], _auto_or(1, HIGHEST_PORT, f"a whole number from 1 to {HIGHEST_PORT}")] = (
@@ -176,5 +177,7 @@ def flag_name(word: str) -> str:
 
 
 def interpreter_of(python: str) -> str:
-    """The interpreter that ``serve.python`` names: itself, or that of a virtual environment."""
-    return str(Path(python) / "bin" / "python") if is_folder(python) else python
+    """The interpreter that ``serve.python`` names: itself, by its path or its name, or that of a virtual environment."""
+    if is_folder(python):
+        return str(Path(python).absolute() / "bin" / "python")
+    return (shutil.which(python) if Path(python).name == python else None) or python
