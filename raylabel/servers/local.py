@@ -44,7 +44,7 @@ class LocalServers:
                 folder,
                 host=host,
                 port=min(serve.port + number, HIGHEST_PORT) if isinstance(serve.port, int) else None,
-                gpus=share if gpus else None,
+                gpus=share if share or serve.gpus_per_replica == 0 else None,
                 gpu_count=len(share),
                 pace=pace,
                 on_change=on_change,

@@ -85,7 +85,7 @@ class ServeSettings(Block):
     replicas: Annotated[int | Literal["auto"], _auto_or(1, 10_000, "a whole number of 1 or more")] = "auto"
     """Servers; auto: as many as there are free GPUs for, 1 without GPUs."""
     gpus_per_replica: Annotated[int | Literal["auto"], _auto_or(0, 1024, "a whole number")] = "auto"
-    """Of one machine (tensor parallel); auto: 1 where there are GPUs."""
+    """Of one machine (tensor parallel); auto: 1 where there are GPUs; engine command: as many as it likes."""
     cpus_per_replica: NotNegative = 1.0
     """Cores that Ray sets aside for each."""
     args: Annotated[list[str], BeforeValidator(_arguments), Field(repr=False)] = Field(default_factory=list)
@@ -177,7 +177,7 @@ def flag_name(word: str) -> str:
 
 
 def interpreter_of(python: str) -> str:
-    """The interpreter that ``serve.python`` names: itself, by its path or its name, or that of a virtual environment."""
+    """The interpreter that ``serve.python`` names: by its path, its name, or the virtual environment it is in."""
     if is_folder(python):
         return str(Path(python).absolute() / "bin" / "python")
     return (shutil.which(python) if Path(python).name == python else None) or python

@@ -157,7 +157,7 @@ class Engine(ABC):
         """The command line."""
 
     def environment(self, launch: Launch) -> Mapping[str, str]:
-        """Variables that it is started with, where the user sets none of that name."""
+        """Variables that it is started with, where ``serve.env`` has none of that name."""
         return {}
 
 

@@ -82,5 +82,9 @@ class VLLM(Engine):
         ]
 
     def environment(self, launch: Launch) -> Mapping[str, str]:
-        # Its processes speak to each other by this address; its own guess is that of an outward interface.
-        return {"VLLM_HOST_IP": "127.0.0.1" if launch.host == "127.0.0.1" else launch.host}
+        return {
+            # Its processes speak to each other by this address; its own guess is that of an outward interface.
+            "VLLM_HOST_IP": launch.host,
+            # One that happens to be set where raylabel runs would have it ask for a key that nobody sends.
+            "VLLM_API_KEY": "",
+        }
