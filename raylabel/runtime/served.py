@@ -11,7 +11,7 @@ from rich.text import Text
 
 from raylabel.errors import ConfigError, ServerError, printable
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Status
+from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.worker import SendReport
 from raylabel.servers.background import ServersInBackground
@@ -123,8 +123,8 @@ class Served:
     def status(self) -> Status:
         return self._other.status()
 
-    def stop(self) -> None:
-        self._other.stop()
+    def stop(self, why: Fatal | None = None) -> None:
+        self._other.stop(why)
 
     def has_ended(self) -> bool:
         if self._other.has_ended():

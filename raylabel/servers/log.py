@@ -9,6 +9,8 @@ from pathlib import Path
 from raylabel.errors import printable
 from raylabel.servers.engines import Cause, Phase
 
+HEADLINE = "--- raylabel, "
+"""How the line begins that raylabel writes above each start."""
 _READ_LIMIT_BYTES = 4_000_000
 """Looked at for a cause: the end of the log of one start."""
 _QUOTED_CHARS = 240
@@ -66,6 +68,7 @@ class ServerLog:
     def last_words(self) -> str:
         """The line that says most of an end nobody knows: the last that speaks of an error, or simply the last."""
         lines = [line for line in self._lines() if line.strip() and not _FRAME.match(line)]
+        lines = [line for line in lines if not line.startswith(HEADLINE)]
         telling = [line for line in lines if _TELLS.search(line)]
         return _quoted((telling or lines or [""])[-1])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from raylabel.errors import StartError
 from raylabel.servers import watchdog
+from raylabel.servers.log import HEADLINE
 from raylabel.settings import masked_words
 
 GRACE_S = 6.0
@@ -131,4 +132,4 @@ def _start(command: Sequence[str], env: Mapping[str, str], log: Path) -> ServerP
 def _headline(command: Sequence[str]) -> bytes:
     """The line above a start; the environment is not written, as it holds keys."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return f"--- raylabel, {now}: {' '.join(masked_words(command))}\n".encode()
+    return f"{HEADLINE}{now}: {' '.join(masked_words(command))}\n".encode()

@@ -222,7 +222,7 @@ class Replica:
                 self._show(self._asking or phase)
                 if time.monotonic() - began > self._serve.startup_timeout:
                     limit = f"{self._serve.startup_timeout:g} s (serve.startup_timeout)"
-                    raise self._did_not_start(f"was not ready within {limit}{self._last_answer()}")
+                    raise self._did_not_start(f"was not ready within {limit}, last {self.phase}{self._last_answer()}")
         finally:
             check.cancel()
             with contextlib.suppress(asyncio.CancelledError, StartError):

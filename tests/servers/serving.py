@@ -11,7 +11,7 @@ from raylabel.settings import ServeSettings
 
 DEMO = ["{python}", "-m", "raylabel.demo.server", "--port", "{port}", "--model", "{model}"]
 STUB = Path(__file__).with_name("stub_server.py")
-QUICK = Pace(check=0.1, answer=2.0, silent=3, idle=0.5, back_off=0.05)
+QUICK = Pace(check=0.1, answer=60.0, silent=3, idle=0.5, back_off=0.05)
 """A server is looked at more often than anybody would want to."""
 ROOT = Path(__file__).parents[2]
 

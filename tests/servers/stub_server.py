@@ -1,7 +1,8 @@
 """A server without a model, for tests: ``stub_server.py PORT MODEL MOOD``.
 
 MOOD is a file whose words say how it is: ``ill`` (health 503), ``deaf`` (no answer to anything but a connection),
-``busy`` (two requests wait and nothing is done), ``blind`` (turns pictures away), ``mute`` (empty answers).
+``busy`` (two requests wait and nothing is done), ``blind`` (turns pictures away), ``mute`` (empty answers), ``mum``
+(no answer to a question).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
+        if "mum" in mood():
+            time.sleep(3600)
         if "blind" in mood():
             said = {"error": {"message": "At most 0 image(s) may be provided in one prompt.", "code": 400}}
             self.answer(400, json.dumps(said).encode())

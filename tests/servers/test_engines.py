@@ -185,7 +185,7 @@ def test_a_start_that_went_well_tells_no_cause_but_its_phases(tmp_path: Path) ->
             file.write(line)
         if (phase := log.follow()) != phases[-1]:
             phases.append(phase)
-    assert phases == ["starting", "starting its engine", "loading weights", "preparing memory", "nearly there"]
+    assert phases == ["starting", "starting its engine", "loading weights", "preparing memory", "opening its port"]
     assert log.cause(ENGINES["vllm"].causes) is None
 
 

@@ -33,7 +33,7 @@ _PHASES = (
     phase("loading weights", r"Load weight begin"),
     phase("preparing memory", r"Load weight end|Memory pool end"),
     phase("capturing graphs", r"Capture cuda graph begin"),
-    phase("nearly there", r"Capture cuda graph end|Application startup complete|ready to roll"),
+    phase("opening its port", r"Capture cuda graph end|Application startup complete|ready to roll"),
 )
 
 

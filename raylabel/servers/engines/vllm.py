@@ -41,7 +41,7 @@ _PHASES = (
     phase("preparing memory", r"Model loading took|Loading weights took"),
     phase("compiling", r"for vLLM's torch\.compile|torch\.compile took|Dynamo bytecode transform|Compiling a graph"),
     phase("capturing graphs", r"Capturing CUDA graphs"),
-    phase("nearly there", r"init engine .* took|Starting vLLM server|Application startup complete"),
+    phase("opening its port", r"init engine .* took|Starting vLLM server|Application startup complete"),
 )
 
 
