@@ -31,7 +31,8 @@ from raylabel.commands.review import REVIEW
 from raylabel.commands.run import RUN
 from raylabel.commands.serve import SERVE
 from raylabel.commands.status import STATUS
-from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable, without_controls
+from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
+from raylabel.logs import LOGGER, TerminalHandler
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
@@ -66,11 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse(sys.argv[1:] if argv is None else argv)
-        to_stderr = logging.StreamHandler()
-        to_stderr.setFormatter(_Formatter("%(name)s: %(levelname)s: %(message)s"))
-        logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
+        logging.basicConfig(level=logging.WARNING, handlers=[TerminalHandler(verbose=options.verbose)])
         if options.verbose:
-            logging.getLogger("raylabel").setLevel(logging.DEBUG)
+            logging.getLogger(LOGGER).setLevel(logging.DEBUG)
         code: int = options.command(options)
     except (ConfigError, InputError) as error:
         return _say(error, FIX)
@@ -85,15 +84,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
-
-
-class _Formatter(logging.Formatter):
-    """Log lines as they may be shown: what inputs and servers say stands in them, as do addresses and tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        from raylabel.urls import mask_urls
-
-        return "\n".join(without_controls(line) for line in mask_urls(super().format(record)).splitlines())
 
 
 def _not_installed(error: ModuleNotFoundError) -> ConfigError:

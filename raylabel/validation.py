@@ -23,6 +23,7 @@ as it is and needs none."""
 OUT_OF_SCALE, NOT_FINITE, POINT, BOX_3D, WRONG_COUNT = "out_of_scale", "not_finite", "point", "box_3d", "wrong_count"
 NEAR_DUPLICATE, CONSTANT_STRIDE, PARTIAL, OUTVOTED = "near_duplicate", "constant_stride", "partial", "outvoted"
 UNREADABLE, CUT_OFF, LEFT_OUT, UNKNOWN_REGION = "unreadable", "cut_off", "left_out", "unknown_region"
+DECLINED = "declined"
 SENTENCE, EMPTY_PHRASE, REPEATED_PHRASE, MERGED = "sentence", "empty_phrase", "repeated_phrase", "merged"
 NOT_IN_CAPTION, SPAN_CORRECTED = "not_in_caption", "span_corrected"
 SAME_DESCRIPTION, DESCRIPTION_SENTENCE = "same_description", "description_sentence"
@@ -54,6 +55,11 @@ class Rule:
 _TABLE = (
     Rule(UNREADABLE, ASKED_AGAIN, "a reply contains nothing that can be used"),
     Rule(CUT_OFF, ASKED_AGAIN, "a reply was cut off; the question is asked again with a higher token limit"),
+    Rule(
+        DECLINED,
+        ASKED_AGAIN,
+        "a reply declines in plain words only; it is believed once a second one declines, too",
+    ),
     Rule(PARTIAL, FLAGGED, "the reply was cut off every time; the phrase may have more boxes"),
     Rule(
         UNKNOWN_FINISH,

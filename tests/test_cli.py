@@ -200,7 +200,9 @@ def test_default_specs_never_overwrites_what_somebody_edited(folder, capsys):
         ),
         pytest.param(["review"], ["RESULTS"], id="review-alone"),
         pytest.param(["review", "from_file", "--png"], ["RESULTS", "from_file"], id="no-such-results"),
-        pytest.param(["review", "."], ["--png"], id="nothing-to-draw"),
+        pytest.param(["review", "."], ["annotations.jsonl"], id="nothing-to-draw"),
+        pytest.param(["review", ".", "--only", "good"], ["failed", "flagged", "rejected"], id="no-such-choice"),
+        pytest.param(["review", ".", "--png", "--apply", "j.jsonl"], ["--apply", "--png"], id="draw-and-apply"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(folder, engine, capsys, words, parts):
@@ -357,18 +359,16 @@ def test_without_a_name_the_steps_are_listed(capsys):
 # --- demo and review ------------------------------------------------------------------------------------------------
 
 
-def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
+def test_demo_hands_its_options_on(folder, monkeypatch, capsys):
     calls = []
-    demo, sheets = ModuleType("raylabel.demo.show"), ModuleType("raylabel.review.sheets")
+    demo = ModuleType("raylabel.demo.show")
 
     def run_demo(*given):
         calls.append(given)
         return 0
 
     monkeypatch.setattr(demo, "run_demo", run_demo, raising=False)
-    monkeypatch.setattr(sheets, "write_contact_sheets", lambda results, out: [out / "sheet_0.png"], raising=False)
     monkeypatch.setitem(sys.modules, "raylabel.demo.show", demo)
-    monkeypatch.setitem(sys.modules, "raylabel.review.sheets", sheets)
     assert main(["demo"]) == 0
     words = ["demo", "--json", "--out", "o", "--images", "3", "--pipeline", "image_grounding", "--backend", "gemini"]
     assert main(words) == 0
@@ -377,9 +377,16 @@ def test_demo_and_review_hand_their_options_on(folder, monkeypatch, capsys):
         (Path("o"), 3, ["image_grounding"], "gemini", True),
     ]
     assert [type(given[-1]()).__name__ for given in calls] == ["HeadStart", "HeadStart"]
+
+
+def test_review_writes_sheets_or_a_gallery_where_it_is_told(folder, capsys):
+    Path("annotations.jsonl").write_text('{"image_id": "1", "image_path": "none.jpg", "outcome": "failed"}\n')
     assert main(["review", ".", "--png", "--out", "x"]) == 0
     assert main(["review", ".", "--png"]) == 0
-    assert capsys.readouterr().out == "x/sheet_0.png\nreview/sheet_0.png\n"
+    assert main(["review", ".", "--only", "failed", "--sample", "3", "--out", "y"]) == 0
+    assert capsys.readouterr().out == "x/sheet_0001.png\nreview/sheet_0001.png\ny/index.html\n"
+    assert main(["review", ".", "--only", "flagged"]) == 2
+    assert "no such record" in capsys.readouterr().err
 
 
 # --- the process ----------------------------------------------------------------------------------------------------

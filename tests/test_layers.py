@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
     ("errors", "urls"),
+    ("logs",),
     ("blocks",),
     ("records",),
     ("geometry",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from raylabel.clients.waiting import describe_return
 from raylabel.errors import ClientError, Verdict
 
 REPEATED = frozenset({Verdict.RETRY, Verdict.SLOW_DOWN})
+LONGEST_TRYING = 2.5
+"""Time-outs: tries that took so long together are followed by no other, so a server that lets a question hang gets
+three of them."""
 STOP_POLL_S = 0.25
 """While waiting, ``stopping`` is looked at this often."""
 
@@ -73,6 +77,7 @@ async def ask_with_retries(
     request: Request,
     policy: RetryPolicy,
     *,
+    tried: int = 0,
     stopping: Callable[[], bool],
     judge: Callable[[ClientError], Awaitable[None]] | None = None,
     on_retry: Callable[[ClientError, float], None] | None = None,
@@ -82,6 +87,7 @@ async def ask_with_retries(
     """Ask until there is a reply, for as many tries as the policy gives.
 
     Args:
+        tried: tries that were made before.
         judge: awaited with each error that another try might follow; what it raises ends the trying.
         stopping: once true, no further try is made and waiting ends within ``STOP_POLL_S``.
         on_retry: called with each error that another try is to follow, and the seconds until then.
@@ -94,21 +100,27 @@ async def ask_with_retries(
         ClientError: the last one, with its ``tries``: its verdict allows no other, they are used up, or the run is
             stopping; QUOTA where the server asks for a longer wait than is borne.
     """
-    tries = 0
+    tries, asking_s = tried, 0.0
     while True:
         tries += 1
+        began = time.monotonic()
         try:
             return await client.ask(request), tries
         except ClientError as error:
             error.tries = tries
+            if error.verdict is Verdict.SLOW_DOWN:
+                logger.info("the endpoint turns a request away: %s", error)
+            asking_s += time.monotonic() - began
+            used_up = tries >= policy.attempts or asking_s >= LONGEST_TRYING * request.sampling.timeout_s
             if error.verdict in REPEATED:
                 policy.check_wait(error)
                 if judge is not None and not stopping():
                     await judge(error)
-            if error.verdict not in REPEATED or tries >= policy.attempts or stopping():
+            if error.verdict not in REPEATED or used_up or stopping():
+                logger.info("a request failed, try %s of %s was its last: %s", tries, policy.attempts, error)
                 raise
             left_s = policy.wait_s(tries, error.retry_after_s, jitter())
-            logger.debug("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)
+            logger.info("try %s of %s failed, next in %.1f s: %s", tries, policy.attempts, left_s, error)
             if on_retry is not None:
                 on_retry(error, left_s)
             while left_s > 0:

@@ -43,6 +43,16 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_writing(parser: argparse.ArgumentParser) -> None:
+    """``--replace`` and ``--quiet``."""
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="write over results of other data or another pipeline, and over edited files (which are kept)",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the result and what is wrong, nothing else")
+
+
 def positive(text: str) -> int:
     """An argument that is a whole number of 1 or more."""
     if not text.isdecimal() or len(text) > 18 or int(text) < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command, add_limit, add_yes
+from raylabel.commands import Command, add_limit, add_writing, add_yes
 from raylabel.commands.run import run_settings
 from raylabel.errors import ConfigError
 
@@ -17,6 +17,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limit(parser)
     add_yes(parser)
+    add_writing(parser)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -25,7 +26,7 @@ def _generate(options: argparse.Namespace) -> int:
     from raylabel.settings import load_settings
 
     settings = load_settings(Path(options.experiment_spec_file), options.overrides)
-    return run_settings(settings, options.limit, confirmed=options.yes)
+    return run_settings(settings, options.limit, confirmed=options.yes, replace=options.replace, quiet=options.quiet)
 
 
 GENERATE = Command(

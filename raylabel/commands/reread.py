@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_writing
 from raylabel.commands.run import load
 
 
@@ -15,6 +15,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG key=value",
         help="the specification of the run, and settings that win over it: rules may be others, questions not",
     )
+    add_writing(parser)
 
 
 def _reread(options: argparse.Namespace) -> int:
@@ -25,7 +26,7 @@ def _reread(options: argparse.Namespace) -> int:
     settings = load(options, "reread")
     settings.pipeline.workflow.force_reprocess = False  # that is about asking
     process.set_up()
-    return run(settings, InProcess(), reread=True)
+    return run(settings, InProcess(), reread=True, replace=options.replace, quiet=options.quiet)
 
 
 REREAD = Command(
@@ -34,5 +35,5 @@ REREAD = Command(
     "raylabel reread config.yaml double_check.adjust=apply",
     _add_arguments,
     _reread,
-    "raylabel reread [-h] [-v] CONFIG [key=value ...]",
+    "raylabel reread [-h] [-v] [-q] [--replace] CONFIG [key=value ...]",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_writing
 from raylabel.commands.run import load, run_settings
 from raylabel.errors import ConfigError
 
@@ -33,6 +33,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="that ended so (labeled, nothing, refused, unreadable, failed); without it: what is open, and with "
         "--reason or --id also what is refused or nothing",
     )
+    parser.add_argument(
+        "--rejected",
+        action="store_true",
+        help='that a person rejected ("raylabel review RESULTS --apply judgements.jsonl"), however it ended',
+    )
+    add_writing(parser)
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -61,7 +67,10 @@ def _retry(options: argparse.Namespace) -> int:
             tuple(sorted(set(options.outcome))),
             tuple(sorted(set(options.reason))),
             tuple(sorted(set(options.id))),
+            options.rejected,
         ),
+        replace=options.replace,
+        quiet=options.quiet,
     )
 
 
@@ -71,5 +80,6 @@ RETRY = Command(
     'raylabel retry config.yaml --outcome refused --reason "safety"',
     _add_arguments,
     _retry,
-    "raylabel retry [-h] [-v] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] CONFIG [key=value ...]",
+    "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
+    "[--replace] CONFIG [key=value ...]",
 )

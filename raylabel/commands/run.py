@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_limit, add_yes
+from raylabel.commands import Command, add_limit, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,10 +25,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limit(parser)
     add_yes(parser)
+    add_writing(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return run_settings(load(options, "run"), options.limit, confirmed=options.yes)
+    return run_settings(
+        load(options, "run"), options.limit, confirmed=options.yes, replace=options.replace, quiet=options.quiet
+    )
 
 
 def load(options: argparse.Namespace, command: str) -> Settings:
@@ -47,7 +50,13 @@ def load(options: argparse.Namespace, command: str) -> Settings:
 
 
 def run_settings(
-    settings: Settings, limit: int | None = None, wanted: Wanted | None = None, *, confirmed: bool = False
+    settings: Settings,
+    limit: int | None = None,
+    wanted: Wanted | None = None,
+    *,
+    confirmed: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
@@ -56,18 +65,25 @@ def run_settings(
 
     executor = executor_of(settings)
     if settings.serve.is_used:
+        from rich.console import Console
+
         from raylabel.runtime.served import OwnServer, Served
 
-        executor = Served(executor, OwnServer(settings))
+        executor = Served(executor, OwnServer(settings, Console(quiet=quiet)))
     process.set_up()
-    return run(settings, executor, limit, wanted=wanted, confirmed=confirmed)
+    return run(settings, executor, limit, wanted=wanted, confirmed=confirmed, replace=replace, quiet=quiet)
 
 
 def executor_of(settings: Settings) -> Executor:
-    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be."""
+    """Ray, with a head start where it is this machine's own and nobody says how many of its workers there shall be.
+
+    What killed runs left of their Ray is ended.
+    """
     from raylabel.engine.executor import RayExecutor
+    from raylabel.engine.remains import end_remains
     from raylabel.runtime.head_start import HeadStart
 
+    end_remains()
     ray = RayExecutor(settings.ray)
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
 
@@ -92,5 +108,5 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [--limit N] [--yes] CONFIG [key=value ...]",
+    "raylabel run [-h] [-v] [-q] [--limit N] [--yes] [--replace] CONFIG [key=value ...]",
 )

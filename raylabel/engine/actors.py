@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from concurrent.futures import Future
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import ray
 
+from raylabel.logs import LOGGER, LogBuffer
 from raylabel.runtime import process
 from raylabel.runtime.coordinator import Directive, Report
 from raylabel.runtime.spec import RunSpec
@@ -26,12 +28,18 @@ class WorkerActor:
         shards: of the whole run, in Ray's object store.
         coordinator: handle of the coordinator's actor.
         workers: of the run.
+        log_level: of what the driver wants to know.
     """
 
     worker_class = Worker
 
-    def __init__(self, spec: RunSpec, shards: Any, coordinator: Any, workers: int) -> None:
+    def __init__(
+        self, spec: RunSpec, shards: Any, coordinator: Any, workers: int, log_level: int = logging.WARNING
+    ) -> None:
         spec.driver.enter_folder()
+        self._log = LogBuffer()
+        logging.getLogger().addHandler(self._log)
+        logging.getLogger(LOGGER).setLevel(log_level)
         self._shards: list[Shard] = ray.get(shards)
         self._coordinator = coordinator
         process.set_up()
@@ -55,9 +63,17 @@ class WorkerActor:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _opened(self, spec: RunSpec, node: str, workers: int) -> Worker:
-        worker = self.worker_class(spec, partial(tell, self._coordinator), node, workers)
+        worker = self.worker_class(spec, self._tell, node, workers)
         await worker.open()
         return worker
+
+    async def _tell(self, report: Report) -> Directive | None:
+        """Report to the coordinator, and what was logged with it."""
+        logs = self._log.take()
+        directive = await tell(self._coordinator, replace(report, logs=logs) if logs else report)
+        if directive is None and logs:
+            self._log.put_back(logs)
+        return directive
 
 
 async def tell(coordinator: Any, report: Report) -> Directive | None:

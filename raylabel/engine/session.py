@@ -18,6 +18,7 @@ from ray._private import ray_constants, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from raylabel.engine.lean_ray import without_helpers
+from raylabel.engine.remains import marked
 from raylabel.errors import ConfigError, ServerError
 from raylabel.settings import HOST_AND_PORT, RaySettings
 
@@ -140,7 +141,7 @@ def _start(settings: RaySettings) -> None:
                 told = str(error.__cause__ or error).strip().splitlines()[-1]  # Ray puts a whole traceback into it
                 raise ConfigError(f"{named_by}: the Ray cluster at {address} cannot be joined: {told[:400]}") from error
         return
-    with _hushed_stderr() as said, _without_uv(), without_helpers():
+    with _hushed_stderr() as said, _without_uv(), without_helpers(), marked():
         try:
             ray.init(
                 address="local",

@@ -14,6 +14,7 @@ from ray.data import ActorPoolStrategy
 
 from raylabel.engine.actors import WorkerActor
 from raylabel.errors import RaylabelError, ServerError
+from raylabel.logs import LOGGER
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import blocks_of
 
@@ -112,6 +113,7 @@ def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
             "shards": ray.put(list(work.shards)),
             "coordinator": coordinator,
             "workers": workers,
+            "log_level": logging.getLogger(LOGGER).getEffectiveLevel(),
         },
         batch_size=None,
         batch_format="pyarrow",

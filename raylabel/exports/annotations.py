@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES, outcome_of
-from raylabel.records import Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
+from raylabel.records import PERSON, Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
 from raylabel.validation import DROPPED, SEEDS_SKIPPED, consequence_of, parse_flag
 
 KNOWN_FIELDS = (
@@ -28,6 +28,9 @@ KNOWN_FIELDS = (
     "dropped",
 )
 """The fields that raylabel writes itself, in order; every other field of an input line is carried through."""
+
+_JUDGED = frozenset({"verified", "by", "note"})
+"""What a person said of a record. No field of raylabel's while nobody did: an input may have its own under the name."""
 
 SHADOWED = "input_"
 """Prefix of an input field whose name the output line uses itself."""
@@ -76,6 +79,15 @@ def to_line(record: Record, *, finished: bool = True) -> JsonObject:
         line["dropped"] = dropped
     # A number given as image_id is kept a number.
     extra = {k: v for k, v in record.extra.items() if k not in line or k == "image_id"}
+    if extra.get("by") == PERSON and isinstance(extra.get("verified"), bool):
+        # An earlier run's line: its verdict was about the labels that stood there.
+        extra = {k: v for k, v in extra.items() if k not in _JUDGED}
+    if record.verified is not None:
+        line |= {"verified": record.verified, "by": PERSON}
+    if record.note:
+        line["note"] = record.note
+    for name in _JUDGED.intersection(extra, line):
+        extra[SHADOWED + name] = extra.pop(name)
     return line | extra | _renamed_fields(record, line)
 
 

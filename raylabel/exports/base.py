@@ -63,16 +63,24 @@ class ExportFormat:
         return any(isinstance(file, FilePerImage) for file in self.files)
 
     def includes(self, record: Record) -> bool:
-        """Whether a record on which all steps are done has a part in a ``OneFile``."""
-        return bool(record.outcomes) and _is_settled(outcome_of(record)) and self._has_needs(record)
+        """Whether a record on which all steps are done has a part in a ``OneFile``; not where a person rejected it."""
+        return (
+            record.verified is not False
+            and bool(record.outcomes)
+            and _is_settled(outcome_of(record))
+            and self._has_needs(record)
+        )
 
     def includes_step(self, record: Record, step: type[Step]) -> bool:
         """Whether a record as it is after a step has a ``FilePerImage``.
 
-        Not where the step is open, was refused or did not run: an empty file would say that there is nothing.
+        Not where the step is open, was refused or did not run, or a person rejected the record: an empty file would say
+        that there is nothing.
         """
         done = record.outcomes.get(step.label)
-        return done is not None and _is_settled(done.outcome) and self._has_needs(record)
+        return (
+            record.verified is not False and done is not None and _is_settled(done.outcome) and self._has_needs(record)
+        )
 
     def _has_needs(self, record: Record) -> bool:
         return all(getattr(record, field) is not None for field in self.needs)

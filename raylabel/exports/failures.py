@@ -31,19 +31,21 @@ def failure_line(record: Record, step: str, outcome: StepOutcome) -> JsonObject:
     return line | {"raw": outcome.raw} if outcome.raw else line
 
 
-def unfinished_line(record: Record, steps: Sequence[str]) -> JsonObject:
-    """The line for a record that a stopped run did not finish.
+def unfinished_line(record: Record, steps: Sequence[str], *, goes_on: bool = False) -> JsonObject:
+    """The line for a record that a run did not finish.
 
     Args:
         steps: ``pipeline_steps`` names of the run's steps.
+        goes_on: the run is still at work, instead of stopped.
     """
+    before = "the run has not come to this step yet" if goes_on else "the run stopped before this step"
     return {
         "record_id": record.record_id,
         "image_id": record.extra.get("image_id", record.image_id),
         "image_path": record.image_path,
         "step": next(step for step in steps if step not in record.outcomes),
         "outcome": "unfinished",
-        "reason": "the run stopped before this step; the same command continues",
+        "reason": f"{before}; the same command continues",
     }
 
 

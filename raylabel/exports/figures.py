@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raylabel.pipelines import all_steps
-from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
+from raylabel.records import IMAGE_REFERRING_EXPRESSION, PERSON, REJECTED, JsonObject, Outcome
 from raylabel.steps.base import KINDS
 from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, parse_flag
 
@@ -36,16 +36,20 @@ def _findings_by_step() -> list[tuple[str, str]]:
     return [(step.label, kind) for kind in KINDS for step in all_steps().values() if step.finds == kind]
 
 
+def _is_rejected(line: Mapping[str, Any]) -> bool:
+    return line.get("verified") is False and line.get("by") == PERSON
+
+
 class Figures:
     """Counts over the lines of an ``annotations.jsonl``, as they are written or read back.
 
     They are computed from the lines alone, so that the figures a run prints always agree with the file.
 
     Attributes:
-        records: each line once: ``open``, ``refused``, ``unfinished`` (it has no outcome), or else ``with_K`` or
-            ``without_K``, where K is the first of ``KINDS`` that a step looked for in that record. "Boxes" are those of
-            expressions: a seed box does not count, since it was given, and neither does a box that the double check
-            rejected, whether it was kept or not.
+        records: each line once: ``rejected`` (by a person), ``open``, ``refused``, ``unfinished`` (it has no outcome),
+            or else ``with_K`` or ``without_K``, where K is the first of ``KINDS`` that a step looked for in that
+            record. "Boxes" are those of expressions: a seed box does not count, since it was given, and neither does a
+            box that the double check rejected, whether it was kept or not.
         totals: ``expressions`` are those not rejected, and ``boxes`` are theirs; a box of two expressions counts twice.
             ``boxes_rejected`` belong to expressions that stay. ``seed_boxes`` were given, ``regions`` described. Boxes
             of open, refused and unfinished records are included in ``boxes`` and also counted separately.
@@ -87,7 +91,7 @@ class Figures:
         if "dropped" in line:
             totals["expressions_rejected"] += line["dropped"].get(REJECTED_PHRASE, 0)
             totals["boxes_rejected"] += line["dropped"].get(REJECTED_BOX, 0)
-        state = _STATES.get(line.get("outcome"))
+        state = REJECTED if _is_rejected(line) else _STATES.get(line.get("outcome"))
         if state is not None:
             totals["boxes_of_open_or_refused"] += found["boxes"]
         else:

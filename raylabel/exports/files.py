@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -16,16 +18,30 @@ from raylabel.storage.writing import WholeFile, publish
 
 
 class LinesFile(WholeFile):
-    """A ``WholeFile`` of JSON lines.
+    """A ``WholeFile`` of JSON lines, with a checksum (CRC-32) of each.
 
     >>> import tempfile
     >>> with LinesFile(f"{tempfile.mkdtemp()}/a.jsonl") as out:
     ...     out.write_line({"text": "Grüße"})
     """
 
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.checksums = array("I")
+
     def __enter__(self) -> LinesFile:
         super().__enter__()
         return self
+
+    def write(self, data: bytes) -> None:
+        """Append a whole line."""
+        self.checksums.append(zlib.crc32(data))
+        super().write(data)
+
+    def begin_with(self, other: WholeFile) -> None:
+        assert isinstance(other, LinesFile)
+        super().begin_with(other)
+        self.checksums.extend(other.checksums)
 
     def write_line(self, value: Mapping[str, Any]) -> None:
         """Append an object as one line."""
@@ -38,10 +54,12 @@ class ExportFiles:
 
     Args:
         root: ``results_dir``.
+        begun: others whose content so far these begin with.
     """
 
-    def __init__(self, export: ExportFormat, root: Folder) -> None:
+    def __init__(self, export: ExportFormat, root: Folder, begun: ExportFiles | None = None) -> None:
         self._export = export
+        self._begun = begun
         self._root = root
         self._shared: list[tuple[OneFile, WholeFile]] = []
         self._per_image = []
@@ -59,8 +77,12 @@ class ExportFiles:
 
     def __enter__(self) -> ExportFiles:
         with ExitStack() as files:
-            for file, out in self._shared:
-                files.enter_context(out).write(file.header)
+            for number, (file, out) in enumerate(self._shared):
+                files.enter_context(out)
+                if self._begun is None:
+                    out.write(file.header)
+                else:
+                    out.begin_with(self._begun._shared[number][1])
             self._open = files.pop_all()
         return self
 
@@ -76,11 +98,15 @@ class ExportFiles:
                 out.write(file.convert(record))
 
     def add_step(self, record: Record, step: type[Step]) -> None:
-        """Write the files of one image after a step.
+        """Write the files of one image after a step; of a record that a person rejected, those of earlier runs go.
 
         Args:
             record: as it was after the step.
         """
+        if self._per_image and record.verified is False:
+            for file in self._per_image:
+                if (made := file.convert(record, step)) is not None:
+                    (self._root / step.directory / file.folder).delete(made[0])
         if self._per_image and self._export.includes_step(record, step):
             for file in self._per_image:
                 if (made := file.convert(record, step)) is not None:

@@ -26,6 +26,19 @@ def to_json_line(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
 
 
+def to_same_json_line(line: bytes) -> bytes:
+    """A line as this module writes what it says; itself where it is no JSON object.
+
+    >>> to_same_json_line(b'{ "a":1.0,"b" : "Gr\\u00fc\\u00dfe"}').decode()
+    '{"a": 1.0, "b": "Grüße"}\\n'
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return line + b"\n"
+    return to_json_line(value) if isinstance(value, dict) else line + b"\n"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

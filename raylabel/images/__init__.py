@@ -1,10 +1,12 @@
 """Images: read, verify, turn upright, resize, encode; each once a record.
 
 ``read_image`` fetches a file, ``inspect`` says what it is, ``encode_picture`` makes what requests
-carry, ``PictureCache`` keeps the pictures that had to be made.
+carry, ``Decoders`` do both where a crash costs no more than the picture, ``PictureCache`` keeps the pictures that had
+to be made.
 """
 
 from raylabel.images.cache import PictureCache
+from raylabel.images.decoding import Decoders
 from raylabel.images.files import read_image
 from raylabel.images.pictures import (
     VERSION,
@@ -20,6 +22,7 @@ from raylabel.images.pictures import (
 
 __all__ = [
     "VERSION",
+    "Decoders",
     "Encoding",
     "PictureCache",
     "digest_bytes",

@@ -39,7 +39,7 @@ class PictureCache:
         if limit_bytes <= 0:
             return
         try:
-            _make_private(folder)
+            make_private(folder)
             self._limit_bytes = limit_bytes
             with self._counted() as total:
                 total[0] = self._sweep(limit_bytes)
@@ -130,7 +130,7 @@ class PictureCache:
         return total
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make a folder that only this user can look into or change.
 
     Raises:

@@ -191,6 +191,17 @@ def inspect(data: bytes, limits: ImageSettings) -> ImageFacts:
     return _facts(file, _inspect_structure(file, limits) or _decode(file, limits).properties)
 
 
+def inspect_undecoded(data: bytes, limits: ImageSettings) -> ImageFacts | None:
+    """``inspect`` by the structure alone; None where that leaves a doubt.
+
+    Raises:
+        ImageError: empty, not an image, or larger than ``max_decode_pixels``.
+    """
+    file = _open(data)
+    properties = _inspect_structure(file, limits)
+    return None if properties is None else _facts(file, properties)
+
+
 def encode_picture(data: bytes, facts: ImageFacts, limits: ImageSettings, resize: Resize) -> tuple[bytes, str]:
     """What requests carry: the bytes and their media type.
 

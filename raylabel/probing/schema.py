@@ -6,6 +6,7 @@ servers of vLLM ignore ``structured_outputs``, and gateways drop fields on the w
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ async def probe_schema_form(
     Raises:
         ClientError: STOP_RUN, or RETRY or SLOW_DOWN after all tries: trouble that is not about schemas.
     """
-    picture = _probe_picture()
+    picture = probe_picture()
     for form in forms:
         if form is SchemaForm.NONE:
             break
@@ -94,12 +95,14 @@ def obeys(text: str) -> bool:
     )
 
 
-def _is_whole(value: Any) -> bool:
-    """JSON Schema's integer: 8.0 is one."""
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
-
-
-def _probe_picture() -> Picture:
+@functools.cache
+def probe_picture() -> Picture:
+    """A small picture that every server takes."""
     data = io.BytesIO()
     Image.new("RGB", PROBE_SIZE_WH, (0, 128, 0)).save(data, "PNG")
     return Picture.of(data.getvalue(), "image/png")
+
+
+def _is_whole(value: Any) -> bool:
+    """JSON Schema's integer: 8.0 is one."""
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))

@@ -35,6 +35,7 @@ from raylabel.records.serialization import (
     seed_to_json as seed_to_json,
 )
 from raylabel.records.values import (
+    PERSON as PERSON,
     REJECTED as REJECTED,
     Box as Box,
     Expression as Expression,

@@ -69,6 +69,8 @@ class Record:
         unused: the first rows of its label file that are no seed boxes; the flag ``seeds_skipped`` counts all of them.
         extra: fields of the input line that raylabel does not know, unchanged.
         shadowed: those whose names raylabel's own line uses for other values.
+        verified: True where a person accepted the record, False where a person rejected it.
+        note: what that person wrote about it.
     """
 
     record_id: str
@@ -89,6 +91,8 @@ class Record:
     unused: tuple[UnusableLine, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     shadowed: Mapping[str, Any] = field(default_factory=dict)
+    verified: bool | None = None
+    note: str = ""
 
     def apply(self, step: str, outcome: StepOutcome, changes: Changes) -> Record:
         """The record after a step, with its outcome and changes."""

@@ -65,6 +65,8 @@ def expression_to_json(expression: Expression, write_box: BoxWriter = exact_box)
         out["original_text"] = expression.original_text
     if expression.flags:
         out["flags"] = list(expression.flags)
+    if expression.by is not None:
+        out["by"] = expression.by
     return out
 
 
@@ -81,6 +83,8 @@ def _instance_to_json(instance: Instance, write_box: BoxWriter) -> JsonObject:
         out["proposed_bbox"] = write_box(instance.proposed_box)
     if instance.flags:
         out["flags"] = list(instance.flags)
+    if instance.by is not None:
+        out["by"] = instance.by
     return out
 
 

@@ -89,6 +89,7 @@ def _text_or(default: str) -> PlainValidator:
 
 
 _BOX, _FLAGS = PlainValidator(read_box), PlainValidator(_read_flags)
+_BY = PlainValidator(lambda value: value if isinstance(value, str) else None)
 _BBOX = Field(validation_alias=AliasChoices("bbox", "bbox_2d"))
 
 
@@ -130,6 +131,9 @@ REJECTED = "rejected"
 """Outcome of an expression that the double check rejected and that is kept on request. Steps and records never have it:
 if everything is rejected, they end as ``nothing``."""
 
+PERSON = "person"
+"""Who judged, in ``by``."""
+
 _GROUNDED = (_LABELED, _NOTHING, REJECTED) = (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
 
 
@@ -161,6 +165,7 @@ class Instance:
         verified: True confirmed, False rejected (kept on request only), None never checked.
         original_box: the box before the double check moved it (flag ``adjusted``).
         proposed_box: the box the double check would move it to (flag ``adjust_proposed``).
+        by: who verified it, where that was not a model: ``person``.
     """
 
     bbox_id: SkipValidation[str]
@@ -172,6 +177,7 @@ class Instance:
     original_box: Annotated[Annotated[Box, _BOX] | None, Field(validation_alias="original_bbox")] = None
     proposed_box: Annotated[Annotated[Box, _BOX] | None, Field(validation_alias="proposed_bbox")] = None
     flags: Annotated[tuple[str, ...], _FLAGS] = ()
+    by: Annotated[str | None, _BY] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,7 @@ class Expression:
         instances: None while not grounded; empty if the model said that nothing matches.
         verified: as for ``Instance``; where it is False, so are the boxes.
         original_text: the phrase before the double check rewrote it (flag ``rewritten``).
+        by: as for ``Instance``.
     """
 
     expression_id: SkipValidation[str]
@@ -193,10 +200,11 @@ class Expression:
     verified: SkipValidation[bool | None] = None
     original_text: SkipValidation[str | None] = None
     flags: Annotated[tuple[str, ...], _FLAGS] = ()
+    by: Annotated[str | None, _BY] = None
 
     def grounded(self, instances: tuple[Instance, ...], *flags: str) -> Expression:
         """The expression with these boxes, not verified, and with further flags."""
-        return replace(self, instances=instances, verified=None, flags=(*self.flags, *flags))
+        return replace(self, instances=instances, verified=None, by=None, flags=(*self.flags, *flags))
 
     @property
     def kept(self) -> tuple[Instance, ...]:

@@ -1,4 +1,4 @@
-"""Results for people to look at: contact sheets, and readings of single answers."""
+"""Results for people to look at and to judge: a gallery, contact sheets, statistics, and readings of single answers."""
 
 from raylabel.review.sheets import write_contact_sheets
 

@@ -1,244 +1,246 @@
-"""Contact sheets: PNGs of twelve images each, with boxes, their phrases in the same colors, and the outcome."""
+"""Contact sheets: PNGs of twelve images each, with numbered boxes, their phrases in the same colors, and outcomes."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from raylabel.errors import ImageError, InputError
 from raylabel.images import displayed, read_image
-from raylabel.records import JsonObject
+from raylabel.records import REJECTED
+from raylabel.review.colors import Rgb, color_of, ink_on
+from raylabel.review.letters import Letters
+from raylabel.review.reading import Reviewed, open_results
+from raylabel.review.shown import Phrase, Shown, ShownBox
 from raylabel.settings import ImageSettings
+from raylabel.store.judgements import ACCEPT, REJECT
 
 COLUMNS, ROWS = 4, 3
-_TILE_WIDTH, _THUMB_HEIGHT, _LINES = 420, 300, 8
-_LINE_HEIGHT, _MARGIN, _HEADER = 17, 10, 34
-_TILE_HEIGHT = _THUMB_HEIGHT + (_LINES + 2) * _LINE_HEIGHT + _MARGIN
+_TILE_WIDTH, _THUMB_HEIGHT, _CAPTION_LINES, _LINES = 420, 300, 3, 9
+_LINE_HEIGHT, _MARGIN, _HEADER, _STRIP = 17, 10, 34, 4
+_TILE_HEIGHT = _THUMB_HEIGHT + _STRIP + (_LINES + _CAPTION_LINES + 2) * _LINE_HEIGHT + _MARGIN
+_SIZE, _SMALL, _TITLE = 13, 11, 16
 _WHITE, _BLACK, _DARK_GRAY, _GRAY = (255, 255, 255), (20, 20, 20), (110, 110, 110), (190, 190, 190)
-_RED = (190, 0, 0)
-# Distinct for most eyes, also next to each other. Source: Okabe and Ito's palette, yellow and black left out.
-_COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_FARTHEST_PX = 10_000_000
-"""No picture is as large; Pillow draws to 2 ** 31."""
+_RED, _GREEN, _BROWN = (190, 0, 0), (20, 110, 50), (140, 85, 0)
+_OUTCOMES: dict[str, Rgb] = {
+    "labeled": _GREEN,
+    "nothing": (0, 90, 160),
+    "skipped": _DARK_GRAY,
+    "refused": _BROWN,
+    "unreadable": _RED,
+    "failed": _RED,
+    "unfinished": (110, 50, 140),
+}
+_VERDICTS = {ACCEPT: "accepted by a person", REJECT: "rejected by a person"}
+_NEST_PX = 4
+"""Between the outlines of boxes that lie on each other."""
 _SHEET_NAME = re.compile(r"sheet_\d{4,}\.png")
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """Boxes drawn in one color, in displayed pixels, and the text below the image; rejected ones are gray."""
-
-    text: str
-    boxes: list[list[float]]
-    rejected: list[list[float]] = field(default_factory=list)
-
-
-def write_contact_sheets(results: Path, out: Path | None = None) -> list[Path]:
-    """Draw the records of ``results/annotations.jsonl`` in their order, twelve on each sheet.
+def write_contact_sheets(
+    results: Path, out: Path | None = None, *, only: str | None = None, sample: int | None = None
+) -> list[Path]:
+    """Draw the records of a results folder in the order of the input, twelve on each sheet.
 
     Args:
-        results: a run's ``results_dir``.
+        results: a run's ``results_dir``; the run may be at work.
         out: folder for ``sheet_0001.png``, ...; default ``results/review``. Sheets of an earlier call are removed.
+        only: ``failed``, ``flagged`` or ``rejected`` ones.
+        sample: so many of them at random, always the same ones.
 
     Returns:
         The files, in order.
 
     Raises:
-        InputError: there is no readable ``annotations.jsonl``, or it has no records.
+        InputError: there is nothing to review, or a line of ``annotations.jsonl`` cannot be drawn.
     """
-    annotations = results / "annotations.jsonl"
-    if not annotations.is_file():
-        raise InputError(f"{results}: no annotations.jsonl to review; expected the results_dir of a finished run")
-    total = sum(1 for _ in _records(annotations))
-    if not total:
-        raise InputError(f"{annotations}: holds no record to review")
-    per_sheet = COLUMNS * ROWS
-    sheets = -(-total // per_sheet)
-    folder = out or results / "review"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    reviewed = open_results(results).only(only, sample)
+    return list(draw_sheets(reviewed, out or results / "review"))
+
+
+def draw_sheets(reviewed: Reviewed, out: Path) -> Iterator[Path]:
+    """The files of contact sheets, each as soon as it is written; see ``write_contact_sheets``."""
+    records = reviewed.shown()
+    first = next(records, None)
+    if first is None:
+        raise InputError(f"{reviewed.annotations}: holds no such record to review")
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.iterdir():
         if _SHEET_NAME.fullmatch(old.name):
             old.unlink()
-    written = []
-    records = _records(annotations)
-    for number in range(1, sheets + 1):
-        path = folder / f"sheet_{number:04d}.png"
-        title = f"{results.name or results}: {total} records, sheet {number} of {sheets}"
-        _sheet(list(islice(records, per_sheet)), title).save(path)
-        written.append(path)
-    return written
+    records = chain([first], records)
+    letters = Letters()
+    number = 0
+    while part := list(islice(records, COLUMNS * ROWS)):
+        number += 1
+        path = out / f"sheet_{number:04d}.png"
+        begin = (number - 1) * COLUMNS * ROWS
+        title = f"{reviewed.name}: sheet {number}, records {begin + 1} to {begin + len(part)}"
+        _sheet(part, title, letters).save(path)
+        yield path
 
 
-def _records(annotations: Path) -> Iterator[JsonObject]:
-    with annotations.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{annotations}: line {number} is not JSON ({error})") from error
-                if not isinstance(value, dict):
-                    raise InputError(f"{annotations}: line {number} is not a JSON object")
-                try:
-                    _labels_of(value)
-                except _MisshapenError as error:
-                    raise InputError(f"{annotations}: line {number}: {error}") from None
-                yield value
-
-
-def _sheet(records: list[JsonObject], title: str) -> Image.Image:
+def _sheet(records: list[Shown], title: str, letters: Letters) -> Image.Image:
     rows = -(-len(records) // COLUMNS)
     width = COLUMNS * (_TILE_WIDTH + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (width, _HEADER + rows * (_TILE_HEIGHT + _MARGIN)), _WHITE)
-    draw = ImageDraw.Draw(sheet)
-    _write(draw, (_MARGIN, 8), title, _BLACK, _font(16), width)
+    title = letters.shortened(title, _TITLE, width - 2 * _MARGIN)
+    letters.draw(ImageDraw.Draw(sheet), (_MARGIN, 6), title, _BLACK, _TITLE)
     for n, record in enumerate(records):
         left = _MARGIN + n % COLUMNS * (_TILE_WIDTH + _MARGIN)
         top = _HEADER + n // COLUMNS * (_TILE_HEIGHT + _MARGIN)
-        sheet.paste(_tile(record), (left, top))
+        sheet.paste(_tile(record, letters), (left, top))
     return sheet
 
 
-def _tile(record: JsonObject) -> Image.Image:
+def _tile(record: Shown, letters: Letters) -> Image.Image:
     tile = Image.new("RGB", (_TILE_WIDTH, _TILE_HEIGHT), _WHITE)
     draw = ImageDraw.Draw(tile)
-    labels = _labels_of(record)
     try:
-        image = displayed(read_image(str(record.get("image_path", ""))), ImageSettings()).convert("RGB")
+        image = displayed(read_image(record.location), ImageSettings()).convert("RGB")
     except ImageError as error:
         draw.rectangle((0, 0, _TILE_WIDTH - 1, _THUMB_HEIGHT - 1), fill=_GRAY)
-        for n, line in enumerate(_wrapped(draw, str(error), _font(13))[:_LINES]):
-            _write(draw, (8, 8 + n * _LINE_HEIGHT), line, _RED, _font(13))
+        for n, line in enumerate(letters.wrapped(str(error), _SIZE, _TILE_WIDTH - 16, _LINES)):
+            letters.draw(draw, (8, 8 + n * _LINE_HEIGHT), line, _RED, _SIZE)
     else:
         scale = min(_TILE_WIDTH / image.width, _THUMB_HEIGHT / image.height)
         shown = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        drawing = ImageDraw.Draw(shown)
-        for n, label in enumerate(labels):
-            outlines = [*((box, _GRAY) for box in label.rejected), *((box, _color(n)) for box in label.boxes)]
-            for box, outline in outlines:
-                x1, y1, x2, y2 = (v * scale for v in box)
-                drawing.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=outline, width=2)
+        _draw_boxes(shown, record.phrases, scale, letters)
         tile.paste(shown, (0, 0))
-    _write_texts(draw, record, labels)
+    _write_texts(draw, record, letters)
     return tile
 
 
-def _write_texts(draw: ImageDraw.ImageDraw, record: JsonObject, labels: list[_Label]) -> None:
-    font, top = _font(13), _THUMB_HEIGHT + 4
-    outcome = str(record.get("outcome", ""))
-    outcomes = record.get("outcomes")
-    steps = ", ".join(f"{k}: {v}" for k, v in (outcomes if isinstance(outcomes, dict) else {}).items())
-    bad = outcome in ("failed", "unreadable", "refused")
-    _write(draw, (0, top), f"{record.get('image_id', '')}  {outcome}", _RED if bad else _BLACK, font)
-    _write(draw, (0, top + _LINE_HEIGHT), steps, _DARK_GRAY, _font(11))
-    shown = labels if len(labels) <= _LINES else labels[: _LINES - 1]
-    for n, label in enumerate(shown):
-        y = top + (n + 2) * _LINE_HEIGHT
-        draw.rectangle((0, y + 3, 10, y + 13), fill=_color(n))
-        _write(draw, (16, y), label.text, _BLACK, font)
-    if len(shown) < len(labels):
-        _write(draw, (16, top + (_LINES + 1) * _LINE_HEIGHT), f"and {len(labels) - len(shown)} more", _DARK_GRAY, font)
+# --- boxes ----------------------------------------------------------------------------------------------------------
 
 
-def _labels_of(record: JsonObject) -> list[_Label]:
-    """What to draw: the expressions, else the regions, else the seeds.
-
-    Raises:
-        _MisshapenError: they are not shaped as raylabel writes them.
-    """
-    if expressions := _objects(record, "expressions"):
-        return [_label_of_expression(e) for e in expressions]
-    if regions := _objects(record, "regions"):
-        return [_Label(str(r.get("description") or r.get("type")), [_box(r.get("bbox"))]) for r in regions]
-    seeds = record.get("kitti_bboxes") or []
-    if not isinstance(seeds, list) or not all(isinstance(s, list) and len(s) > 4 for s in seeds):
-        raise _MisshapenError('"kitti_bboxes": expected a list of [x1, y1, x2, y2, type]')
-    return [_Label(str(s[4]), [_box(s[:4])]) for s in seeds]
-
-
-class _MisshapenError(ValueError):
-    """What a line holds is not shaped as raylabel writes it; the reason alone."""
-
-
-def _objects(holder: JsonObject, name: str) -> list[JsonObject]:
-    value = holder.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise _MisshapenError(f'"{name}": expected a list of objects, found {_start(value)}')
-    return value
+def _draw_boxes(image: Image.Image, phrases: list[Phrase], scale: float, letters: Letters) -> None:
+    """Rejected boxes below, labels above them, numbers on top; a box that lies on another is drawn inside it."""
+    draw = ImageDraw.Draw(image)
+    every = [(n, box) for n, phrase in enumerate(phrases) for box in phrase.boxes]
+    places: Counter[tuple[int, ...]] = Counter()
+    tags = []
+    for n, box in sorted(every, key=lambda one: not one[1].rejected):
+        color = _GRAY if box.rejected else color_of(n)
+        for other, dash in ((box.was, (2, 3)), (box.proposed, (7, 4))):
+            if other is not None:
+                _dashed(draw, _scaled(other, scale), color_of(n), dash)
+        corners = _scaled(box.box, scale)
+        place = tuple(round(v / _NEST_PX) for v in corners)
+        tags.append((corners, n, box, places[place]))
+        _outline(draw, _inside(corners, places[place]), color)
+        places[place] += 1
+        if box.rejected:
+            draw.line((corners[0], corners[3], corners[2], corners[1]), fill=color, width=2)
+    for corners, n, box, turn in tags:
+        _tag(draw, corners, n, box, turn, letters)
 
 
-def _box(value: Any) -> list[float]:
-    numbers = value if isinstance(value, list) else []
-    if len(numbers) != 4 or not all(type(n) in (int, float) and abs(n) <= _FARTHEST_PX for n in numbers):
-        raise _MisshapenError(f'"bbox": expected four numbers, found {_start(value)}')
-    return [float(n) for n in numbers]
+def _scaled(box: list[float], scale: float) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (v * scale for v in box)
+    return x1, y1, x2, y2
 
 
-def _start(value: Any) -> str:
-    try:
-        text = json.dumps(value)
-    except ValueError:  # more digits than Python writes
-        return "a number with very many digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _inside(corners: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = corners
+    by = max(0.0, min(turn * _NEST_PX, (x2 - x1) / 3, (y2 - y1) / 3))
+    return x1 + by, y1 + by, x2 - by, y2 - by
 
 
-def _label_of_expression(expression: JsonObject) -> _Label:
-    instances = _objects(expression, "instances")
-    outcome, checked = expression.get("outcome"), expression.get("verified")
-    boxes: list[list[float]] = []
-    rejected: list[list[float]] = []
-    for instance in instances:
-        (rejected if False in (checked, instance.get("verified")) else boxes).append(_box(instance.get("bbox")))
-    notes = [str(outcome)] if not instances and outcome else []
-    notes += ["verified"] if checked else []
-    notes += [f"{len(rejected)} rejected"] if rejected else []
-    flags = expression.get("flags")
-    notes += map(str, flags if isinstance(flags, list) else [])
-    note = f" ({', '.join(notes)})" if notes else ""
-    return _Label(f"{expression.get('text', '')} [{len(boxes)}]{note}", boxes, rejected)
+def _outline(draw: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: Rgb) -> None:
+    x1, y1, x2, y2 = corners
+    if x1 <= x2 and y1 <= y2:
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color, width=2)
 
 
-def _color(number: int) -> tuple[int, int, int]:
-    return _COLORS[number % len(_COLORS)]
-
-
-@lru_cache
-def _font(size: int) -> _Font:
-    return ImageFont.load_default(size)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    color: tuple[int, int, int],
-    font: _Font,
-    width: int = _TILE_WIDTH,
+def _dashed(
+    draw: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: Rgb, dash: tuple[int, int]
 ) -> None:
-    """Write one line, shortened to ``width``."""
-    text = " ".join(text.split())
-    room = width - at[0]
-    if draw.textlength(text, font) > room:
-        while text and draw.textlength(text + "...", font) > room:
-            text = text[:-1] if len(text) < 200 else text[:199]
-        text += "..."
-    draw.text(at, text, color, font)
+    x1, y1, x2, y2 = (min(max(v, -_TILE_WIDTH), 2 * _TILE_WIDTH) for v in corners)
+    line, gap = dash
+    for start in range(int(x1), int(x2), line + gap):
+        for y in (y1, y2 - 1):
+            draw.line((start, y, min(x2, start + line - 1), y), fill=color)
+    for start in range(int(y1), int(y2), line + gap):
+        for x in (x1, x2 - 1):
+            draw.line((x, start, x, min(y2, start + line - 1)), fill=color)
 
 
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: _Font) -> list[str]:
-    """The text in lines that fit a tile, broken at any character, since paths have no spaces."""
-    lines, line = [], ""
-    for letter in text:
-        if draw.textlength(line + letter, font) > _TILE_WIDTH - 16:
-            lines.append(line)
-            line = ""
-        line += letter
-    return [*lines, line]
+def _tag(
+    draw: ImageDraw.ImageDraw,
+    corners: tuple[float, float, float, float],
+    number: int,
+    box: ShownBox,
+    turn: int,
+    letters: Letters,
+) -> None:
+    """The number of a box's phrase at its upper left corner, outside of it where there is room."""
+    text = str(number + 1)
+    width, height = letters.width(text, _SMALL) + 4, _SMALL + 3
+    x, y = corners[0] + turn * (width + 1), corners[1] - height
+    y = y if y >= 0 else corners[1] + 3
+    x = x if corners[1] >= height else x + 3
+    color = _GRAY if box.rejected else color_of(number)
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
+    letters.draw(draw, (x + 2, y), text, ink_on(color), _SMALL)
+    if box.rejected:
+        draw.line((x, y + height / 2, x + width - 1, y + height / 2), fill=_BLACK)
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def _write_texts(draw: ImageDraw.ImageDraw, record: Shown, letters: Letters) -> None:
+    color, top = _OUTCOMES.get(record.outcome, _BLACK), _THUMB_HEIGHT
+    draw.rectangle((0, top, _TILE_WIDTH - 1, top + _STRIP - 1), fill=color)
+    top += _STRIP + 2
+
+    def write(text: str, ink: Rgb, size: int = _SIZE, left: float = 0) -> float:
+        return letters.draw(draw, (left, top), letters.shortened(text, size, _TILE_WIDTH - left), ink, size)
+
+    after = write(record.outcome, color)
+    if verdict := _VERDICTS.get(record.verdict):
+        after = write(verdict, _RED if record.verdict == REJECT else _GREEN, left=after + 8)
+    write(str(record.line.get("image_id", "")), _BLACK, left=after + 8)
+    top += _LINE_HEIGHT
+    write(", ".join(f"{step['label']}: {step['outcome']}" for step in record.steps), _DARK_GRAY, _SMALL)
+    top += _LINE_HEIGHT
+    for line in letters.wrapped(record.caption, _SIZE, _TILE_WIDTH, _CAPTION_LINES):
+        write(line, _BLACK)
+        top += _LINE_HEIGHT
+    left = _LINES
+    for step in record.steps:
+        if step["reason"] and step["outcome"] not in ("labeled", "nothing"):
+            write(f"{step['label']}: {step['reason']}", _OUTCOMES.get(step["outcome"], _BLACK), _SMALL)
+            top += _LINE_HEIGHT
+            left -= 1
+    phrases = record.phrases if len(record.phrases) <= left else record.phrases[: max(0, left - 1)]
+    for n, phrase in enumerate(phrases):
+        draw.rectangle((0, top + 3, 10, top + 13), fill=color_of(n))
+        gone = phrase.outcome == REJECTED
+        end = write(f"{n + 1}. {_words(phrase)}", _DARK_GRAY if gone else _BLACK, left=16)
+        if gone:
+            draw.line((16, top + 9, end, top + 9), fill=_DARK_GRAY)
+        top += _LINE_HEIGHT
+    if len(phrases) < len(record.phrases):
+        write(f"and {len(record.phrases) - len(phrases)} more", _DARK_GRAY, left=16)
+
+
+def _words(phrase: Phrase) -> str:
+    kept = phrase.kept
+    rejected = len(phrase.boxes) - len(kept)
+    notes = [phrase.outcome] if not phrase.boxes and phrase.outcome else []
+    notes += ["verified" + (f" by {phrase.by}" if phrase.by else "")] if phrase.verified else []
+    notes += [f"{rejected} rejected"] if rejected else []
+    scores = [box.score for box in kept if box.score is not None]
+    notes += [f"score {min(scores):.2f}"] if scores else []
+    notes += [f'was "{phrase.was}"'] if phrase.was else []
+    notes += phrase.flags
+    notes += dict.fromkeys(flag for box in phrase.boxes for flag in box.flags)
+    said = f" ({', '.join(notes)})" if notes else ""
+    return f"{phrase.text} [{len(kept)}]{said}"

@@ -6,61 +6,32 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
-from raylabel.clients.finish import NO_WORD, ONLY_REASONING, normalized, word_of
-from raylabel.clients.retry import REPEATED, RetryPolicy, ask_with_retries
-from raylabel.errors import AnswerError, AnswerProblem, ClientError, GeometryError, ImageError, Verdict
+from raylabel.clients.retry import REPEATED, RetryPolicy
+from raylabel.errors import ClientError, GeometryError, ImageError
 from raylabel.geometry import Resize
-from raylabel.records import Changes, Outcome, Record, StepOutcome, canonical_json, digest_of_json
+from raylabel.records import Changes, Outcome, Record, StepOutcome
 from raylabel.runtime.journal import Journal
+from raylabel.runtime.question_keys import QuestionKeys
+from raylabel.runtime.replies import QuestionOutcome, Replies
+from raylabel.runtime.sending import Sender
+from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
-from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, ReplyText, Result, Skip, Step
+from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, Result, Skip, Step
 from raylabel.store.reopened import Reopening
-from raylabel.store.results import answer_row, reply_of
+from raylabel.store.results import answer_row
 from raylabel.store.tables import Row, Table
-from raylabel.validation import CUT_OFF, UNKNOWN_FINISH, UNREADABLE
+from raylabel.validation import UNKNOWN_FINISH
 
 RAW_LIMIT = 4000
 """Characters of an unreadable reply that are kept for ``failures.jsonl``; the store has it whole."""
 
 TEMPERATURE_STEP = 0.3
 """A re-ask of an unreadable reply is sampled warmer by this much: a deterministic server would repeat itself."""
-
-FEWEST_CUT = 2
-"""A reply that was cut off counts in part only after another one with more room was bought."""
-
-MOST_REFUSALS = 20
-"""A request that is turned away so often, though others were answered since, is one that this server never takes."""
-
-MANY_UNANSWERED = 8
-"""Questions in a row that got no answer at all: whatever the server says of itself, it is down."""
-
-_NO_ANSWER_STATUSES = frozenset({502, 504, *range(520, 525)})
-"""What proxies say when nobody behind them answers."""
-
-
-@dataclass
-class Tally:
-    """What a step did in this worker since it started."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    requests: int = 0
-    retries: int = 0
-    replayed: int = 0
-    sent: int = 0
-    """Every try of a request that has ended, but for those that were turned away."""
-    usage: dict[str, Counter[str]] = field(default_factory=dict)
-    """Tokens by model, as configured, and kind."""
-    unmetered: int = 0
-    """Replies of which the server did not say how many tokens they took."""
-    endpoint_failures: int = 0
-    """Of the outcomes, those that the endpoint is to blame for (``StepOutcome.by_endpoint``)."""
-    latency_s: float = 0.0
-    models: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,158 +68,13 @@ class AskSetup:
     finish_words: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _QuestionOutcome:
-    """What became of a question.
-
-    Args:
-        uids: of the replies behind the answer.
-        replies: how many there are.
-        text: the last one, if it was unreadable.
-        broken: the rules for which replies were not accepted; the same whenever the stored replies are read.
-        word: the one that the reply behind the answer ended with, where it does not say that the reply is whole.
-    """
-
-    answered: Answered
-    uids: tuple[str, ...]
-    replies: int
-    text: str
-    broken: Counter[str]
-    word: str = ""
-
-
-class _TurnedAway(Exception):
-    """The endpoint takes nothing from anybody for now."""
-
-    def __init__(self, error: ClientError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _though_others_are(error: ClientError) -> ClientError:
-    message = f"{error.message} ({error.tries} times, though the server answers others)"
-    told = ClientError(error.verdict, message, status=error.status)
-    told.tries = error.tries
-    return told
-
-
-def _got_no_answer(error: ClientError) -> bool:
-    return error.verdict is Verdict.RETRY and (error.status is None or error.status in _NO_ANSWER_STATUSES)
-
-
-class _Replies:
-    """The replies to one question in the order they came: the first that settles it stands, whatever came later.
-
-    A reply whose end the server does not vouch for (``raylabel.clients.finish``) settles what it says is there. What it
-    says is not there counts where the server said no word at all, and once another such reply has said the same.
-
-    Args:
-        known: plain words that mean a whole answer to this server.
-    """
-
-    def __init__(self, step: Step, question: Question, record: Record, known: frozenset[str]) -> None:
-        self.rows: list[Row] = []
-        self._step = step
-        self._question = question
-        self._record = record
-        self._known = known
-        self._broken: Counter[str] = Counter()
-        self._problem: AnswerError | None = None
-        self._cut: _QuestionOutcome | None = None
-        self._absent: list[frozenset[int]] = []
-
-    def add(self, row: Row) -> _QuestionOutcome | None:
-        """Take the next reply; what becomes of the question if it settles it."""
-        reply = reply_of(row)
-        word = word_of(reply.finish_detail) if reply.finish is Finish.OTHER else ""
-        if normalized(word) in self._known:
-            word = ""
-        self.rows.append(row)
-        try:
-            answered = self._check_ending(word, _read(self._step, self._question, reply, self._record))
-        except AnswerError as error:
-            answered = Answered(self._question, problem=error)
-        if answered.is_whole:
-            return self._outcome(answered, row, word)
-        self._broken.update(_rules_broken(answered, row, word))
-        self._problem = answered.problem
-        if answered.problem is None:  # the last one that can be read in part had the most room
-            self._cut = self._outcome(answered, row, word)
-        return None
-
-    def partial_outcome(self, fewest: int) -> _QuestionOutcome | None:
-        """The answer that was cut off every time, after at least so many replies."""
-        if self._cut is None or len(self.rows) < max(fewest, FEWEST_CUT):
-            return None
-        return replace(self._cut, replies=len(self.rows))
-
-    def open_outcome(self) -> _QuestionOutcome:
-        """What is left where nothing settles it."""
-        problem = self._problem or AnswerError(AnswerProblem.UNREADABLE, "the reply is cut off")
-        text = self.rows[-1]["text"] if self.rows else ""
-        return _QuestionOutcome(Answered(self._question, problem=problem), (), len(self.rows), text, self._broken)
-
-    def _outcome(self, answered: Answered, row: Row, word: str) -> _QuestionOutcome:
-        return _QuestionOutcome(answered, (row["uid"],), len(self.rows), "", self._broken, word)
-
-    def _check_ending(self, word: str, answered: Answered) -> Answered:
-        """A reply that ended with such a word, as far as it can be believed.
-
-        Raises:
-            AnswerError: it says that something is not there, and nobody vouches for that.
-        """
-        absent = self._step.reported_absent(answered) if word and answered.problem is None else frozenset()
-        if not absent:
-            return answered
-        if word == NO_WORD:
-            if any(absent <= before for before in self._absent):
-                return answered
-            self._absent.append(absent)
-            why = "the server does not say whether the reply is whole; a second one would have to say the same"
-        else:
-            why = (
-                f'the reply ended with "{word}", which does not say that it is whole; if this server means that, add '
-                "the word to vlm.finish_words"
-            )
-        raise AnswerError(
-            AnswerProblem.UNREADABLE,
-            f"that something is not there is not believed: {why}",
-            violations=(f"{UNKNOWN_FINISH}:{word}",),
-        )
-
-
-def _read(step: Step, question: Question, reply: Reply, record: Record) -> Answered:
-    """What a reply says. Pure, so a stored reply is read again whenever the reader gets better.
-
-    Raises:
-        AnswerError: it cannot be read, or is a refusal.
-    """
-    if reply.finish is Finish.REFUSED:
-        raise AnswerError(AnswerProblem.REFUSED, f"the model declines ({reply.finish_detail or 'refused'})")
-    if reply.finish is Finish.BROKEN:  # stored when its word was not known yet
-        raise AnswerError(AnswerProblem.UNREADABLE, f"the server broke off ({reply.finish_detail})")
-    if not reply.text.strip():
-        advice = ""
-        if reply.finish_detail.endswith(ONLY_REASONING):
-            advice = (
-                "; raise max_tokens, or turn thinking off (thinking_budget: 0 for Gemini and Claude; for others a "
-                "field of the server in extra_body, such as chat_template_kwargs: {enable_thinking: false})"
-            )
-        reason = f"the reply is empty ({reply.finish_detail or 'stop'}){advice}"
-        raise AnswerError(AnswerProblem.UNREADABLE, reason)
-    text = ReplyText(reply.text, cut=reply.finish is Finish.LENGTH, with_schema=reply.with_schema)
-    return step.read(question, text, record)
-
-
 class Asker:
     """Takes records through one step, many at a time, on one event loop.
 
     Args:
         picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
         traffic: what the endpoint takes is noted there.
-        before_first: awaited once before the first request (a check of the endpoint); raises ``Stopped``.
-        is_alive: whether the endpoint answers a question that costs nothing.
-        on_fatal: told once a request shows that no request can work.
+        before_first, is_alive, on_fatal: see ``Sender``.
         reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
     """
 
@@ -269,20 +95,24 @@ class Asker:
         self.step = step
         self.tally = Tally()
         self.window = window
-        self._traffic = traffic
         self.journal = Journal(answers)
         self._setup = setup
-        self._client = client
+        self._sender = Sender(
+            client,
+            setup.policy,
+            window,
+            traffic,
+            self.tally,
+            before_first,
+            is_alive,
+            on_fatal,
+            drops_schemas=setup.structured_output == "auto",
+        )
         self.answers = answers
         self._picture = picture
-        self._before_first = before_first
-        self._is_alive = is_alive
-        self._on_fatal = on_fatal
-        self._reopened = reopened or {}
-        self._in_progress: dict[str, asyncio.Future[_QuestionOutcome]] = {}
-        self._common: dict[tuple[int, str, int], tuple[str, str, str, Any]] = {}
+        self._keys = QuestionKeys(step, setup, reopened or {})
+        self._in_progress: dict[str, asyncio.Future[QuestionOutcome]] = {}
         self._unreadable: Counter[str] = Counter()
-        self._schema_refused = False
 
     async def run_step(self, record: Record) -> StepEnd:
         """Everything the step has to do for a record that has what the step needs.
@@ -300,11 +130,11 @@ class Asker:
             return StepEnd(StepOutcome(Outcome.SKIPPED, first.reason), first.changes)
         pending = list(first)
         answers: list[Answered] = []
-        by_key: dict[str, _QuestionOutcome] = {}
+        by_key: dict[str, QuestionOutcome] = {}
         used: list[str] = []
         raw = ""
         while True:
-            keys = [self._key(q, record) for q in pending]
+            keys = [self._keys.key_of(q, record) for q in pending]
             outcomes = await self._ask_all(keys, pending, record)
             for key, question, one in zip(keys, pending, outcomes, strict=True):
                 if not isinstance(one, BaseException):
@@ -338,7 +168,7 @@ class Asker:
 
     async def _ask_all(
         self, keys: Sequence[str], questions: Sequence[Question], record: Record
-    ) -> list[_QuestionOutcome | BaseException]:
+    ) -> list[QuestionOutcome | BaseException]:
         """What became of questions, asked side by side. All of them end before any error counts: replies that were paid
         for are stored in any case."""
         if len(keys) == 1:
@@ -349,7 +179,7 @@ class Asker:
         asked = (self._answer(key, question, record) for key, question in zip(keys, questions, strict=True))
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _answer(self, key: str, question: Question, record: Record) -> _QuestionOutcome:
+    async def _answer(self, key: str, question: Question, record: Record) -> QuestionOutcome:
         """What became of a question; equal questions that meet (duplicate lines) share one request."""
         if (future := self._in_progress.get(key)) is not None:
             return await asyncio.shield(future)
@@ -369,16 +199,15 @@ class Asker:
         finally:
             del self._in_progress[key]
 
-    async def _ask_once(self, key: str, question: Question, record: Record) -> _QuestionOutcome:
+    async def _ask_once(self, key: str, question: Question, record: Record) -> QuestionOutcome:
         """What became of a question: read from what is stored, else asked until a reply can be read.
 
         Stored replies are read again each time, in the order they came: a run that continues, or that has a better
         reader, pays only for what cannot be read. A reply that cannot be read is no answer, and guessing at it would be
         a wrong label: another one is bought, worded and sampled otherwise, since the same request may get the same
-        reply. How many is limited in a run and not for good: what stays open is asked again by the next run. A reply
-        that was cut off may hold less than there is, so it counts only where one with more room was cut off, too.
+        reply. How many is limited in a run and not for good: what stays open is asked again by the next run.
         """
-        replies = _Replies(self.step, question, record, self._setup.finish_words)
+        replies = Replies(self.step, question, record, self._setup.finish_words)
         for row in self.answers.rows(key):
             if (outcome := replies.add(row)) is not None:
                 self.tally.replayed += 1
@@ -391,7 +220,7 @@ class Asker:
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
-            request, reply, tries = await self._ask(key, question, record, replies.rows)
+            request, reply, tries = await self._ask(question, record, replies.rows)
             row = answer_row(
                 key,
                 reply,
@@ -409,98 +238,23 @@ class Asker:
             self._unreadable[key] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
-        return replies.partial_outcome(FEWEST_CUT) or replies.open_outcome()
+        return replies.partial_outcome(0) or replies.open_outcome()
 
-    async def _ask(self, key: str, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
-        """Buy a reply. Where the endpoint takes nothing from anybody, that is no try of this request: it gives its slot
-        back, and waits for another one until the endpoint takes requests again."""
-        target = self.step.setup.targets[question.target]
-        refusals, answered = 0, None
-        while True:
-            async with self.window:
-                await self._before_first()
-                request = Request(
-                    preamble=question.preamble,
-                    picture=await self._picture(record, target.resize),
-                    question=_question_text(question, rows),
-                    sampling=_next_sampling(self._setup.samplings[question.target], rows),
-                    schema=self._schema(question, rows),
-                    schema_form=self._setup.schema_form,
-                )
-                try:
-                    reply, tries = await self._send_as_taken(key, request)
-                except _TurnedAway as away:
-                    self.tally.retries += 1
-                    answered = self._traffic.answered if answered is None else answered
-                    refusals += 1
-                    if refusals >= MOST_REFUSALS and self._traffic.answered > answered:
-                        raise away.error from away
-                else:
-                    self._count(reply, request.sampling.model)
-                    return request, reply, tries
+    async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+        """Buy a reply to a question that has had these replies."""
+        target, sampling = self.step.setup.targets[question.target], self._setup.samplings[question.target]
 
-    async def _send_as_taken(self, key: str, request: Request) -> tuple[Reply, int]:
-        """Send a request, without its schema where the endpoint turns out to take none."""
-        try:
-            return await self._send(key, request)
-        except ClientError as error:
-            if not error.schema_rejected or self._setup.structured_output != "auto":
-                raise
-        answer = await self._send(key, replace(request, schema=None))
-        self._schema_refused = True  # it works without: this endpoint takes no schemas
-        return answer
-
-    async def _send(self, key: str, request: Request) -> tuple[Reply, int]:
-        def note(error: ClientError, wait_s: float) -> None:
-            self.tally.retries += 1
-            self.tally.sent += 1
-
-        answered = self._traffic.answered
-
-        async def judge(error: ClientError) -> None:
-            nonlocal answered
-            before, answered = answered, self._traffic.answered  # of this try, and of the next one
-            limited = error.verdict is Verdict.SLOW_DOWN
-            if limited or (_got_no_answer(error) and await self._is_down(key, before)):
-                self._traffic.note_refusal(error)
-                raise _TurnedAway(error)
-
-        try:
-            answer = await ask_with_retries(
-                self._client,
-                request,
-                self._setup.policy,
-                stopping=lambda: self.window.stopped,
-                judge=judge,
-                on_retry=note,
+        async def build() -> Request:
+            return Request(
+                preamble=question.preamble,
+                picture=await self._picture(record, target.resize),
+                question=_question_text(question, rows),
+                sampling=_next_sampling(sampling, rows),
+                schema=self._schema(question, rows),
+                schema_form=self._setup.schema_form,
             )
-        except ClientError as error:
-            self.tally.sent += 1
-            if not _got_no_answer(error):
-                self._traffic.note_answer()
-            if self.window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
-                raise Stopped from error  # given up early, which says nothing of the server
-            if error.verdict.ends_run:
-                self._on_fatal(error)
-                raise Stopped from error
-            if _got_no_answer(error):
-                raise _though_others_are(error) from error
-            raise
-        self.tally.sent += 1
-        self._traffic.note_answer()
-        return answer
 
-    async def _is_down(self, key: str, answered: int) -> bool:
-        """Whether it is the endpoint that does not answer, and not this question that it cannot answer: nobody was
-        answered meanwhile, and either it does not answer anything else, or many questions in a row were lost.
-
-        Args:
-            answered: requests that had been answered when this one was sent.
-        """
-        if self._traffic.answered > answered:
-            return False
-        self._traffic.unanswered.add(key)
-        return len(self._traffic.unanswered) >= MANY_UNANSWERED or not await self._is_alive()
+        return await self._sender.buy(build, sampling.max_tokens)
 
     def _schema(self, question: Question, rows: list[Row]) -> Any:
         if self._setup.structured_output == "never" or self._setup.schema_form is SchemaForm.NONE:
@@ -508,65 +262,8 @@ class Asker:
         wanted = question.schema
         if self._setup.structured_output == "auto":
             emptied = any(row["with_schema"] and row["finish"] != Finish.LENGTH.value for row in rows)
-            return None if self._schema_refused or emptied else wanted
+            return None if emptied or not self._sender.takes_schemas else wanted
         return wanted
-
-    def _key(self, question: Question, record: Record) -> str:
-        """The digest of the question as wanted; what may vary between attempts is left out.
-
-        It is ``digest_of`` ("question", step, preamble, text, schema, sampling ..., image, recipe, generation), and the
-        sample number and that of the record's reopening where there is one. What all questions of a prompt have in
-        common is written as JSON once.
-        """
-        assert record.image is not None
-        place = (question.target, question.preamble, id(question.schema))
-        common = self._common.get(place)
-        if common is None:
-            common = self._common[place] = self._write_common_parts(question)
-        before, between, after, _ = common
-        sample = f",{question.sample}" if question.sample else ""
-        if (reopening := self._reopened.get(record.record_id)) is not None:
-            sample += f',"reopened {reopening.number}"'
-        return digest_of_json(
-            f"{before}{canonical_json(question.text)}{between}{canonical_json(record.image.digest)}{after}{sample}]"
-        )
-
-    def _write_common_parts(self, question: Question) -> tuple[str, str, str, Any]:
-        """The JSON around a question's text and its image's digest; and its schema, so that its identity lasts."""
-        target = self.step.setup.targets[question.target]
-        sampling = self._setup.samplings[question.target]
-        around = (
-            ["question", self.step.name, question.preamble],
-            [
-                None if self._setup.structured_output == "never" else question.schema,
-                sampling.model,
-                sampling.temperature,
-                sampling.thinking_budget,
-                sampling.media_resolution,
-                dict(sampling.extra_body),
-            ],
-            [target.recipe, self._setup.generation],
-        )
-        before, between, after = (canonical_json(parts)[1:-1] for parts in around)
-        return f"[{before},", f",{between},", f",{after}", question.schema
-
-    def _count(self, reply: Reply, model: str) -> None:
-        self.tally.requests += 1
-        self.tally.latency_s += reply.latency_s
-        self.tally.models.add(reply.model)
-        if reply.usage.input is None or reply.usage.output is None:
-            self.tally.unmetered += 1
-        usage = self.tally.usage.setdefault(model, Counter())
-        for kind in ("input", "cached", "thought", "output"):
-            usage[kind] += getattr(reply.usage, kind) or 0
-
-
-def _rules_broken(answered: Answered, row: Row, word: str) -> tuple[str, ...]:
-    """Why a reply was not accepted, by name."""
-    named = (f"{UNKNOWN_FINISH}:{word}",) if word else ()
-    if row["finish"] == Finish.LENGTH.value or answered.problem is None:
-        return (CUT_OFF, *named)
-    return tuple(dict.fromkeys((*(answered.problem.violations or (UNREADABLE,)), *named)))
 
 
 def _with_unknown_endings(result: Result, words: Counter[str]) -> Result:

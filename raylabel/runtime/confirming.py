@@ -20,33 +20,44 @@ _COLUMNS = ("position", "outcome", "answers", "versions")
 _SETTLED = [outcome.value for outcome in Outcome if not outcome.is_open]
 
 
-def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard], most: int) -> None:
+def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard], most: int) -> str:
     """See that a run asks no more than so many questions again that are answered, for records that are settled.
 
     What is compared with is the last run of the whole input that began: one that was interrupted goes on, and a pilot
     (``--limit``) decides nothing. Not counted are questions that later steps ask only because an earlier one gets
     another answer, and images that are others under the same name.
 
+    Args:
+        most: 0 where any number is meant.
+
+    Returns:
+        A sentence on what it asks again and on what it leaves as it was; empty where there is nothing.
+
     Raises:
         ConfigError: it would ask more.
     """
     before = spec.results.read_json(spec.results.checkpoints, _FILE)
     if before is None:
-        return
+        return ""
     reasons: list[str] = []
+    left: list[str] = []
     total, records, requests = 0, 0, 0
     for plan in spec.selected:
         if (parts := before["steps"].get(plan.step.directory)) is None:
             continue
-        rows = _answered_rows(spec, plan)
+        every = _answered_rows(spec, plan)
+        rows = every if spec.limit is None else every.filter(pc.less(every["position"], spec.limit))
         count = _requests_behind(rows)
         records, requests = max(records, rows.num_rows), requests + count
         changed = [name for name, digest in _parts_of(plan).items() if parts.get(name) != digest]
         if not changed:
             continue
         if {"model", "prompt"} & set(changed):  # the rows of a pilot are those of the new question
-            rows = rows.filter(pc.not_equal(rows["versions"], provenance_text(plan)))
+            others = every.filter(pc.not_equal(every["versions"], provenance_text(plan)))
+            rows = others if spec.limit is None else others.filter(pc.less(others["position"], spec.limit))
             count = _requests_behind(rows)
+            if beyond := others.num_rows - rows.num_rows:
+                left.append(f"{plan.step.name}: {beyond:,} records beyond --limit keep the labels of the earlier one")
         if count:
             total += count
             reasons.append(f"{plan.step.name}: another {', '.join(changed)} ({_requests(count)})")
@@ -54,12 +65,14 @@ def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard],
         count = round(lines * requests / records)
         total += count
         reasons.append(f"input: {lines:,} lines that were others before ({_requests(count)})")
-    if total > most:
+    said = f"Changed since the last run: {'; '.join([*reasons, *left])}"
+    if most and total > most:
         raise ConfigError(
             f"limits.confirm_requests: this run asks again about settled records, which takes about {_requests(total)} "
-            f"(allowed unasked: {most:,}). Changed since the last run: {'; '.join(reasons)}. Add --yes to go on, or "
-            "name another results_dir to keep both"
+            f"(allowed unasked: {most:,}). {said}. Add --yes to go on, or name another results_dir to keep both"
         )
+    again = "settled records are asked again. " if total else ""
+    return f"{again}{said}" if total or left else ""
 
 
 def note_questions(spec: RunSpec, shards: Sequence[Shard]) -> None:
@@ -90,10 +103,9 @@ def _parts_of(plan: StepPlan) -> dict[str, str]:
 
 
 def _answered_rows(spec: RunSpec, plan: StepPlan) -> pa.Table:
-    """The rows of a step's settled records within the limit that replies stand behind."""
+    """The rows of a step's settled records that replies stand behind."""
     rows = newest_rows(spec.results, plan.step, spec.generations, _COLUMNS)
-    rows = rows.filter(pc.and_(pc.is_in(rows["outcome"], pa.array(_SETTLED)), pc.not_equal(rows["answers"], "[]")))
-    return rows if spec.limit is None else rows.filter(pc.less(rows["position"], spec.limit))
+    return rows.filter(pc.and_(pc.is_in(rows["outcome"], pa.array(_SETTLED)), pc.not_equal(rows["answers"], "[]")))
 
 
 def _requests_behind(rows: pa.Table) -> int:

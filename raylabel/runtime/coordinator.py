@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from raylabel.errors import ClientError, Verdict
+from raylabel.logs import LogLine
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.pacing import Allowance, Feedback, Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
@@ -25,6 +27,8 @@ SHARES_HOLD_S = 0.05
 BEAT_S = 0.25
 BEATS_A_SECOND = 1000
 """What the coordinator can take; where there are many workers, each reports more rarely than every ``BEAT_S``."""
+MOST_LOGS = 200
+"""Reports whose log lines are kept for a driver that does not ask."""
 BUDGET_MIN = 50
 """Records that must have ended before the error budget can stop a run."""
 
@@ -111,6 +115,7 @@ class Report:
         answers: of the endpoint, likewise.
         leaving: this is the last report.
         expenses: since the worker started, once it knows of a budget.
+        logs: what it logged, likewise, where that is not the driver's process.
     """
 
     worker: str
@@ -122,6 +127,7 @@ class Report:
     answers: Answers = NO_ANSWERS
     leaving: bool = False
     expenses: Expenses | None = None
+    logs: tuple[LogLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,7 @@ class Status:
         ended: shards that came through since the driver was told last.
         limit: what the endpoint takes, if it was found to take less than it is offered.
         spent: of the budget, where there is one.
+        logs: by node, what its workers logged since the driver was told last.
     """
 
     steps: Mapping[str, StepReport]
@@ -165,6 +172,7 @@ class Status:
     ended: tuple[ShardEnd, ...] = ()
     limit: str = ""
     spent: Spending = NOTHING
+    logs: tuple[tuple[str, tuple[LogLine, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,7 @@ class Coordinator:
         self._share_again_at = -math.inf
         self._driver_heard = clock()
         self._ended: list[ShardEnd] = []
+        self._logs: deque[tuple[str, tuple[LogLine, ...]]] = deque(maxlen=MOST_LOGS)
         self._stopping = False
         self._fatal: Fatal | None = None
         most = sum(budget.limits.values())
@@ -245,6 +254,8 @@ class Coordinator:
         self._reports[report.worker] = report
         self._heard[report.worker] = now
         self._ended.extend(report.ended)
+        if report.logs:
+            self._logs.append((report.node, report.logs))
         if report.fatal is not None:
             self.stop(report.fatal)
         self._hear(report.answers, now)
@@ -276,6 +287,8 @@ class Coordinator:
         self._forget_silent(self._driver_heard)
         live = [r for w, r in self._reports.items() if w in self._heard]
         ended, self._ended = tuple(self._ended), []
+        logs = tuple(self._logs)
+        self._logs.clear()
         return Status(
             steps={step: self._sum(step) for step in self._budget.limits},
             in_flight=sum(s.in_flight for r in live for s in r.steps.values()),
@@ -286,6 +299,7 @@ class Coordinator:
             ended=ended,
             limit=self._describe_limit(),
             spent=NOTHING if self._purse is None else self._purse.spent,
+            logs=logs,
         )
 
     @property

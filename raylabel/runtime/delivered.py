@@ -19,7 +19,7 @@ def note_delivery(spec: RunSpec, key: str, counts: Counts, paths: Sequence[str])
     Args:
         key: digest of everything that decides about what stands in them.
     """
-    state = {"key": key, "counts": counts.to_state(), "files": {path: stamp(path) for path in paths}}
+    state = {"key": key, "counts": counts.to_state(), "files": {_name(spec, path): stamp(path) for path in paths}}
     spec.results.write_json(spec.results.checkpoints, _FILE, state)
 
 
@@ -28,7 +28,9 @@ def recall_delivery(spec: RunSpec, key: str) -> Counts | None:
     state = spec.results.read_json(spec.results.checkpoints, _FILE)
     if not state or state["key"] != key:
         return None
-    if any(mark is None or stamp(path) != mark for path, mark in state["files"].items()):
+    root = spec.results.root
+    marks = {root.location_of(name) if root.is_local else name: mark for name, mark in state["files"].items()}
+    if any(mark is None or stamp(path) != mark for path, mark in marks.items()):
         return None
     return Counts.from_state(state["counts"], mask_of(spec.vlm))
 
@@ -36,3 +38,9 @@ def recall_delivery(spec: RunSpec, key: str) -> Counts | None:
 def forget_delivery(results: Results) -> None:
     """Rows are about to be stored that no delivery holds yet."""
     results.checkpoints.delete(_FILE)
+
+
+def _name(spec: RunSpec, path: str) -> str:
+    """Relative to a local results folder: of one that was copied, not the files of the other one are looked at."""
+    root = spec.results.root
+    return path.removeprefix(f"{root.location}/") if root.is_local else path

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from raylabel.errors import GeometryError
 from raylabel.exports.annotations import seed_line, to_line
 from raylabel.exports.failures import Reasons, failure_line, unfinished_line, unusable_line, unused_line
 from raylabel.exports.figures import Figures
@@ -18,17 +19,17 @@ from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
-from raylabel.runtime.rows import StoredRows, drop_recomputed_fields, provided_by_input, restore, with_stored_image
+from raylabel.runtime.assembling import Assembled, as_judged, assemble
+from raylabel.runtime.edited_files import AnnotationFiles
+from raylabel.runtime.rows import StoredRows
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
-from raylabel.sources import Shard, read_shard, resolve_units
+from raylabel.sources import Shard, read_shard
 from raylabel.sources.spec import KITTI
-from raylabel.sources.units import FOREIGN_REGIONS
-from raylabel.steps.base import Step
+from raylabel.store.judgements import Judgements, load_judgements
 from raylabel.validation import consequence_of
 
-STALE = "stale"
-"""Flag of a record, followed by ``:`` and the step whose stored result is left out."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -150,62 +151,103 @@ class Delivery:
     else is asked for. Use as a context manager; each file appears under its name when the block ends well.
 
     Records come in input order, each with what the store holds of all steps, so that a run of some steps, or with a
-    limit, drops nothing that earlier runs found.
+    limit, drops nothing that earlier runs found; and as people judged them until then.
 
     Args:
         output_format: a name of ``EXPORT_FORMATS``.
+        watched: the annotation files, which somebody may edit.
+        note: told of files that were edited meanwhile.
+        begun: another one that this begins with, as it stands; see ``branch``.
     """
 
-    def __init__(self, spec: RunSpec, output_format: str) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        output_format: str,
+        watched: AnnotationFiles | None = None,
+        note: Callable[[str], None] = logger.warning,
+        begun: Delivery | None = None,
+    ) -> None:
         self._spec = spec
+        self._output_format = output_format
         self._export = EXPORT_FORMATS[output_format]
+        self._watched = watched or AnnotationFiles(spec.results, [plan.step.directory for plan in spec.selected])
+        self._note = note
+        self._begun = begun
+        self._goes_on = begun is not None
         self._pipeline = PIPELINES[spec.pipeline]
         self._selected = [plan.step for plan in spec.selected]
+        self._judgements: Judgements = load_judgements(spec.results) if begun is None else begun._judgements
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         self.open_records: Counter[int] = Counter()
         """By the number of their shard, the records within the limit that are not settled."""
         mask = mask_of(spec.vlm)
-        self.counts = Counts(
+        self.counts: Counts = Counts(
             steps={step.name: Counter() for step in self._selected},
             open_reasons=Reasons(mask),
             refused_reasons=Reasons(mask),
             unusable_reasons=Reasons(mask),
             unused_reasons=Reasons(mask),
         )
+        if begun is not None:
+            self._tables, self.counts = begun._tables, copy.deepcopy(begun.counts)
 
     def __enter__(self) -> Delivery:
         with ExitStack() as files:
+            self._lines: dict[tuple[str, str], LinesFile] = {}
             self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
             self._seeds = None
             if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
                 self._seeds = self._file(files, "seed_annotations")
             self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
-            self._exports = files.enter_context(ExportFiles(self._export, self._spec.results.root))
+            begun = None if self._begun is None else self._begun._exports
+            self._exports: ExportFiles = ExportFiles(self._export, self._spec.results.root, begun)
+            files.enter_context(self._exports)
             self.paths += self._exports.paths
-            self._files = files.pop_all()
+            self._files: ExitStack | None = files.pop_all()
+        self._begun = None
         return self
 
     def _file(self, files: ExitStack, name: str, directory: str = "") -> LinesFile:
         root = self._spec.results.root
         folder = root / directory if directory else root
         self.paths.append(folder.location_of(f"{name}.jsonl"))
-        return files.enter_context(LinesFile(self.paths[-1]))
+        file = files.enter_context(LinesFile(self.paths[-1]))
+        self._lines[name, directory] = file
+        if self._begun is not None:
+            file.begin_with(self._begun._lines[name, directory])
+        return file
+
+    def branch(self) -> Delivery:
+        """Another one that begins with what was added to this one so far; what is added to either from then on is not
+        in the other. To be entered, and left, while nothing is added to this one."""
+        return Delivery(self._spec, self._output_format, self._watched, self._note, self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.__exit__(kind, error, trace)
+        if kind is None:
+            self.publish()
+        else:
+            self.abandon()
 
     def publish(self) -> None:
         """Give the files their names now, whatever comes of the block."""
-        files, self._files = self._files, ExitStack()
-        files.close()
+        files, self._files = self._files, None
+        if files is None:  # they have them, or are given up
+            return
+        checksums = {step: file.checksums for (name, step), file in self._lines.items() if name == "annotations"}
+        with files:
+            for warning in self._watched.announce(checksums):
+                self._note(warning)
+        self._watched.confirm(checksums)
 
     def abandon(self) -> None:
         """Leave the files that stand under the names as they are."""
-        files, self._files = self._files, ExitStack()
-        files.__exit__(InterruptedError, InterruptedError(), None)
+        files, self._files = self._files, None
+        if files is not None:
+            files.__exit__(InterruptedError, InterruptedError(), None)
 
     def add_all(self, shards: Sequence[Shard]) -> None:
         """Write the lines of all shards, as the store has them now."""
@@ -246,7 +288,7 @@ class Delivery:
     def _is_wanted(self, record: Record) -> bool:
         return self._spec.limit is None or record.position < self._spec.limit
 
-    def _add_record(self, item: _Assembled) -> None:
+    def _add_record(self, item: Assembled) -> None:
         counts, record = self.counts, item.record
         if not self._is_wanted(record):
             if not item.finished:
@@ -260,7 +302,7 @@ class Delivery:
             counts.add_finished(record)
         else:
             counts.unfinished += 1
-            self._failures.write_line(unfinished_line(record, [s.label for s in self._selected]))
+            self._failures.write_line(unfinished_line(record, [s.label for s in self._selected], goes_on=self._goes_on))
         if not record.unusable:
             for row in record.unused:
                 counts.unused_reasons.add(row.reason)
@@ -280,31 +322,21 @@ class Delivery:
         for step, outcome in record.outcomes.items():
             if outcome.outcome.is_open or outcome.outcome is Outcome.REFUSED:
                 self._failures.write_line(failure_line(record, step, outcome))
-        for step_class, state in item.states:
+        for (step_class, state), found in zip(item.states, item.found, strict=True):
             if step_class in self._by_step:
                 counts.steps[step_class.name][state.outcomes[step_class.label].outcome.value] += 1
                 if state is record and item.finished:  # the same line
                     self._by_step[step_class].write(written)
                 else:
-                    self._by_step[step_class].write_line(to_line(state))
+                    self._by_step[step_class].write_line(to_line(found))
                 self._exports.add_step(state, step_class)
 
-    def _assembled(self, line: Record, stored: StoredRows) -> _Assembled:
-        """A record of the input with everything that is known of it."""
-        selected = self._selected
-        believed = [*selected, *(step for step in self._pipeline if step not in selected)]
-        record = drop_recomputed_fields(_in_pixels(with_stored_image(line, believed, stored)), selected)
-        provided = [step for step in self._pipeline if step not in selected and provided_by_input(step, record)]
-        states, stale = [], []
-        for step in self._pipeline:
-            if step not in provided:
-                record, old = restore(record, [step], stored, self._spec.generations)
-                stale += old
-            if step.label in record.outcomes:
-                states.append((step, record))
-        if stale:
-            record = replace(record, flags=(*record.flags, *(f"{STALE}:{label}" for label in stale)))
-        return _Assembled(record, tuple(states), tuple(stale), _is_finished(record, selected))
+    def _assembled(self, line: Record, stored: StoredRows) -> Assembled:
+        """A record of the input with everything that is known of it, as people judged it."""
+        item = assemble(line, stored, self._pipeline, self._selected, self._spec.generations)
+        if (judgements := self._judgements.get(line.record_id)) is not None:
+            item = as_judged(item, judgements, stored, self._spec.generations)
+        return item
 
 
 def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Counts:
@@ -312,39 +344,3 @@ def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Count
     with Delivery(spec, output_format) as delivery:
         delivery.add_all(shards)
     return delivery.counts
-
-
-@dataclass(frozen=True)
-class _Assembled:
-    """A record with everything known of it.
-
-    Args:
-        states: after each step that ended.
-        stale: labels of the steps that are left out.
-    """
-
-    record: Record
-    states: tuple[tuple[type[Step], Record], ...]
-    stale: tuple[str, ...]
-    finished: bool
-
-    @property
-    def is_settled(self) -> bool:
-        return self.finished and not any(o.outcome.is_open for o in self.record.outcomes.values())
-
-
-def _in_pixels(record: Record) -> Record:
-    """The record with the units of foreign regions settled as the run settled them; boxes of unknown units left out."""
-    try:
-        record = resolve_units(record)
-    except GeometryError:
-        return replace(record, regions=None, expressions=None)  # its steps failed for this reason
-    if FOREIGN_REGIONS in record.flags:  # the image could not be opened
-        return replace(record, regions=None, expressions=None)
-    return record
-
-
-def _is_finished(record: Record, selected: Sequence[type[Step]]) -> bool:
-    """Every selected step ended, or an open one bars the way."""
-    missing = any(step.label not in record.outcomes for step in selected)
-    return not missing or any(o.outcome.is_open for o in record.outcomes.values())

@@ -2,76 +2,93 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
 
+from raylabel.errors import ConfigError
 from raylabel.records import JsonObject
+from raylabel.runtime.edited_files import AnnotationFiles, Edit, keep
 from raylabel.settings import Settings, redacted
-from raylabel.storage.locations import is_remote, is_uri
-from raylabel.storage.stamps import stamp
+from raylabel.steps.base import Step
+from raylabel.storage.locations import is_uri
 from raylabel.store.results import Results
 
-_FILE = "written.json"
 _INPUTS = ("input_jsonl", "input_annotations_jsonl", "image_dir")
 """What tells one data set from another."""
 
 
-def note_written(results: Results, paths: Iterable[str]) -> None:
-    """Remember how these files were left, so that a later run sees whether somebody edited them."""
-    known = results.read_json(results.checkpoints, _FILE) or {}
-    marks = {path: stamp(path) for path in paths if _is_watched(path)}
-    results.write_json(results.checkpoints, _FILE, known | marks)
-
-
-def keep_edited(results: Results, paths: Iterable[str]) -> list[str]:
-    """Copy the files that were edited since raylabel wrote them, before it does so again.
+def check_results(settings: Settings, results: Results, files: AnnotationFiles, *, replace: bool) -> list[str]:
+    """See that a run may write its result files. Nothing is changed where it may not.
 
     Args:
-        paths: of files about to be written.
+        replace: the user wants it to: results of other data or of another pipeline, and edited files, which are kept
+            under other names.
 
     Returns:
-        A sentence for each.
+        What it replaces, in sentences.
+
+    Raises:
+        ConfigError: they would replace results of something else, or files that somebody edited.
     """
-    known = results.read_json(results.checkpoints, _FILE) or {}
     said = []
-    for path in filter(_is_watched, paths):
-        mark = known.get(path)
-        if mark is None or (now := stamp(path)) is None or now == mark:
-            continue
-        names = (f".edited{'' if n == 1 else f'_{n}'}.jsonl" for n in itertools.count(1))
-        copy = next(c for c in map(Path(path).with_suffix, names) if not c.exists())
-        shutil.copy2(path, copy)
+    if other := _other_results(settings, results):
+        earlier, wanted = other
+        holds = f"results_dir: {results.root.location} holds the results of {earlier}"
+        if not replace:
+            raise ConfigError(
+                f"{holds}; this run of {wanted} would replace its result files. Name another results_dir to keep both, "
+                "or add --replace (what was answered stays stored)."
+            )
         said.append(
-            f"warning: {path} was edited since raylabel wrote it, and is written again by this run; the edited one is "
-            f"kept as {copy.name}. To build on an edit, run the later steps alone (workflow.steps)."
+            f"warning: {holds}; this run of {wanted} replaces its result files. What was answered stays stored: the "
+            "earlier command brings its files back without a request."
         )
+    edits = files.edited()
+    if not replace and (known := [edit for edit in edits if edit.how]):
+        raise ConfigError(" ".join(_refusal(settings, edit) for edit in known))
+    for edit in edits:
+        found = "was edited since raylabel wrote it" if edit.how else "is not known to be raylabel's"
+        said.append(f"warning: {edit.path} {found}, and is written again by this run; it is kept as {keep(edit.path)}.")
     return said
 
 
-def warn_of_other_results(settings: Settings, results: Results) -> str:
-    """A sentence where the folder holds the results of another pipeline or of other data, else nothing."""
-    before = (results.read_json(results.root, "run.json") or {}).get("configuration", {})
-    earlier, wanted = _subject(before), _subject(redacted(settings))
-    if earlier is None or wanted is None:
-        return ""
-    if earlier[0] == wanted[0] and _absolute(earlier[1]) == _absolute(wanted[1]):
-        return ""
+def _refusal(settings: Settings, edit: Edit) -> str:
     return (
-        f"warning: results_dir: {results.root.location} holds the results of {' on '.join(earlier)}; this run of "
-        f"{' on '.join(wanted)} replaces annotations.jsonl there. What was answered stays stored: the earlier command "
-        "brings its file back without a request."
+        f"results_dir: {edit.path} was edited since raylabel wrote it ({edit.how}), and this run would write it again. "
+        f"{_how_to_use(settings, edit)}Add --replace to give the edit up: the file is then kept beside the new one."
     )
 
 
-def _is_watched(path: str) -> bool:
-    return path.endswith("/annotations.jsonl") and not is_remote(path)
+def _how_to_use(settings: Settings, edit: Edit) -> str:
+    """What an edited file is good for."""
+    steps = settings.selected_steps
+    later = [step.number for step in steps if edit.directory and step.number > _step_of(steps, edit.directory).number]
+    if not later:
+        return "Move it to keep it as it is. "
+    return (
+        f"To have its lines taken as they are now, run the later steps alone: {settings.autolabel_type}.workflow."
+        f"steps=[{','.join(map(str, later))}]. "
+    )
+
+
+def _step_of(steps: Sequence[type[Step]], directory: str) -> type[Step]:
+    return next(step for step in steps if step.directory == directory)
+
+
+def _other_results(settings: Settings, results: Results) -> tuple[str, str] | None:
+    """What the folder holds and what this run is about, in words, where these are different data or pipelines."""
+    before = (results.read_json(results.root, "run.json") or {}).get("configuration", {})
+    earlier, wanted = _subject(before), _subject(redacted(settings))
+    inside = f"{results.root.location}/"
+    if earlier is None or wanted is None or any(_absolute(data).startswith(inside) for _, data in (earlier, wanted)):
+        return None  # one of them went on from what the folder held
+    if earlier[0] == wanted[0] and _absolute(earlier[1]) == _absolute(wanted[1]):
+        return None
+    return " on ".join(earlier), " on ".join(wanted)
 
 
 def _subject(configuration: JsonObject) -> tuple[str, str] | None:
-    """Pipeline and input; None where a run went on from what its folder held."""
+    """Pipeline and input; None where no input was named."""
     pipeline = configuration.get("autolabel_type", "")
     data = configuration.get(pipeline, {}).get("data", {})
     given = next((data[key] for key in _INPUTS if data.get(key)), "")

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from raylabel.runtime.delivery import Delivery
+from raylabel.errors import StoreError
+from raylabel.runtime.delivery import Counts, Delivery
 from raylabel.sources import Shard
+
+logger = logging.getLogger(__name__)
 
 EVERY_S = 0.5
 """Between looks into the store."""
 UNFINISHED_S, SETTLED_S = 3.0, 15.0
 """At a stop: how long shards that did not end are still looked at, and how long what is settled may take to be written
 (some 4,000 records a second; what ended in this run is mostly written by then)."""
+REST_FACTOR = 20
+"""After the files were published in mid-run, they are not again for at least so many times as long as that took: it is
+never more than a twentieth of the time, however large they are."""
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """How result files are published while the run goes on.
+
+    Args:
+        every_s: so often, if anything ended meanwhile.
+        done: told what the files hold each time; from another thread.
+    """
+
+    every_s: float
+    done: Callable[[Counts], None]
 
 
 class Exporter:
-    """A thread that adds shards to a delivery as soon as they, and all before them, have ended.
+    """A thread that adds shards to a delivery as soon as they, and all before them, have ended; every few minutes it
+    publishes what there is.
 
     Args:
         shards: all of the input.
         ended: numbers of those that need nothing more.
         beyond: numbers of those that the run does not come to.
+        publishing: None where files appear at the end only.
     """
 
     def __init__(
-        self, delivery: Delivery, shards: Sequence[Shard], ended: Iterable[int], beyond: Iterable[int] = ()
+        self,
+        delivery: Delivery,
+        shards: Sequence[Shard],
+        ended: Iterable[int],
+        beyond: Iterable[int] = (),
+        publishing: Publishing | None = None,
     ) -> None:
         self._delivery = delivery
+        self._publishing = publishing
+        self._publish_at = time.monotonic() + publishing.every_s if publishing is not None else math.inf
+        self._records_ended = self._records_published = 0
         self._shards = shards
         self._ended = set(ended)
         self._beyond = frozenset(beyond)
@@ -41,6 +73,10 @@ class Exporter:
     def note_ended(self, numbers: Iterable[int]) -> None:
         """Shards have ended; what came of them is in the store."""
         self._ended.update(numbers)
+
+    def note_progress(self, records: int) -> None:
+        """So many results of steps are new in the store since the run began."""
+        self._records_ended = records
 
     def finish(self) -> None:
         """Write what is left, ended or not.
@@ -61,18 +97,8 @@ class Exporter:
         Raises:
             RaylabelError, OSError: as ``finish``.
         """
-        started = time.monotonic()
         self._catch_up()
-        while self._next < len(self._shards):
-            shard, passed_s = self._shards[self._next], time.monotonic() - started
-            if passed_s > SETTLED_S:
-                return False
-            if shard.number in self._ended or passed_s < UNFINISHED_S:
-                self._delivery.add(shard)
-            else:
-                self._delivery.leave_out(shard)
-            self._next += 1
-        return True
+        return self._add_rest(self._delivery, within_s=SETTLED_S)
 
     def _catch_up(self) -> None:
         self.close()
@@ -94,8 +120,43 @@ class Exporter:
                 if end > self._next:
                     self._delivery.refresh()  # after the look at what has ended: those that end now are not in it
                     self._add_up_to(end, until=self._closing)
+                if time.monotonic() >= self._publish_at and self._records_ended > self._records_published:
+                    self._publish()
         except Exception as error:  # handed to whoever finishes
             self._error = error
+
+    def _publish(self) -> None:
+        """Publish all files as they would be if the run were stopped now, beside those that it goes on with."""
+        assert self._publishing is not None
+        started, ended = time.monotonic(), self._records_ended
+        self._delivery.refresh()
+        try:
+            with self._delivery.branch() as branch:
+                if not self._add_rest(branch, until=self._closing):
+                    branch.abandon()
+                    return
+            self._publishing.done(branch.counts)
+        except (StoreError, OSError) as error:  # if it lasts, the end of the run tells
+            logger.warning("the result files are not written for now: %s", error)
+        else:
+            self._records_published = ended
+        passed_s = time.monotonic() - started
+        self._publish_at = time.monotonic() + max(self._publishing.every_s, REST_FACTOR * passed_s)
+
+    def _add_rest(
+        self, delivery: Delivery, *, within_s: float = math.inf, until: threading.Event | None = None
+    ) -> bool:
+        """Add what is not written yet: all that ended, and what did not as long as there is time; whether it is all."""
+        started = time.monotonic()
+        for shard in self._shards[self._next :]:
+            passed_s = time.monotonic() - started
+            if passed_s > within_s or (until is not None and until.is_set()):
+                return False
+            if shard.number in self._ended or passed_s < UNFINISHED_S:
+                delivery.add(shard)
+            else:
+                delivery.leave_out(shard)
+        return True
 
     def _needs_nothing(self, shard: Shard) -> bool:
         return shard.number in self._ended or shard.number in self._beyond

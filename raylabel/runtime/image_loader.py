@@ -17,11 +17,10 @@ from raylabel.errors import ImageError
 from raylabel.geometry import Resize
 from raylabel.images import (
     VERSION,
+    Decoders,
     PictureCache,
     digest_bytes,
-    encode_picture,
     encoding_of,
-    prepare,
     read_image,
     recipe,
 )
@@ -38,8 +37,9 @@ THREADS = 4
 class ImageLoader:
     """Facts and pictures by record, for one worker. Memory is bounded by ``IN_MEMORY_BYTES`` plus what is in flight.
 
-    A picture that was let go is made again: from the file, which the system's page cache holds, or, where it had to be
-    encoded, from a bounded cache on this node's disk.
+    Files that have to be decoded are decoded in processes of their own: one at which a decoder crashes has no picture,
+    like any other that is broken. A picture that was let go is made again: from the file, which the system's page cache
+    holds, or, where it had to be encoded, from a bounded cache on this node's disk.
 
     Args:
         limits: how images are read.
@@ -48,7 +48,7 @@ class ImageLoader:
     """
 
     def __init__(self, limits: ImageSettings, known: Table, resizes: Sequence[Resize]) -> None:
-        self._limits = limits
+        self._decoders = Decoders(limits, THREADS)
         self._known = known
         self._first = resizes[0]
         self._recipes = {resize: recipe(limits, resize) for resize in resizes}
@@ -77,8 +77,9 @@ class ImageLoader:
         return await loop.run_in_executor(self._threads, self._fetch, record.image_path, record.image, resize)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads and processes."""
         self._threads.shutdown()
+        self._decoders.close()
 
     def _open(self, path: str) -> tuple[ImageFacts | str, Row | None]:
         mark = stamp(path)
@@ -86,7 +87,7 @@ class ImageLoader:
         if mark is not None and (known := self._known.last(key)) is not None:
             return read_image_facts(known["facts"]), None
         try:
-            facts, made, media_type = prepare(read_image(path), self._limits, self._first)
+            facts, made, media_type = self._decoders.prepare(read_image(path), self._first)
         except ImageError as error:
             return str(error), None
         self._take_in(facts, self._first, made, media_type)
@@ -101,7 +102,7 @@ class ImageLoader:
         data = read_image(path)
         if digest_bytes(data) != facts.digest:
             raise ImageError(f"{path}: the file changed during the run; run again")
-        made, media_type = encode_picture(data, facts, self._limits, resize)
+        made, media_type = self._decoders.encode_picture(data, facts, resize)
         return self._take_in(facts, resize, made, media_type)
 
     def _take_in(self, facts: ImageFacts, resize: Resize, made: bytes, media_type: str) -> Picture:

@@ -13,14 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 
 from rich.console import Console
 
 from raylabel import __version__
 from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
-from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
+from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
+from raylabel.logs import log_again, said
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.probing.verdict import verdict_to_json
@@ -30,19 +32,23 @@ from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status, limit_
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
-from raylabel.runtime.earlier_results import keep_edited, note_written, warn_of_other_results
+from raylabel.runtime.earlier_results import check_results
+from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.executor import Executor, Work
-from raylabel.runtime.exporting import Exporter
+from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
+from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
+from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.specification import note_specification
 from raylabel.runtime.spending import NOTHING, Spending
-from raylabel.runtime.summary import print_summary, spent_json, summary_json
+from raylabel.runtime.summary import in_words, print_result, print_summary, spent_json, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import LimitSettings, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
@@ -51,12 +57,14 @@ from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
 from raylabel.store.generations import finish_generations
+from raylabel.store.judgements import digest_of_judgements, load_judgements
 from raylabel.store.lease import Lease
 from raylabel.store.reopened import reopen
 from raylabel.store.results import Results, settled_shards, unsettle_shards
 from raylabel.store.tables import Row, Table
 
 POLL_S = 0.25
+LOG_PROGRESS_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +80,8 @@ def run(
     wanted: Wanted | None = None,
     reread: bool = False,
     confirmed: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
@@ -83,6 +93,8 @@ def run(
         wanted: work on these records of the work list only; settled ones are asked anew.
         reread: ask nothing; read all stored replies again, and say what changed.
         confirmed: ask again about however many settled records whose questions changed.
+        replace: write over results of something else, and over files that were edited (these are kept).
+        quiet: print the result only.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -92,7 +104,7 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    how = _How(limit, wanted, reread=reread, confirmed=confirmed)
+    how = _How(limit, wanted, reread=reread, confirmed=confirmed, replace=replace, quiet=quiet)
     return _Run(settings, executor, how, console or Console()).go()
 
 
@@ -104,6 +116,8 @@ class _How:
     wanted: Wanted | None
     reread: bool
     confirmed: bool
+    replace: bool
+    quiet: bool
 
 
 @dataclass(frozen=True)
@@ -147,16 +161,22 @@ class _Worked:
 class _Run:
     def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
         self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
-        self._is_confirmed = how.confirmed or how.reread or how.wanted is not None
+        self._how = how
         self._settings = settings
         self._executor = executor
-        self._console = console
         self._started, self._began = time.time(), time.monotonic()
         self._costs = Costs(settings)
         self._spent = NOTHING
         """Of the budget, by what this command did before it took up what the store had lost."""
+        # On a terminal a display would take over standard error, and swallow what is written there.
+        self._console = Console(quiet=True, force_terminal=False) if how.quiet else console
+        self._result_console = console
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
+        self._files = AnnotationFiles(self._results, [step.directory for step in self._steps])
+        self._log = RunLog(settings, self._results)
+        self._status: Status | None = None
+        self._logged_at = self._started
         self._lost = threading.Event()
         self._terms = TermInterrupts()
         self._complaints: list[str] = []
@@ -172,17 +192,37 @@ class _Run:
                 raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
             try:
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
-                return self._go_and_watch()
+                replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
+                with self._log:
+                    return self._go_and_log(replaced)
             finally:
                 with suppress(StoreError):  # it ends by silence
                     lease.release()
                 for complaint in self._complaints:
                     Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
 
+    def _go_and_log(self, replaced: Sequence[str]) -> int:
+        """Go, and log how that begins and ends.
+
+        Args:
+            replaced: sentences on what this run writes over.
+        """
+        logger.info("raylabel %s, %s, process %s", __version__, self._settings.autolabel_type, os.getpid())
+        for sentence in replaced:
+            self._say(sentence)
+        try:
+            code = self._go_and_watch()
+        except RaylabelError as error:
+            said(f"the run ends: {error}", logging.ERROR)
+            raise
+        except Exception:
+            logger.exception("a defect of raylabel ends the run", extra={"said": True})
+            raise
+        logger.info("exit code %s after %.1f s", code, time.time() - self._started)
+        return code
+
     def _go_and_watch(self) -> int:
         """Go, once more where that showed that the store has lost rows, and say what was found damaged."""
-        if warning := warn_of_other_results(self._settings, self._results):
-            self._say(warning)
         damaged = DamagedFragments(self._results, [step.directory for step in self._steps])
         try:
             code = self._go()
@@ -209,7 +249,10 @@ class _Run:
                 self._say(plan.chosen.describe())
                 if not plan.todo:
                     return SETTLED
-            key = digest_of("delivery 2", __version__, plan.digests, self._limit, self._settings.output_format)
+            judgements = digest_of_judgements(load_judgements(self._results))
+            key = digest_of(
+                "delivery 3", __version__, plan.digests, self._limit, self._settings.output_format, judgements
+            )
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
             try:
@@ -220,10 +263,7 @@ class _Run:
     def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
         """Have the work done and the result files written; see ``_go``."""
         comparison = Comparison(plan.spec) if self._reread else None
-        with Delivery(plan.spec, self._settings.output_format) as delivery:
-            if not self._unsettled:
-                for warning in keep_edited(self._results, delivery.paths):
-                    self._say(warning)
+        with Delivery(plan.spec, self._settings.output_format, self._files, self._say) as delivery:
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
             if worked is None:
@@ -242,7 +282,6 @@ class _Run:
         if comparison is not None:
             for sentence in comparison.describe(plan.spec):
                 self._say(sentence)
-        note_written(self._results, delivery.paths)
         if not EXPORT_FORMATS[self._settings.output_format].has_file_per_image:  # too many to look at each
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
@@ -263,7 +302,7 @@ class _Run:
         else:
             delivery.abandon()
         if fatal is None:
-            self._say("stopped; what was answered is stored. The same command continues.")
+            self._say("stopped; what was answered is stored. The same command continues.", result=True)
         else:
             self._complain(fatal.message)
         return code
@@ -271,7 +310,6 @@ class _Run:
     def _publish_stopped(self, plan: _Plan, delivery: Delivery, status: Status | None, code: int) -> None:
         try:
             delivery.publish()
-            note_written(self._results, delivery.paths)
             self._write_manifest(plan, delivery.counts, status, code)
         except (StoreError, OSError) as error:  # what stopped the run may be the disk; that is said
             logger.info("not all result files were written: %s", error)
@@ -312,14 +350,15 @@ class _Run:
         return plan
 
     def _check_repeats(self, plan: _Plan) -> None:
-        """See that what a changed specification asks again is meant.
+        """See that what a changed specification asks again is meant, and say what it is.
 
         Raises:
             ConfigError: it is too much to go without saying.
         """
-        most = self._settings.limits.confirm_requests
-        if most and not self._is_confirmed and not self._settings.pipeline.workflow.force_reprocess:
-            check_repeats(plan.spec, plan.shards, plan.todo, most)
+        if self._wanted is None and not self._reread and not self._settings.pipeline.workflow.force_reprocess:
+            most = 0 if self._how.confirmed else self._settings.limits.confirm_requests
+            if repeated := check_repeats(plan.spec, plan.shards, plan.todo, most):
+                self._say(repeated)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
         spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
@@ -379,6 +418,7 @@ class _Run:
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(self._taken(s) for s in plan.todo) + settled_before
         forget_delivery(self._results)
+        note_specification(self._settings, self._results)
         if plan.chosen is None and not self._reread and self._limit is None:
             note_questions(plan.spec, plan.shards)
         if plan.chosen is not None or self._reread:  # what was settled may be open from now on
@@ -403,7 +443,9 @@ class _Run:
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(plan.spec)))
-            exporter = Exporter(delivery, plan.shards, plan.settled, beyond)
+            every_s = self._settings.limits.write_every
+            publishing = Publishing(every_s, partial(self._note_published, plan)) if every_s else None
+            exporter = Exporter(delivery, plan.shards, plan.settled, beyond, publishing)
             stack.callback(exporter.close)
             progress = stack.enter_context(
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
@@ -416,9 +458,11 @@ class _Run:
             while True:
                 ended = self._executor.has_ended()
                 status = self._executor.status()
+                self._log_status(status)
                 progress.show(status, self._costs.describe(status))
                 noted.add(status.ended)
                 exporter.note_ended(end.number for end in status.ended)
+                exporter.note_progress(sum(sum(s.outcomes.values()) for s in status.steps.values()) - status.unwritten)
                 if self._lost.is_set():
                     raise StoreError(f"another run took over {self._results.root.location}; this one ends")
                 if status.fatal is not None and status.fatal.deliver and not told:
@@ -494,9 +538,15 @@ class _Run:
         if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
+        if code == SETTLED and worked is not None and self._limit is None:
+            forget_deaths(self._results)
         self._write_manifest(plan, counts, status, code)
-        place = self._results.root.location
-        print_summary(self._console, self._steps, counts, status, place, self._started, self._costs)
+        if self._how.quiet:
+            print_result(self._result_console, counts, self._results.root.location, self._started)
+        else:
+            place = self._results.root.location
+            print_summary(self._console, self._steps, counts, status, place, self._started, self._costs)
+        logger.info("%s", in_words(counts.figures, counts.unusable))
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
@@ -529,7 +579,25 @@ class _Run:
             return BROKE
         return OPEN if counts.open or counts.unfinished else SETTLED
 
-    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int) -> None:
+    def _note_published(self, plan: _Plan, counts: Counts) -> None:
+        """The result files were written while the run goes on."""
+        self._write_manifest(plan, counts, self._status, None)
+        logger.info("result files written: %s of %s records are settled", counts.lines - counts.open, counts.lines)
+        self._log.publish()
+
+    def _log_status(self, status: Status) -> None:
+        """Log what changed since the last look, what workers elsewhere logged, and now and then how far it is."""
+        before, self._status = self._status, status
+        for node, lines in status.logs:
+            log_again(lines, node)
+        if status.limit != (before.limit if before else ""):
+            logger.info("the endpoint: %s", status.limit or "takes requests again")
+        if (now := time.time()) - self._logged_at >= LOG_PROGRESS_S:
+            self._logged_at = now
+            parts = (f"{name} {dict(s.outcomes)}, {s.in_flight} in flight" for name, s in status.steps.items())
+            logger.info("ended in this run: %s", "; ".join(parts))
+
+    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int | None) -> None:
         spec, known = plan.spec, plan.known
         extra = backend_of(self._settings.pipeline.vlm).extra
         packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", "genai-prices", *([extra] if extra else []))
@@ -567,11 +635,15 @@ class _Run:
             logger.info("what the stored replies cost is not known: %s", error)
             return None
 
-    def _say(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    def _say(self, text: str, *, result: bool = False) -> None:
+        """Tell the user; what is no result goes without saying where they want it quiet."""
+        said(text)
+        console = self._result_console if result else self._console
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
         """Say what is wrong, as the run's last words."""
+        said(text, logging.ERROR)
         self._complaints.append(printable(text))
 
 

@@ -13,9 +13,10 @@ from raylabel.errors import without_controls
 from raylabel.exports.failures import Reason, Reasons, shorten
 from raylabel.exports.figures import Figures
 from raylabel.records import JsonObject, Outcome
+from raylabel.runtime.assembling import STALE
 from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.costs import Costs, in_dollars
-from raylabel.runtime.delivery import STALE, Counts
+from raylabel.runtime.delivery import Counts
 from raylabel.runtime.plan import merge_counts
 from raylabel.steps.base import Step
 from raylabel.validation import consequence_of
@@ -52,9 +53,15 @@ def print_summary(
         lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
     if counts.not_reached:
         lines.append(_projection(counts, status, costs))
-    lines.append(in_words(counts.figures, counts.unusable))
     for line in lines:
         console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
+    print_result(console, counts, results, started)
+
+
+def print_result(console: Console, counts: Counts, results: str, started: float) -> None:
+    """What the result file holds, and where it is."""
+    words = without_controls(in_words(counts.figures, counts.unusable))
+    console.print(words, markup=False, highlight=False, soft_wrap=True)
     if warning := warning_about(counts.figures):
         console.print(without_controls(warning), markup=False, highlight=False, soft_wrap=True, style="bold red")
     last = without_controls(f"{time.time() - started:.1f} s; results in {results}/annotations.jsonl")
@@ -81,7 +88,7 @@ def in_words(figures: Figures, unusable: int = 0) -> str:
         parts.append(f"{records[f'with_{kind}']} with {_IN_WORDS[kind][0]}")
         if without := records[f"without_{kind}"]:
             parts.append(f"{without} without {'any' if len(kinds) == 1 else _IN_WORDS[kind][0]}")
-    parts += [f"{n} {state}" for state in ("refused", "open", "unfinished") if (n := records[state])]
+    parts += [f"{n} {state}" for state in ("rejected", "refused", "open", "unfinished") if (n := records[state])]
     groups = [", ".join(group) for group in (parts, _amounts(figures), _not_delivered(figures)) if group]
     said = _number(figures.lines, "record") + (f": {'; '.join(groups)}" if figures.lines else "")
     return f"{said}; {_number(unusable, 'input line')} not usable" if unusable else said

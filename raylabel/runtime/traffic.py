@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 
 from raylabel.errors import ClientError
@@ -43,14 +44,18 @@ class Traffic:
         self.news = asyncio.Event()
         self.answered = 0
         """Over the worker's life."""
-        self.unanswered: set[str] = set()
-        """Questions that got no answer at all since the last answer to any."""
+        self.unanswered = 0
+        """Tries that got no answer at all since the last answer to any."""
+        self.testing = asyncio.Lock()
+        self.passed_test_at = self.failed_test_at = -math.inf
+        """When a question of our own (see ``sending``) that the endpoint answered was last sent, and when one went
+        without an answer, on the loop's clock."""
         self._since = NO_ANSWERS
 
     def note_answer(self) -> None:
         """The server took a request."""
         self.answered += 1
-        self.unanswered.clear()
+        self.unanswered = 0
         self._since = replace(self._since, answered=self._since.answered + 1)
 
     def note_refusal(self, error: ClientError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from raylabel.errors import InputError
 from raylabel.exports.failures import kind_of
 from raylabel.records import Outcome, Record, canonical_json
+from raylabel.runtime.judging import rejected_records
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.status import newest_rows
 from raylabel.sources import Shard, SourceSpec, read_shard
@@ -20,6 +21,8 @@ OPEN = tuple(outcome.value for outcome in Outcome if outcome.is_open)
 _COLUMNS = ("uid", "shard", "outcome", "reason")
 _NAMED = (*OPEN, Outcome.REFUSED.value, Outcome.NOTHING.value)
 """Outcomes that naming a reason or a record may mean; labels are thrown away only by whoever says so."""
+_NOBODY = ""
+"""Id of no record: none named would mean all."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,18 @@ class Wanted:
             nothing.
         reasons: texts that a reason holds, in any case, or whose kind it is of.
         ids: of records.
+        rejected: those that a person rejected (``raylabel review --apply``), however they ended.
     """
 
     steps: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    rejected: bool = False
 
     def to_text(self) -> str:
-        return canonical_json(asdict(self))
+        named = {name: value for name, value in asdict(self).items() if name != "rejected" or value}
+        return canonical_json(named)  # without the newest word as earlier releases noted it
 
     def matching(self, rows: pa.Table) -> pa.Table:
         """Those of a step's rows that are wanted."""
@@ -96,6 +102,7 @@ def choose(wanted: Wanted, spec: RunSpec, shards: Sequence[Shard]) -> Chosen:
         InputError: something was named, and no record of the input is meant.
     """
     asked_for, reopenings = wanted.to_text(), load_reopenings(spec.results)
+    wanted = _with_rejected_named(wanted, spec)
     ids: dict[str, int] = {}
     ids_settled: dict[str, int] = {}
     settled: dict[str, list[tuple[str, str]]] = {}
@@ -127,6 +134,16 @@ def choose(wanted: Wanted, spec: RunSpec, shards: Sequence[Shard]) -> Chosen:
         )
     kept = {d: [row for row in rows_of if row[0] not in missing] for d, rows_of in settled.items()}
     return Chosen(frozenset(ids.keys() - missing), found, kept, asked_for, len(continued - missing))
+
+
+def _with_rejected_named(wanted: Wanted, spec: RunSpec) -> Wanted:
+    """The same with the ids of the rejected records, if it is about these: however they ended, unless it says how."""
+    if not wanted.rejected:
+        return wanted
+    ids = rejected_records(spec)
+    ids = ids.intersection(wanted.ids) if wanted.ids else ids
+    outcomes = wanted.outcomes or tuple(o.value for o in Outcome if o is not Outcome.SKIPPED)
+    return replace(wanted, ids=(*sorted(ids), _NOBODY), outcomes=outcomes)
 
 
 def _shards_holding(

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import math
 import os
+import pickle
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,9 +22,11 @@ from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreErro
 from raylabel.geometry import Resize
 from raylabel.pipelines import PIPELINES, levels, outcome_of
 from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
+from raylabel.runtime.apart import find_killers
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
 from raylabel.runtime.image_loader import ImageLoader
+from raylabel.runtime.in_hand import Deaths, Note, follow_tasks, note_folder
 from raylabel.runtime.journal import BATCH_DELAY_S, LAZY_BATCH_DELAY_S, Journal
 from raylabel.runtime.rows import (
     StoredRows,
@@ -97,9 +100,12 @@ class Worker:
         send_report: ``SendReport``; called a few times a second as long as the worker lives.
         node: where this is, for the record.
         workers: of the run, between which the requests in flight are divided.
+        is_apart: may die of its records; nobody is told which.
     """
 
-    def __init__(self, spec: RunSpec, send_report: SendReport, node: str, workers: int = 1) -> None:
+    def __init__(
+        self, spec: RunSpec, send_report: SendReport, node: str, workers: int = 1, *, is_apart: bool = False
+    ) -> None:
         self._spec = spec
         self._send_report = send_report
         self._node = node
@@ -120,6 +126,10 @@ class Worker:
         self._looking = asyncio.Lock()
         self._looked_at, self._lives = -math.inf, True
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
+        self._is_apart = is_apart
+        self._note: Note | None = None
+        self._deaths: Deaths | None = None
+        self._trying = asyncio.Lock()
 
     async def open(self) -> None:
         """Get ready: client, tables, and the first directive.
@@ -148,9 +158,21 @@ class Worker:
         self._stored_rows = {s.directory: results.rows(s.directory) for level in self._levels for s in level.stored}
         self._stored_rows |= {part.step.directory: part.rows for part in self._parts}
         self._tables = [facts, *(part.asker.answers for part in self._parts), *self._stored_rows.values()]
+        if not self._is_apart:
+            self._open_note()
         self._beating = asyncio.create_task(self._beat())
         # Without beats there are no slots: should they break off, whoever waits for one is sent away.
         self._beating.add_done_callback(lambda _: self._stop(None))
+
+    def _open_note(self) -> None:
+        """Note from now on what is in hand; without a note, work goes on as well until something dies of it."""
+        try:
+            folder = note_folder(self._spec.results)
+            self._note, self._deaths = Note(folder), Deaths(folder)
+        except OSError as error:
+            logger.info("no note of what is in hand: %s", error)
+        else:
+            follow_tasks(asyncio.get_running_loop())
 
     def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening]) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
@@ -180,6 +202,8 @@ class Worker:
         for journal in self._journals():
             journal.close()
         self._reader.shutdown()
+        if self._note is not None:
+            self._note.close()
 
     # --- shards ----------------------------------------------------------------------------------------------------
 
@@ -225,12 +249,53 @@ class Worker:
     async def _start_shard(self, shard: Shard, records: Sequence[Record], stored: StoredRows) -> asyncio.Task[None]:
         """Begin with the records of a shard as there is room for them; the task ends when all of them have."""
         tasks = []
+        suspects = [] if self._deaths is None else self._deaths.suspects(record.record_id for record in records)
+        trial = asyncio.create_task(self._try_apart(shard, suspects)) if suspects else None
         for record in records:
-            await self._records_room.acquire()
-            await self._images_room.acquire()
-            self._unasked.add(record.record_id)
-            tasks.append(asyncio.create_task(self._record(record, stored)))
+            if trial is not None and record.record_id in suspects:
+                tasks.append(asyncio.create_task(self._record_after(trial, record)))
+                continue
+            await self._make_room(record)
+            tasks.append(asyncio.create_task(self._followed(record, stored)))
         return asyncio.create_task(self._end(shard, tasks))
+
+    async def _make_room(self, record: Record) -> None:
+        await self._records_room.acquire()
+        await self._images_room.acquire()
+        self._unasked.add(record.record_id)
+
+    async def _try_apart(self, shard: Shard, suspects: Sequence[str]) -> dict[str, str]:
+        """Those of the suspects that kill their worker, and how; one process at a time. It takes one of the slots, and
+        where steps run side by side, may have one request in flight more than that.
+
+        Raises:
+            Stopped: the run is stopping.
+        """
+        async with self._trying, self._parts[0].asker.window:
+            try:
+                return await find_killers(self._spec, shard, list(dict.fromkeys(suspects)), lambda: self._is_stopping)
+            except (OSError, pickle.PicklingError, AttributeError) as error:
+                logger.warning("records that may have killed a worker cannot be tried apart: %s", error)
+                return {}
+
+    async def _record_after(self, trial: asyncio.Task[dict[str, str]], record: Record) -> bool | None:
+        """``_record``, once it is known whether that can be survived."""
+        try:
+            died = (await trial).get(record.record_id)
+            await self._refresh()
+        except Stopped:
+            return None
+        except StoreError as error:
+            self._fail(error)
+            return None
+        await self._make_room(record)
+        stored = {directory: rows.newest([record.record_id]) for directory, rows in self._stored_rows.items()}
+        problem = f"crashed the worker: a process that worked on nothing else died of it: {died}" if died else ""
+        return await self._followed(record, stored, problem)
+
+    async def _followed(self, record: Record, stored: StoredRows, problem: str = "") -> bool | None:
+        work = self._record(record, stored, problem)
+        return await (work if self._note is None else self._note.follow(record.record_id, work))
 
     def _read(self, shard: Shard) -> tuple[list[Record], StoredRows]:
         """The records of a shard that are to be worked on, and what the store has of them; unusable lines are left to
@@ -253,11 +318,15 @@ class Worker:
 
     # --- one record ------------------------------------------------------------------------------------------------
 
-    async def _record(self, record: Record, stored: StoredRows) -> bool | None:
-        """Whether the record is settled; None if the run stops before it went through."""
+    async def _record(self, record: Record, stored: StoredRows, problem: str) -> bool | None:
+        """Whether the record is settled; None if the run stops before it went through.
+
+        Args:
+            problem: why nothing can be asked about it, if that is known.
+        """
         writing: list[Awaitable[str]] = []
         try:
-            return await self._run_levels(record, stored, writing)
+            return await self._run_levels(record, stored, writing, problem)
         except Stopped:
             return None
         finally:
@@ -268,10 +337,13 @@ class Worker:
             self._let_next_open(record.record_id)
             self._records_room.release()
 
-    async def _run_levels(self, record: Record, stored: StoredRows, writing: list[Awaitable[str]]) -> bool:
+    async def _run_levels(
+        self, record: Record, stored: StoredRows, writing: list[Awaitable[str]], known_problem: str
+    ) -> bool:
         if self._is_stopping:
             raise Stopped
         record, problem = await self._with_image(record, writing)
+        problem = known_problem or problem
         for level in self._levels:
             absent = [step for step in level.stored if not provided_by_input(step, record)]
             record, _ = restore(record, absent, stored, self._spec.generations)

@@ -158,6 +158,9 @@ class LimitSettings(Block):
     """US dollars that the answers of one command may cost, by prices, or else by the list that is installed."""
     max_hours: Annotated[Number, Field(gt=0)] | None = None
     """Hours after which one command asks nothing new."""
+    write_every: NotNegative = 300.0
+    """Seconds after which all result files are written again while the run goes on, with what is settled; 0: when it
+    ends or is stopped only. Large ones are written more rarely: it never takes more than a twentieth of the time."""
     max_failure_rate: Share = 0.5
     """A run whose share of open records exceeds this ends with exit code 1, and stops early when it is far gone. Those
     that failed for trouble of the endpoint, and not for anything of their own, do not count."""
@@ -167,7 +170,7 @@ class RetrySettings(Block):
     """Time-outs, lost connections and 5xx are tried again; 429 and 503 are waited for, and are no tries."""
 
     attempts: Positive = 6
-    """Tries of one request in a run, the first included."""
+    """Tries of one request in a run, the first included; no more than three of those that time out."""
     backoff: NotNegative = 1.0
     """Seconds before the second try; doubled each time, with jitter."""
     max_backoff: NotNegative = 60.0

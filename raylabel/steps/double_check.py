@@ -116,25 +116,27 @@ class DoubleCheck(WholeReplyStep):
             return self._rejected(expression, violations)
         violations[NOT_VERIFIED] += sum(number not in check.boxes for number in item.boxes)
         violations[REJECTED_BOX] += len(item.boxes) - len(instances)
-        verified = expression.verified if check.verdict == UNSAID else True
-        kept = dataclasses.replace(expression, instances=with_repeats_flagged(instances), verified=verified)
+        kept = dataclasses.replace(expression, instances=with_repeats_flagged(instances))
+        if check.verdict != UNSAID:
+            kept = dataclasses.replace(kept, verified=True, by=None)
         return _rewritten(kept, check.phrase) if check.verdict == REWRITE else kept
 
     def _rejected(self, expression: Expression, violations: Counter[str]) -> Expression | None:
         if not self.setup.keep_rejected:
             violations[REJECTED_PHRASE] += 1
             return None
-        instances = tuple(dataclasses.replace(i, verified=False) for i in expression.instances or ())
-        return dataclasses.replace(expression, verified=False, instances=instances)
+        instances = tuple(dataclasses.replace(i, verified=False, by=None) for i in expression.instances or ())
+        return dataclasses.replace(expression, verified=False, by=None, instances=instances)
 
     def _checked_box(self, instance: Instance, check: BoxCheck | None, record: Record) -> Instance | None:
         """The box after its verdict; None where it is dropped."""
         if check is None:
             return instance
         if check.verdict == KEEP:
-            return dataclasses.replace(instance, verified=True)
+            return dataclasses.replace(instance, verified=True, by=None)
         if check.verdict == DROP:
-            return dataclasses.replace(instance, verified=False) if self.setup.keep_rejected else None
+            rejected = dataclasses.replace(instance, verified=False, by=None)
+            return rejected if self.setup.keep_rejected else None
         assert check.verdict == ADJUST
         if self.setup.adjust == "never":
             return instance
@@ -157,6 +159,7 @@ class DoubleCheck(WholeReplyStep):
             box=box_px,
             original_box=instance.original_box or instance.box,
             verified=True,
+            by=None,
             flags=(*instance.flags, *check.better.flags, *flags, ADJUSTED),
         )
 
@@ -166,7 +169,7 @@ def _rewritten(expression: Expression, phrase: str) -> Expression:
     if phrase == expression.text:
         return expression
     if phrase_violation(phrase) is not None:
-        return dataclasses.replace(expression, verified=None, flags=(*expression.flags, REWRITE_IMPOSSIBLE))
+        return dataclasses.replace(expression, verified=None, by=None, flags=(*expression.flags, REWRITE_IMPOSSIBLE))
     return dataclasses.replace(
         expression,
         text=phrase,

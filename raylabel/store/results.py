@@ -72,6 +72,18 @@ REOPENED_COLUMNS = [
 """One row a settled step of a record that is asked anew (``raylabel.store.reopened``). ``key`` is the record's id."""
 
 
+JUDGEMENT_COLUMNS = [
+    pa.field("bbox_id", _TEXT),
+    pa.field("bbox", _TEXT),
+    pa.field("labels", _TEXT),
+    pa.field("verdict", _TEXT),
+    pa.field("note", _TEXT),
+    pa.field("by", _TEXT),
+    pa.field("at", _FLOAT),
+]
+"""One row for each verdict of a person (``raylabel.store.judgements``). ``key`` is the record's id."""
+
+
 @dataclass(frozen=True)
 class Results:
     """A results folder. Cheap to create and to send to actors; tables are opened where they are used."""
@@ -106,9 +118,14 @@ class Results:
         """Settled steps of records that are asked anew."""
         return Table(self.checkpoints / "reopened", REOPENED_COLUMNS)
 
+    def judgements(self) -> Table:
+        """What people said of records and boxes."""
+        return Table(self.checkpoints / "judgements", JUDGEMENT_COLUMNS)
+
     def folders(self, directories: Sequence[str]) -> list[Folder]:
         """Every folder that files of a run with these steps are made in."""
-        inside = [self.checkpoints / name for name in ("images", "shards", "reopened", "input")]
+        names = ("images", "shards", "reopened", "judgements", "input", "written")
+        inside = [self.checkpoints / name for name in names]
         for step in map(self.step, directories):
             inside += [step, *(step / name for name in ("answers", "records", "labels"))]
         return [self.root, self.checkpoints, *inside]

@@ -102,6 +102,28 @@ def test_hopeless_errors_are_raised_at_once(clock, make_request, verdict):
     assert clock.slept_s == 0.0
 
 
+@pytest.mark.parametrize(("takes_s", "tries"), [(0.0, 4), (0.05, 3), (0.2, 1)])
+def test_a_question_that_hangs_gets_three_time_outs(clock, make_request, takes_s, tries):
+    async def hang(_):
+        await asyncio.sleep(takes_s)
+        return trouble()
+
+    client = ScriptedClient(hang)
+    request = make_request(timeout_s=0.05)
+    with pytest.raises(ClientError) as caught:
+        asyncio.run(ask_with_retries(client, request, POLICY, stopping=lambda: False, sleep=clock.sleep))
+    assert caught.value.tries == len(client.requests) == tries
+
+
+def test_tries_made_before_count(clock, make_request):
+    client = ScriptedClient(lambda _: trouble())
+    with pytest.raises(ClientError) as caught:
+        asyncio.run(
+            ask_with_retries(client, make_request(), POLICY, tried=2, stopping=lambda: False, sleep=clock.sleep)
+        )
+    assert (caught.value.tries, len(client.requests)) == (4, 2)
+
+
 def test_stopping_ends_a_long_wait_promptly(clock, make_request):
     error = trouble(Verdict.SLOW_DOWN, "come back tomorrow", retry_after_s=86_400.0)
     with pytest.raises(ClientError, match="tomorrow"):

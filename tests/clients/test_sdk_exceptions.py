@@ -1,10 +1,15 @@
-"""Every exception class of the SDKs has a verdict, or a reason why no request of ours raises it."""
+"""Every exception class of the SDKs, and of what sends for them, has a verdict, or a reason why no request of ours
+raises it."""
 
 from __future__ import annotations
 
 import inspect
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
+import aiohttp
+import aiohttp.client_exceptions
+import aiohttp.http_exceptions
 import anthropic
 import anthropic._exceptions
 import httpx2
@@ -13,14 +18,18 @@ import openai._exceptions
 import pytest
 from google.genai import errors as google_errors
 
+from raylabel.clients import transport
 from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.gemini import GeminiClient
+from raylabel.clients.hosts import Proxy
 from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import Verdict
 
 REQUEST = httpx2.Request("POST", "http://vlm.example:8000/v1/chat/completions")
 BASE = "the SDK raises what is below it"
 SOCKET = "of web sockets, which no request of ours opens"
+MOVED = "of redirects, which are not followed"
+ADDRESS = "of addresses; those of a specification are checked before"
 TOOLS = "of functions that the SDK calls for a model; it is given none"
 PARSED = "of the SDK's own reading of an answer; ours takes the bytes"
 
@@ -94,7 +103,87 @@ ANTHROPIC: dict[type[anthropic.AnthropicError], tuple[anthropic.AnthropicError, 
     anthropic.APITimeoutError: (anthropic.APITimeoutError(REQUEST), Verdict.RETRY),
     anthropic.APIConnectionError: (anthropic.APIConnectionError(request=REQUEST), Verdict.RETRY),
 }
+KEY: Any = SimpleNamespace(host="vlm.example", port=8000, is_ssl=False, ssl=True)
+INFO: Any = SimpleNamespace(real_url="http://vlm.example:8000")
+CAUSE = OSError(111, "refused")
+AIOHTTP_ERRORS: dict[type[Exception], Exception] = {
+    aiohttp.ClientError: aiohttp.ClientError("said"),
+    aiohttp.ClientConnectionError: aiohttp.ClientConnectionError("said"),
+    aiohttp.ClientConnectionResetError: aiohttp.ClientConnectionResetError("said"),
+    aiohttp.ClientOSError: aiohttp.ClientOSError(104, "reset"),
+    aiohttp.ClientConnectorError: aiohttp.ClientConnectorError(KEY, CAUSE),
+    aiohttp.ClientConnectorDNSError: aiohttp.ClientConnectorDNSError(KEY, CAUSE),
+    aiohttp.ClientSSLError: aiohttp.ClientSSLError(KEY, CAUSE),
+    aiohttp.ClientConnectorSSLError: aiohttp.ClientConnectorSSLError(KEY, CAUSE),
+    aiohttp.ClientConnectorCertificateError: aiohttp.ClientConnectorCertificateError(KEY, ValueError("expired")),
+    aiohttp.ClientPayloadError: aiohttp.ClientPayloadError("said"),
+    aiohttp.ClientResponseError: aiohttp.ClientResponseError(INFO, (), message="bad header"),
+    aiohttp.ServerConnectionError: aiohttp.ServerConnectionError("said"),
+    aiohttp.ServerDisconnectedError: aiohttp.ServerDisconnectedError(),
+    aiohttp.ServerTimeoutError: aiohttp.ServerTimeoutError(),
+    aiohttp.ConnectionTimeoutError: aiohttp.ConnectionTimeoutError(),
+    aiohttp.SocketTimeoutError: aiohttp.SocketTimeoutError(),
+}
+AIOHTTP = {kind: (error, Verdict.RETRY) for kind, error in AIOHTTP_ERRORS.items()}
+HTTPX2: dict[type[Exception], tuple[Exception, Verdict]] = {
+    kind: (kind("said"), Verdict.RETRY)
+    for kind in (
+        httpx2.RequestError,
+        httpx2.TransportError,
+        httpx2.NetworkError,
+        httpx2.ConnectError,
+        httpx2.ReadError,
+        httpx2.WriteError,
+        httpx2.CloseError,
+        httpx2.ProxyError,
+        httpx2.ProtocolError,
+        httpx2.LocalProtocolError,
+        httpx2.RemoteProtocolError,
+        httpx2.DecodingError,
+        httpx2.TimeoutException,
+        httpx2.ConnectTimeout,
+        httpx2.ReadTimeout,
+        httpx2.WriteTimeout,
+    )
+}
 NEVER = {
+    **dict.fromkeys(("WSServerHandshakeError", "WSMessageTypeError", "WebSocketError"), SOCKET),
+    **dict.fromkeys(("RedirectClientError", "InvalidUrlRedirectClientError", "NonHttpUrlRedirectClientError"), MOVED),
+    "TooManyRedirects": MOVED,
+    **dict.fromkeys(("InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "UnsupportedProtocol"), ADDRESS),
+    **dict.fromkeys(("ClientProxyConnectionError", "ClientHttpProxyError"), "of proxies, which httpx2 speaks to"),
+    "UnixClientConnectorError": "of sockets in the file system",
+    "EofStream": "inside aiohttp's own reading of a body",
+    "UploadAbortedError": "of bodies that are made while they are sent; ours are ready",
+    "ServerFingerprintMismatch": "of pinned certificates, of which there are none",
+    "ContentTypeError": "of aiohttp's own reading of JSON; ours takes the bytes",
+    **dict.fromkeys(
+        (
+            "BadHttpMessage",
+            "BadHttpMethod",
+            "BadStatusLine",
+            "ContentEncodingError",
+            "ContentLengthError",
+            "DecompressSizeError",
+            "HttpBadRequest",
+            "HttpProcessingError",
+            "InvalidHeader",
+            "InvalidURLError",
+            "LineTooLong",
+            "PayloadEncodingError",
+            "TransferEncodingError",
+        ),
+        "inside aiohttp's parser, whose client makes a ClientResponseError or ClientPayloadError of it",
+    ),
+    "HTTPError": BASE,
+    "HTTPStatusError": "of raise_for_status, which nobody calls",
+    "CookieConflict": "of cookies, which are not kept",
+    "PoolTimeout": "of connections that are waited for; there is no limit of them",
+    "SSEError": "of events, which no request of ours asks for",
+    **dict.fromkeys(
+        ("StreamError", "StreamConsumed", "StreamClosed", "RequestNotRead", "ResponseNotRead"),
+        "of bodies that are read in parts; ours are read whole",
+    ),
     "AnthropicError": BASE,
     "anthropic.APIError": BASE,
     "RetryableError": "of middleware, of which there is none",
@@ -134,6 +223,8 @@ def exceptions_of(*modules: ModuleType) -> set[type[Exception]]:
         pytest.param((openai, openai._exceptions), OPENAI, id="openai"),
         pytest.param((google_errors,), GOOGLE, id="google-genai"),
         pytest.param((anthropic, anthropic._exceptions), ANTHROPIC, id="anthropic"),
+        pytest.param((aiohttp, aiohttp.client_exceptions, aiohttp.http_exceptions), AIOHTTP, id="aiohttp"),
+        pytest.param((httpx2,), HTTPX2, id="httpx2"),
     ],
 )
 def test_nobody_forgot_an_exception_class(modules, verdicts):
@@ -174,3 +265,30 @@ def test_an_exception_of_the_anthropic_sdk_has_its_verdict(failure, make_request
     client = AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000")
     monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
     assert failure(client, make_request()).verdict is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), AIOHTTP.values(), ids=[kind.__name__ for kind in AIOHTTP])
+def test_an_exception_of_aiohttp_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
+    async def close() -> None:
+        pass
+
+    session = SimpleNamespace(request=lambda *_, **__: raising(error), close=close)
+    monkeypatch.setattr(transport, "_open_session", lambda: cast(aiohttp.ClientSession, session))
+    for client in (
+        OpenAIClient("sk-1", "http://vlm.example:8000/v1"),
+        GeminiClient("AIza-1", "gemini-x", "http://vlm.example:8000"),
+        AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000"),
+    ):
+        assert failure(client, make_request()).verdict is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), HTTPX2.values(), ids=[kind.__name__ for kind in HTTPX2])
+def test_an_exception_of_httpx2_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
+    monkeypatch.setattr(transport._Proxied, "_send", lambda *_: raising(error))
+    proxy = Proxy("http://proxy.example:3128", "HTTP_PROXY")
+    for client in (
+        OpenAIClient("sk-1", "http://vlm.example:8000/v1", proxy),
+        GeminiClient("AIza-1", "gemini-x", "http://vlm.example:8000", proxy),
+        AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000", proxy),
+    ):
+        assert failure(client, make_request()).verdict is verdict

@@ -98,6 +98,24 @@ def test_an_empty_answer_is_whole_but_for_its_text(served, protocol):
 
 
 @each_protocol
+def test_an_answer_that_was_cut_is_half_of_it_and_says_so(served, protocol):
+    whole = ask(served("none").url, protocol)
+    told = ask(served("cut 100%").url, protocol)
+    assert told.status == 200
+    assert 0 < len(told.text(protocol)) < len(whole.text(protocol))
+    assert whole.text(protocol).startswith(told.text(protocol))
+    assert any(word in told.data for word in (b'"length"', b'"MAX_TOKENS"', b'"max_tokens"'))
+
+
+@each_protocol
+def test_an_answer_that_declines_does_so_in_words_alone(served, protocol):
+    whole = ask(served("none").url, protocol)
+    told = ask(served("declines 100%").url, protocol)
+    assert (told.status, told.text(protocol)) == (200, "I'm sorry, but I can't help with that.")
+    assert any(word in told.data and word in whole.data for word in (b'"stop"', b'"STOP"', b'"end_turn"'))
+
+
+@each_protocol
 def test_a_reset_is_a_reset_and_a_disconnect_an_end(served, protocol):
     with pytest.raises(ConnectionResetError) as reset:
         ask(served("reset 100%").url, protocol)

@@ -55,7 +55,7 @@ class CliRun:
     def kill_all(self) -> float:
         """``kill -9`` of the driver and of every process of its Ray; returns when the last of them was dead."""
         self.process.kill()
-        while sum(_kill(pid) for pid in _marked(self.mark)):
+        while sum(_kill(pid) for pid in marked_processes(self.mark)):
             time.sleep(0.01)
         death = time.time()
         self.process.communicate()
@@ -63,15 +63,19 @@ class CliRun:
 
     def kill_one(self, name: str) -> float:
         """``kill -9`` of the first process of the run whose title holds ``name``; returns the time of death."""
-        for pid in _marked(self.mark):
-            if name in Path(f"/proc/{pid}/cmdline").read_text():
+        for pid, title in marked_processes(self.mark).items():
+            if name in title:
                 _kill(pid)
                 return time.time()
         raise AssertionError(f"no process {name} in the run")
 
-    def wait_gone(self) -> None:
-        """Wait until no process of the run is left but Ray's agents, which wait for their server for a minute."""
-        wait_until(lambda: all(_is_agent(pid) for pid in _marked(self.mark)))
+    def wait_gone(self, *, all_of_them: bool = False) -> None:
+        """Wait until no process of the run is left, but for Ray's agents, which wait for their server for a minute."""
+
+        def is_left(title: str) -> bool:
+            return all_of_them or not ("DashboardAgent" in title or "RuntimeEnvAgent" in title)
+
+        wait_until(lambda: not any(map(is_left, marked_processes(self.mark).values())))
 
     def wait_until(self, happened: Callable[[], bool]) -> None:
         """Poll until it is so; fails when the run ends first."""
@@ -87,25 +91,18 @@ class CliRun:
         wait_until(has_happened)
 
 
-def _marked(mark: str) -> list[int]:
+def marked_processes(mark: str) -> dict[int, str]:
+    """The processes of a run, with their command lines."""
     wanted = f"RAYLABEL_TEST_MARK={mark}".encode()
-    found = []
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 if wanted in (entry / "environ").read_bytes() and (entry / "stat").read_text().split()[2] != "Z":
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = (entry / "cmdline").read_text()
             except OSError:
                 continue  # gone, or not ours to read
     return found
-
-
-def _is_agent(pid: int) -> bool:
-    try:
-        title = Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return True  # gone by now
-    return "DashboardAgent" in title or "RuntimeEnvAgent" in title
 
 
 def _kill(pid: int) -> bool:

@@ -62,37 +62,33 @@ def test_results_of_something_else_are_not_replaced_without_a_word(
 
     fewer = tmp_path / "fewer.jsonl"
     write_lines(fewer, read_lines(world.captions_path)[:1])
-    other_data = label(grounding(world, tmp_path / "r", server.url, f"{data}={fewer}"))
-    assert f"{tmp_path}/r holds the results of image_grounding on {world.captions_path.name}" in other_data.printed
-    assert f"this run of image_grounding on {fewer} replaces annotations.jsonl" in other_data.printed
+    other_data = grounding(world, tmp_path / "r", server.url, f"{data}={fewer}")
+    server.entries()
+    before = contents(tmp_path / "r")
+    with pytest.raises(ConfigError) as refused:
+        label(other_data)
+    assert f"{tmp_path}/r holds the results of image_grounding on {world.captions_path.name}" in str(refused.value)
+    assert f"this run of image_grounding on {fewer} would replace its result files" in str(refused.value)
+    assert "--replace" in str(refused.value)
+    assert contents(tmp_path / "r") == before
+    assert server.asked() == {}
+    meant = label(other_data, replace=True)
+    assert f"this run of image_grounding on {fewer} replaces its result files" in meant.printed
 
-    other_pipeline = label(referring(world, tmp_path / "r", server.url))
-    assert f"holds the results of image_grounding on {fewer}; this run of image_referring" in other_pipeline.printed
+    other_pipeline = referring(world, tmp_path / "r", server.url)
+    with pytest.raises(ConfigError, match=f"holds the results of image_grounding on {fewer}; this run of image_ref"):
+        label(other_pipeline)
+    label(other_pipeline, replace=True)
 
     server.entries()
-    back = label(grounding(world, tmp_path / "r", server.url))
-    assert "the earlier command brings its file back without a request" in back.printed
+    back = label(grounding(world, tmp_path / "r", server.url), replace=True)
+    assert "the earlier command brings its files back without a request" in back.printed
     assert back.annotations == first.annotations
     assert server.asked() == {}
 
 
-def test_a_file_that_was_edited_is_kept_before_it_is_written_again(
-    world: World, server: JournaledServer, tmp_path: Path
-) -> None:
-    path = tmp_path / "r" / EXTRACTED / "annotations.jsonl"
-    label(grounding(world, tmp_path / "r", server.url))
-    edited = read_lines(path)
-    edited[0]["cleaned_caption"] = "a caption of my own"
-    write_lines(path, edited)
-    ran = label(grounding(world, tmp_path / "r", server.url))
-    assert f"{path} was edited since raylabel wrote it" in ran.printed
-    assert read_lines(path)[0]["cleaned_caption"] != "a caption of my own"
-    assert read_lines(path.with_name("annotations.edited.jsonl")) == edited
-    assert "was edited" not in label(grounding(world, tmp_path / "r", server.url)).printed
-
-    write_lines(path, edited[:1])
-    assert "kept as annotations.edited_2.jsonl" in label(grounding(world, tmp_path / "r", server.url)).printed
-    assert read_lines(path.with_name("annotations.edited.jsonl")) == edited
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_that_cannot_be_written_to_names_the_setting(world: World, tmp_path: Path) -> None:

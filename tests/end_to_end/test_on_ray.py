@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from raylabel.demo.world import World, build_world
 from raylabel.engine import lean_ray
 from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
+from raylabel.logs import TerminalHandler
 from raylabel.probing.facts import EndpointFacts
 from raylabel.settings import RaySettings
 from tests.end_to_end.running import (
@@ -152,3 +155,24 @@ def processes_of(session: str) -> list[str]:
                 continue  # gone by now
     own = {pid for pid, line in lines.items() if session in line}
     return [line for pid, line in lines.items() if pid in own or parents[pid] in own]
+
+
+def test_what_workers_log_is_in_the_runs_log_and_shown_where_it_is_asked_for(
+    world: World, two_workers: RayExecutor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def misbehave(seen: Seen) -> Fault | None:
+        return error(500, "the model fell over http://me:a-password@host/") if seen.number % 10 == 3 else None
+
+    handler = TerminalHandler(verbose=True)
+    with WireServer(misbehave) as wire:
+        for shown in (False, True):
+            if shown:
+                logging.getLogger().addHandler(handler)
+            ran = label(grounding(world, tmp_path / str(shown), wire.url), executor=two_workers)
+            logging.getLogger().removeHandler(handler)
+            assert ran.code in (0, 3)
+            kept = (tmp_path / str(shown) / "logs" / "raylabel.log").read_text()
+            assert re.search(r"INFO raylabel.clients.retry: \[\S+/\w{8}\] try 1 of 2 failed", kept)
+            assert "the model fell over http://***@host/" in kept
+            on_terminal = "] try 1 of 2 failed" in capsys.readouterr().err
+            assert on_terminal == shown

@@ -15,7 +15,7 @@ from tests.served_here import served_here
 pytestmark = pytest.mark.slow
 
 RECORDS = 60
-FAULTS = "500 5%; truncated 3%; garbage 2%; empty 1%; reset 2%"
+FAULTS = "500 5%; truncated 3%; garbage 2%; empty 1%; cut 3%; declines 3%; reset 2%; hang 1%"
 PATIENT = ("retry.attempts=6",)
 
 
@@ -35,6 +35,8 @@ def check_undisturbed(ran_by: Callable[..., Settings], world: World, folder: Pat
         calm = label(ran_by(world, folder / "calm", server.url, *PATIENT, *overrides))
         needed = server.stats()["requests"]
     with served_here("--faults", FAULTS) as server:
+        pipeline = "image_grounding" if ran_by is grounding else "image_referring_expression"
+        overrides = (*overrides, f"{pipeline}.vlm.openai.timeout=8")
         rough = label(ran_by(world, folder / "rough", server.url, *PATIENT, *overrides))
         stats = server.stats()
 

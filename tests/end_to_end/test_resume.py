@@ -110,6 +110,9 @@ def test_a_driver_killed_alone_takes_its_actors_with_it(large_world: World, tmp_
         run.wait_gone()
         late = [e for e in read_journal(journal) if e["arrived"] > death + 3]
         assert late == []
+        following = CliRun(config, ("--limit", "120"))
+        run.wait_gone(all_of_them=True)
+        assert following.finish()[0] == 0
 
 
 def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_continues(large_world: World, tmp_path: Path) -> None:

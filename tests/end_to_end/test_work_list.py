@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def pictures(world: World) -> Pictures:
     return Pictures(world)
 
 
-def retry(settings: Settings, **wanted: tuple[str, ...]) -> Ran:
+def retry(settings: Settings, **wanted: Any) -> Ran:
     return label(settings, wanted=Wanted(**wanted))
 
 
@@ -374,19 +375,25 @@ def test_a_change_that_asks_again_about_settled_records_wants_to_be_confirmed(
         pictures.asked(server)
         for _ in range(2):
             with pytest.raises(ConfigError, match="Add --yes to go on") as refused:
-                label(changed(few))
+                label(changed(few), replace=True)
             assert said in str(refused.value)
             assert pictures.asked(server) == []
 
-        assert label(changed(few), 2).code == 0, "a pilot of two asks less"
+        pilot = label(changed(few), 2, replace=True)
+        assert pilot.code == 0, "a pilot of two asks less"
+        assert "settled records are asked again. Changed since the last run: " in pilot.printed
+        if change.endswith(("prompt", "vlm")):
+            assert "expression_extraction: 4 records beyond --limit keep the labels of the earlier one" in pilot.printed
         assert len(server.seen) > 0
         with pytest.raises(ConfigError, match="Add --yes to go on"):
-            label(changed("limits.confirm_requests=1"))
+            label(changed("limits.confirm_requests=1"), replace=True)
         server.misbehave = lambda seen: error(401, "the key was withdrawn") if len(server.seen) > 2 else None
         pictures.asked(server)
-        assert label(changed(few), confirmed=True).code != 0
+        assert label(changed(few), confirmed=True, replace=True).code != 0
         server.misbehave = lambda seen: None
-        assert label(changed("limits.confirm_requests=1")).code == 0, "what was confirmed and broken off goes on"
+        assert label(changed("limits.confirm_requests=1"), replace=True).code == 0, (
+            "what was confirmed and broken off goes on"
+        )
 
 
 def test_what_asks_nothing_again_needs_no_confirmation(world: World, pictures: Pictures, tmp_path: Path) -> None:
@@ -397,13 +404,14 @@ def test_what_asks_nothing_again_needs_no_confirmation(world: World, pictures: P
         lines = read_lines(world.captions_path)
         more = captions_override(tmp_path / "c.jsonl", [{**lines[0], "caption": "A new one."}, *lines])
         ran = label(
-            grounding(world, tmp_path / "results", server.url, few, more, "image_grounding.workflow.max_workers=3")
+            grounding(world, tmp_path / "results", server.url, few, more, "image_grounding.workflow.max_workers=3"),
+            replace=True,
         )
         assert ran.counts["input_lines"] == len(NAMES) + 1
         fewer = captions_override(tmp_path / "d.jsonl", lines[2:])
-        assert label(grounding(world, tmp_path / "results", server.url, few, fewer)).code == 0
+        assert label(grounding(world, tmp_path / "results", server.url, few, fewer), replace=True).code == 0
         force = "image_grounding.workflow.force_reprocess=true"
-        assert label(grounding(world, tmp_path / "results", server.url, few, force)).code == 0
+        assert label(grounding(world, tmp_path / "results", server.url, few, force), replace=True).code == 0
 
 
 def test_steps_that_run_side_by_side_are_retried_and_read_again_each_for_itself(

@@ -70,6 +70,19 @@ def test_a_file_for_all_appears_when_all_went_well_and_one_for_each_image_at_onc
     assert not (tmp_path / EXTRACTION.directory).exists()
 
 
+def test_files_that_begin_with_what_others_hold_so_far_go_on_alone(tmp_path: Path) -> None:
+    def done(name: str) -> Record:
+        return record(name, Outcome.LABELED, Outcome.LABELED)
+
+    with ExportFiles(EXPORT, Folder(str(tmp_path))) as files:
+        files.add(done("a"))
+        with ExportFiles(EXPORT, Folder(str(tmp_path)), files) as others:
+            others.add(done("b"))
+        assert (tmp_path / "ids.txt").read_text() == "ids\na\nb\n"
+        files.add(done("c"))
+    assert (tmp_path / "ids.txt").read_text() == "ids\na\nc\n"
+
+
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     def fail(record: Record) -> bytes:
         raise ValueError(record.image_id)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from raylabel.errors import InputError
 from raylabel.review import write_contact_sheets
+from raylabel.review.colors import color_of
+from raylabel.review.letters import Letters
 
 
 def results(tmp_path: Path, lines: list[dict[str, Any]]) -> Path:
@@ -139,3 +141,86 @@ def test_whatever_a_line_holds_it_is_drawn_or_gets_a_sentence(tmp_path: Path) ->
         said = drawn_or_said(folder)
         assert "line 1" in said, text
         assert len(said) < 500, text
+
+
+def test_equal_boxes_are_drawn_inside_each_other(tmp_path: Path) -> None:
+    same = [{"text": f"{n}", "instances": [{"bbox": [50, 20, 150, 120]}]} for n in range(3)]
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, expressions=same)]))
+    with Image.open(sheet) as image:
+        assert [image.getpixel((10 + 50 + inset, 34 + 70)) for inset in (0, 4, 8)] == [color_of(n) for n in range(3)]
+
+
+def test_each_of_many_phrases_has_a_color_of_its_own(tmp_path: Path) -> None:
+    many = [{"text": f"{n}", "instances": [{"bbox": [10 * n, 20, 10 * n + 8, 120]}]} for n in range(40)]
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, expressions=many)]))
+    assert len({color_of(n) for n in range(40)}) == 40
+    assert {color_of(n) for n in range(40)} <= colors(sheet)
+
+
+def test_the_box_before_the_double_check_is_drawn_too(tmp_path: Path) -> None:
+    moved = {"bbox": [200, 40, 300, 140], "original_bbox": [100, 40, 180, 140], "verified": True}
+    proposed = {"bbox": [320, 40, 350, 140], "proposed_bbox": [360, 40, 400, 140]}
+    expressions = [{"text": "a", "instances": [moved]}, {"text": "b", "instances": [proposed]}]
+    (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, expressions=expressions)]))
+    with Image.open(sheet) as image:
+        for color, x in ((ORANGE, 100), (SKY, 360)):
+            column = [image.getpixel((10 + x, 34 + y)) for y in range(45, 135)]
+            assert 0 < column.count(color) < len(column), "dashes"
+        assert all(image.getpixel((10 + 200, 34 + y)) == ORANGE for y in range(45, 135))
+
+
+def test_outcomes_have_colors(tmp_path: Path) -> None:
+    found = []
+    for outcome in ("labeled", "nothing", "refused", "failed"):
+        (sheet,) = write_contact_sheets(results(tmp_path, [record(tmp_path, outcome=outcome)]))
+        with Image.open(sheet) as image:
+            found.append(image.getpixel((10 + 5, 34 + 301)))
+        (tmp_path / "results" / "annotations.jsonl").unlink()
+        (tmp_path / "results" / "review" / "sheet_0001.png").unlink()
+        (tmp_path / "results" / "review").rmdir()
+        (tmp_path / "results").rmdir()
+    assert len(set(found)) == 4
+
+
+def test_only_some_records_are_drawn(tmp_path: Path) -> None:
+    failed = [record(tmp_path, n, outcome="failed") for n in range(3)]
+    folder = results(tmp_path, [*(record(tmp_path, n) for n in range(20)), *failed])
+    assert len(write_contact_sheets(folder)) == 2
+    assert len(write_contact_sheets(folder, only="failed")) == 1
+    assert len(write_contact_sheets(folder, sample=13)) == 2
+    with pytest.raises(InputError, match="no such record"):
+        write_contact_sheets(folder, only="rejected")
+
+
+@pytest.mark.parametrize("text", ["Grüße", "一只红色的猫", "日本語", "한국어", "שלום", "مرحبا", "Кот", "हिन्दी", "ไทย"])
+def test_letters_of_every_script_are_drawn(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    letters = Letters()
+
+    def drawn(what: str) -> bytes:
+        image = Image.new("RGB", (200, 40), (255, 255, 255))
+        letters.draw(ImageDraw.Draw(image), (2, 2), what, (0, 0, 0), 20)
+        return image.tobytes()
+
+    squares = "\U000f0000" * len(text)
+    assert drawn(text) != drawn(" ")
+    assert not caplog.records
+    assert drawn(text) != drawn(squares)
+
+
+def test_a_letter_that_no_font_has_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    letters = Letters()
+    for _ in range(2):
+        letters.width("\x1b[31m \U000323aa \U000323aa", 13)
+    assert sum("U+323AA" in said.getMessage() for said in caplog.records) == 1
+    assert "drawn as a square" in caplog.text
+
+
+def test_a_long_text_is_shortened_and_wrapped_to_what_fits() -> None:
+    letters = Letters()
+    for text in ("a b " * 500, "x" * 5000, "一只红色的猫" * 100):
+        assert letters.width(letters.shortened(text, 13, 200), 13) <= 200
+        lines = letters.wrapped(text, 13, 200, 3)
+        assert len(lines) == 3
+        assert all(letters.width(line, 13) <= 200 for line in lines)
+    assert letters.wrapped("short", 13, 200, 3) == ["short"]
+    assert letters.wrapped("", 13, 200, 3) == []

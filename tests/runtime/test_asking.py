@@ -9,7 +9,7 @@ import pytest
 
 from raylabel.clients.base import Finish, Picture, Reply, Usage
 from raylabel.errors import StoreError, Verdict
-from raylabel.runtime.asking import MANY_UNANSWERED
+from raylabel.runtime.sending import TEST_QUESTION
 from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.grounding import Grounding
@@ -248,34 +248,18 @@ def test_a_server_that_went_away_while_others_were_still_answered_fails_no_recor
 
 
 def test_a_question_that_the_server_cannot_answer_fails_alone(bench):
-    asker, client = bench.asker(lambda r: trouble(Verdict.RETRY, "connection reset"))
+    asker, client = bench.asker(
+        lambda r: "green" if r.question == TEST_QUESTION else trouble(Verdict.RETRY, "connection reset")
+    )
     end = asyncio.run(asker.run_step(make_record()))
     assert end.outcome.outcome.value == "failed"
     assert end.outcome.reason == f"connection reset ({POLICY.attempts} times, though the server answers others)"
-    assert end.outcome.attempts == len(client.requests) == POLICY.attempts
-
-
-def test_a_server_that_says_it_lives_but_answers_many_in_a_row_not_is_down(bench):
-    left = [MANY_UNANSWERED * POLICY.attempts]
-
-    def hung(request):
-        left[0] -= 1
-        return CAPTION if left[0] < 0 else trouble(Verdict.RETRY, "time-out")
-
-    asker, _ = bench.asker(hung)
-
-    async def many():
-        records = [make_record(n, digest=f"{n:032x}") for n in range(MANY_UNANSWERED + 4)]
-        return await asyncio.gather(*(asker.run_step(record) for record in records))
-
-    ends = [end.outcome.outcome.value for end in asyncio.run(many())]
-    assert ends.count("labeled") >= 5, "from the eighth on nobody fails"
-    assert bench.fatal == []
+    assert end.outcome.attempts == len(client.requests) - 1 == POLICY.attempts
 
 
 def test_an_answer_in_between_shows_that_the_server_lives(bench):
     def flaky(request):
-        return CAPTION if request.picture.data == b"good" else trouble(Verdict.RETRY, "time-out")
+        return CAPTION if request.picture.data != b"slow" else trouble(Verdict.RETRY, "time-out")
 
     async def show(record, resize):
         return Picture.of(b"good" if record.position % 3 == 2 else b"slow", "image/jpeg")

@@ -8,17 +8,20 @@ import json
 import pytest
 
 from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.retry import RetryPolicy
 from raylabel.errors import ImageError, Verdict
 from raylabel.records import Box as PixelBox
 from raylabel.records import Seed
-from raylabel.runtime.asking import MOST_REFUSALS
 from raylabel.runtime.coordinator import fatal_for
+from raylabel.runtime.sending import MOST_REFUSALS, TEST_QUESTION
 from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
-from raylabel.validation import CUT_OFF, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
+from raylabel.validation import CUT_OFF, DECLINED, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
 from tests.runtime.asking_bench import CAPTION, cut, in_turn, make_record, trouble, violations
+
+DECLINES = "I'm sorry, I can't help with that."
 
 # --- what is counted -------------------------------------------------------------------------------------------------
 
@@ -49,9 +52,9 @@ def test_the_rule_that_a_reply_breaks_as_a_whole_is_the_one_that_is_counted(benc
     assert violations(end) == {SENTENCE: 2}
 
 
-def test_a_refusal_breaks_no_rule(bench):
-    end, _ = bench.run_step(in_turn("no", "I'm sorry, I can't help with that."), make_record())
-    assert (end.outcome.outcome.value, violations(end)) == ("refused", {UNREADABLE: 1})
+def test_a_refusal_breaks_no_rule_but_the_first_in_words_is_counted(bench):
+    end, _ = bench.run_step(in_turn("no", DECLINES), make_record())
+    assert (end.outcome.outcome.value, violations(end)) == ("refused", {UNREADABLE: 1, DECLINED: 1})
 
 
 def test_every_run_counts_the_same_replies(bench):
@@ -83,17 +86,43 @@ def test_the_same_words_asked_twice_count_their_replies_once(bench):
 
 
 @pytest.mark.parametrize(
-    "reply",
-    [Reply("", Finish.REFUSED, Usage(), "m", 0.1, "SAFETY"), "I'm sorry, I can't help with that."],
+    ("reply", "needed"),
+    [(Reply("", Finish.REFUSED, Usage(), "m", 0.1, "SAFETY"), 1), (DECLINES, 2)],
     ids=["by-the-filter", "in-words"],
 )
-def test_a_refusal_is_settled_and_never_asked_again(bench, reply):
+def test_a_refusal_is_settled_and_never_asked_again(bench, reply, needed):
     end, asked = bench.run_step(lambda r: reply, make_record())
-    assert (end.outcome.outcome.value, len(asked)) == ("refused", 1)
+    assert (end.outcome.outcome.value, len(asked)) == ("refused", needed)
     assert "declines" in end.outcome.reason
     again, asked = bench.run_step(lambda r: CAPTION, make_record())
     assert asked == []
     assert again == end
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome", "asked"),
+    [
+        pytest.param([DECLINES, CAPTION], "labeled", 2, id="not-meant"),
+        pytest.param([DECLINES, "I cannot help with this image."], "refused", 2, id="meant"),
+        pytest.param([DECLINES, "no", DECLINES], "refused", 3, id="with-another-between"),
+        pytest.param(["no", "no", DECLINES], "unreadable", 3, id="once-at-the-end"),
+        pytest.param([DECLINES, Reply("", Finish.REFUSED, Usage(), "m", 0.1, "safety")], "refused", 2, id="flagged"),
+        pytest.param([cut(DECLINES), CAPTION], "labeled", 2, id="cut-off"),
+    ],
+)
+def test_a_refusal_in_words_is_believed_once_it_is_said_again(bench, replies, outcome, asked):
+    end, requests = bench.run_step(in_turn(*replies), make_record())
+    assert (end.outcome.outcome.value, len(requests)) == (outcome, asked)
+    if DECLINES in replies[:-1]:
+        assert violations(end)[DECLINED] == 1
+
+
+def test_a_refusal_that_only_one_run_heard_is_asked_about_by_the_next(bench):
+    end, _ = bench.run_step(lambda r: DECLINES, make_record(), readings=1)
+    assert end.outcome.outcome.value == "unreadable"
+    assert "declines" in end.outcome.reason
+    end, asked = bench.run_step(lambda r: DECLINES, make_record(), readings=1)
+    assert (end.outcome.outcome.value, len(asked)) == ("refused", 1)
 
 
 def test_a_request_that_can_never_work_fails_its_record_with_reason_and_tries(bench):
@@ -120,6 +149,13 @@ def test_trouble_that_does_not_pass_fails_the_record_after_all_its_tries(bench):
     assert (end.outcome.outcome.value, end.outcome.reason, end.outcome.attempts) == ("failed", "busy", 2)
     assert len(asked) == 2
     assert bench.fatal == []
+
+
+def test_tries_go_on_where_they_were_before_a_request_was_turned_away(bench):
+    said = (trouble(Verdict.RETRY, status=500), trouble(Verdict.SLOW_DOWN, status=429))
+    asker, client = bench.asker(in_turn(*said, trouble(Verdict.RETRY, "broken", status=500)))
+    end = asyncio.run(asker.run_step(make_record()))
+    assert (end.outcome.reason, end.outcome.attempts, len(client.requests)) == ("broken", 2, 3)
 
 
 def test_being_turned_away_is_no_try_and_gives_the_slot_back(bench):
@@ -219,3 +255,48 @@ def test_a_quota_that_is_used_up_stops_the_run_and_fails_no_record(bench):
 )
 def test_why_a_run_ends_decides_its_exit_code(error, code, deliver):
     assert (fatal_for(error).exit_code, fatal_for(error).deliver) == (code, deliver)
+
+
+# --- who is to blame where no answer comes ---------------------------------------------------------------------------
+
+
+def unanswered(request, test):
+    """Trouble for every question but the small one of our own, which comes to ``test``."""
+    return test if request.question == TEST_QUESTION else trouble(Verdict.RETRY, "connection reset")
+
+
+async def all_of(asker, count):
+    records = [make_record(n, digest=f"{n:032x}") for n in range(count)]
+    return await asyncio.gather(*(asker.run_step(record) for record in records))
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["green", "", trouble(Verdict.FAIL_RECORD, "too small", status=400), trouble(Verdict.RETRY, "oops", status=500)],
+    ids=["answered", "answered-with-nothing", "turned-down", "broken"],
+)
+def test_many_questions_that_nobody_can_answer_fail_alone_where_nothing_else_is_left(bench, test):
+    asker, client = bench.asker(lambda r: unanswered(r, test))
+    ends = asyncio.run(all_of(asker, 12))
+    assert {end.outcome.outcome.value for end in ends} == {"failed"}
+    assert {end.outcome.reason for end in ends} == {"connection reset (2 times, though the server answers others)"}
+    tests = [request for request in client.requests if request.question == TEST_QUESTION]
+    assert 1 <= len(tests) <= 12
+    assert {(r.sampling.max_tokens, r.schema) for r in tests} == {(16, None)}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [trouble(Verdict.RETRY, "time-out"), trouble(Verdict.SLOW_DOWN, "busy", status=503)],
+    ids=["unanswered", "turned-away"],
+)
+def test_many_questions_fail_for_no_server_that_answers_none(bench, test):
+    left = [50]
+
+    def hung(request):
+        left[0] -= 1
+        return CAPTION if left[0] < 0 else unanswered(request, test)
+
+    asker, _ = bench.asker(hung, policy=RetryPolicy(attempts=4, backoff_s=0.0))
+    ends = asyncio.run(all_of(asker, 12))
+    assert [end.outcome.outcome.value for end in ends] == ["labeled"] * 12

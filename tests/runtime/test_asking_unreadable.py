@@ -10,6 +10,7 @@ import pytest
 
 from raylabel.clients.base import Finish, Reply, Usage
 from raylabel.clients.finish import read_finish
+from raylabel.errors import Verdict
 from raylabel.profiles import UNKNOWN
 from raylabel.prompts.grounding import QUESTION_STYLES
 from raylabel.records import Box as PixelBox
@@ -17,7 +18,7 @@ from raylabel.records import Outcome
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.validation import UNREADABLE
-from tests.runtime.asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, violations
+from tests.runtime.asking_bench import BOX, CAPTION, SAMPLING, cut, in_turn, make_record, phrases, trouble, violations
 
 # --- unreadable ------------------------------------------------------------------------------------------------------
 
@@ -184,6 +185,39 @@ def test_what_was_cut_off_once_is_never_kept_in_part_before_it_was_bought_with_m
     end, asked = bench.run_step(lambda r: part, phrases("a"), Grounding, readings=1)
     assert [r.sampling.max_tokens for r in asked] == [2000], end
     assert (end.outcome.outcome.value, end.changes.expressions[0].flags) == ("labeled", ("partial",))
+
+
+ONE, TWO = json.dumps([{"id": 1, "bbox_2d": BOX}]), json.dumps([{"id": 1, "bbox_2d": BOX}, {"id": 1, "bbox_2d": BOX}])
+PART = TWO[:-14]
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome", "flags", "asked"),
+    [
+        pytest.param([cut(PART), "no", "no"], "unreadable", None, 3, id="cut-once-and-then-unreadable"),
+        pytest.param([cut(PART), "", ""], "unreadable", None, 3, id="cut-once-and-then-empty"),
+        pytest.param(["no", "no", cut(PART)], "unreadable", None, 3, id="cut-once-at-the-end"),
+        pytest.param([cut(PART), "no", cut(PART)], "labeled", ("partial",), 3, id="cut-twice"),
+        pytest.param([cut(PART), "no", ONE], "labeled", (), 3, id="whole-in-the-end"),
+        pytest.param([cut(PART), cut("["), "no"], "labeled", ("partial",), 3, id="cut-twice-once-before-any-box"),
+        pytest.param([PART, "no", PART], "labeled", ("partial",), 3, id="cut-twice-by-the-model"),
+    ],
+)
+def test_an_answer_in_part_counts_once_two_replies_were_cut_off(bench, replies, outcome, flags, asked):
+    end, requests = bench.run_step(in_turn(*replies), phrases("a"), Grounding)
+    assert (end.outcome.outcome.value, len(requests)) == (outcome, asked)
+    assert (end.changes.expressions and end.changes.expressions[0].flags) == flags
+    again, requests = bench.run_step(lambda r: cut(PART), phrases("a"), Grounding, readings=1)
+    assert (len(requests), again.outcome.outcome.value) == (int(flags is None), "labeled")
+
+
+def test_a_server_that_has_no_more_room_is_asked_with_what_it_has(bench):
+    """vLLM turns away what does not fit into its context: a reply that was cut off is bought again all the same."""
+    error = trouble(Verdict.FAIL_RECORD, "max_tokens is too large", status=400, schema_rejected=True)
+    end, asked = bench.run_step(lambda r: error if r.sampling.max_tokens > 1000 else cut(PART), phrases("a"), Grounding)
+    assert [r.sampling.max_tokens for r in asked] == [1000, 2000, 1000, 4000, 1000]
+    assert (end.outcome.outcome.value, end.changes.expressions[0].flags) == ("labeled", ("partial",))
+    assert [row["max_tokens"] for row in bench.stored(Grounding)] == [1000] * 3
 
 
 # --- replies whose end nobody vouches for ----------------------------------------------------------------------------

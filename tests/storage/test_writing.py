@@ -52,6 +52,19 @@ def test_what_is_put_into_a_bucket_is_there_when_it_is_whole(bucket: str) -> Non
     assert read_bytes(f"{bucket}/a.bin") == large
 
 
+def test_a_file_begins_with_what_another_one_holds_so_far_and_goes_on_alone(tmp_path: Path, bucket: str) -> None:
+    large = bytes(range(256)) * 40_000
+    for folder in (str(tmp_path), bucket):
+        with WholeFile(f"{folder}/a") as first:
+            first.write(large)
+            with WholeFile(f"{folder}/b") as second:
+                second.begin_with(first)
+                second.write(b"2")
+            first.write(b"1")
+        assert read_bytes(f"{folder}/a") == large + b"1"
+        assert read_bytes(f"{folder}/b") == large + b"2"
+
+
 def test_a_store_that_cannot_be_reached_is_an_os_error() -> None:
     with pytest.raises(OSError, match="nosuchstore"):
         publish("nosuchstore://bucket/a", b"1")

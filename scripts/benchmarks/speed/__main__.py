@@ -20,7 +20,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +28,8 @@ from pathlib import Path
 from rich.console import Console
 
 from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.faults import faults_sheet, measure_faults
+from speed.gallery import RECORDS, gallery_sheet, measure_gallery
 from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
@@ -49,8 +51,8 @@ def main() -> int:
     if options.profile:
         _deliver(options, [dearest_functions()], [_machine()], {})
         return 0
-    if options.case == ["million"]:
-        return _million(options)
+    if len(options.case) == 1 and (other := _OTHERS.get(options.case[0])) is not None:
+        return other(options)
     try:
         cases = chosen(options.case, options.quick)
     except ValueError as error:
@@ -104,7 +106,7 @@ def _gain_of_a_second_actor(results: Mapping[Case, Rounds]) -> Spread | None:
 
 def _million(options: argparse.Namespace) -> int:
     machine = _machine()
-    stages = measure_million(options.records)
+    stages = measure_million(options.records or 1_000_000)
     _deliver(
         options,
         [million_sheet(stages)],
@@ -112,6 +114,34 @@ def _million(options: argparse.Namespace) -> int:
         {"machine": machine, "million": [dataclasses.asdict(stage) for stage in stages]},
     )
     return 1 if any(stage.labeled != stage.records for stage in stages) else 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    machine = _machine()
+    figures = measure_gallery(options.records or RECORDS)
+    sheet, measured = gallery_sheet(figures), dataclasses.asdict(figures)
+    _deliver(options, [sheet], [machine], {"machine": machine, "gallery": measured})
+    return 0
+
+
+def _faults(options: argparse.Namespace) -> int:
+    machine = _machine()
+    came = measure_faults(options.records or 1000, options.quick, options.seed, options.scenario)
+    _deliver(
+        options,
+        [faults_sheet(came)],
+        [machine],
+        {"machine": machine, "faults": [dataclasses.asdict(one) for one in came]},
+    )
+    return 1 if any(one.wrong for one in came) else 0
+
+
+_OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "million": _million,
+    "gallery": _gallery,
+    "faults": _faults,
+}
+"""Cases with another question than how fast raylabel is beside other clients."""
 
 
 def _deliver(options: argparse.Namespace, sheets: list[Sheet], notes: list[str], measured: dict[str, object]) -> None:
@@ -143,10 +173,14 @@ def _options() -> argparse.Namespace:
         help="three cases, one run: some minutes, where all cases and three runs take an hour",
     )
     names = ", ".join(case.name for case in CASES)
-    parser.add_argument("--case", action="append", default=[], help=f"{names}, the beginning of one; or million")
+    parser.add_argument(
+        "--case", action="append", default=[], help=f"{names}, the beginning of one; or one of {', '.join(_OTHERS)}"
+    )
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")
+    parser.add_argument("--records", type=int, default=0, help="of one of the other cases; each has its own number")
+    parser.add_argument("--scenario", action="append", default=[], help="of the case faults: the beginning of its name")
+    parser.add_argument("--seed", type=int, default=0, help="of the case faults: faults and moments of kills")
     parser.add_argument("--profile", action="store_true", help="the ten functions that a worker spends most time in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run here, too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")

@@ -87,7 +87,9 @@ def chosen(names: Sequence[str], quick: bool) -> list[Case]:
         return [case for case in CASES if case.quick or not quick]
     for name in names:
         if not any(case.name.startswith(name) for case in CASES):
-            raise ValueError(f"no case {name!r}; there are {', '.join(c.name for c in CASES)} and, by itself, million")
+            raise ValueError(
+                f"no case {name!r}; there are {', '.join(c.name for c in CASES)}; alone, million and gallery"
+            )
     return [case for case in CASES if case.name.startswith(tuple(names))]
 
 

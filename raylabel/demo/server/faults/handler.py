@@ -23,6 +23,7 @@ NO_STATUS = 0
 
 GARBAGE = b'\x89\xff\x00{"choices": [{"mess\xc3\x28age": NaN,,'
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Bad gateway</title></head><body><h1>Please sign in</h1></body></html>\n"
+DECLINES = "I'm sorry, but I can't help with that."
 _RESET = struct.pack("ii", 1, 0)
 """Linger for 0 s: closing sends a reset."""
 
@@ -55,7 +56,11 @@ class FaultyHandler(Handler):
         if fault.kind.isdecimal() or fault.kind in ("redirect", "html"):
             raise Refused(fault.status, f"Fault on demand: {fault.kind}.")
         answer = super()._answer(question)
-        return replace(answer, text="", output_tokens=0, cut=False) if fault.kind == "empty" else answer
+        if fault.kind == "empty":
+            return replace(answer, text="", output_tokens=0, cut=False)
+        if fault.kind == "cut":
+            return replace(answer, text=answer.text[: len(answer.text) // 2], cut=True)
+        return replace(answer, text=DECLINES, cut=False) if fault.kind == "declines" else answer
 
     def _whole(self, question: Question, decision: Decision) -> Answer:
         answer = super()._answer(question)

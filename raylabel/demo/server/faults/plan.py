@@ -9,6 +9,8 @@ KINDS = (
     "truncated",
     "garbage",
     "empty",
+    "cut",
+    "declines",
     "reset",
     "disconnect",
     "hang",

@@ -29,8 +29,9 @@ from raylabel.demo.server.faults.plan import (
 GRAMMAR = """\
 SPEC is clauses separated by ";", or a .yaml or .json file that lists them; "none" injects nothing and only counts.
   KIND SHARE            that share of the attempts: "500 5%", "truncated 3%". KIND is an HTTP status from 400 to 599,
-                        truncated, garbage, empty (an answer of no text), reset, disconnect, hang, slow, redirect, html
-                        or error-inside (an error in a 200). slow and hang take seconds=S, html and redirect status=N,
+                        truncated, garbage, empty (an answer of no text), cut (half an answer, ended by the token
+                        limit), declines (a refusal in words), reset, disconnect, hang, slow, redirect, html or
+                        error-inside (an error in a 200). slow and hang take seconds=S, html and redirect status=N,
                         a status retry-after=S
   poison KIND every=N   every question about each N-th new picture; poison KIND 3%: about a random share of them;
                         poison KIND picture=DIGEST: about one, by the SHA-256 of its bytes or the beginning of it
