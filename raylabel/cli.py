@@ -29,13 +29,17 @@ from raylabel.commands.reread import REREAD
 from raylabel.commands.retry import RETRY
 from raylabel.commands.review import REVIEW
 from raylabel.commands.run import RUN
+from raylabel.commands.serve import SERVE
 from raylabel.commands.status import STATUS
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.logs import LOGGER, TerminalHandler
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
 
-_COMMANDS = (RUN, GENERATE, STATUS, RETRY, REREAD, INIT, DEFAULT_SPECS, PROMPTS, CALIBRATE, DEMO, REVIEW, READ_ANSWERS)
+_COMMANDS = (
+    *(RUN, GENERATE, STATUS, RETRY, REREAD, SERVE),
+    *(INIT, DEFAULT_SPECS, PROMPTS, CALIBRATE, DEMO, REVIEW, READ_ANSWERS),
+)
 COMMANDS = tuple(command.name for command in _COMMANDS)
 
 

@@ -3,6 +3,7 @@
     RaylabelError             the root: everything raised on purpose
       ConfigError             a setting is wrong: the user fixes it, exit code 2
         CalibrationError      a model's boxes cannot be had as the settings say
+        StartError            a model server that raylabel starts does not come up
       InputError              the input as a whole cannot be used: the user fixes it, exit code 2
       ServerError             the run cannot go on because of a server
       StoreError              the run cannot go on because of its results folder, exit code 1
@@ -33,6 +34,10 @@ class ConfigError(RaylabelError):
 
 class CalibrationError(ConfigError):
     """A model's boxes cannot be had, or are not what the settings say: another model, or other settings, are needed."""
+
+
+class StartError(ConfigError):
+    """A model server that raylabel starts does not come up, or is not what was asked for."""
 
 
 class InputError(RaylabelError):

@@ -35,8 +35,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # what can be set, the steps among it
     ("settings",),
     # what touches the world
-    ("images", "clients", "servers", "sources", "store"),
+    ("images", "clients", "sources", "store"),
     ("probing",),
+    # model servers of one's own, which are asked a question before they count as ready
+    ("servers",),
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
     ("engine",),
@@ -70,7 +72,7 @@ VENDORS = {
 }
 """Third-party packages and modules that few files may know."""
 
-URLS = ("urls.py", "blocks.py", "settings/*", "clients/*", "demo/server/*", "cli.py")
+URLS = ("urls.py", "blocks.py", "settings/*", "clients/*", "servers/checking.py", "demo/server/*", "cli.py")
 """Files that handle addresses of servers; anywhere else ``://`` would tell remote files from local ones, which is for
 ``storage`` alone."""
 
@@ -97,7 +99,7 @@ PURE_LIBRARIES = {"pydantic"}
 
 SPEAKERS = ("cli.py", "commands/*", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""
-ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py")
+ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py", "servers/watchdog.py")
 """Files that may end the process."""
 
 NO_NOUN = {"utils", "util", "helpers", "helper", "misc", "common", "shared", "tools"}

@@ -27,8 +27,16 @@ def _calibrate(options: argparse.Namespace) -> int:
     check_endpoint(settings)
     from raylabel.probing.command import calibrate
 
+    def say(text: str) -> None:
+        print(printable(text))
+
     try:
-        return calibrate(settings, options.out, lambda text: print(printable(text)))
+        if not settings.serve.is_used:
+            return calibrate(settings, options.out, say)
+        from raylabel.runtime.served import OwnServer
+
+        with OwnServer(settings) as server:
+            return calibrate(settings, options.out, say, server.url())
     except ClientError as error:
         from raylabel.clients.endpoints import describe_trouble
 

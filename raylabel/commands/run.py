@@ -46,7 +46,7 @@ def load(options: argparse.Namespace, command: str) -> Settings:
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides, needs_input=command != "calibrate")
+    return load_settings(Path(config), options.overrides, needs_input=command not in ("calibrate", "serve"))
 
 
 def run_settings(
@@ -64,6 +64,12 @@ def run_settings(
     from raylabel.runtime.run import run
 
     executor = executor_of(settings)
+    if settings.serve.is_used:
+        from rich.console import Console
+
+        from raylabel.runtime.served import OwnServer, Served
+
+        executor = Served(executor, OwnServer(settings, Console(quiet=quiet)))
     process.set_up()
     return run(settings, executor, limit, wanted=wanted, confirmed=confirmed, replace=replace, quiet=quiet)
 

@@ -14,17 +14,18 @@ from raylabel.probing.facts import EndpointFacts, save_facts, warnings
 from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models
 from raylabel.probing.sheet import write_sheet
-from raylabel.settings import Settings
+from raylabel.settings import Settings, at_address
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
 from raylabel.store.results import Results
 
 
-def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
+def calibrate(settings: Settings, out: Path, say: Callable[[str], None], url: str = "") -> int:
     """Measure every model whose boxes matter, show the verdicts, draw them, and keep them for runs.
 
     Args:
         out: folder of the pictures, one a model; made if need be.
+        url: of the server that is asked, where the settings do not say it.
 
     Returns:
         0: the boxes of all of them come out right.
@@ -35,7 +36,8 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
     """
     if not box_models(settings):
         raise ConfigError("workflow.steps: none of the selected steps has to do with boxes: nothing to measure.")
-    vlm = with_key(settings.pipeline.vlm, os.environ).model_copy(update={"calibrate": "always"})
+    asked = at_address(settings, url) if url else settings
+    vlm = with_key(asked.pipeline.vlm, os.environ).model_copy(update={"calibrate": "always"})
     drawn: dict[str, Path] = {}
 
     def draw(model: str, measured: Measurement) -> None:
@@ -44,7 +46,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None]) -> int:
         write_sheet(drawn[model], measured, model)
 
     try:
-        found = probe_endpoint(settings, vlm, EndpointFacts(), draw)
+        found = probe_endpoint(asked, vlm, EndpointFacts(), draw)
     finally:
         for path in drawn.values():
             say(f"drawn: {path}")

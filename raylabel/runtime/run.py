@@ -376,20 +376,25 @@ class _Run:
 
     def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
         """Find out what is not known of the endpoint, and show it."""
-        vlm = with_key(self._settings.pipeline.vlm, os.environ)
-        try:
-            found = probe_endpoint(self._settings, vlm, known)
-        except ClientError as error:
-            if error.verdict.ends_run or not self._executor.is_elsewhere:
-                raise
-            # The endpoint may be one that only the cluster's nodes see.
+        if self._settings.serve.is_used:  # the executor knows where
             found = self._executor.probe_endpoint(self._settings, known)
+        else:
+            found = self._probe_from_here_or_there(known)
         save_facts(self._settings, self._results, found)
         for verdict in found.verdicts.values():
             self._say(verdict.describe())
         for sentence in warnings(self._settings, found):
             self._say(sentence)
         return found
+
+    def _probe_from_here_or_there(self, known: EndpointFacts) -> EndpointFacts:
+        try:
+            return probe_endpoint(self._settings, with_key(self._settings.pipeline.vlm, os.environ), known)
+        except ClientError as error:
+            if error.verdict.ends_run or not self._executor.is_elsewhere:
+                raise
+            # The endpoint may be one that only the cluster's nodes see.
+            return self._executor.probe_endpoint(self._settings, known)
 
     def _scan(self, source: SourceSpec) -> Iterator[Shard]:
         work_dir = self._results.checkpoints / "input"

@@ -1,8 +1,8 @@
 """The specification of a run: what can be set, read from a file and the command line, checked, and what is shown of it.
 
-``root``, ``vlm``, ``backends`` and ``steps`` declare the settings as blocks (``raylabel.blocks``). ``loading`` reads,
-merges and resolves them, ``messages`` says in one sentence what is wrong, ``needs`` what a run cannot do without.
-``default_file`` writes the default specification, ``secrets`` masks.
+``root``, ``vlm``, ``backends``, ``serve`` and ``steps`` declare the settings as blocks (``raylabel.blocks``).
+``loading`` reads, merges and resolves them, ``messages`` says in one sentence what is wrong, ``needs`` what a run
+cannot do without. ``default_file`` writes the default specification, ``secrets`` masks.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,9 @@ from raylabel.settings.root import (
     ReferringWorkflow,
     Settings,
 )
-from raylabel.settings.secrets import mask_of, redacted
+from raylabel.settings.secrets import mask_of, masked_words, redacted
+from raylabel.settings.serve import ServeSettings, interpreter_of
+from raylabel.settings.served import at_address
 from raylabel.settings.steps import StepBlock, resolve_steps
 from raylabel.settings.vlm import BoxSettings, VlmSettings
 from raylabel.steps.settings import StepSettings
@@ -56,15 +58,19 @@ __all__ = [
     "ReferringPipeline",
     "ReferringWorkflow",
     "ScriptedSettings",
+    "ServeSettings",
     "Settings",
     "StepBlock",
     "StepSettings",
     "VlmSettings",
+    "at_address",
     "default_specification",
     "did_you_mean",
+    "interpreter_of",
     "load_settings",
     "mask_of",
     "mask_urls",
+    "masked_words",
     "nearest",
     "redacted",
     "resolve_steps",

@@ -15,17 +15,20 @@ from raylabel.urls import mask_urls
 TEXT_LIMIT_BYTES = 20_000_000
 """Of a file that a person wrote: a specification, a prompt, the answers of a script."""
 
+_SHOWN_CHARS = 1000
+"""Of a path that is not there."""
+
 
 def need_file(key: str, path: str, if_empty: str = "required") -> None:
     """Refuse a setting that names no file."""
     if not path:
         raise ConfigError(f"{key}: {if_empty}; give a file.")
     local = local_path(path)
-    if local is None or Path(local).is_file():
+    if local is None or is_file(local):
         return
-    if Path(local).is_dir():
+    if is_folder(local):
         raise ConfigError(f'{key}: "{path}" is a folder, expected a file.')
-    if Path(local).exists():
+    if os.path.exists(local):  # noqa: PTH110 - see is_file
         raise ConfigError(f'{key}: "{mask_urls(path)}" is {NOT_REGULAR}.')
     raise _not_there(key, path, "file")
 
@@ -33,11 +36,21 @@ def need_file(key: str, path: str, if_empty: str = "required") -> None:
 def need_folder(key: str, path: str) -> None:
     """Refuse a setting that names no folder."""
     local = local_path(path)
-    if local is None or Path(local).is_dir():
+    if local is None or is_folder(local):
         return
-    if Path(local).exists():
+    if os.path.exists(local):  # noqa: PTH110 - see is_file
         raise ConfigError(f'{key}: "{path}" is a file, expected a folder.')
     raise _not_there(key, path, "folder")
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file; also of a name no file can have, for which pathlib raises before Python 3.14."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str) -> bool:
+    """The same for a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def need_writable_folder(key: str, path: str) -> None:
@@ -75,4 +88,6 @@ def near_file(path: Path) -> str:
 
 def _not_there(key: str, path: str, what: str) -> ConfigError:
     looked = "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
-    return ConfigError(f'{key}: no {what} "{mask_urls(path)}"{looked}.{near_file(Path(path))}')
+    shown = mask_urls(path)
+    shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 3]}..."
+    return ConfigError(f'{key}: no {what} "{shown}"{looked}.{near_file(Path(path))}')

@@ -32,7 +32,8 @@ from raylabel.settings.messages import TYPE_WORDS, cut, in_words, is_in_use, unk
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
 from raylabel.settings.root import Settings
-from raylabel.settings.secrets import FREE_FIELD, is_secret_name
+from raylabel.settings.secrets import FREE_FIELDS, is_secret_name
+from raylabel.settings.served import ask_own_servers
 from raylabel.settings.yaml_file import read_yaml, unreadable_interpolation
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
     for block in (settings, settings.pipeline.vlm):  # the processes of a run know the latter
         block.note_environment_secrets(secrets)
     try:
+        ask_own_servers(settings)
         check_needs(settings, needs_input)
     except ConfigError as error:
         raise (ConfigError(f"{path} holds no settings; {error}") if content == {} else error) from None
@@ -122,7 +124,8 @@ class _Given:
         kind = dict if field is None or is_block else plain_type(field)
         if len(known) < len(names) and kind is not dict:
             raise ConfigError(f"{path}: {'.'.join(known)} is {TYPE_WORDS[kind]} and has no keys of its own.")
-        value = _value(text, kind, path)
+        is_hidden = kind is dict or is_secret_name(path) or (field is not None and not field.repr)
+        value = _value(text, kind, path, is_hidden)
         for name in reversed(names):
             value = {name: value}
         self.add(Settings, self.values, value)
@@ -154,7 +157,7 @@ def _is_foreign(path: str, value: object) -> bool:
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 
-def _value(text: str, kind: type, path: str) -> Any:
+def _value(text: str, kind: type, path: str, is_hidden: bool) -> Any:
     """What stands after the ``=``. Text stays as it is, so that no key of digits or ``a: b`` is read as YAML."""
     quoted = re.fullmatch(r"""\s*("[^"]*"|'[^']*')\s*""", text) is not None
     if kind is str and not quoted:
@@ -162,7 +165,7 @@ def _value(text: str, kind: type, path: str) -> Any:
     try:
         read = OmegaConf.to_container(OmegaConf.create(f"v: {text}"), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):  # of a number with more digits than Python reads
-        found = "" if kind is dict or is_secret_name(path) else f" {json.dumps(cut(text))}"
+        found = "" if is_hidden else f" {json.dumps(cut(text))}"
         raise ConfigError(f"{path}: cannot read the value{found}, expected {TYPE_WORDS[kind]} as in YAML.") from None
     assert isinstance(read, dict)
     return read["v"]
@@ -207,13 +210,14 @@ _VARIABLE = re.compile(r"\boc\.env:\s*(\w+)")
 
 
 def _from_environment(settings: Settings, interpolated: Mapping[str, str]) -> frozenset[str]:
-    """Values that came from the environment to where nobody knows what they are: into ``extra_body``, and behind the
-    host of an address. A path or a model's name that comes from there is shown."""
+    """Values that came from the environment to where nobody knows what they are: into ``extra_body`` or ``serve.env``,
+    and behind the host of an address. A path or a model's name that comes from there is shown."""
     values = {path: _given(settings, path) for path in interpolated}
     outside = {values[path] for path, text in interpolated.items() if _FROM_ENVIRONMENT.search(text)} - {""}
     secrets = set()
     for path, value in values.items():
-        if f".{FREE_FIELD}." in path and any(piece in value for piece in outside):
+        is_free = any(f".{free}." in path for free in FREE_FIELDS)
+        if is_free and any(piece in value for piece in outside):
             secrets |= {value, *(os.environ.get(name, "") for name in _VARIABLE.findall(interpolated[path]))} - {""}
         elif path.endswith(".base_url") and value in outside:
             parts = urlsplit(value)

@@ -38,6 +38,7 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
     pipeline, where = settings.pipeline, settings.autolabel_type
     steps = {step: getattr(settings.steps, step.name) for step in settings.selected_steps}
     names_a_model = all(own.model for own in steps.values())
+    settings.serve.check_needs()
     pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
     if isinstance(pipeline, GroundingPipeline):
         _check_votes(settings, pipeline)

@@ -1,9 +1,9 @@
 """The specification as blocks: every setting with its default, unit, rule and documentation.
 
 The blocks ``image_grounding`` and ``image_referring_expression`` are TAO's; what raylabel adds stands in blocks of its
-own (``image``, ``steps``, ``double_check``, ``limits``, ``retry``, ``ray``), in ``vlm.profile``, ``vlm.boxes``,
-``vlm.calibrate`` and ``vlm.structured_output``, and in the votes of ``image_grounding.workflow``. Precedence:
-defaults < file < overrides (see ``raylabel.settings.loading``).
+own (``serve``, ``image``, ``steps``, ``double_check``, ``limits``, ``retry``, ``ray``), in ``vlm.profile``,
+``vlm.boxes``, ``vlm.calibrate`` and ``vlm.structured_output``, and in the votes of ``image_grounding.workflow``.
+Precedence: defaults < file < overrides (see ``raylabel.settings.loading``).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from raylabel.exports.formats import JSONL
 from raylabel.pipelines import PIPELINES, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.exports import an_export_format, default_export_format
+from raylabel.settings.serve import ServeSettings
 from raylabel.settings.steps import StepBlock, every_step, steps_in
 from raylabel.settings.vlm import VlmSettings
 from raylabel.steps.base import Step
@@ -235,6 +236,7 @@ class Settings(Block):
     """image_grounding | image_referring_expression."""
     image_grounding: GroundingPipeline = block()
     image_referring_expression: ReferringPipeline = block()
+    serve: ServeSettings = block()
     image: ImageSettings = block()
     steps: StepBlock = block()
     double_check: DoubleCheckSettings = block()
