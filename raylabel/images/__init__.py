@@ -1,7 +1,7 @@
 """Images: read, verify, turn upright, resize, encode; each once a record.
 
 ``read_image`` fetches a file, ``inspect`` says what it is, ``encode_picture`` makes what requests
-carry, ``PictureCache`` keeps the pictures that had to be made.
+carry, ``PictureCache`` keeps the pictures that had to be made. ``upright_file`` is for exports.
 """
 
 from raylabel.images.cache import PictureCache
@@ -9,6 +9,7 @@ from raylabel.images.files import read_image
 from raylabel.images.pictures import (
     VERSION,
     Encoding,
+    UprightFile,
     digest_bytes,
     displayed,
     encode_picture,
@@ -16,12 +17,14 @@ from raylabel.images.pictures import (
     inspect,
     prepare,
     recipe,
+    upright_file,
 )
 
 __all__ = [
     "VERSION",
     "Encoding",
     "PictureCache",
+    "UprightFile",
     "digest_bytes",
     "displayed",
     "encode_picture",
@@ -30,4 +33,5 @@ __all__ = [
     "prepare",
     "read_image",
     "recipe",
+    "upright_file",
 ]
