@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from raylabel.errors import ImageError
+from raylabel.exports.json_lines import to_json_line
 from raylabel.exports.training import report
 from raylabel.exports.training.report import Tally
 from raylabel.exports.training.samples import Picture
@@ -15,6 +16,8 @@ from raylabel.records import Size, digest_of
 if TYPE_CHECKING:
     from raylabel.storage.whole_folders import WholeFolder
 
+ORIGINS = "images.jsonl"
+"""Where each copy comes from."""
 _STEM_LENGTH, _DIGEST_LENGTH = 60, 16
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _UNUSUAL = re.compile(r"[^\w-]+|_")
@@ -82,6 +85,12 @@ class Images:
         self._read = read
         self._folder = folder
         self._copied: dict[bytes, Picture | str] = {}
+        self._origins = out.open(ORIGINS) if read is not None and folder else None
+
+    @property
+    def files(self) -> list[str]:
+        """That were written, without the images themselves."""
+        return [] if self._origins is None else [ORIGINS]
 
     def key(self, location: str) -> str:
         """What stands for the image at a location: equal for all its records, and wherever its root folder is."""
@@ -107,6 +116,8 @@ class Images:
                 known, data = made
                 folder = self._folder.format(split=split)
                 self._out.put(f"{folder}/{known.name}", data)
+                assert self._origins is not None
+                self._origins.write(to_json_line({"file": f"{folder}/{known.name}", "image_path": location}))
             else:
                 known = made
             self._copied[short] = known

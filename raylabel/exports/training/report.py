@@ -94,10 +94,10 @@ class Tally:
         if number:
             self.left_out.setdefault(what, Counter())[why] += number
 
-    def write(self, split: str, sample: Sample, records: int = 1) -> None:
+    def write(self, split: str, sample: Sample) -> None:
         """Count what is handed to the format."""
         counts = self.splits[split]
-        counts[RECORDS] += records
+        counts[RECORDS] += 1
         counts[PHRASES] += len(sample.phrases)
         for phrase in sample.phrases:
             counts[BOXES] += len(phrase.instances)

@@ -167,7 +167,7 @@ class _Exporting:
             self._images = Images(self._root, self._tally, out, read if copies else None, self._made.image_folder)
             for entry in self._entries():
                 self._add(writer, entry)
-            said = self._said(writer.close(), classes, copies)
+            said = self._said([*writer.close(), *self._images.files], classes, copies)
             # Opened last, it is also the last to go to an object store.
             out.open(report.NAME).write(json.dumps(said, ensure_ascii=True, indent=1).encode() + b"\n")
         return said
@@ -263,10 +263,10 @@ class _Exporting:
         picture, data = made
         samples = [dataclasses.replace(sample, picture=picture) for sample in samples]
         self._oriented += "exif_orientation" in lines[0]
-        if self._made.by_image and not self._made.phrases:
-            samples = [joined(samples)]
         for sample in samples:
             self._tally.write(split, sample)
+        if self._made.by_image and not self._made.phrases:
+            samples = [joined(samples)]
         self._tally.splits[split]["images" if self._made.by_image else "entries"] += 1
         writer.add(Entry(samples, split, complete, data))
 
