@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from raylabel.exports.training.base import ALWAYS, TrainingFormat
 from raylabel.exports.training.samples import Sample
-from raylabel.exports.training.writers import Entry, Job, JsonLinesWriter, Notes
+from raylabel.exports.training.writers import Entry, Job
 from raylabel.geometry import px_to_xywh
 from raylabel.records import JsonObject
 
 ROW_GROUP_BYTES = 64 << 20
 FILE_BYTES = 400 << 20
 """Of images; readers and the hub like files of some hundred megabytes."""
+ROW_BYTES = 4 << 10
+"""About what a row without an image takes while it is held."""
 
 
 def row(sample: Sample) -> JsonObject:
@@ -49,7 +50,6 @@ def _list(feature: JsonObject, **more: int) -> JsonObject:
 
 
 FEATURES: JsonObject = {
-    "image": {"_type": "Image"},
     "record_id": _value("string"),
     "image_id": _value("string"),
     "width": _value("int32"),
@@ -66,7 +66,7 @@ FEATURES: JsonObject = {
     },
     "absent": _list(_value("string")),
 }
-"""What ``datasets`` is told of the columns; without it, an image is a struct of bytes."""
+"""What ``datasets`` is told of the columns of ``row``; without, an image would be a struct of bytes."""
 
 
 def _card(splits: tuple[str, ...], path: str) -> bytes:
@@ -88,41 +88,74 @@ the image.
 class _Parquet:
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._parts = {split: _Part(job, split) for split in job.splits.names}
+        self._files = {
+            split: _ParquetFiles(job, f"data/{split}-{{:05d}}.parquet", {"image": {"_type": "Image"}} | FEATURES)
+            for split in job.splits.names
+        }
 
     def add(self, entry: Entry) -> None:
         assert entry.image is not None
         for sample in entry.samples:
-            self._parts[entry.split].add({"image": {"bytes": entry.image, "path": sample.picture.name}} | row(sample))
+            image = {"bytes": entry.image, "path": sample.picture.name}
+            self._files[entry.split].add({"image": image} | row(sample), len(entry.image))
 
     def close(self) -> list[str]:
-        names = [name for part in self._parts.values() for name in part.close()]
+        names = [name for files in self._files.values() for name in files.close()]
         self._job.out.put("README.md", _card(self._job.splits.names, "data/{split}-*.parquet"))
         return ["README.md", *names]
 
 
-class _Part:
-    """The files of a split: row groups go out as soon as they are large enough."""
+class _ImageFolder:
+    """The table of each folder is Parquet: in JSON lines, the type of a list that is always empty is not known, and
+    ``datasets`` 5.2 fails on it."""
 
-    def __init__(self, job: Job, split: str) -> None:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._files = {
+            split: _ParquetFiles(
+                job, f"{split}/metadata.parquet", {"file_name": _value("string")} | FEATURES, several=False
+            )
+            for split in job.splits.names
+        }
+
+    def add(self, entry: Entry) -> None:
+        for sample in entry.samples:
+            self._files[entry.split].add({"file_name": sample.picture.name} | row(sample), ROW_BYTES)
+
+    def close(self) -> list[str]:
+        names = [name for files in self._files.values() for name in files.close()]
+        self._job.out.put("README.md", _card(self._job.splits.names, "{split}/**"))
+        return ["README.md", *names]
+
+
+class _ParquetFiles:
+    """The files of a split: row groups go out as soon as they are large enough.
+
+    Args:
+        name: of a file.
+        several: a new one is begun where one becomes too large; then ``name`` has a place for a number.
+    """
+
+    def __init__(self, job: Job, name: str, features: JsonObject, *, several: bool = True) -> None:
         import pyarrow as pa
 
-        self._job, self._split = job, split
-        metadata = {b"huggingface": json.dumps({"info": {"features": FEATURES}}).encode()}
-        self._schema = pa.schema([(name, _arrow(feature)) for name, feature in FEATURES.items()], metadata)
+        self._job, self._name, self._several = job, name, several
+        metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        self._schema = pa.schema([(name, _arrow(feature)) for name, feature in features.items()], metadata)
         self._rows: list[JsonObject] = []
         self._held_bytes = self._file_bytes = 0
         self._names: list[str] = []
         self._writer: Any = None
 
-    def add(self, value: JsonObject) -> None:
-        size = len(value["image"]["bytes"])
-        if self._held_bytes + size > ROW_GROUP_BYTES:
+    def add(self, value: JsonObject, size_bytes: int) -> None:
+        """Append a row of about this size."""
+        if self._held_bytes + size_bytes > ROW_GROUP_BYTES:
             self._flush()
         self._rows.append(value)
-        self._held_bytes += size
+        self._held_bytes += size_bytes
 
     def close(self) -> list[str]:
+        """Write what is left; returns the names of the files, of which there is one at least."""
         if self._rows or not self._names:
             self._flush()
         self._end()
@@ -132,10 +165,10 @@ class _Part:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self._writer is not None and self._file_bytes + self._held_bytes > FILE_BYTES:
+        if self._several and self._file_bytes + self._held_bytes > FILE_BYTES:
             self._end()
         if self._writer is None:
-            self._names.append(f"data/{self._split}-{len(self._names):05d}.parquet")
+            self._names.append(self._name.format(len(self._names)))
             # Images are compressed already.
             self._writer = pq.ParquetWriter(self._job.out.open(self._names[-1]), self._schema, compression="none")
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema), row_group_size=len(self._rows) or None)
@@ -160,20 +193,6 @@ def _arrow(feature: JsonObject) -> Any:
     if kind == "Value":
         return {"bool": pa.bool_()}.get(feature["dtype"]) or getattr(pa, feature["dtype"])()
     return pa.struct([(name, _arrow(inner)) for name, inner in feature.items()])
-
-
-def _folder_lines(sample: Sample, notes: Notes) -> Iterator[JsonObject]:
-    yield {"file_name": sample.picture.name} | row(sample)
-
-
-class _ImageFolder(JsonLinesWriter):
-    def __init__(self, job: Job) -> None:
-        super().__init__(job, lambda split: f"{split}/metadata.jsonl", _folder_lines)
-        self._out, self._splits = job.out, job.splits.names
-
-    def close(self) -> list[str]:
-        self._out.put("README.md", _card(self._splits, "{split}/**"))
-        return ["README.md", *super().close()]
 
 
 _COORDINATES = "objects.bbox: left, top, width, height in pixels of the image as displayed"

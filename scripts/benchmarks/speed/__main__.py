@@ -28,6 +28,7 @@ from pathlib import Path
 from rich.console import Console
 
 from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.exports import exports_sheet, measure_exports
 from speed.measures import Figures, Spread, ratios
 from speed.million import measure_million, million_sheet
 from speed.processes import say
@@ -51,6 +52,8 @@ def main() -> int:
         return 0
     if options.case == ["million"]:
         return _million(options)
+    if options.case == ["exports"]:
+        return _exports(options)
     try:
         cases = chosen(options.case, options.quick)
     except ValueError as error:
@@ -104,7 +107,7 @@ def _gain_of_a_second_actor(results: Mapping[Case, Rounds]) -> Spread | None:
 
 def _million(options: argparse.Namespace) -> int:
     machine = _machine()
-    stages = measure_million(options.records)
+    stages = measure_million(options.records or 1_000_000)
     _deliver(
         options,
         [million_sheet(stages)],
@@ -112,6 +115,14 @@ def _million(options: argparse.Namespace) -> int:
         {"machine": machine, "million": [dataclasses.asdict(stage) for stage in stages]},
     )
     return 1 if any(stage.labeled != stage.records for stage in stages) else 0
+
+
+def _exports(options: argparse.Namespace) -> int:
+    machine = _machine()
+    made = measure_exports(options.records or 100_000)
+    measured = {"machine": machine, "exports": [dataclasses.asdict(one) for one in made]}
+    _deliver(options, [exports_sheet(made)], [machine], measured)
+    return 0
 
 
 def _deliver(options: argparse.Namespace, sheets: list[Sheet], notes: list[str], measured: dict[str, object]) -> None:
@@ -143,10 +154,12 @@ def _options() -> argparse.Namespace:
         help="three cases, one run: some minutes, where all cases and three runs take an hour",
     )
     names = ", ".join(case.name for case in CASES)
-    parser.add_argument("--case", action="append", default=[], help=f"{names}, the beginning of one; or million")
+    parser.add_argument(
+        "--case", action="append", default=[], help=f"{names}, the beginning of one; or million, or exports"
+    )
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the case million")
+    parser.add_argument("--records", type=int, default=0, help="of the cases million (1,000,000) and exports (100,000)")
     parser.add_argument("--profile", action="store_true", help="the ten functions that a worker spends most time in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run here, too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")

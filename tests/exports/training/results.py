@@ -92,7 +92,12 @@ def record(
 
 
 def expression(
-    owner: int, text: str, span: tuple[int, int] | None, boxes: Iterable[Box] | None, noun: str | None = None, **more: Any
+    owner: int,
+    text: str,
+    span: tuple[int, int] | None,
+    boxes: Iterable[Box] | None,
+    noun: str | None = None,
+    **more: Any,
 ) -> Expression:
     ident = f"e{owner:x}-{text}-{span}"
     scored = {"score": more.pop("score", None), "verified": more.get("verified")}
@@ -116,9 +121,7 @@ def demo_results(root: Path) -> Made:
     return Made(folder, root, records)
 
 
-def _records_of(
-    first: int, index: int, path: str, entry: dict[str, Any], caption: dict[str, Any]
-) -> Iterator[Record]:
+def _records_of(first: int, index: int, path: str, entry: dict[str, Any], caption: dict[str, Any]) -> Iterator[Record]:
     from PIL import Image
 
     with Image.open(path) as image:
@@ -143,7 +146,9 @@ def _records_of(
     yield record(first + 1, path, size, PREFIX + text, grounded(first + 1, len(PREFIX)), orientation=orientation)
     plain = grounded(first + 2)
     inner = [
-        expression(first + 2, e.text.split()[-1], (e.char_span[1] - len(e.text.split()[-1]), e.char_span[1]), e_boxes[:1])
+        expression(
+            first + 2, e.text.split()[-1], (e.char_span[1] - len(e.text.split()[-1]), e.char_span[1]), e_boxes[:1]
+        )
         for e in plain
         if e.char_span and (e_boxes := [i.box for i in e.instances or ()])
     ]

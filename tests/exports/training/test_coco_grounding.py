@@ -27,9 +27,7 @@ def test_pycocotools_reads_every_box_under_its_phrase(made: Made, tmp_path: Path
 
     export(made.folder, "coco-grounding", tmp_path / "out")
     coco = COCO(str(tmp_path / "out" / "train_grounding.json"))
-    usable = {
-        r.record_id: r for r in made.settled() if all(e.instances is not None for e in r.expressions or ())
-    }
+    usable = {r.record_id: r for r in made.settled() if all(e.instances is not None for e in r.expressions or ())}
     assert {image["original_id"] for image in coco.imgs.values()} == usable.keys()
     for image in coco.imgs.values():
         found = []
@@ -106,7 +104,13 @@ def test_a_phrase_that_matches_nothing_is_a_negative_and_a_failure_is_none(tmp_p
     text = "a dog and a cat"
     data = written(
         tmp_path,
-        record(0, "a.jpg", SIZE, text, (expression(0, "dog", (2, 5), [Box(1, 2, 30, 40)]), expression(0, "cat", (12, 15), []))),
+        record(
+            0,
+            "a.jpg",
+            SIZE,
+            text,
+            (expression(0, "dog", (2, 5), [Box(1, 2, 30, 40)]), expression(0, "cat", (12, 15), [])),
+        ),
         record(1, "b.jpg", SIZE, text, (expression(1, "dog", (2, 5), []), expression(1, "cat", (12, 15), []))),
         record(2, "c.jpg", SIZE, text, None, Outcome.FAILED),
         record(3, "d.jpg", SIZE, text, (expression(3, "dog", (2, 5), []), expression(3, "cat", (12, 15), None))),
@@ -127,7 +131,9 @@ def test_a_phrase_without_a_span_gets_a_place_in_the_caption(tmp_path: Path) -> 
     boxes = [Box(1, 2, 30, 40)]
     data = written(
         tmp_path,
-        record(0, "a.jpg", SIZE, "a dog", (expression(0, "dog", (2, 5), boxes), expression(0, "brown pet", None, boxes))),
+        record(
+            0, "a.jpg", SIZE, "a dog", (expression(0, "dog", (2, 5), boxes), expression(0, "brown pet", None, boxes))
+        ),
         record(1, "b.jpg", SIZE, "", (expression(1, "brown pet", None, boxes), expression(1, "tree", None, boxes))),
     )
     assert [image["caption"] for image in data["images"]] == ["a dog . brown pet", "brown pet . tree"]
@@ -157,7 +163,9 @@ def test_an_open_record_cannot_be_asked_for(tmp_path: Path, ended: Outcome) -> N
     from raylabel.exports.training.selection import Filters
 
     with pytest.raises(ConfigError, match="not answered"):
-        written(tmp_path, record(0, "a.jpg", SIZE, "a", None, ended), filters=Filters(outcomes=("labeled", ended.value)))
+        written(
+            tmp_path, record(0, "a.jpg", SIZE, "a", None, ended), filters=Filters(outcomes=("labeled", ended.value))
+        )
 
 
 def test_the_truth_has_all_that_is_promised(made: Made) -> None:

@@ -62,9 +62,7 @@ def step_px(name: str, view: View) -> tuple[float, float]:
 def read_by_raylabel(name: str, phrase: str, answer: str, view: View) -> list[Box]:
     profile = profile_named(name)
     assert profile is not None
-    reading = read_boxes(
-        answer, profile.convention.order, profile.convention.sides(view), [phrase], profile.answers_in
-    )
+    reading = read_boxes(answer, profile.convention.order, profile.convention.sides(view), [phrase], profile.answers_in)
     assert reading.kind is (ReplyKind.BOXES if any(c.isdigit() for c in answer) else ReplyKind.NOTHING), answer
     return [place(box.corners, profile.convention, view) for box in reading.boxes]
 
@@ -229,7 +227,9 @@ def test_what_failed_is_no_answer(tmp_path: Path, name: str) -> None:
     results = write_results(
         tmp_path / "r",
         [
-            record(0, "a.jpg", SIZE, "a dog", (expression(0, "dog", (2, 5), [DOG]), expression(0, "zebra", None, None))),
+            record(
+                0, "a.jpg", SIZE, "a dog", (expression(0, "dog", (2, 5), [DOG]), expression(0, "zebra", None, None))
+            ),
             record(1, "b.jpg", SIZE, "a dog", None, Outcome.FAILED),
             record(2, "c.jpg", SIZE, "a dog", (expression(2, "dog", (2, 5), [DOG]),), Outcome.UNREADABLE),
         ],
@@ -279,7 +279,11 @@ def test_internvl_finds_its_lines_through_meta_json(made: Made, tmp_path: Path) 
 
 def test_y_comes_first_for_paligemma_and_x_for_florence() -> None:
     sample = Sample(
-        "r", "i", Picture("a.jpg", Size(1024, 512), "a"), "", (Phrase("dog", None, (Instance("b", Box(512, 128, 768, 256)),)),)
+        "r",
+        "i",
+        Picture("a.jpg", Size(1024, 512), "a"),
+        "",
+        (Phrase("dog", None, (Instance("b", Box(512, 128, 768, 256)),)),),
     )
     [pali] = turns(sample, DIALECTS["paligemma"], Resize(), Notes())
     [florence] = turns(sample, DIALECTS["florence-2"], Resize(), Notes())

@@ -127,9 +127,7 @@ def test_the_labels_evaluated_against_themselves_are_perfect(made: Made, tmp_pat
 
 def test_category_ids_start_where_they_are_told(tmp_path: Path) -> None:
     found = (expression(0, "dog", (2, 5), [DOG], "dog"), expression(0, "cat", (12, 15), [CAT], "cat"))
-    data = coco_of(
-        tmp_path, record(0, "a.jpg", SIZE, "a dog and a cat", found), options=Options(first_category_id=0)
-    )
+    data = coco_of(tmp_path, record(0, "a.jpg", SIZE, "a dog and a cat", found), options=Options(first_category_id=0))
     assert [(c["id"], c["name"]) for c in data["categories"]] == [(0, "cat"), (1, "dog")]
     assert [entry["id"] for entry in data["annotations"]] == [1, 2]
     assert data["info"]
@@ -150,7 +148,9 @@ def test_what_readers_do_not_know_is_kept_in_attributes(tmp_path: Path) -> None:
     [
         pytest.param(record(1, "a.jpg", SIZE, "a cat", None, Outcome.FAILED), id="failed"),
         pytest.param(record(1, "a.jpg", SIZE, "a cat", (), Outcome.REFUSED), id="refused"),
-        pytest.param(record(1, "a.jpg", SIZE, "a cat", (expression(1, "cat", (2, 5), None),), Outcome.LABELED), id="open"),
+        pytest.param(
+            record(1, "a.jpg", SIZE, "a cat", (expression(1, "cat", (2, 5), None),), Outcome.LABELED), id="open"
+        ),
     ],
 )
 def test_a_failure_is_no_background_for_the_other_records_of_its_image(tmp_path: Path, other: Record) -> None:
@@ -166,7 +166,13 @@ def test_all_records_of_an_image_are_one_entry_and_each_object_is_there_once(tmp
         tmp_path,
         record(0, "a.jpg", SIZE, "a dog", (expression(0, "a dog", (0, 5), [DOG], "dog"),)),
         record(1, "b.jpg", SIZE, "a dog", (expression(1, "a dog", (0, 5), [DOG], "dog"),)),
-        record(2, "a.jpg", SIZE, "a cat", (expression(2, "brown dog", None, [moved], "dog"), expression(2, "a cat", (0, 5), [CAT], "cat"))),
+        record(
+            2,
+            "a.jpg",
+            SIZE,
+            "a cat",
+            (expression(2, "brown dog", None, [moved], "dog"), expression(2, "a cat", (0, 5), [CAT], "cat")),
+        ),
     )
     assert [image["file_name"] for image in data["images"]] == ["a.jpg", "b.jpg"]
     assert [(e["image_id"], e["category_id"], e["bbox"]) for e in data["annotations"]] == [
@@ -300,5 +306,7 @@ def test_too_many_nouns_are_refused(tmp_path: Path) -> None:
 
 
 def test_only_some_classes_are_taken(tmp_path: Path) -> None:
-    said = classified(tmp_path, classes={"sedan": "car", "cyclists": "person", "sky": ""}, filters=Filters(only=("car",)))
+    said = classified(
+        tmp_path, classes={"sedan": "car", "cyclists": "person", "sky": ""}, filters=Filters(only=("car",))
+    )
     assert said["out"]["boxes"] == 1

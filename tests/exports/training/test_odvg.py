@@ -69,7 +69,10 @@ def test_trap_2_no_line_without_regions_and_the_negative_is_a_detection_line(tmp
     )
     assert [line["file_name"] for line in found] == ["a.jpg"]
     detection = lines(tmp_path / "out" / "train_detection.jsonl")
-    assert [(line["file_name"], len(line["detection"]["instances"])) for line in detection] == [("a.jpg", 1), ("b.jpg", 0)]
+    assert [(line["file_name"], len(line["detection"]["instances"])) for line in detection] == [
+        ("a.jpg", 1),
+        ("b.jpg", 0),
+    ]
 
 
 def test_trap_3_no_line_has_both_parts_and_labels_are_contiguous_texts(made: Made, tmp_path: Path) -> None:
