@@ -21,12 +21,13 @@ INFO = {"description": "made by raylabel", "version": __version__}
 
 def annotation(numbers: Numbers, instance: Instance, phrase: Phrase, category_id: int) -> JsonObject:
     """A box as an annotation of the present image; moves the numbers on."""
+    x, y, width, height = px_to_xywh(instance.box)
     entry: JsonObject = {
         "id": numbers.annotation,
         "image_id": numbers.image,
         "category_id": category_id,
-        "bbox": px_to_xywh(instance.box),
-        "area": px_to_xywh(instance.box)[2] * px_to_xywh(instance.box)[3],
+        "bbox": [x, y, width, height],
+        "area": width * height,
         "iscrowd": 0,  # Ultralytics fails without
     }
     if instance.score is not None:

@@ -19,10 +19,10 @@ from raylabel.exports.training.base import TrainingFormat
 from raylabel.exports.training.report import PHRASES
 from raylabel.exports.training.samples import Sample, merged_by_text
 from raylabel.exports.training.writers import Job, JsonLinesWriter, Notes, Options, Writer
-from raylabel.geometry import Resize, View, from_displayed, with_area
+from raylabel.geometry import Convention, Resize, View, from_displayed, with_area
 from raylabel.profiles import Profile, profile_named
 from raylabel.prompts.grounding import QUESTION_STYLES
-from raylabel.records import Box, JsonObject, Size
+from raylabel.records import Box, JsonObject
 
 Boxes = Sequence[Sequence[float]]
 
@@ -72,7 +72,8 @@ def turns(sample: Sample, dialect: Dialect, resize: Resize, notes: Notes) -> Ite
     """A question for each different phrase of a sample."""
     phrases, merged = merged_by_text(sample.phrases)
     notes.change(report.SAME_TEXT, merged)
-    profile, reserved = dialect.row(), re.compile(dialect.reserved)
+    convention, reserved = dialect.row().convention, re.compile(dialect.reserved)
+    view = View(sample.picture.size, sample.picture.size, resize.apply(sample.picture.size))
     question = Template(dialect.question)
     for phrase in phrases:
         if reserved.search(phrase.text):
@@ -82,16 +83,14 @@ def turns(sample: Sample, dialect: Dialect, resize: Resize, notes: Notes) -> Ite
             notes.drop(PHRASES, report.NEGATIVE)
             continue
         text = " ".join(phrase.text.split())
-        boxes = [written_box(box, profile, sample.picture.size, resize, notes) for box in phrase.boxes]
+        boxes = [written_box(box, convention, view, notes) for box in phrase.boxes]
         yield Turn(phrase.text, question.substitute(phrase=text), dialect.answer(text, boxes))
 
 
-def written_box(box_px: Box, profile: Profile, size: Size, resize: Resize, notes: Notes) -> list[float]:
+def written_box(box_px: Box, convention: Convention, view: View, notes: Notes) -> list[float]:
     """A box in the numbers of a family, of the picture as its trainer resizes it."""
-    view = View(size, size, resize.apply(size))
-    convention = profile.convention
-    top = convention.sides(view) if convention.top is None else (convention.top, convention.top)
-    numbers, moved = with_area(from_displayed(box_px, convention, view), convention.order, top)
+    limits = convention.sides(view) if convention.top is None else (convention.top, convention.top)
+    numbers, moved = with_area(from_displayed(box_px, convention, view), convention.order, limits)
     notes.change(report.WIDENED, int(moved))
     return numbers
 

@@ -120,7 +120,7 @@ def _million(options: argparse.Namespace) -> int:
 def _exports(options: argparse.Namespace) -> int:
     machine = _machine()
     made = measure_exports(options.records or 100_000)
-    measured = {"machine": machine, "exports": [dataclasses.asdict(one) for one in made]}
+    measured: dict[str, object] = {"machine": machine, "exports": [dataclasses.asdict(one) for one in made]}
     _deliver(options, [exports_sheet(made)], [machine], measured)
     return 0
 

@@ -212,6 +212,7 @@ def test_supervision_reads_every_yolo_box_to_a_hundredth_of_a_pixel(made: Made, 
         )
         assert dataset.classes == said["classes"]
         for path, _, found in dataset:
+            assert found.class_id is not None
             boxes = [
                 (dataset.classes[c], tuple(box)) for c, box in zip(found.class_id, found.xyxy.tolist(), strict=True)
             ]
