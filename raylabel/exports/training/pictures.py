@@ -59,7 +59,7 @@ def copied_name(key: str, suffix: str = "") -> str:
     RefCOCO cuts names at the last of the others.
 
     >>> copied_name("day 1/cam_2/000.1.JPG"), copied_name("day 2/cam_2/000.1.JPG")
-    ('000-1-9eefa4f93d2df1ef.jpg', '000-1-e58a50aa83dee5ea.jpg')
+    ('000-1-dda0b1cc019a73f4.jpg', '000-1-fd4cff18061e21b0.jpg')
     """
     name = key.rpartition("/")[2]
     found = _SUFFIX.search(name)
