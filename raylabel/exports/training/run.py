@@ -190,7 +190,7 @@ class _Exporting:
                 survey.add(*self._categories(sample, missing))
         problem = survey.problem(self._wanted.max_unmapped, self._wanted.max_classes)
         if self._made.phrases and self._wanted.classes is None and problem is not None:
-            self._tally.leave_out("files with classes", report.NO_CLASS)
+            self._tally.leave_out("set of files with classes", report.MANY_NOUNS)
             return ()
         need_classes(problem)
         self._tally.unmapped = survey.unmapped

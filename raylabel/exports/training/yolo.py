@@ -9,7 +9,6 @@ from raylabel.exports.training.coco import boxes_by_class
 from raylabel.exports.training.samples import Sample
 from raylabel.exports.training.writers import Entry, Job, Notes
 from raylabel.geometry import px_to_rel1_cxcywh
-from raylabel.records import JsonObject
 
 
 def label_text(sample: Sample, ids: dict[str, int], notes: Notes) -> str:
@@ -23,9 +22,12 @@ def label_text(sample: Sample, ids: dict[str, int], notes: Notes) -> str:
 
 
 def data_yaml(splits: tuple[str, ...], classes: tuple[str, ...]) -> str:
-    """``data.yaml``; texts as JSON writes them, which YAML reads."""
-    paths: JsonObject = {split: f"images/{split}" for split in splits}
-    lines = ["path: ."] + [f"{split}: {path}" for split, path in paths.items()]
+    """``data.yaml``; texts as JSON writes them, which YAML reads.
+
+    It has no ``path``: paths count from its own folder then. Ultralytics would look for a relative one in the working
+    directory.
+    """
+    lines = [f"{split}: images/{split}" for split in splits]
     return "\n".join([*lines, "names:", *(f"  {n}: {json.dumps(name)}" for n, name in enumerate(classes))]) + "\n"
 
 

@@ -258,7 +258,7 @@ def test_where_nothing_cannot_be_said_it_is_left_out_and_counted(tmp_path: Path,
 
 
 def test_equal_questions_of_a_record_have_one_answer(tmp_path: Path) -> None:
-    found = (expression(0, "dog", (2, 5), [DOG]), expression(0, "dog", (12, 15), [CAT, DOG]))
+    found = (expression(0, "dog", (2, 5), [DOG]), expression(0, "dog", (12, 15), [CAT]))
     results = write_results(tmp_path / "r", [record(0, "a.jpg", SIZE, "a dog and a dog", found)])
     export(results, "qwen3-vl", tmp_path / "out")
     [line] = lines(tmp_path / "out")

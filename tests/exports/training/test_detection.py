@@ -263,6 +263,14 @@ def test_images_and_labels_pair_up_and_pixels_are_upright(made: Made, tmp_path: 
     assert checked
 
 
+def test_paths_in_data_yaml_count_from_its_own_folder(made: Made, tmp_path: Path) -> None:
+    """Ultralytics takes a relative ``path`` from the working directory."""
+    said = export(made.folder, "yolo", tmp_path / "out")
+    lines = (tmp_path / "out" / "data.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == ["train: images/train", "val: images/val", "names:"]
+    assert lines[3:] == [f'  {n}: "{name}"' for n, name in enumerate(said["classes"])]
+
+
 def test_yolo_wants_both_splits(made: Made, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="train and val"):
         export(made.folder, "yolo", tmp_path / "out", splits=read_splits("train=1"))

@@ -136,6 +136,10 @@ def test_trap_5_no_blank_leads_the_caption(tmp_path: Path) -> None:
     start = len(caption) - 3
     [line] = grounding(tmp_path, record(0, "a.jpg", SIZE, caption, (expression(0, "dog", (start, start + 3), [DOG]),)))
     assert read_mmdetection(line) == [("dog", DOG.as_tuple())]
+    caption, [region] = line["grounding"]["caption"], line["grounding"]["regions"]
+    [[start, end]] = region["tokens_positive"]
+    assert caption == caption.strip()
+    assert caption[start:end] == "dog"
 
 
 def test_several_boxes_of_a_phrase_are_a_region_each(tmp_path: Path) -> None:
