@@ -43,7 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep phrases and images of which a filter took some boxes, which then count as background",
     )
-    classes = parser.add_argument_group("classes (coco, yolo, odvg)")
+    classes = parser.add_argument_group("classes (coco, yolo, kitti, odvg)")
     classes.add_argument(
         "--classes",
         action="append",

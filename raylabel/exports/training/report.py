@@ -21,7 +21,7 @@ REJECTED, FLAGGED, NOT_CHOSEN, LOW_SCORE = "rejected", "flagged", "not_chosen", 
 NO_SCORE, NOT_VERIFIED, NO_CLASS, IGNORED = "no_score", "not_verified", "no_class", "ignored"
 UNREADABLE_IMAGE, CHANGED_IMAGE = "image_not_readable", "image_changed"
 NEGATIVE, RESERVED, REPEATED = "negative", "reserved_mark", "repeated_box"
-EMPTY, MANY_NOUNS = "empty_phrase", "too_many_nouns"
+EMPTY, MANY_NOUNS, SEVERAL_BOXES = "empty_phrase", "too_many_nouns", "several_boxes"
 # --- changed ---
 CAPTION_BUILT, PHRASE_APPENDED, LETTER_REPLACED, CAPTION_STRIPPED = (
     "caption_built",
@@ -55,6 +55,7 @@ MEANINGS: Mapping[str, str] = {
     RESERVED: "its text contains a mark that means something else to the trainer",
     REPEATED: "it repeats a box of the same class of another phrase",
     EMPTY: "nothing is left of its text",
+    SEVERAL_BOXES: "the format holds one box a phrase",
     MANY_NOUNS: "there are more nouns than --max-classes; map them to classes with --classes",
     CAPTION_BUILT: "the caption was built from the phrases",
     PHRASE_APPENDED: "the phrase does not occur in the caption and was appended to it",

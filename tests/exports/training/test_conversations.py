@@ -289,3 +289,15 @@ def test_y_comes_first_for_paligemma_and_x_for_florence() -> None:
     [florence] = turns(sample, DIALECTS["florence-2"], Resize(), Notes())
     assert pali.answer == "<loc0256><loc0512><loc0512><loc0768> dog"
     assert florence.answer == "dog<loc_500><loc_250><loc_750><loc_500>"
+
+
+def test_refcoco_lines_are_the_phrases_with_one_box(made: Made, tmp_path: Path) -> None:
+    export(made.folder, "refcoco-jsonl", tmp_path / "out")
+    true = [
+        (image, phrase, *boxes)
+        for image, _, phrases in merged_truth(made)
+        for phrase, boxes in phrases.items()
+        if len(boxes) == 1
+    ]
+    found = [(line["image"], line["sent"], tuple(line["bbox"])) for line in lines(tmp_path / "out")]
+    assert found == true

@@ -319,3 +319,32 @@ def test_only_some_classes_are_taken(tmp_path: Path) -> None:
         tmp_path, classes={"sedan": "car", "cyclists": "person", "sky": ""}, filters=Filters(only=("car",))
     )
     assert said["out"]["boxes"] == 1
+
+
+# --- kitti ----------------------------------------------------------------------------------------------------------
+
+
+def test_raylabels_own_reader_of_kitti_reads_every_box(made: Made, tmp_path: Path) -> None:
+    from raylabel.sources.kitti_rows import read_labels
+
+    export(made.folder, "kitti", tmp_path / "out")
+    true, originals = truth(made), origins(tmp_path / "out", made)
+    labels = sorted((tmp_path / "out" / "train" / "labels").iterdir())
+    assert len(labels) == len(true)
+    for path in labels:
+        [image] = (tmp_path / "out" / "train" / "images").glob(f"{path.stem}.*")
+        assert all(len(row.split(" ")) == 15 for row in path.read_text(encoding="utf-8").splitlines())
+        seeds, unused = read_labels(path.read_bytes())
+        assert not unused
+        found = [(seed.type, seed.box.as_tuple()) for seed in seeds]
+        assert_same_objects(found, true[originals[image.relative_to(tmp_path / "out").as_posix()]], 0.01)
+
+
+def test_a_kitti_class_has_no_blank(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.png")
+    Image.new("RGB", (SIZE.width, SIZE.height)).save(path)
+    found = (expression(0, "light", None, [DOG], "light"),)
+    results = write_results(tmp_path / "r", [record(0, path, SIZE, "", found)])
+    export(results, "kitti", tmp_path / "out", classes={"light": "traffic light"})
+    [label] = (tmp_path / "out" / "train" / "labels").iterdir()
+    assert label.read_text().startswith("traffic_light 0.00 0 -10.00 100.00 20.00 330.00 140.00 ")
