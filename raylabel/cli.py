@@ -21,6 +21,7 @@ from raylabel.commands import Command
 from raylabel.commands.calibrate import CALIBRATE
 from raylabel.commands.default_specs import DEFAULT_SPECS
 from raylabel.commands.demo import DEMO
+from raylabel.commands.export import EXPORT
 from raylabel.commands.generate import GENERATE
 from raylabel.commands.init import INIT
 from raylabel.commands.prompts import PROMPTS
@@ -38,7 +39,7 @@ BROKE, FIX, INTERRUPTED = 1, 2, 130
 
 _COMMANDS = (
     *(RUN, GENERATE, STATUS, RETRY, REREAD, SERVE),
-    *(INIT, DEFAULT_SPECS, PROMPTS, CALIBRATE, DEMO, REVIEW, READ_ANSWERS),
+    *(INIT, DEFAULT_SPECS, PROMPTS, CALIBRATE, DEMO, REVIEW, EXPORT, READ_ANSWERS),
 )
 COMMANDS = tuple(command.name for command in _COMMANDS)
 

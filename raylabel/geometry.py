@@ -256,6 +256,64 @@ def from_displayed(box_px: Box, convention: Convention, view: View) -> list[floa
     return [round(x1 + width / 2, 3), round(y1 + height / 2, 3), width, height]
 
 
+def with_area(numbers: Sequence[float], order: str, limits: tuple[float, float]) -> tuple[list[float], bool]:
+    """Corners in a model's scale that are at least one unit apart, and whether they had to be moved: in 1,000 units, a
+    bird of 3 pixels in a panorama has no width.
+
+    Args:
+        numbers: whole ones, in an order with two corners.
+        limits: the largest number on the axis of x and of y.
+
+    >>> with_area([10, 20, 10, 1000], "xyxy", (1000, 1000)), with_area([1000, 0, 1000, 5], "xyxy", (1000, 1000))
+    (([10, 20, 11, 1000], True), ([999, 0, 1000, 5], True))
+    """
+    a, b, c, d = numbers
+    far_a, far_b = limits if order == "xyxy" else limits[::-1]
+    if a < c and b < d:
+        return [a, b, c, d], False
+    if a >= c:
+        a, c = (a, a + 1) if a + 1 <= far_a else (far_a - 1, far_a)
+    if b >= d:
+        b, d = (b, b + 1) if b + 1 <= far_b else (far_b - 1, far_b)
+    return [a, b, c, d], True
+
+
+def px_to_xywh(box_px: Box) -> list[float]:
+    """Left, top, width and height in pixels, as COCO writes them; whole numbers without a fraction.
+
+    >>> px_to_xywh(Box(10, 20.5, 40, 60))
+    [10, 20.5, 30, 39.5]
+    """
+    return [_plain(box_px.x1), _plain(box_px.y1), _plain(box_px.width), _plain(box_px.height)]
+
+
+def px_to_xyxy(box_px: Box) -> list[float]:
+    """The corners in pixels; whole numbers without a fraction.
+
+    >>> px_to_xyxy(Box(10.0, 20.5, 40.0, 60.0))
+    [10, 20.5, 40, 60]
+    """
+    return [_plain(v) for v in box_px.as_tuple()]
+
+
+def _plain(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def px_to_rel1_cxcywh(box_px: Box, size: Size) -> tuple[float, float, float, float]:
+    """Centre, width and height as shares of the sides, as YOLO writes them.
+
+    >>> px_to_rel1_cxcywh(Box(64, 120, 192, 240), Size(640, 480))
+    (0.2, 0.375, 0.2, 0.25)
+    """
+    return (
+        (box_px.x1 + box_px.x2) / 2 / size.width,
+        (box_px.y1 + box_px.y2) / 2 / size.height,
+        box_px.width / size.width,
+        box_px.height / size.height,
+    )
+
+
 def _written(share: float, side: float, convention: Convention) -> float:
     value = share * side
     if convention.scale is not None and convention.scale < 100:

@@ -12,6 +12,7 @@ import pytest
 from raylabel.cli import COMMANDS, main
 from raylabel.commands.init import recipes
 from raylabel.exports.formats import EXPORT_FORMATS
+from raylabel.exports.training.formats import TRAINING_FORMATS
 from raylabel.pipelines import all_steps
 from raylabel.profiles import PROFILES
 
@@ -88,6 +89,12 @@ def test_every_recipe_is_named_where_recipes_are_chosen() -> None:
 @pytest.mark.parametrize("name", EXPORT_FORMATS)
 def test_every_export_format_is_named_where_the_files_are_described(name: str) -> None:
     assert re.search(rf"`(output_format: )?{name}`", text_of(ROOT / "docs" / "output.md"))
+
+
+@pytest.mark.parametrize("name", TRAINING_FORMATS)
+def test_every_format_of_export_is_named_where_they_are_chosen(name: str) -> None:
+    assert f"| `{name}` |" in text_of(ROOT / "docs" / "exports.md")
+    assert f"`{name}`" in text_of(PAGES[0])
 
 
 def test_the_number_of_families_is_about_what_is_said() -> None:

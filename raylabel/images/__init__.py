@@ -2,7 +2,7 @@
 
 ``read_image`` fetches a file, ``inspect`` says what it is, ``encode_picture`` makes what requests
 carry, ``Decoders`` do both where a crash costs no more than the picture, ``PictureCache`` keeps the pictures that had
-to be made.
+to be made. ``upright_file`` is for exports.
 """
 
 from raylabel.images.cache import PictureCache
@@ -11,6 +11,7 @@ from raylabel.images.files import read_image
 from raylabel.images.pictures import (
     VERSION,
     Encoding,
+    UprightFile,
     digest_bytes,
     displayed,
     encode_picture,
@@ -18,6 +19,7 @@ from raylabel.images.pictures import (
     inspect,
     prepare,
     recipe,
+    upright_file,
 )
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Decoders",
     "Encoding",
     "PictureCache",
+    "UprightFile",
     "digest_bytes",
     "displayed",
     "encode_picture",
@@ -33,4 +36,5 @@ __all__ = [
     "prepare",
     "read_image",
     "recipe",
+    "upright_file",
 ]

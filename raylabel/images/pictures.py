@@ -245,6 +245,38 @@ def displayed(data: bytes, limits: ImageSettings) -> Image.Image:
     return _upright(_decode(_open(data), limits))
 
 
+@dataclass(frozen=True, slots=True)
+class UprightFile:
+    """An image's file that looks the same whether its reader obeys EXIF or not.
+
+    Args:
+        suffix: of its name where it had to be made anew; empty: ``data`` are the file's own bytes.
+    """
+
+    data: bytes
+    size: Size
+    suffix: str = ""
+
+
+def upright_file(data: bytes, limits: ImageSettings) -> UprightFile:
+    """The file itself where no orientation is to be undone; otherwise its upright pixels without the tag: a PNG of what
+    is lossless, and a JPEG of the rest.
+
+    Raises:
+        ImageError: as ``inspect``.
+    """
+    file = _open(data)
+    properties = _inspect_structure(file, limits)
+    if properties is not None and properties.turn == 1:
+        return UprightFile(data, properties.size)
+    decoded = _decode(file, limits)
+    if decoded.properties.orientation == 1:
+        return UprightFile(data, decoded.properties.size)
+    lossless = file.format in (_PNG, _GIF, _BMP, _TIFF) or max(decoded.image.size) > LONGEST_JPEG_SIDE
+    sent = Encoding(decoded.properties.size, "image/png" if lossless else "image/jpeg", False)
+    return UprightFile(_encode(decoded, sent, limits), sent.size, ".png" if lossless else ".jpg")
+
+
 def _facts(file: _File, properties: _Properties) -> ImageFacts:
     return ImageFacts(
         digest=digest_bytes(file.data),

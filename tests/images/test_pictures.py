@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from raylabel.errors import ImageError
 from raylabel.geometry import Resize
@@ -26,6 +26,7 @@ from raylabel.images import (
     inspect,
     prepare,
     recipe,
+    upright_file,
 )
 from raylabel.records import Size
 from raylabel.settings import ImageSettings
@@ -360,3 +361,22 @@ def test_the_recipe_names_what_changes_the_picture() -> None:
     recipes += [recipe(LIMITS, Resize(long_edge=500)), recipe(ImageSettings(jpeg_quality=80), KEEP)]
     assert len(set(recipes)) == len(recipes)
     assert recipe(ImageSettings(max_decode_pixels=5, cache_mb=3), KEEP) == recipe(LIMITS, KEEP)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_upright_file_looks_the_same_to_readers_that_ignore_exif(kind: str, orientation: int) -> None:
+    stored = Image.new("RGB", (48, 32), (255, 255, 255))
+    stored.paste((200, 0, 0), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[274] = orientation
+    out = io.BytesIO()
+    stored.save(out, kind, exif=exif)
+    upright = upright_file(out.getvalue(), ImageSettings())
+    with Image.open(io.BytesIO(out.getvalue())) as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    with Image.open(io.BytesIO(upright.data)) as image:
+        assert image.getexif().get(274, 1) == 1
+        assert image.size == expected.size == (upright.size.width, upright.size.height)
+        assert np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(expected, int)).mean() < 4
+    assert (upright.data == out.getvalue()) == (orientation == 1) == (upright.suffix == "")

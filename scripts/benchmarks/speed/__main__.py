@@ -28,6 +28,7 @@ from pathlib import Path
 from rich.console import Console
 
 from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.exports import exports_sheet, measure_exports
 from speed.faults import faults_sheet, measure_faults
 from speed.gallery import RECORDS, gallery_sheet, measure_gallery
 from speed.measures import Figures, Spread, ratios
@@ -117,6 +118,14 @@ def _million(options: argparse.Namespace) -> int:
     return 1 if any(stage.labeled != stage.records for stage in stages) else 0
 
 
+def _exports(options: argparse.Namespace) -> int:
+    machine = _machine()
+    made = measure_exports(options.records or 100_000)
+    measured: dict[str, object] = {"machine": machine, "exports": [dataclasses.asdict(one) for one in made]}
+    _deliver(options, [exports_sheet(made)], [machine], measured)
+    return 0
+
+
 def _gallery(options: argparse.Namespace) -> int:
     machine = _machine()
     figures = measure_gallery(options.records or RECORDS)
@@ -149,6 +158,7 @@ _OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "gallery": _gallery,
     "faults": _faults,
     "rates": _rates,
+    "exports": _exports,
 }
 """Cases with another question than how fast raylabel is beside other clients."""
 

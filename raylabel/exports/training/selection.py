@@ -1,0 +1,219 @@
+"""From lines of ``annotations.jsonl`` to samples: which records, phrases and boxes are taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from raylabel.errors import InputError
+from raylabel.exports.training import report
+from raylabel.exports.training.classes import ClassMap, plain
+from raylabel.exports.training.report import BOXES, PHRASES
+from raylabel.exports.training.samples import Phrase, Picture, Sample
+from raylabel.records import REJECTED, Expression, Instance, JsonObject, Outcome, Size, expressions_from_json
+from raylabel.validation import parse_flag
+
+SETTLED_WITH_LABELS = (Outcome.LABELED.value, Outcome.NOTHING.value)
+_OPEN_OR_REFUSED = frozenset(o.value for o in Outcome if o.is_open) | {Outcome.REFUSED.value}
+
+UNMAPPED = "unmapped"
+"""Counted beside what is left out: the texts that the class map has no class for."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a user wants of a run's results.
+
+    Args:
+        outcomes: of records.
+        verified: boxes that the double check confirmed, only.
+        min_score: boxes with at least this score, only; None: all.
+        without: flags and rules (``raylabel.validation``). What carries one is left out: the record, the phrase with
+            its boxes, or the box.
+        only: phrases, bare nouns or classes to take; empty: all.
+        keep_partial: a phrase that lost boxes to a filter stays with those that it has left, and an image with what it
+            has left, although what was taken then counts as background.
+    """
+
+    outcomes: tuple[str, ...] = SETTLED_WITH_LABELS
+    verified: bool = False
+    min_score: float | None = None
+    without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    keep_partial: bool = False
+
+    def to_json(self) -> JsonObject:
+        """For ``export.json``."""
+        return {
+            "outcomes": list(self.outcomes),
+            "verified": self.verified,
+            "min_score": self.min_score,
+            "without": list(self.without),
+            "only": list(self.only),
+            "keep_partial": self.keep_partial,
+        }
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no sample; ``blocks`` other records of the image where absence means background."""
+
+    reason: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Takes samples from lines.
+
+    Args:
+        background: where no box is, the format says that nothing is there.
+        classes: None where the format has none.
+    """
+
+    filters: Filters
+    background: bool
+    classes: ClassMap | None = None
+    _without: frozenset[str] = field(init=False)
+    _only: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_without", frozenset(self.filters.without))
+        object.__setattr__(self, "_only", frozenset(map(plain, self.filters.only)))
+
+    def sample(self, line: JsonObject, picture: Picture) -> tuple[Sample | Refused, Counter[Any]]:
+        """The sample of a line, or why there is none; and counts of what was left out by (what, why)."""
+        counts: Counter[Any] = Counter()
+        refused = self._whole_record(line)
+        if refused is not None:
+            return refused, counts
+        expressions = expressions_from_json(line.get("expressions", []))
+        phrases: list[Phrase] = []
+        holds = complete = True
+        for expression in expressions:
+            phrase, why = self._phrase(expression, counts)
+            if phrase is not None:
+                phrases.append(phrase)
+            elif why == report.NOT_GROUNDED and self.background:
+                return Refused(report.NOT_ANSWERED, blocks=True), Counter()
+            elif why == report.LOST_BOXES and self._needs_all_boxes:
+                return Refused(report.LOST_BOXES, blocks=True), Counter()
+            if phrase is None:
+                counts[PHRASES, why] += 1
+                if why == report.NO_CLASS:
+                    counts[UNMAPPED, plain(expression.noun_chunk or expression.text)] += 1
+                # Of phrases that have no class, the objects are background, as they should be.
+                complete = complete and why != report.LOST_BOXES
+                holds = holds and why in (report.NO_CLASS, report.IGNORED)
+        if not phrases:
+            return Refused(report.NO_PHRASE), counts
+        if line.get("outcome") in _OPEN_OR_REFUSED:  # asked for by its outcome: what was found counts, absence does not
+            found = [phrase for phrase in phrases if phrase.instances]
+            counts[PHRASES, f"{report.OTHER_OUTCOME}:{line['outcome']}"] += len(phrases) - len(found)
+            phrases, holds = found, False
+            if not phrases:
+                return Refused(report.NO_PHRASE), counts
+        caption = line.get("cleaned_caption") or line.get("caption") or ""
+        caption = caption if isinstance(caption, str) else ""
+        sample = Sample(
+            record_id=str(line["record_id"]),
+            image_id=str(line["image_id"]),
+            picture=picture,
+            caption=caption,
+            phrases=tuple(_with_valid_span(phrase, caption) for phrase in phrases),
+            caption_holds=holds,
+            complete=complete or self.filters.keep_partial,
+        )
+        return sample, counts
+
+    @property
+    def _needs_all_boxes(self) -> bool:
+        """A box that was taken would count as background: no caption tells that nobody asked about it."""
+        return self.background and self.classes is not None and not self.filters.keep_partial
+
+    def _whole_record(self, line: JsonObject) -> Refused | None:
+        outcome = line.get("outcome")
+        if outcome is None:
+            return Refused(report.UNFINISHED, blocks=True)
+        if outcome not in self.filters.outcomes:
+            # An open record says nothing about its image; one that was not chosen does, but nobody wants it.
+            return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in _OPEN_OR_REFUSED)
+        if size_of(line) is None:
+            return Refused(report.NO_SIZE, blocks=True)
+        if self._without:
+            found = {parse_flag(flag)[0] for flag in line.get("flags", ())} | {*line.get("dropped", ())}
+            if found & self._without:
+                return Refused(report.FLAGGED, blocks=True)
+        return None
+
+    def _phrase(self, expression: Expression, counts: Counter[Any]) -> tuple[Phrase | None, str]:
+        """The phrase, or why it is left out."""
+        if expression.instances is None:
+            return None, report.NOT_GROUNDED
+        if expression.outcome == REJECTED:
+            return None, report.REJECTED
+        category = ""
+        if self.classes is not None:
+            found = self.classes.class_of(expression.text, expression.noun_chunk)
+            if not found:
+                return None, report.IGNORED if found == "" else report.NO_CLASS
+            category = found
+        if self._only and not self._only & {plain(t) for t in (expression.text, expression.noun_chunk, category) if t}:
+            return None, report.NOT_CHOSEN
+        if self._without and self._without & {parse_flag(flag)[0] for flag in expression.flags}:
+            return None, report.LOST_BOXES if expression.kept else report.FLAGGED
+        kept = expression.kept
+        counts[BOXES, report.REJECTED] += len(expression.instances) - len(kept)
+        instances = tuple(i for i in kept if (why := self._against(i)) is None or counts.update([(BOXES, why)]))
+        if len(instances) < len(kept) and not (instances and self.filters.keep_partial):
+            return None, report.LOST_BOXES
+        return Phrase(
+            text=expression.text,
+            span=expression.char_span,
+            instances=instances,
+            expression_id=expression.expression_id,
+            noun=expression.noun_chunk,
+            category=category,
+        ), ""
+
+    def _against(self, instance: Instance) -> str | None:
+        """The filter that takes a box."""
+        filters = self.filters
+        if filters.verified and not instance.verified:
+            return report.NOT_VERIFIED
+        if filters.min_score is not None:
+            if instance.score is None:
+                return report.NO_SCORE
+            if instance.score < filters.min_score:
+                return report.LOW_SCORE
+        if self._without and self._without & {parse_flag(flag)[0] for flag in instance.flags}:
+            return report.FLAGGED
+        return None
+
+
+def size_of(line: JsonObject) -> Size | None:
+    """Of the line's image as displayed; None where it was never opened."""
+    width, height = line.get("width"), line.get("height")
+    if type(width) is int and type(height) is int and width > 0 and height > 0:
+        return Size(width, height)
+    return None
+
+
+def _with_valid_span(phrase: Phrase, caption: str) -> Phrase:
+    """The phrase without its span where the caption has other words there: someone edited either."""
+    if phrase.span is None or caption[slice(*phrase.span)] == phrase.text:
+        return phrase
+    return Phrase(phrase.text, None, phrase.instances, phrase.expression_id, phrase.noun, phrase.category)
+
+
+def check_line(line: Any, where: str) -> JsonObject:
+    """A line of ``annotations.jsonl``, if it is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(line, dict) or not all(isinstance(line.get(k), str) for k in ("record_id", "image_path")):
+        raise InputError(f"{where}: no line of an annotations.jsonl that raylabel wrote.")
+    line.setdefault("image_id", line["image_path"])
+    return line

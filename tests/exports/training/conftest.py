@@ -1,0 +1,13 @@
+"""Results that all readers of exports are tested with."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.exports.training.results import Made, demo_results
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """More than 500 records with known truth."""
+    return demo_results(tmp_path_factory.mktemp("exports"))
