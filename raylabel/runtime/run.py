@@ -6,29 +6,25 @@ import dataclasses
 import logging
 import math
 import os
-import platform
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import version
 
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
+from raylabel.clients.endpoints import describe_trouble, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.logs import log_again, said
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
-from raylabel.probing.verdict import verdict_to_json
-from raylabel.records import JsonObject, Outcome, digest_of
+from raylabel.records import Outcome, digest_of
 from raylabel.runtime.confirming import check_repeats, note_questions
-from raylabel.runtime.coordinator import Budget, Fatal, ShardEnd, Status, limit_met
+from raylabel.runtime.coordinator import Budget, Fatal, Status, limit_met
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
@@ -38,19 +34,21 @@ from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.in_hand import forget_deaths
+from raylabel.runtime.manifest import write_manifest
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import MOST_IN_FLIGHT, SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
+from raylabel.runtime.settled_shards import SettledShards
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
 from raylabel.runtime.spending import NOTHING, Spending
-from raylabel.runtime.summary import in_words, print_result, print_summary, spent_json, summary_json
+from raylabel.runtime.summary import in_words, print_result, print_summary
 from raylabel.runtime.work_list import Chosen, Wanted, choose
-from raylabel.settings import LimitSettings, Settings, redacted
+from raylabel.settings import LimitSettings, Settings
 from raylabel.sources import Shard, SourceSpec, scan, source_for
 from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder, store_error
@@ -61,7 +59,7 @@ from raylabel.store.judgements import digest_of_judgements, load_judgements
 from raylabel.store.lease import Lease
 from raylabel.store.reopened import reopen
 from raylabel.store.results import Results, settled_shards, unsettle_shards
-from raylabel.store.tables import Row, Table
+from raylabel.store.tables import Table
 
 POLL_S = 0.25
 LOG_PROGRESS_S = 60.0
@@ -454,7 +452,7 @@ class _Run:
             )
             self._executor.begin(Work(spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
-            noted = _SettledShards(self._results.shards(), plan.digests, whole)
+            noted = SettledShards(self._results.shards(), plan.digests, whole)
             stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
             quiet = told = False
             while True:
@@ -600,43 +598,18 @@ class _Run:
             logger.info("ended in this run: %s", "; ".join(parts))
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int | None) -> None:
-        spec, known = plan.spec, plan.known
-        extra = backend_of(self._settings.pipeline.vlm).extra
-        packages = ("ray", "pyarrow", "pillow", "openai", "google-genai", "genai-prices", *([extra] if extra else []))
-        manifest: JsonObject = {
-            "run": spec.run,
-            "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - self._started, 1),
-            "exit_code": code,
-            "limit": self._limit,
-            "counts": counts.to_json(),
-            "requests": summary_json(status, self._costs),
-            "spent": spent_json(status, self._costs),
-            "stored": self._stored(),
-            "pace": status.limit if status else "",
-            "nodes": dict(status.nodes) if status else {},
-            "generations": spec.generations,
-            "prompts": {p.step.name: p.setup.prompt.version for p in spec.selected},
-            "models": {model: verdict_to_json(v) for model, v in known.verdicts.items()},
-            "schema_form": known.schema_form.value,
-            "versions": {
-                "raylabel": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in packages},
-            },
-            "configuration": redacted(self._settings),
-        }
-        self._results.write_json(self._results.root, "run.json", manifest)
-
-    def _stored(self) -> JsonObject | None:
-        """What all replies in the store took; None where they are elsewhere, and to read them all would take long."""
-        if not self._results.root.is_local:
-            return None
-        try:
-            return self._costs.stored_json(self._results, [step.directory for step in self._steps])
-        except StoreError as error:  # the run itself is over, and went well
-            logger.info("what the stored replies cost is not known: %s", error)
-            return None
+        write_manifest(
+            self._results,
+            self._settings,
+            plan.spec,
+            plan.known,
+            counts,
+            status,
+            self._costs,
+            self._started,
+            self._limit,
+            code,
+        )
 
     def _say(self, text: str, *, result: bool = False) -> None:
         """Tell the user; what is no result goes without saying where they want it quiet."""
@@ -655,32 +628,3 @@ def _spending(limits: LimitSettings) -> Spending:
     most = (limits.max_requests, limits.max_tokens, limits.max_cost_usd)
     requests, tokens, usd = (math.inf if limit is None else limit for limit in most)
     return Spending(requests, tokens, 1e9 * usd)
-
-
-class _SettledShards:
-    """Notes the shards whose records are all settled, so that later runs pass them over.
-
-    Args:
-        digests: of all shards, by their numbers.
-        counts: records of the shards that count, by their numbers.
-    """
-
-    def __init__(self, table: Table, digests: Sequence[str], counts: Mapping[int, int]) -> None:
-        self._table = table
-        self._digests = digests
-        self._counts = counts
-        self.settled: set[int] = set()
-        """Their numbers."""
-        self._unwritten: list[Row] = []
-
-    def add(self, ends: Iterable[ShardEnd]) -> None:
-        """Take note of shards that came through."""
-        settled = [end for end in ends if self._counts.get(end.number) == end.settled]
-        self.settled.update(end.number for end in settled)
-        self._unwritten += [{"key": self._digests[end.number], "counts": str(end.settled)} for end in settled]
-        try:
-            self._table.append(self._unwritten)
-        except StoreError as error:  # with the next ones; if it lasts, the workers cannot store anything either
-            logger.info("settled shards are not noted yet: %s", error)
-        else:
-            self._unwritten = []
