@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raylabel.errors import ConfigError
+from raylabel.settings.backends.openai import OpenAISettings
 from raylabel.settings.root import Settings
 
 
@@ -18,7 +19,7 @@ def ask_own_servers(settings: Settings) -> None:
     serve, vlm, where = settings.serve, settings.pipeline.vlm, f"{settings.autolabel_type}.vlm"
     if not serve.is_used:
         return
-    if vlm.backend != "openai":
+    if not isinstance(vlm.endpoint, OpenAISettings):
         raise ConfigError(
             f'{where}.backend: found "{vlm.backend}", allowed with serve.model: openai, which the servers speak.'
         )
