@@ -8,7 +8,11 @@ from raylabel import errors
 
 
 def branches(kind: type[Exception], depth: int = 0) -> list[tuple[str, int]]:
-    own = [child for child in kind.__subclasses__() if child.__module__.startswith("raylabel.")]
+    own = [
+        child
+        for child in kind.__subclasses__()
+        if child.__module__.startswith("raylabel.") and child.__name__[0] != "_"
+    ]
     below = [line for child in own for line in branches(child, depth + 1)]
     return [(kind.__name__, depth), *below]
 

@@ -29,7 +29,7 @@ def to_json_line(value: Mapping[str, Any]) -> bytes:
 def to_same_json_line(line: bytes) -> bytes:
     """A line as this module writes what it says; itself where it is no JSON object.
 
-    >>> to_same_json_line(b'{ "a":1.0,"b" : "Gr\\u00fc\\u00dfe"}').decode()
+    >>> to_same_json_line('{ "a":1.0,"b" : "Grüße"}'.encode()).decode()
     '{"a": 1.0, "b": "Grüße"}\\n'
     """
     try:

@@ -7,6 +7,7 @@ import os
 import pyarrow as pa
 import pytest
 
+from raylabel.records import digest_of
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import join
 from raylabel.storage.reading import read_bytes
@@ -24,7 +25,7 @@ def asked(s3: S3Server) -> list[str]:
 
 
 def key(number: int) -> str:
-    return f"{number:016x}" + "0" * 16
+    return digest_of(number)
 
 
 def test_files_of_a_folder_are_published_listed_read_and_deleted(s3: S3Server) -> None:
