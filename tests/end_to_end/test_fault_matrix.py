@@ -3,6 +3,7 @@ hang, go away and come back or do not, and runs that end with a sentence."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 PICTURES, POISONED = 24, 3
 RunBy = Callable[..., Settings]
+Calm = Callable[[RunBy], list[Json]]
 BOTH = pytest.mark.parametrize(
     ("run_by", "pipeline"), [(grounding, "image_grounding"), (referring, "image_referring_expression")]
 )
@@ -45,11 +47,18 @@ def labels_of(ran: Ran) -> list[Json]:
     return [{k: v for k, v in line.items() if k != "attempts"} for line in ran.annotations]
 
 
-def undisturbed(run_by: RunBy, world: World, folder: Path) -> list[Json]:
-    with served_here() as server:
-        ran = label(run_by(world, folder / "calm", server.url))
-    assert ran.code == 0
-    return labels_of(ran)
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    """The labels of a pipeline by a server without faults."""
+
+    @functools.cache
+    def label_calmly(run_by: RunBy) -> list[Json]:
+        with served_here() as server:
+            ran = label(run_by(world, tmp_path_factory.mktemp("calm") / "r", server.url))
+        assert ran.code == 0
+        return labels_of(ran)
+
+    return label_calmly
 
 
 def asked(before: Json, after: Json) -> Counter[str]:
@@ -63,9 +72,9 @@ def asked(before: Json, after: Json) -> Counter[str]:
 @BOTH
 @pytest.mark.parametrize("kind", ["reset", "502", "hang"])
 def test_pictures_that_no_request_survives_fail_alone(
-    run_by: RunBy, pipeline: str, world: World, tmp_path: Path, poisoned: dict[str, str], kind: str
+    run_by: RunBy, pipeline: str, world: World, tmp_path: Path, undisturbed: Calm, poisoned: dict[str, str], kind: str
 ) -> None:
-    calm = undisturbed(run_by, world, tmp_path)
+    calm = undisturbed(run_by)
     faults = "; ".join(f"poison {kind} picture={digest}" for digest in poisoned.values())
     with served_here("--faults", faults) as server:
         settings = run_by(world, tmp_path / "r", server.url, f"{pipeline}.vlm.openai.timeout=3")
@@ -90,9 +99,9 @@ def test_pictures_that_no_request_survives_fail_alone(
 @BOTH
 @pytest.mark.parametrize("away", ["away after 20 for 3", "away after 20 for 3 how=close"], ids=["refusing", "closing"])
 def test_a_server_that_comes_back_costs_nothing_but_the_time(
-    run_by: RunBy, pipeline: str, world: World, tmp_path: Path, away: str
+    run_by: RunBy, pipeline: str, world: World, tmp_path: Path, undisturbed: Calm, away: str
 ) -> None:
-    calm = undisturbed(run_by, world, tmp_path)
+    calm = undisturbed(run_by)
     with served_here("--faults", away, "--latency-ms", "20") as server:
         ran = label(run_by(world, tmp_path / "r", server.url))
     assert ran.code == 0, ran.printed
@@ -140,13 +149,14 @@ LIMITS = "limits.patience=3"
 def test_a_run_that_cannot_go_on_says_why_and_leaves_all_that_is_settled(
     world: World,
     tmp_path: Path,
+    undisturbed: Calm,
     capfd: pytest.CaptureFixture[str],
     fault: Any,
     code: int,
     said: str,
     settings: tuple[str, ...],
 ) -> None:
-    calm = undisturbed(grounding, world, tmp_path)
+    calm = undisturbed(grounding)
     fails = Fails(30, fault)
     with WireServer(fails) as wire:
         stopped = label(grounding(world, tmp_path / "r", wire.url, *settings))
