@@ -139,5 +139,6 @@ class RayExecutor:
                     raise ServerError(self._broken) from None
             except ray.exceptions.RayError as error:
                 self._look_after_ray()
-                died = f"the run's coordinator died ({in_one_line(error)}); the same command continues"
+                reason = str(error).partition("\n")[0].rstrip(".")  # a page of details follows
+                died = f"the run's coordinator died ({reason}); what was answered is stored, the same command continues"
                 raise ServerError(self._broken or died) from error

@@ -23,11 +23,18 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def marked() -> Iterator[None]:
     """Processes that are started in this block, and all that those start, bear the mark of this one."""
-    os.environ[_MARK] = Driver.here().to_text()
+    # Without the second one Ray's agents write their titles over a part of their environments, and so over the mark.
+    marks = {_MARK: Driver.here().to_text(), "SPT_NOENV": "1"}
+    before = {name: os.environ.get(name) for name in marks}
+    os.environ.update(marks)
     try:
         yield
     finally:
-        del os.environ[_MARK]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def end_remains() -> int:
