@@ -41,7 +41,7 @@ class RayExecutor:
         self._coordinator: Any = None
         self._stream: Any = None
         self._broken, self._broken_at, self._is_draining = "", 0.0, False
-        """What is wrong with Ray itself, if something is."""
+        """What died of Ray, if something did."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -112,7 +112,9 @@ class RayExecutor:
             ended: bool = self._stream.is_done()
         except ServerError as error:
             self._look_after_ray()
-            raise ServerError(self._broken or str(error)) from error
+            if self._broken:
+                raise ServerError(self._broken) from error
+            raise
         return ended
 
     def wind_up(self) -> None:
@@ -120,9 +122,14 @@ class RayExecutor:
             self._stream.stop()
 
     def _look_after_ray(self) -> None:
-        if not self._broken and (death := self._sessions[-1][1].death()):
-            self._broken = f"{death}; what was answered is stored, and the same command continues"
+        if death := self._sessions[-1][1].death():
+            self._break(death)
+
+    def _break(self, what: str) -> None:
+        if not self._broken:
+            self._broken = f"{what}; what was answered is stored, and the same command continues"
             self._broken_at = time.monotonic()
+            self._sessions[-1][1].is_given_up = True
 
     def _said_by(self, answer: Any) -> Any:
         """What the coordinator says.
@@ -140,5 +147,5 @@ class RayExecutor:
             except ray.exceptions.RayError as error:
                 self._look_after_ray()
                 reason = str(error).partition("\n")[0].rstrip(".")  # a page of details follows
-                died = f"the run's coordinator died ({reason}); what was answered is stored, the same command continues"
-                raise ServerError(self._broken or died) from error
+                self._break(f"the run's coordinator died ({reason})")
+                raise ServerError(self._broken) from error

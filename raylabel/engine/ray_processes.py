@@ -28,6 +28,8 @@ class RayProcesses:
     """
 
     def __init__(self, node: Any) -> None:
+        self.is_given_up = False
+        """Set by a run that cannot end in an orderly way: Ray's shutdown under a plan at work may end this process."""
         self._node = node
         self._address: str = node.gcs_address
         self._is_private = bool(node.all_processes)

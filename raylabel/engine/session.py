@@ -54,7 +54,7 @@ def ray_session(settings: RaySettings) -> Iterator[RayProcesses]:
     try:
         yield processes
     finally:
-        if started and not processes.death():
+        if started and not (processes.is_given_up or processes.death()):
             ray.shutdown()
         elif started:  # Ray's shutdown waits for what is dead; this process can use no other Ray any more
             end_own()

@@ -190,7 +190,8 @@ def test_no_more_is_asked_than_a_budget_allows_whoever_of_the_workers_asks(
     with WireServer(latency_s=0.02) as wire:
         whole = label(grounding(world, tmp_path / "whole", wire.url))
         needed = wire.asked().total()
-        asked, codes = [], []
+        asked: list[int] = []
+        codes: list[int] = []
         while not codes or (codes[-1] == 3 and len(codes) < 9):
             ran = label(grounding(world, tmp_path / "r", wire.url, *few), executor=two_workers)
             asked.append(wire.asked().total())

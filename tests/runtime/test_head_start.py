@@ -163,15 +163,15 @@ def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
 class Broken(Slow):
     """Starts, and then cannot take up the work, or only after the first worker has heard of its coordinator."""
 
-    def __init__(self, happened=lambda: True, *, has_joined: bool) -> None:
-        super().__init__(happened)
-        self._has_joined = has_joined
+    def __init__(self, *, has_joined: bool, breaks_when: Callable[[], bool] = lambda: True) -> None:
+        super().__init__()
+        self._has_joined, self._breaks_when = has_joined, breaks_when
 
     def begin(self, work, on_end, joined=None):
         self.shards = [shard.number for shard in work.shards]
         if self._has_joined:
             InProcess.begin(self, dataclasses.replace(work, shards=[]), lambda: None, joined)
-        wait_until(self._happened)
+        wait_until(self._breaks_when)
         raise ServerError("Ray does not take up the work")
 
 
@@ -196,7 +196,7 @@ def test_where_the_other_one_fails_the_run_goes_on_alone_and_says_so_once(make, 
 
 def test_what_could_not_be_handed_over_is_done_though_the_first_worker_has_ended_meanwhile(make):
     bench = make(200, Crowd(0.01), shard=4, max_workers=4)
-    other = Broken(lambda: not other.shards or is_idle(bench), has_joined=False)
+    other = Broken(has_joined=False, breaks_when=lambda: is_idle(bench))
     _, ended = drive(HeadStart(other), bench)
     assert other.shards
     assert sorted(end.number for end in ended) == list(range(50))
