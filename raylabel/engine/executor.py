@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -14,8 +15,9 @@ import ray
 from raylabel.clients.endpoints import with_key
 from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
-from raylabel.engine.session import check_cluster, cluster_address, ray_session
-from raylabel.errors import ServerError
+from raylabel.engine.ray_processes import RayProcesses
+from raylabel.engine.session import check_cluster, cluster_address, in_one_line, ray_session
+from raylabel.errors import RaylabelError, ServerError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Fatal, Status
@@ -24,15 +26,22 @@ from raylabel.runtime.plan import worker_count
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import RaySettings, Settings
 
+ANSWER_S = 1.0
+"""For which the coordinator is waited for until somebody looks whether its Ray is still there."""
+DRAIN_S = 20.0
+"""What is in flight may take when Ray's GCS is gone; Ray ends the driver 40 s later, with its files written or not."""
+
 
 class RayExecutor:
     """See ``raylabel.runtime.executor.Executor``. A Ray that is there already is used and left running."""
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._sessions: list[AbstractContextManager[None]] = []
+        self._sessions: list[tuple[AbstractContextManager[RayProcesses], RayProcesses]] = []
         self._coordinator: Any = None
         self._stream: Any = None
+        self._broken, self._broken_at, self._is_draining = "", 0.0, False
+        """What died of Ray, if something did."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -43,14 +52,13 @@ class RayExecutor:
 
     def __enter__(self) -> RayExecutor:
         session = ray_session(self._settings)
-        session.__enter__()
-        self._sessions.append(session)
+        self._sessions.append((session, session.__enter__()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sessions.pop().__exit__(kind, error, trace)
+        self._sessions.pop()[0].__exit__(kind, error, trace)
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         task = ray.remote(probe_endpoint).options(num_cpus=0, scheduling_strategy="SPREAD")
@@ -61,6 +69,14 @@ class RayExecutor:
         return found
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
+        try:
+            self._begin(work, on_end, joined)
+        except RaylabelError:
+            raise
+        except Exception as error:  # of whatever type: much of this is Ray's own
+            raise ServerError(f"Ray does not take up the work: {in_one_line(error)}") from error
+
+    def _begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None) -> None:
         # The coordinator stays with the driver's node and dies with it.
         self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
         if joined is not None:
@@ -78,18 +94,58 @@ class RayExecutor:
         self._stream = Stream(work, self._coordinator, workers, on_end)
 
     def status(self) -> Status:
-        try:
-            status: Status = ray.get(self._coordinator.driver_beat.remote())
-        except ray.exceptions.RayError as error:
-            raise ServerError(f"the run's coordinator died ({error}); the same command continues") from error
+        self._look_after_ray()
+        if self._broken and not self._is_draining:
+            self._is_draining = True
+            with suppress(ServerError):  # whoever is left finishes and stores what is in flight
+                self.stop(Fatal(self._broken, 1))
+        if self._broken and time.monotonic() > self._broken_at + DRAIN_S:
+            raise ServerError(self._broken)
+        status: Status = self._said_by(self._coordinator.driver_beat.remote())
         return status
 
     def stop(self, why: Fatal | None = None) -> None:
-        ray.get(self._coordinator.stop.remote(why))
+        self._said_by(self._coordinator.stop.remote(why))
 
     def has_ended(self) -> bool:
-        ended: bool = self._stream.is_done()
+        try:
+            ended: bool = self._stream.is_done()
+        except ServerError as error:
+            self._look_after_ray()
+            if self._broken:
+                raise ServerError(self._broken) from error
+            raise
         return ended
 
     def wind_up(self) -> None:
-        self._stream.stop()
+        if not self._broken:  # the plan would never end
+            self._stream.stop()
+
+    def _look_after_ray(self) -> None:
+        if death := self._sessions[-1][1].death():
+            self._break(death)
+
+    def _break(self, what: str) -> None:
+        if not self._broken:
+            self._broken = f"{what}; what was answered is stored, and the same command continues"
+            self._broken_at = time.monotonic()
+            self._sessions[-1][1].is_given_up = True
+
+    def _said_by(self, answer: Any) -> Any:
+        """What the coordinator says.
+
+        Raises:
+            ServerError: it is gone, or so is Ray.
+        """
+        while True:
+            try:
+                return ray.get(answer, timeout=ANSWER_S)
+            except ray.exceptions.GetTimeoutError:
+                self._look_after_ray()
+                if self._broken:
+                    raise ServerError(self._broken) from None
+            except ray.exceptions.RayError as error:
+                self._look_after_ray()
+                reason = str(error).partition("\n")[0].rstrip(".")  # a page of details follows
+                self._break(f"the run's coordinator died ({reason})")
+                raise ServerError(self._broken) from error

@@ -18,9 +18,12 @@ from ray._private import ray_constants, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from raylabel.engine.lean_ray import without_helpers
-from raylabel.engine.remains import marked
+from raylabel.engine.ray_processes import RayProcesses
+from raylabel.engine.remains import end_own, marked
 from raylabel.errors import ConfigError, ServerError
 from raylabel.settings import HOST_AND_PORT, RaySettings
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 """What a cluster's head may take to accept a connection, and again to say its first word."""
@@ -37,7 +40,7 @@ _NO_SUCH_METHOD = 12
 
 
 @contextmanager
-def ray_session(settings: RaySettings) -> Iterator[None]:
+def ray_session(settings: RaySettings) -> Iterator[RayProcesses]:
     """Ray for the length of a ``with`` block; one that is there already is used and left running.
 
     Raises:
@@ -47,11 +50,14 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     started = not ray.is_initialized()
     if started:
         _start(settings)
+    processes = RayProcesses(ray._private.worker._global_node)
     try:
-        yield
+        yield processes
     finally:
-        if started:
+        if started and not (processes.is_given_up or processes.death()):
             ray.shutdown()
+        elif started:  # Ray's shutdown waits for what is dead; this process can use no other Ray any more
+            end_own()
 
 
 def cluster_address(settings: RaySettings) -> str:
@@ -123,6 +129,7 @@ def _trouble_at(address: str) -> str:
 
 def _start(settings: RaySettings) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray._private.worker.print_to_stdstream = _log_what_ray_prints
     address, named_by = _cluster(settings)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
@@ -131,7 +138,7 @@ def _start(settings: RaySettings) -> None:
             try:
                 ray.init(address=address, **quiet)
             except ray.exceptions.RuntimeEnvSetupError as error:
-                reason = _in_one_line(error.__cause__ or error).split(". ")[0]
+                reason = in_one_line(error.__cause__ or error).split(". ")[0]
                 raise ConfigError(
                     f"{named_by}: {Path.cwd()} cannot be copied to the cluster's nodes, as Ray does for `uv run`: "
                     f"{reason}; name large files in .rayignore, or set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 if raylabel is "
@@ -150,11 +157,19 @@ def _start(settings: RaySettings) -> None:
                 include_dashboard=False,
                 **quiet,
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-            raise ServerError(f"Ray does not start on this machine: {_in_one_line(error, said())}") from error
+        except Exception as error:  # where its processes do not come up in time, Ray raises just that
+            end_own()
+            raise ServerError(f"Ray does not start on this machine: {in_one_line(error, said())}") from error
 
 
-def _in_one_line(*told: object) -> str:
+def _log_what_ray_prints(data: Any, ignore_prefix: bool) -> None:
+    """Ray prints to standard output what its processes report of errors, some of it about what a run gets over; what
+    ends a run is told by the run."""
+    logger.info("Ray: %s", in_one_line(*data["lines"]))
+
+
+def in_one_line(*told: object) -> str:
+    """What Ray says of an error, which may be pages, as the beginning of a line."""
     return " ".join(" ".join(map(str, told)).split())[:400]
 
 

@@ -315,10 +315,14 @@ class Coordinator:
         return min(sum(self._sum(step).outcomes.values()) for step in self._budget.limits)
 
     @property
-    def is_held_back(self) -> bool:
-        """Whether a limit of requests a minute decides how fast the run goes, or how many are good at a time is still
-        being found out: more processes would bring nothing."""
-        return math.isfinite(self._allowance.per_s) or self._pace.is_climbing
+    def is_limited(self) -> bool:
+        """Whether a limit of requests a minute decides how fast the run goes."""
+        return math.isfinite(self._allowance.per_s)
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether how many requests are good at a time is still being found out."""
+        return self._pace.is_climbing
 
     @property
     def is_stopping(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
+from raylabel.errors import RaylabelError
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
@@ -20,7 +22,41 @@ LOOK_AFTER_S = 2.0
 LONG_S = 15.0
 """One process that has so much before it is joined by others. On two cores their start, of which it loses much, takes
 eight seconds, and then they are 1.4 times as fast (measured); on more cores it would pay sooner."""
+CLIMB_S = 30.0
+"""From the end of the first records, for which the search for the number in flight is let go on before the pace counts.
+Where answers are quick it takes some seconds; where this process does not fill its slots it never ends."""
+LEAVE_S = 20.0
+"""That the other executor may take to start once the run is over; then it is left to end with this process."""
 _EVERY_S = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class Foresight:
+    """Whether one process alone would take long with what is left, at its pace since the first records ended; pure, on
+    a clock that is handed in."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._paced_from: tuple[float, int] | None = None
+
+    def takes_long(self, now_s: float, ended: int, left: int, *, is_limited: bool, is_climbing: bool) -> bool:
+        """Look once more.
+
+        Args:
+            ended: records so far.
+            left: records.
+            is_limited: the endpoint takes only so many requests a minute: others would be of no use.
+            is_climbing: how many requests in flight are good is still being found out.
+        """
+        if ended and self._first_s is None:
+            self._first_s = now_s
+        searches = is_climbing and (self._first_s is None or now_s - self._first_s < CLIMB_S)
+        if is_limited or searches or self._paced_from is None:
+            self._paced_from = (now_s, ended) if ended and not is_limited and not searches else None
+            return False
+        passed_s, done = now_s - self._paced_from[0], ended - self._paced_from[1]
+        return passed_s > LOOK_AFTER_S and left * passed_s > LONG_S * done
 
 
 class HeadStart:
@@ -40,7 +76,7 @@ class HeadStart:
         self._first = InProcess()
         self._active: tuple[Executor, ...] = ()
         self._thread: threading.Thread | None = None
-        self._paced_from: tuple[float, int] | None = None
+        self._foresight = Foresight()
         self._is_handing_over = False
         self._is_stopping = False
         self._why: Fatal | None = None
@@ -60,7 +96,7 @@ class HeadStart:
         self._leaving.set()
         self._first.__exit__(kind, error, trace)
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(LEAVE_S)
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return self._first.probe_endpoint(settings, known)
@@ -83,10 +119,10 @@ class HeadStart:
 
     def has_ended(self) -> bool:
         # In this order: at any time, what is handed over is with one of the two, or on its way.
-        active = self._active
+        active, is_on_its_way = self._active, self._is_handing_over
         ended = all(executor.has_ended() for executor in active)
         self._complain()
-        return ended and active is self._active and not self._is_handing_over
+        return ended and active is self._active and not (is_on_its_way or self._is_handing_over)
 
     def wind_up(self) -> None:
         for executor in self._active:
@@ -103,34 +139,42 @@ class HeadStart:
             while not self._takes_long():
                 if self._leaving.wait(_EVERY_S):
                     return
-            with self._other:
-                if not self._leaving.is_set():
-                    self._hand_over()
-                self._leaving.wait()
+            self._go_on_there()
+        except RaylabelError as error:
+            if self._other in self._active:
+                self._error = error
+            else:  # it was only to be faster
+                logger.warning("%s; the run goes on in this process alone", error)
         except BaseException as error:  # raised again where the run asks how things are
             self._error = error
 
     def _takes_long(self) -> bool:
-        """Whether the first worker alone would, at its pace since the first records ended. Others are of no use where
-        the endpoint takes only so many requests a minute."""
-        if not self._first.has_more or self._first.is_stopping:
+        first = self._first
+        if not first.has_more or first.is_stopping:
             return False
-        if self._first.is_held_back:
-            self._paced_from = None
-            return False
-        now, ended = time.monotonic(), self._first.records_ended
-        if self._paced_from is None:
-            self._paced_from = (now, ended) if ended else None
-            return False
-        passed_s, done = now - self._paced_from[0], ended - self._paced_from[1]
+        ended = first.records_ended
         left = sum(shard.count for shard in self._work.shards) - ended
-        return passed_s > LOOK_AFTER_S and left * passed_s > LONG_S * done
+        return self._foresight.takes_long(
+            time.monotonic(), ended, left, is_limited=first.is_limited, is_climbing=first.is_climbing
+        )
+
+    def _go_on_there(self) -> None:
+        with self._other:
+            if not self._leaving.is_set():
+                self._hand_over()
+            self._leaving.wait()
 
     def _hand_over(self) -> None:
         self._is_handing_over = True
-        if not self._is_stopping and not self._first.is_stopping and (left := self._first.hand_over()):
-            self._other.begin(replace(self._work, shards=left), self._on_end, self._first.join)
-            self._active = (self._first, self._other)
-        if self._is_stopping:
-            self.stop(self._why)
-        self._is_handing_over = False
+        try:
+            if not self._is_stopping and not self._first.is_stopping and (left := self._first.hand_over()):
+                try:
+                    self._other.begin(replace(self._work, shards=left), self._on_end, self._first.join)
+                except RaylabelError:
+                    self._first.take_back(left)
+                    raise
+                self._active = (self._first, self._other)
+            if self._is_stopping:
+                self.stop(self._why)
+        finally:
+            self._is_handing_over = False

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -43,6 +43,8 @@ class InProcess:
         self._left: deque[Shard] = deque()
         self._begun = 0
         self._worker: Worker | None = None
+        self._start: Callable[[], None] = lambda: None
+        self._comes_back = False
         self._send: SendReport = self.tell
         self._last: Report | None = None
         """Of the worker, to the coordinator here."""
@@ -73,7 +75,11 @@ class InProcess:
         if joined is not None:
             joined(self.tell)
         self._left.extend(work.shards)
-        self._work = asyncio.run_coroutine_threadsafe(self._run(work.spec), self._loop)
+        self._start = lambda: self._begin(work.spec, on_end)
+        self._start()
+
+    def _begin(self, spec: RunSpec, on_end: Callable[[], None]) -> None:
+        self._work = asyncio.run_coroutine_threadsafe(self._run(spec), self._loop)
         self._work.add_done_callback(lambda _: on_end())
 
     def hand_over(self) -> list[Shard]:
@@ -84,6 +90,18 @@ class InProcess:
             with suppress(IndexError):  # the worker took it meanwhile
                 left.appendleft(self._left.pop())
         return list(left)
+
+    def take_back(self, shards: Sequence[Shard]) -> None:
+        """Go on alone after all, with what was handed over, under the coordinator here."""
+
+        def go_on() -> None:
+            self._left.extend(shards)
+            self._comes_back = True
+            if self._worker is None:  # it has ended, and so has what it was called with
+                self._start()
+
+        self.join(self.tell)
+        self._asked(go_on)
 
     def join(self, send_report: SendReport) -> None:
         """Have the worker report to another coordinator from now on, for a first time before this returns."""
@@ -115,9 +133,14 @@ class InProcess:
         return self._asked(lambda: self._coordinated.records_ended)
 
     @property
-    def is_held_back(self) -> bool:
-        """Whether more processes would bring nothing, for now at least."""
-        return self._asked(lambda: self._coordinated.is_held_back)
+    def is_limited(self) -> bool:
+        """Whether a limit of requests a minute decides how fast it goes, so that more processes would bring nothing."""
+        return self._asked(lambda: self._coordinated.is_limited)
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether how many requests are good at a time is still being found out."""
+        return self._asked(lambda: self._coordinated.is_climbing)
 
     @property
     def is_stopping(self) -> bool:
@@ -171,7 +194,11 @@ class InProcess:
         await worker.open()
         self._worker = worker
         try:
-            await worker.process(self._taken())
+            comes_back = True
+            while comes_back:
+                self._comes_back = False
+                await worker.process(self._taken())
+                comes_back = self._comes_back
         finally:
             self._worker = None
             await worker.close()

@@ -28,6 +28,7 @@ from raylabel.runtime.coordinator import Budget, Fatal, Status, limit_met
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
 from raylabel.runtime.delivery import Counts, Delivery
+from raylabel.runtime.driver import Driver
 from raylabel.runtime.earlier_results import check_results
 from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.executor import Executor, Work
@@ -183,7 +184,8 @@ class _Run:
 
     def go(self) -> int:
         with self._terms:
-            lease = Lease(self._results, on_lost=self._lost.set)
+            process = "" if self._executor.is_elsewhere else Driver.here().to_text()
+            lease = Lease(self._results, self._lost.set, process, _is_gone)
             try:
                 lease.acquire(self._say)
             except StoreError as error:
@@ -621,6 +623,11 @@ class _Run:
         """Say what is wrong, as the run's last words."""
         said(text, logging.ERROR)
         self._complaints.append(printable(text))
+
+
+def _is_gone(process: str) -> bool:
+    driver = Driver.of_text(process)
+    return driver is not None and driver.is_dead()
 
 
 def _spending(limits: LimitSettings) -> Spending:

@@ -22,6 +22,8 @@ HEARTBEAT_S = 1.0
 EXPIRY_S = 8.0
 """A lease without a heartbeat for this long has expired. Workers stop asking within a second of their driver's death,
 and within 7.5 s of the death of its machine."""
+GONE_S = 3.0
+"""The same where the driver is seen to be dead and its workers were on this machine."""
 ACQUIRE_TIMEOUT_S = 12.0
 """How long a run waits for a lease with heartbeats before it gives up."""
 
@@ -33,11 +35,21 @@ class Lease:
 
     Args:
         on_lost: called once, from that thread, if another run took over the lease because this one was frozen too long.
+        process: names this one for ``is_gone`` of other runs; empty where workers may outlive it by more than a moment.
+        is_gone: whether the process with such a name is seen to be dead.
     """
 
-    def __init__(self, results: Results, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        results: Results,
+        on_lost: Callable[[], None],
+        process: str = "",
+        is_gone: Callable[[str], bool] = lambda process: False,
+    ) -> None:
         self._results = results
         self._on_lost = on_lost
+        self._process = process
+        self._is_gone = is_gone
         self._run = uuid.uuid4().hex
         self._heartbeats = 0
         self._taken_ns = 0
@@ -57,7 +69,7 @@ class Lease:
         seen, renewed_at = self._read(), time.monotonic()
         if seen is not None:
             on_wait(f"waiting for the earlier run in {self._results.root.location} to end ({_holder(seen)})")
-        while seen is not None and time.monotonic() - renewed_at < EXPIRY_S:
+        while seen is not None and time.monotonic() - renewed_at < self._expiry_s(seen):
             time.sleep(0.2)
             now = self._read()
             if now != seen:
@@ -73,6 +85,10 @@ class Lease:
             raise InputError(f"results_dir: another run took {self._results.root.location} at the same moment")
         self._taken_ns = self._modified_ns()
         self._thread.start()
+
+    def _expiry_s(self, lease: JsonObject) -> float:
+        process = lease.get("process")
+        return GONE_S if isinstance(process, str) and process and self._is_gone(process) else EXPIRY_S
 
     def remove_leftovers(self, folders: Iterable[Folder]) -> None:
         """Remove the temporary files that runs before this one left in these folders."""
@@ -119,7 +135,13 @@ class Lease:
 
     def _write(self) -> None:
         self._heartbeats += 1
-        value = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._heartbeats}
+        value = {
+            "run": self._run,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process": self._process,
+            "beat": self._heartbeats,
+        }
         self._results.write_json(self._results.root, _FILE, value)
 
 

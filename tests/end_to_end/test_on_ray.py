@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from raylabel.engine.executor import RayExecutor
 from raylabel.errors import ClientError, Verdict
 from raylabel.logs import TerminalHandler
 from raylabel.probing.facts import EndpointFacts
+from raylabel.runtime.driver import Driver
 from raylabel.settings import RaySettings
 from tests.end_to_end.running import (
     Fault,
@@ -125,7 +127,7 @@ def test_a_private_ray_starts_none_of_the_helpers_that_a_run_has_no_use_for(
     lines: list[str] = []
 
     def look(seen: Seen) -> None:
-        lines.extend(processes_of(session))
+        lines.extend(processes_of(session).values())
 
     with WireServer(look) as wire:
         assert label(grounding(world, tmp_path / "r", wire.url), 1, two_workers).code == 0
@@ -143,8 +145,32 @@ def test_what_is_left_out_of_a_private_ray_still_has_the_names_that_ray_gave_it(
     assert hasattr(streaming_executor, "create_cluster_autoscaler")
 
 
-def processes_of(session: str) -> list[str]:
-    """Command lines of the processes of a Ray, and of those that its raylet started."""
+def test_every_process_of_a_private_ray_bears_the_mark_by_which_it_is_ended_if_its_driver_is_killed(
+    world: World, two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    session = Path(ray._private.worker._global_node.get_session_dir_path()).name
+    found: dict[str, str] = {}
+    with WireServer(lambda seen: found.update(processes_of(session))) as wire:
+        assert label(grounding(world, tmp_path / "r", wire.url), 1, two_workers).code == 0
+    titles = " ".join(found.values())
+    for name in ("gcs_server", "raylet", "Agent", "WorkerActor", "Coordinator"):
+        assert name in titles
+    here = Driver.here().to_text()
+    for pid, title in found.items():
+        if int(pid) != os.getpid() and (environment := environment_of(pid)):
+            assert f"RAYLABEL_STARTED_BY={here}" in environment, title
+
+
+def environment_of(pid: str) -> str:
+    """Of a process; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_text()
+    except OSError:
+        return ""
+
+
+def processes_of(session: str) -> dict[str, str]:
+    """Command lines of the processes of a Ray, and of those that its raylet started, by pid."""
     lines, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -154,7 +180,31 @@ def processes_of(session: str) -> list[str]:
             except OSError:
                 continue  # gone by now
     own = {pid for pid, line in lines.items() if session in line}
-    return [line for pid, line in lines.items() if pid in own or parents[pid] in own]
+    return {pid: line for pid, line in lines.items() if pid in own or parents.get(pid) in own}
+
+
+def test_no_more_is_asked_than_a_budget_allows_whoever_of_the_workers_asks(
+    world: World, two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    few = ["limits.max_requests=100", "image_grounding.workflow.max_workers=16"]
+    with WireServer(latency_s=0.02) as wire:
+        whole = label(grounding(world, tmp_path / "whole", wire.url))
+        needed = wire.asked().total()
+        asked: list[int] = []
+        codes: list[int] = []
+        while not codes or (codes[-1] == 3 and len(codes) < 9):
+            ran = label(grounding(world, tmp_path / "r", wire.url, *few), executor=two_workers)
+            asked.append(wire.asked().total())
+            codes.append(ran.code)
+            assert asked[-1] <= 100
+            if codes[-1] == 3:
+                assert ran.manifest["spent"]["requests"] == asked[-1]
+                assert sum(ran.manifest["nodes"].values()) == asked[-1]
+                assert asked[-1] > 100 - 16, "it is used"
+                assert len(ran.annotations) == len(whole.annotations)
+    assert codes[-1] == 0
+    assert sum(asked) == needed, "each question once over all runs"
+    assert ran.annotations == whole.annotations
 
 
 def test_what_workers_log_is_in_the_runs_log_and_shown_where_it_is_asked_for(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from raylabel.demo.world import World, build_world
+from raylabel.engine.remains import end_remains
 from raylabel.runtime import exporting
 from raylabel.runtime.delivery import Delivery
 from tests.end_to_end.running import REPOSITORY, Json, WireServer, endpoint, grounding, label, read_lines, referring
@@ -122,7 +123,10 @@ def test_the_files_end_as_without_it(world: World, tmp_path: Path) -> None:
     assert any(path.parent.name == "labels" for path in made[0])
 
 
-def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "actors", [pytest.param(0, id="in-its-own-process"), pytest.param(2, id="on-ray", marks=pytest.mark.slow)]
+)
+def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_path: Path, actors: int) -> None:
     results = tmp_path / "r"
     killed = threading.Event()
 
@@ -130,12 +134,13 @@ def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_pat
         if seen.number > 100:  # it does not get to its end
             killed.wait(120)
 
-    with WireServer(misbehave) as wire:
+    with WireServer(misbehave, latency_s=0.05) as wire, watched(results) as reader:
         config = tmp_path / "a.yaml"
         config.write_text("autolabel_type: image_grounding\n")
         data = {"input_jsonl": world.captions_path, "image_root": world.images_dir}
         words = [f"image_grounding.data.{key}={path}" for key, path in data.items()]
         words += [*endpoint("image_grounding", wire.url), f"results_dir={results}", "limits.write_every=1"]
+        words.append(f"ray.actors={actors}")
         run = subprocess.Popen(
             [sys.executable, "-m", "raylabel", "run", "-q", str(config), *words],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -143,16 +148,21 @@ def test_a_run_that_is_killed_leaves_what_was_written_last(world: World, tmp_pat
         )
         try:
             wait_until(lambda: any("outcome" in line for line in read_lines(results / NAMES[0])))
+            wait_until((results / "run.json").exists)  # the last of the files
         finally:
             run.kill()
             run.wait()
             killed.set()
+            end_remains()
         left = read_lines(results / NAMES[0])
         assert [line.get("outcome") for line in left].count(None) > 0
+        assert json.loads((results / "run.json").read_text())["exit_code"] is None
         wire.misbehave = lambda seen: None
         whole = label(grounding(world, results, wire.url))
     assert whole.code == 0
     assert "was edited" not in whole.printed
+    for lines in reader.annotations:
+        assert not lines or [line["record_id"] for line in lines] == [line["record_id"] for line in whole.annotations]
     by_id = {line["record_id"]: line for line in whole.annotations}
     assert all(line == by_id[line["record_id"]] for line in left if "outcome" in line)
 

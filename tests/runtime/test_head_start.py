@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import math
 import threading
 import time
@@ -15,7 +16,7 @@ from raylabel.errors import ClientError, ServerError, Verdict
 from raylabel.runtime import head_start
 from raylabel.runtime.coordinator import Budget
 from raylabel.runtime.executor import Work
-from raylabel.runtime.head_start import HeadStart
+from raylabel.runtime.head_start import Foresight, HeadStart
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.spending import Spending
 from tests.runtime.worker_bench import answer
@@ -159,13 +160,97 @@ def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
     assert other.left is other.entered, "it is left by the thread that entered it"
 
 
-def test_one_that_does_not_start_is_told_with_its_reason(make):
-    async def endless(request):
-        await asyncio.sleep(0.05)
-        return answer(request)
+class Broken(Slow):
+    """Starts, and then cannot take up the work, or only after the first worker has heard of its coordinator."""
 
-    with pytest.raises(ServerError, match="no Ray here"):
-        drive(HeadStart(Slow(fails=ServerError("no Ray here"))), make(400, endless, shard=4, max_workers=1))
+    def __init__(self, *, has_joined: bool, breaks_when: Callable[[], bool] = lambda: True) -> None:
+        super().__init__()
+        self._has_joined, self._breaks_when = has_joined, breaks_when
+
+    def begin(self, work, on_end, joined=None):
+        self.shards = [shard.number for shard in work.shards]
+        if self._has_joined:
+            InProcess.begin(self, dataclasses.replace(work, shards=[]), lambda: None, joined)
+        wait_until(self._breaks_when)
+        raise ServerError("Ray does not take up the work")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(lambda: Slow(fails=ServerError("no Ray here")), id="does-not-start"),
+        pytest.param(lambda: Broken(has_joined=False), id="does-not-take-up-the-work"),
+        pytest.param(lambda: Broken(has_joined=True), id="breaks-after-the-first-worker-joined-it"),
+    ],
+)
+def test_where_the_other_one_fails_the_run_goes_on_alone_and_says_so_once(make, broken, caplog):
+    bench, other = make(200, Crowd(0.01), shard=4, max_workers=4), broken()
+    status, ended = drive(HeadStart(other), bench)
+    assert other.is_starting
+    assert sum(end.settled for end in ended) == 200
+    assert len(bench.client.requests) == 400, "nothing was asked twice"
+    assert all(step.requests == 200 for step in status.steps.values())
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert line.endswith("; the run goes on in this process alone")
+
+
+def test_what_could_not_be_handed_over_is_done_though_the_first_worker_has_ended_meanwhile(make):
+    bench = make(200, Crowd(0.01), shard=4, max_workers=4)
+    other = Broken(has_joined=False, breaks_when=lambda: is_idle(bench))
+    _, ended = drive(HeadStart(other), bench)
+    assert other.shards
+    assert sorted(end.number for end in ended) == list(range(50))
+    assert len(bench.client.requests) == 400
+
+
+def is_idle(bench):
+    before = len(bench.client.requests)
+    time.sleep(0.3)
+    return len(bench.client.requests) == before
+
+
+def test_a_defect_of_the_other_one_is_not_hidden(make):
+    with pytest.raises(ZeroDivisionError):
+        drive(HeadStart(Slow(fails=ZeroDivisionError())), make(400, Crowd(0.05), shard=4, max_workers=1))
+
+
+def looks(*told, **how):
+    """What is said after looks at (seconds, records ended) of a run of 1,000 records."""
+    foresight = Foresight()
+    how = {"is_limited": False, "is_climbing": False, **how}
+    return [foresight.takes_long(now_s, ended, 1000 - ended, **how) for now_s, ended in told]
+
+
+@pytest.mark.parametrize(
+    ("told", "how", "said"),
+    [
+        pytest.param([(0, 0), (1, 5), (2, 10), (9, 45)], {}, [False, False, False, True], id="would-take-minutes"),
+        pytest.param([(0, 0), (1, 5), (9, 900)], {}, [False, False, False], id="is-done-soon"),
+        pytest.param([(0, 0), (50, 0), (99, 0)], {}, [False, False, False], id="nothing-has-ended-yet"),
+        pytest.param(
+            [(1, 5), (29, 20), (90, 60), (999, 600)], {"is_limited": True}, [False] * 4, id="a-limit-a-minute-decides"
+        ),
+        pytest.param(
+            [(1, 5), (10, 20), (30, 60), (32, 62), (36, 66)],
+            {"is_climbing": True},
+            [False, False, False, False, True],
+            id="a-search-that-never-ends-is-not-waited-for",
+        ),
+    ],
+)
+def test_whether_one_process_would_take_long(told, how, said, monkeypatch):
+    monkeypatch.undo()
+    assert looks(*told, **how) == said
+
+
+def test_the_pace_counts_from_the_end_of_a_limit(monkeypatch):
+    monkeypatch.undo()
+    foresight = Foresight()
+    for now_s in range(1, 60):
+        assert not foresight.takes_long(now_s, now_s, 1000, is_limited=True, is_climbing=False)
+    assert not foresight.takes_long(60, 60, 1000, is_limited=False, is_climbing=False)
+    assert not foresight.takes_long(61, 61, 1000, is_limited=False, is_climbing=False)
+    assert foresight.takes_long(63, 63, 1000, is_limited=False, is_climbing=False)
 
 
 def test_a_run_that_is_stopped_meanwhile_goes_on_nowhere(make):

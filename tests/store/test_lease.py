@@ -111,6 +111,28 @@ def test_the_lease_of_a_killed_run_ends_by_silence(lease, waits, results):
     assert holder(results)["run"] != left["run"]
 
 
+def test_a_driver_that_is_seen_to_be_dead_is_waited_for_but_a_moment(results, waits, monkeypatch):
+    monkeypatch.setattr(lease_module, "EXPIRY_S", 1000.0)
+    monkeypatch.setattr(lease_module, "GONE_S", 0.1)
+    results.write_json(results.root, "lease.json", {"run": "old", "pid": 1, "process": "boot 1@5", "beat": 7})
+    following = Lease(results, lambda: None, "boot 2@9", is_gone=lambda process: process == "boot 1@5")
+    following.acquire(waits.append)
+    assert len(waits) == 1
+    assert holder(results)["process"] == "boot 2@9"
+    following.release()
+
+
+@pytest.mark.parametrize("process", ["", None, 5, "boot 1@5"])
+def test_workers_that_may_outlive_their_driver_are_waited_for(results, waits, monkeypatch, process):
+    monkeypatch.setattr(lease_module, "GONE_S", 0.0)
+    results.write_json(results.root, "lease.json", {"run": "old", "process": process, "beat": 7})
+    started = time.monotonic()
+    following = Lease(results, lambda: None, is_gone=lambda name: name != "boot 1@5")
+    following.acquire(waits.append)
+    following.release()
+    assert time.monotonic() - started >= lease_module.EXPIRY_S
+
+
 def test_a_clock_that_is_wrong_does_not_matter(lease, waits, results):
     # Silence is what a waiting run measures itself; the file holds no time.
     results.write_json(results.root, "lease.json", {"run": "old", "host": "elsewhere", "pid": 1, "beat": 10**9})
