@@ -132,7 +132,7 @@ class Check:
             files = AnnotationFiles(self._results, [step.directory for step in self._settings.selected_steps])
             check_results(self._settings, self._results, files, replace=False)
         except RaylabelError as error:
-            yield Finding("results", False, str(error), "see above")
+            yield Finding("results", False, str(error), "name another results_dir, or give the run --replace")
         else:
             yield Finding("results", True, place)
 
@@ -224,7 +224,7 @@ class Check:
         broken = Reasons()
         for path, facts in zip(paths, opened, strict=True):
             if isinstance(facts, str):
-                broken.add(self._mask(facts), path)
+                broken.add(self._mask(facts if path in facts else f"{facts} ({path})"), path)
         for text in _told(broken):
             yield Finding(
                 "images", False, text, "replace the files, or leave them: a run lists their records in failures.jsonl"
@@ -330,8 +330,10 @@ def _as(model: str, served: Sequence[str]) -> str:
 def _step_finding(tried: Tried, mask: Callable[[str], str]) -> Finding:
     """How a step ended for the record, and what to do where it is open."""
     name = tried.step.name
+    if tried.trouble:
+        return Finding(name, False, mask(tried.reason), "mend the endpoint, its key or its address")
     if tried.outcome is None:
-        return Finding(name, None, mask(tried.reason))
+        return Finding(name, None, "not come to: a step before it is open")
     parts = [tried.outcome.value + (f": {mask(tried.reason)}" if tried.reason else "")]
     changes = tried.changes
     if changes.regions:

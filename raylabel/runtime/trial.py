@@ -29,6 +29,7 @@ class Tried:
     Args:
         outcome: None where it was not come to.
         reason: of the outcome; or of what ended the work before.
+        trouble: the work ended in this step, for a reason that is none of the record's.
         changes: what the step found.
         replies: that were paid for.
         seconds: that they took together.
@@ -42,6 +43,7 @@ class Tried:
     seconds: float = 0.0
     tokens_input: int | None = None
     tokens_output: int | None = None
+    trouble: bool = False
 
 
 def try_record(spec: RunSpec, shard: Shard, record_id: str) -> list[Tried]:
@@ -58,7 +60,8 @@ def try_record(spec: RunSpec, shard: Shard, record_id: str) -> list[Tried]:
         table.refresh()
         row = table.last(record_id)
         if row is None:
-            tried.append(Tried(plan.step, None, trouble or "not come to: the step before it is open"))
+            tried.append(Tried(plan.step, None, trouble, trouble=bool(trouble)))
+            trouble = ""
             continue
         replies = spec.results.answers(plan.step.directory).scan(_REPLY)
         tried.append(
