@@ -86,6 +86,19 @@ def test_the_estimate_holds_what_the_rest_takes(world, tmp_path, labeled):
     assert "  cost         " in pilot.printed
 
 
+def test_nine_of_ten_seeds_hold_what_the_rest_takes(world, tmp_path):
+    """In small; ``scripts/benchmarks/estimates.py`` has the full form."""
+    held: Counter[str] = Counter()
+    with journaled_server(tmp_path / "server", "--noise", "0.3") as server:
+        whole = label(grounding(world, tmp_path / "whole", server.url, PRICES))
+        for seed in range(10):
+            pilot = label(grounding(world, tmp_path / str(seed), server.url, PRICES), sample=Sample(12, seed))
+            real, estimate = spent(whole) - spent(pilot), pilot.manifest["estimate"]
+            for name in ("requests", "tokens_input", "tokens_output"):
+                held[name] += estimate[name]["low"] <= real[name] <= estimate[name]["high"]
+    assert min(held.values()) >= 9
+
+
 def test_the_estimate_shows_tokens_only_where_no_price_is_known(world, tmp_path):
     with journaled_server(tmp_path / "server") as server:
         pilot = label(grounding(world, tmp_path / "results", server.url), sample=Sample(4))
