@@ -11,7 +11,9 @@ import argparse
 import logging
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -19,8 +21,10 @@ from typing import NoReturn
 from raylabel import __version__
 from raylabel.commands import Command
 from raylabel.commands.calibrate import CALIBRATE
+from raylabel.commands.check import CHECK
 from raylabel.commands.default_specs import DEFAULT_SPECS
 from raylabel.commands.demo import DEMO
+from raylabel.commands.estimate import ESTIMATE
 from raylabel.commands.export import EXPORT
 from raylabel.commands.generate import GENERATE
 from raylabel.commands.init import INIT
@@ -31,16 +35,23 @@ from raylabel.commands.retry import RETRY
 from raylabel.commands.review import REVIEW
 from raylabel.commands.run import RUN
 from raylabel.commands.serve import SERVE
+from raylabel.commands.stats import STATS
 from raylabel.commands.status import STATUS
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.logs import LOGGER, TerminalHandler
 
 BROKE, FIX, INTERRUPTED = 1, 2, 130
+_MOST_COLUMNS = 120
 
-_COMMANDS = (
-    *(RUN, GENERATE, STATUS, RETRY, REREAD, SERVE),
-    *(INIT, DEFAULT_SPECS, PROMPTS, CALIBRATE, DEMO, REVIEW, EXPORT, READ_ANSWERS),
-)
+_GROUPS = {
+    "begin": (INIT, DEFAULT_SPECS, DEMO),
+    "before a run": (CHECK, ESTIMATE, PROMPTS, CALIBRATE),
+    "label": (RUN, GENERATE, RETRY, REREAD, SERVE),
+    "look at results": (STATUS, STATS, REVIEW),
+    "use them": (EXPORT, READ_ANSWERS),
+}
+"""The way from nothing to labels in use; ``--help`` lists the commands so."""
+_COMMANDS = tuple(command for group in _GROUPS.values() for command in group)
 COMMANDS = tuple(command.name for command in _COMMANDS)
 
 
@@ -149,26 +160,42 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="raylabel",
-        description="Turns images into verified, pixel-accurate grounding annotations by asking a vision-language "
-        "model.",
-        epilog="example:\n  raylabel init gemini-grounding\n  raylabel run gemini-grounding.yaml --limit 20\n"
-        "  raylabel review results/gemini_image_grounding --png",
+        description="Turns images into verified, pixel-accurate grounding annotations by asking a vision-language\n"
+        f"model.\n\n{_listed()}",
+        epilog='"raylabel COMMAND --help" says more of a command.\n\nexample:\n'
+        "  raylabel init gemini-grounding\n  raylabel check gemini-grounding.yaml\n"
+        "  raylabel estimate gemini-grounding.yaml\n  raylabel review results/gemini_image_grounding\n"
+        "  raylabel run gemini-grounding.yaml",
+        usage="raylabel [-h] [--version] COMMAND ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"raylabel {__version__}")
     parser.set_defaults(parser=parser)
-    commands = parser.add_subparsers(metavar="COMMAND")
+    commands = parser.add_subparsers(metavar="COMMAND", prog="raylabel", help=argparse.SUPPRESS)
 
     for command in _COMMANDS:
         _add(commands, command)
     return parser
 
 
+def _listed() -> str:
+    """The commands by what they are for, in lines that fit the terminal."""
+    width = max(map(len, COMMANDS)) + 4
+    columns = min(shutil.get_terminal_size().columns, _MOST_COLUMNS) - 2
+    lines = []
+    for title, group in _GROUPS.items():
+        lines.append(f"{title}:")
+        for command in group:
+            first = f"  {command.name:<{width - 2}}"
+            lines += textwrap.wrap(command.purpose, columns, initial_indent=first, subsequent_indent=" " * width)
+        lines.append("")
+    return "\n".join(lines)
+
+
 def _add(commands: argparse._SubParsersAction[_Parser], command: Command) -> None:
     parser = commands.add_parser(
         command.name,
-        help=command.purpose,
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
         epilog=f"example:\n  {command.example}",
         usage=command.usage,

@@ -26,10 +26,15 @@ class RaylabelError(Exception):
 
 
 class ConfigError(RaylabelError):
-    """A setting is wrong; the user can fix it. One sentence, no traceback, exit code 2."""
+    """A setting is wrong; the user can fix it. One sentence, no traceback, exit code 2.
+
+    Attributes:
+        others: what else was found wrong at the same time.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+        self.others: tuple[ConfigError, ...] = ()
 
 
 class CalibrationError(ConfigError):

@@ -52,7 +52,7 @@ def listed_price(model: str, base_url: str) -> Price | None:
         base_url: who is asked; a list's prices are not those of this machine.
     """
     parts = urlsplit(base_url)
-    if is_loopback(parts.hostname or ""):
+    if not parts.hostname or is_loopback(parts.hostname):
         return None
     from genai_prices import Usage, calc_price  # 0.1 s of CPU; it reads no network unless it is told to
 

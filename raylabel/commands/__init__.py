@@ -31,9 +31,21 @@ class Command:
     usage: str | None = None
 
 
-def add_limit(parser: argparse.ArgumentParser) -> None:
-    """``--limit N``."""
+def add_pilot(parser: argparse.ArgumentParser) -> None:
+    """``--limit N``, ``--sample N`` and ``--seed S``."""
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N records only: a pilot")
+    parser.add_argument(
+        "--sample",
+        type=positive,
+        metavar="N",
+        help="N records at random only: a pilot that tells what the others will take",
+    )
+    add_seed(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """``--seed S``."""
+    parser.add_argument("--seed", type=whole, metavar="S", help="of the random sample; the same one, the same records")
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +67,15 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """An argument that is a whole number of 1 or more."""
-    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'found "{text[:100]}", allowed: a whole number of 1 or more')
+    return _number(text, 1)
+
+
+def whole(text: str) -> int:
+    """An argument that is a whole number of 0 or more."""
+    return _number(text, 0)
+
+
+def _number(text: str, least: int) -> int:
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise argparse.ArgumentTypeError(f'found "{text[:100]}", allowed: a whole number of {least} or more')
     return int(text)

@@ -23,7 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    settings = load(options, "calibrate")
+    settings = load(options, "calibrate", needs_input=False)
     check_endpoint(settings)
     from raylabel.probing.command import calibrate
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command, add_limit, add_writing, add_yes
-from raylabel.commands.run import run_settings
+from raylabel.commands import Command, add_pilot, add_writing, add_yes
+from raylabel.commands.run import run_settings, sample_of
 from raylabel.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file; key= means not set"
     )
-    add_limit(parser)
+    add_pilot(parser)
     add_yes(parser)
     add_writing(parser)
 
@@ -23,10 +23,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _generate(options: argparse.Namespace) -> int:
     if options.experiment_spec_file is None:
         raise ConfigError('no specification given: write "auto_label generate -e SPEC [key=value ...]".')
+    sample = sample_of(options)
     from raylabel.settings import load_settings
 
     settings = load_settings(Path(options.experiment_spec_file), options.overrides)
-    return run_settings(settings, options.limit, confirmed=options.yes, replace=options.replace, quiet=options.quiet)
+    return run_settings(
+        settings,
+        options.limit,
+        sample=sample,
+        confirmed=options.yes,
+        replace=options.replace,
+        quiet=options.quiet,
+    )
 
 
 GENERATE = Command(

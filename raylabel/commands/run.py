@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_limit, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
+    from raylabel.runtime.sampled import Sample
     from raylabel.runtime.work_list import Wanted
     from raylabel.settings import Settings
 
@@ -23,19 +24,46 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG key=value",
         help="the specification (a YAML file), and settings that win over it; key= means not set",
     )
-    add_limit(parser)
+    add_pilot(parser)
     add_yes(parser)
     add_writing(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    sample = sample_of(options)
     return run_settings(
-        load(options, "run"), options.limit, confirmed=options.yes, replace=options.replace, quiet=options.quiet
+        load(options, "run"),
+        options.limit,
+        sample=sample,
+        confirmed=options.yes,
+        replace=options.replace,
+        quiet=options.quiet,
     )
 
 
-def load(options: argparse.Namespace, command: str) -> Settings:
-    """The settings of a command line that names a specification somewhere among its overrides."""
+def sample_of(options: argparse.Namespace) -> Sample | None:
+    """The random pilot that is asked for.
+
+    Raises:
+        ConfigError: it is not clear which records are meant.
+    """
+    if options.sample is None:
+        if options.seed is not None:
+            raise ConfigError("--seed draws another sample, and there is none; add --sample N.")
+        return None
+    if options.limit is not None:
+        raise ConfigError("--limit takes the first records, --sample some at random; give one of the two.")
+    from raylabel.runtime.sampled import Sample
+
+    return Sample(options.sample, options.seed or 0)
+
+
+def load(options: argparse.Namespace, command: str, *, needs_input: bool = True) -> Settings:
+    """The settings of a command line that names a specification somewhere among its overrides.
+
+    Args:
+        needs_input: whether they have to name the input.
+    """
     from raylabel.settings import load_settings
 
     # "=" is legal in a file's name, so a word with one is an override only where no such file exists.
@@ -46,7 +74,7 @@ def load(options: argparse.Namespace, command: str) -> Settings:
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides, needs_input=command not in ("calibrate", "serve"))
+    return load_settings(Path(config), options.overrides, needs_input=needs_input)
 
 
 def run_settings(
@@ -54,6 +82,7 @@ def run_settings(
     limit: int | None = None,
     wanted: Wanted | None = None,
     *,
+    sample: Sample | None = None,
     confirmed: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -71,7 +100,9 @@ def run_settings(
 
         executor = Served(executor, OwnServer(settings, Console(quiet=quiet)))
     process.set_up()
-    return run(settings, executor, limit, wanted=wanted, confirmed=confirmed, replace=replace, quiet=quiet)
+    return run(
+        settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
+    )
 
 
 def executor_of(settings: Settings) -> Executor:
@@ -108,5 +139,5 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [-q] [--limit N] [--yes] [--replace] CONFIG [key=value ...]",
+    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] CONFIG [key=value ...]",
 )

@@ -19,7 +19,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = load(options, "serve")
+    settings = load(options, "serve", needs_input=False)
     if not settings.serve.is_used:
         raise ConfigError("serve.model: required; give the name on the hub, or the folder, of the model to serve.")
     from raylabel.servers.command import serve

@@ -24,8 +24,8 @@ def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard],
     """See that a run asks no more than so many questions again that are answered, for records that are settled.
 
     What is compared with is the last run of the whole input that began: one that was interrupted goes on, and a pilot
-    (``--limit``) decides nothing. Not counted are questions that later steps ask only because an earlier one gets
-    another answer, and images that are others under the same name.
+    (``--limit``, ``--sample``) decides nothing. Not counted are questions that later steps ask only because an earlier
+    one gets another answer, and images that are others under the same name.
 
     Args:
         most: 0 where any number is meant.
@@ -46,7 +46,7 @@ def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard],
         if (parts := before["steps"].get(plan.step.directory)) is None:
             continue
         every = _answered_rows(spec, plan)
-        rows = every if spec.limit is None else every.filter(pc.less(every["position"], spec.limit))
+        rows = _taken(spec, every)
         count = _requests_behind(rows)
         records, requests = max(records, rows.num_rows), requests + count
         changed = [name for name, digest in _parts_of(plan).items() if parts.get(name) != digest]
@@ -54,10 +54,10 @@ def check_repeats(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard],
             continue
         if {"model", "prompt"} & set(changed):  # the rows of a pilot are those of the new question
             others = every.filter(pc.not_equal(every["versions"], provenance_text(plan)))
-            rows = others if spec.limit is None else others.filter(pc.less(others["position"], spec.limit))
+            rows = _taken(spec, others)
             count = _requests_behind(rows)
             if beyond := others.num_rows - rows.num_rows:
-                left.append(f"{plan.step.name}: {beyond:,} records beyond --limit keep the labels of the earlier one")
+                left.append(f"{plan.step.name}: {beyond:,} records {spec.others} keep the labels of the earlier one")
         if count:
             total += count
             reasons.append(f"{plan.step.name}: another {', '.join(changed)} ({_requests(count)})")
@@ -108,6 +108,15 @@ def _answered_rows(spec: RunSpec, plan: StepPlan) -> pa.Table:
     return rows.filter(pc.and_(pc.is_in(rows["outcome"], pa.array(_SETTLED)), pc.not_equal(rows["answers"], "[]")))
 
 
+def _taken(spec: RunSpec, rows: pa.Table) -> pa.Table:
+    """The rows of the records that the pilot takes."""
+    if spec.limit is not None:
+        rows = rows.filter(pc.less(rows["position"], spec.limit))
+    if spec.sample is not None:
+        rows = rows.filter(pc.is_in(rows["position"], pa.array(sorted(spec.sample), pa.int64())))
+    return rows
+
+
 def _requests_behind(rows: pa.Table) -> int:
     return (pc.sum(pc.count_substring(rows["answers"], '"')).as_py() or 0) // 2
 
@@ -119,8 +128,7 @@ def _replaced_lines(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard
     open_shards = {shard.number for shard in todo}
     in_settled = sum(shard.count for shard in shards if shard.number not in open_shards)
     lines = [line for shard in todo for line in read_shard(spec.source, shard) if isinstance(line, Record)]
-    if spec.limit is not None:
-        lines = [line for line in lines if line.position < spec.limit]
+    lines = [line for line in lines if spec.takes(line.position)]
     still_there = sum(line.record_id in known for line in lines)
     return max(0, min(len(lines) - still_there, len(known) - still_there - in_settled))
 

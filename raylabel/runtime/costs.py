@@ -16,6 +16,9 @@ from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.spending import cost_of
 from raylabel.settings import Settings
 from raylabel.store.results import Results, stored_usage
+from raylabel.store.tables import Row
+
+_TOKENS = ("input", "cached", "thought", "output")
 
 
 class Costs:
@@ -74,17 +77,25 @@ class Costs:
         """For ``run.json``: what all stored replies of some steps took, of this run and those before; ``cost_usd`` is
         null where one of them has no price."""
         replies, tokens, cost = 0, Counter[str](), 0.0
-        here = endpoint_of(self._settings.pipeline.vlm)
         for row in [row for directory in directories for row in stored_usage(results, directory)]:
-            usage = {kind: row[f"tokens_{kind}"] or 0 for kind in ("input", "cached", "thought", "output")}
+            usage = {kind: row[f"tokens_{kind}"] for kind in _TOKENS}
             replies += row["replies"]
             tokens.update(usage)
-            price = self._price(row["model"]) if row["endpoint"] == here else None
-            if price is None or row["counted"] < row["replies"]:
-                cost = math.nan
-            else:
-                cost += price.nano_usd(usage) / 1e9
+            usd = self.usd_of(row)
+            cost += math.nan if usd is None else usd
         return {"replies": replies, "tokens": dict(tokens), "cost_usd": None if math.isnan(cost) else cost}
+
+    def usd_of(self, usage: Row) -> float | None:
+        """What stored replies cost: a row of ``stored_usage``; None where that is not known."""
+        price = self.price_of(usage["model"], usage["endpoint"])
+        if price is None or usage["counted"] < usage["replies"]:
+            return None
+        return price.nano_usd({kind: usage[f"tokens_{kind}"] for kind in _TOKENS}) / 1e9
+
+    def price_of(self, model: str, endpoint: str) -> Price | None:
+        """The price of a model that answered, as its server named it; None where it is not known: also of one that was
+        asked at another endpoint than the settings name."""
+        return self._price(model) if endpoint == endpoint_of(self._settings.pipeline.vlm) else None
 
     def _price(self, model: str) -> Price | None:
         if model not in self._prices:

@@ -43,9 +43,9 @@ class Counts:
         unfinished: records that a stopped run left before all steps went through.
         steps: by step name, then outcome.
         unusable: input lines no record could be made of.
-        not_reached: records beyond ``--limit`` that are still to be done; those that a run of other steps began have
-            their line all the same.
-        earlier: records beyond ``--limit`` that earlier runs finished; they stand as those left them.
+        not_reached: records outside of a pilot (``--limit``, ``--sample``) that are still to be done; those that a run
+            of other steps began have their line all the same.
+        earlier: records outside of a pilot that earlier runs finished; they stand as those left them.
         stale: records where a stored step is left out because what it was built on changed.
         by_endpoint: open records that the endpoint is to blame for, and not anything of their own.
         broken: by rule (``raylabel.validation``), what the steps asked again for, left out or only counted; what is
@@ -181,7 +181,7 @@ class Delivery:
         self._tables = {step.directory: spec.results.rows(step.directory) for step in self._pipeline}
         self.paths: list[str] = []
         self.open_records: Counter[int] = Counter()
-        """By the number of their shard, the records within the limit that are not settled."""
+        """By the number of their shard, the records of the pilot, or of all, that are not settled."""
         mask = mask_of(spec.vlm)
         self.counts: Counts = Counts(
             steps={step.name: Counter() for step in self._selected},
@@ -269,7 +269,7 @@ class Delivery:
             if isinstance(line, Record):
                 item = self._assembled(line, stored)
                 self._add_record(item)
-                if self._is_wanted(line) and not item.is_settled:
+                if self._spec.takes(line.position) and not item.is_settled:
                     self.open_records[shard.number] += 1
             else:
                 # What is numbered in an image folder is raylabel's own list of its files.
@@ -279,18 +279,13 @@ class Delivery:
 
     def leave_out(self, shard: Shard) -> None:
         """Count the lines of the next shard without a look at them: a run that is stopped has no time for that."""
-        wanted = shard.count
-        if self._spec.limit is not None:
-            wanted = max(0, min(wanted, self._spec.limit - shard.first_position))
+        wanted = self._spec.taken(shard)
         self.counts.unfinished += wanted
         self.counts.not_reached += shard.count - wanted
 
-    def _is_wanted(self, record: Record) -> bool:
-        return self._spec.limit is None or record.position < self._spec.limit
-
     def _add_record(self, item: Assembled) -> None:
         counts, record = self.counts, item.record
-        if not self._is_wanted(record):
+        if not self._spec.takes(record.position):
             if not item.finished:
                 counts.not_reached += 1
                 if not record.outcomes:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -45,13 +46,28 @@ def look_at_input(settings: Settings, results: Results, source: SourceSpec, path
         InputError: it is no file of JSON lines; or more than half of the label files hold no usable row; or none of
             the images exists; or what a selected step or the export needs is nowhere.
     """
+    for problem in input_problems(settings, results, source, path, limit):
+        raise problem
+
+
+def input_problems(
+    settings: Settings, results: Results, source: SourceSpec, path: str, limit: int | None
+) -> Iterator[InputError]:
+    """All that ``look_at_input`` refuses an input for; it raises the first."""
     lines = sample(source, path, limit)
-    _check_format(source, lines)
     records = [line for line in lines if isinstance(line, Record)]
-    _check_labels(source, records)
-    _check_steps(settings, results, source, records)
-    _check_export(settings, results, source, records)
-    _check_images(source, records)
+    checks = (
+        partial(_check_format, source, lines),
+        partial(_check_labels, source, records),
+        partial(_check_steps, settings, results, source, records),
+        partial(_check_export, settings, results, source, records),
+        partial(_check_images, source, records),
+    )
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            yield error
 
 
 # --- format ---------------------------------------------------------------------------------------------------------

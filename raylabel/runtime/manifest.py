@@ -33,15 +33,15 @@ def write_manifest(
     counts: Counts,
     status: Status | None,
     costs: Costs,
+    extent: JsonObject,
     started: float,
-    limit: int | None,
     code: int | None,
 ) -> None:
     """Write ``run.json`` into the results folder.
 
     Args:
+        extent: how much was to be labeled, and what is expected of the rest; part of the file as it is.
         started: seconds since 1970.
-        limit: records to label at most.
         code: exit code; None while the run goes on.
     """
     extra = backend_of(settings.pipeline.vlm).extra
@@ -51,7 +51,7 @@ def write_manifest(
         "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
         "exit_code": code,
-        "limit": limit,
+        **extent,
         "counts": counts.to_json(),
         "requests": summary_json(status, costs),
         "spent": spent_json(status, costs),

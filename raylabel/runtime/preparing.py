@@ -34,12 +34,14 @@ def build_spec(
     facts: EndpointFacts,
     limit: int | None,
     *,
+    sample: frozenset[int] | None = None,
     replay_only: bool = False,
 ) -> RunSpec:
     """Everything a run decides. A forced run's new generation is recorded when this returns.
 
     Args:
         facts: how the models are asked for boxes and read.
+        limit, sample: of the run's specification (``RunSpec``).
         replay_only: nothing is asked, so no key is needed.
 
     Raises:
@@ -62,6 +64,7 @@ def build_spec(
         generations=generations,
         driver=Driver.here(),
         limit=limit,
+        sample=sample,
         replay_only=replay_only,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from raylabel.pipelines import PIPELINES, givers_of, upstream_of
 from raylabel.records import (
     Changes,
+    ImageFacts,
     Outcome,
     Record,
     StepOutcome,
@@ -76,7 +77,23 @@ def build_row(step: type[Step], record: Record, end: StepEnd, generation: int, v
         "versions": versions,
         "changes": _JSON.encode(changes_to_json(end.changes)),
         "image": None if record.image is None else _ASCII_JSON.encode(image_facts_to_json(record.image)),
+        "flags": _flags_text(record.image, end.changes),
     }
+
+
+def _flags_text(image: ImageFacts | None, changes: Changes) -> str | None:
+    """The flags of a row by where they are, sorted: a list for each kind of labels that the step changed, whether it
+    holds any or not, since these take the place of what earlier steps found; and one of the image if it has any."""
+    flags: dict[str, list[str]] = {}
+    if image is not None and image.flags:
+        flags["image"] = sorted(image.flags)
+    if changes.regions is not None:
+        flags["regions"] = sorted(flag for region in changes.regions for flag in region.flags)
+    if changes.expressions is not None:
+        found = [flag for one in changes.expressions for flag in one.flags]
+        found += [flag for one in changes.expressions for box in one.instances or () for flag in box.flags]
+        flags["expressions"] = sorted(found)
+    return _JSON.encode(flags) if flags else None
 
 
 def provenance_text(plan: StepPlan) -> str:

@@ -31,6 +31,7 @@ from raylabel.runtime.delivery import Counts, Delivery
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.earlier_results import check_results
 from raylabel.runtime.edited_files import AnnotationFiles
+from raylabel.runtime.estimating import Estimate, estimate_rest
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.first_look import look_at_input
@@ -42,6 +43,7 @@ from raylabel.runtime.preparing import build_spec, shard_digests
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
+from raylabel.runtime.sampled import Sample
 from raylabel.runtime.settled_shards import SettledShards
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
@@ -77,6 +79,7 @@ def run(
     console: Console | None = None,
     *,
     wanted: Wanted | None = None,
+    sample: Sample | None = None,
     reread: bool = False,
     confirmed: bool = False,
     replace: bool = False,
@@ -90,6 +93,7 @@ def run(
         limit: work on the first records of the input only (a pilot).
         console: where progress and summary go; standard output by default.
         wanted: work on these records of the work list only; settled ones are asked anew.
+        sample: work on a random sample of the records only (a pilot), and estimate what the rest will take.
         reread: ask nothing; read all stored replies again, and say what changed.
         confirmed: ask again about however many settled records whose questions changed.
         replace: write over results of something else, and over files that were edited (these are kept).
@@ -103,7 +107,7 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    how = _How(limit, wanted, reread=reread, confirmed=confirmed, replace=replace, quiet=quiet)
+    how = _How(limit, wanted, sample, reread=reread, confirmed=confirmed, replace=replace, quiet=quiet)
     return _Run(settings, executor, how, console or Console()).go()
 
 
@@ -113,6 +117,7 @@ class _How:
 
     limit: int | None
     wanted: Wanted | None
+    sample: Sample | None
     reread: bool
     confirmed: bool
     replace: bool
@@ -179,6 +184,7 @@ class _Run:
         self._lost = threading.Event()
         self._terms = TermInterrupts()
         self._complaints: list[str] = []
+        self._estimate: Estimate | None = None
         self._unsettled: frozenset[int] = frozenset()
         """Shards that count as settled, and have lost rows."""
 
@@ -251,7 +257,13 @@ class _Run:
                     return SETTLED
             judgements = digest_of_judgements(load_judgements(self._results))
             key = digest_of(
-                "delivery 3", __version__, plan.digests, self._limit, self._settings.output_format, judgements
+                "delivery 3",
+                __version__,
+                plan.digests,
+                self._limit,
+                self._settings.output_format,
+                judgements,
+                *filter(None, [self._how.sample and [self._how.sample.size, self._how.sample.seed]]),
             )
             if not plan.todo and (counts := recall_delivery(plan.spec, key)) is not None:
                 return self._finish(plan, counts, None)
@@ -361,7 +373,11 @@ class _Run:
                 self._say(repeated)
 
     def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
-        spec = build_spec(self._settings, self._results, source, known, self._limit, replay_only=self._reread)
+        wanted = self._how.sample
+        sample = None if wanted is None else wanted.places(sum(shard.count for shard in shards))
+        spec = build_spec(
+            self._settings, self._results, source, known, self._limit, sample=sample, replay_only=self._reread
+        )
         digests = shard_digests(spec, shards)
         noted = settled_shards(self._results)
         settled = {shard.number for shard, key in zip(shards, digests, strict=True) if key in noted} - self._unsettled
@@ -371,7 +387,7 @@ class _Run:
             others = {s.number for s in shards} - {s.number for s in chosen.shards}
             return _Plan(only, shards, digests, chosen.shards, others, known, chosen)
         settled = set() if self._reread else settled
-        todo = [s for s in shards if s.number not in settled and self._in_limit(s)]
+        todo = [s for s in shards if s.number not in settled and spec.taken(s)]
         return _Plan(spec, shards, digests, todo, settled, known)
 
     def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
@@ -408,18 +424,15 @@ class _Run:
                 look_at_input(self._settings, self._results, source, shard.path, self._limit)
             yield shard
 
-    def _in_limit(self, shard: Shard) -> bool:
-        return self._limit is None or shard.first_position < self._limit
-
     # --- during ----------------------------------------------------------------------------------------------------
 
     def _work(self, plan: _Plan, delivery: Delivery) -> _Worked:
         """Have the work done and the result files written as far as it goes."""
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
-        records = sum(self._taken(s) for s in plan.todo) + settled_before
+        records = sum(map(plan.spec.taken, plan.todo)) + settled_before
         forget_delivery(self._results)
         note_specification(self._settings, self._results)
-        if plan.chosen is None and not self._reread and self._limit is None:
+        if plan.chosen is None and not self._reread and not plan.spec.is_pilot:
             note_questions(plan.spec, plan.shards)
         if plan.chosen is not None or self._reread:  # what was settled may be open from now on
             unsettle_shards(self._results, [plan.digests[shard.number] for shard in plan.todo])
@@ -441,7 +454,7 @@ class _Run:
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
         )
-        beyond = (s.number for s in plan.shards if not self._in_limit(s))
+        beyond = (s.number for s in plan.shards if not spec.taken(s))
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals(self._console))
             stack.enter_context(Merger(self._tables(plan.spec)))
@@ -453,7 +466,7 @@ class _Run:
                 Progress(self._console, [s.name for s in self._steps], records, settled_before)
             )
             self._executor.begin(Work(spec, plan.todo, budget), signals.wake)
-            whole = {s.number: s.count for s in plan.todo if self._taken(s) == s.count}
+            whole = {s.number: s.count for s in plan.todo if spec.taken(s) == s.count}
             noted = SettledShards(self._results.shards(), plan.digests, whole)
             stack.enter_context(self._delivering_what_is_there(plan, delivery, exporter))
             quiet = told = False
@@ -516,12 +529,6 @@ class _Run:
         hours = self._settings.limits.max_hours
         return hours is not None and time.monotonic() - self._began >= 3600 * hours
 
-    def _taken(self, shard: Shard) -> int:
-        """Records of a shard that the limit lets through (unusable lines among them)."""
-        if self._limit is None:
-            return shard.count
-        return max(0, min(shard.count, self._limit - shard.first_position))
-
     def _tables(self, spec: RunSpec) -> list[tuple[Table, bool]]:
         directories = [plan.step.directory for plan in spec.selected]
         return [
@@ -537,23 +544,34 @@ class _Run:
         """Say what the files hold and how the run went; returns the exit code."""
         status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
         self._check_sum(plan.shards, counts)
-        if fatal is None and self._limit is None and plan.chosen is None and not self._reread:
+        if fatal is None and not plan.spec.is_pilot and plan.chosen is None and not self._reread:
             finish_generations(self._results, [s.directory for s in self._steps])
         code = self._exit_code(counts, fatal)
-        if code == SETTLED and worked is not None and self._limit is None:
+        if code == SETTLED and worked is not None and not plan.spec.is_pilot:
             forget_deaths(self._results)
+        self._estimate = self._estimated(plan, counts)
         self._write_manifest(plan, counts, status, code)
         if self._how.quiet:
-            print_result(self._result_console, counts, self._results.root.location, self._started)
+            place = self._results.root.location
+            print_result(self._result_console, counts, place, self._started, self._estimate)
         else:
             place = self._results.root.location
-            print_summary(self._console, self._steps, counts, status, place, self._started, self._costs)
+            others, estimate = plan.spec.others, self._estimate
+            print_summary(
+                self._console, self._steps, counts, status, place, self._started, self._costs, others, estimate
+            )
         logger.info("%s", in_words(counts.figures, counts.unusable))
         if fatal is not None:
             self._complain(fatal.message)
         elif code == BROKE:
             self._complain(self._too_many_open(counts))
         return code
+
+    def _estimated(self, plan: _Plan, counts: Counts) -> Estimate | None:
+        """What the records outside a random sample will take; None where there is none, or none of it was answered."""
+        if plan.spec.sample is None or not counts.not_reached:
+            return None
+        return estimate_rest(plan.spec, plan.shards, counts.not_reached, self._costs, self._settings.limits)
 
     def _too_many_open(self, counts: Counts) -> str:
         rate = self._settings.limits.max_failure_rate
@@ -600,18 +618,13 @@ class _Run:
             logger.info("ended in this run: %s", "; ".join(parts))
 
     def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int | None) -> None:
-        write_manifest(
-            self._results,
-            self._settings,
-            plan.spec,
-            plan.known,
-            counts,
-            status,
-            self._costs,
-            self._started,
-            self._limit,
-            code,
-        )
+        extent: JsonObject = {
+            "limit": self._limit,
+            "sample": None if self._how.sample is None else dataclasses.asdict(self._how.sample),
+            "estimate": None if self._estimate is None else self._estimate.to_json(),
+        }
+        results, settings, costs, began = self._results, self._settings, self._costs, self._started
+        write_manifest(results, settings, plan.spec, plan.known, counts, status, costs, extent, began, code)
 
     def _say(self, text: str, *, result: bool = False) -> None:
         """Tell the user; what is no result goes without saying where they want it quiet."""

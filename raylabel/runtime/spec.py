@@ -9,7 +9,7 @@ from raylabel.clients.prices import Price
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
 from raylabel.settings import ImageSettings, VlmSettings
-from raylabel.sources import SourceSpec
+from raylabel.sources import Shard, SourceSpec
 from raylabel.steps.base import Step, StepSetup
 from raylabel.store.results import Results
 
@@ -33,7 +33,8 @@ class RunSpec:
         vlm: with the key filled in; never written anywhere.
         selected: the steps of this run, in pipeline order.
         generations: of all steps of the pipeline, by step directory.
-        limit: records of the input to work on, or None.
+        limit: records of the input to work on, the first ones, or None.
+        sample: places of the records to work on, in the whole input, or None.
         only: ids of the records to work on, or None.
         replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
         prices: by model, where the run's budget is one of money.
@@ -52,3 +53,24 @@ class RunSpec:
     only: frozenset[str] | None = None
     replay_only: bool = False
     prices: Mapping[str, Price] = field(default_factory=dict)
+    sample: frozenset[int] | None = None
+
+    def takes(self, position: int) -> bool:
+        """Whether the run works on the record at a place of the whole input, as far as a pilot decides about it."""
+        return (self.limit is None or position < self.limit) and (self.sample is None or position in self.sample)
+
+    def taken(self, shard: Shard) -> int:
+        """How many records of a shard the pilot takes, unusable lines among them; all of them where there is none."""
+        if self.sample is not None:
+            return sum(map(self.takes, range(shard.first_position, shard.first_position + shard.count)))
+        return shard.count if self.limit is None else max(0, min(shard.count, self.limit - shard.first_position))
+
+    @property
+    def is_pilot(self) -> bool:
+        """Whether some of the input is left for another run."""
+        return self.limit is not None or self.sample is not None
+
+    @property
+    def others(self) -> str:
+        """Where the records are that a pilot leaves alone, in words."""
+        return "beyond --limit" if self.sample is None else "outside the sample"

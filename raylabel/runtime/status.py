@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raylabel.exports.failures import COMPARED_LENGTH, SPECIFIC
 from raylabel.records import Outcome
 from raylabel.steps.base import Step
+from raylabel.store.arrays import groups_by, numbers_of, rows_at
 from raylabel.store.generations import current_generations
 from raylabel.store.results import Results
 
@@ -44,12 +46,15 @@ def groups_of(results: Results, steps: Iterable[type[Step]]) -> dict[type[Step],
 
 
 def _groups(rows: pa.Table) -> list[Group]:
-    start = pc.utf8_slice_codeunits(rows["reason"], 0, COMPARED_LENGTH)
+    first, group = groups_by([rows["outcome"], rows["reason"]])
+    counts = np.bincount(group, minlength=len(first))
+    equal = rows_at(rows, first)
+    start = pc.utf8_slice_codeunits(equal["reason"], 0, COMPARED_LENGTH)
     kinds = pc.replace_substring_regex(start, SPECIFIC, "*")
-    grouped = rows.append_column("kind", kinds).group_by(["outcome", "kind"], use_threads=False)
-    found = grouped.aggregate([("key", "count"), ("key", "first"), ("reason", "first")])
-    columns = ("outcome", "key_count", "key_first", "reason_first")
-    every = [Group(*values) for values in zip(*(found[name].to_pylist() for name in columns), strict=True)]
+    of_kind, kind = groups_by([equal["outcome"], kinds])
+    sums = np.bincount(kind, counts, len(of_kind)).astype(int).tolist()
+    shown = rows_at(equal, of_kind).select(["outcome", "key", "reason"]).to_pylist()
+    every = [Group(row["outcome"], n, row["key"], row["reason"]) for row, n in zip(shown, sums, strict=True)]
     places = [outcome.value for outcome in Outcome]
     return sorted(every, key=lambda group: (places.index(group.outcome), -group.count))
 
@@ -57,4 +62,5 @@ def _groups(rows: pa.Table) -> list[Group]:
 def newest_rows(results: Results, step: type[Step], generations: Mapping[str, int], columns: Sequence[str]) -> pa.Table:
     """The row of each record that counts in a step, with its ``key`` and these columns."""
     rows = results.rows(step.directory).scan(("generation", *columns), newest_only=True)
-    return rows.filter(pc.equal(rows["generation"], generations.get(step.directory, 0)))
+    of_now = np.flatnonzero(numbers_of(rows["generation"]) == generations.get(step.directory, 0))
+    return rows if len(of_now) == rows.num_rows else rows_at(rows, of_now)

@@ -17,6 +17,7 @@ from raylabel.runtime.assembling import STALE
 from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.costs import Costs, in_dollars
 from raylabel.runtime.delivery import Counts
+from raylabel.runtime.estimating import Estimate
 from raylabel.runtime.plan import merge_counts
 from raylabel.steps.base import Step
 from raylabel.validation import consequence_of
@@ -39,8 +40,15 @@ def print_summary(
     results: str,
     started: float,
     costs: Costs | None = None,
+    others: str = "beyond --limit",
+    estimate: Estimate | None = None,
 ) -> None:
-    """The table of outcomes by step, what was noted and what is open; at the end what the result file holds."""
+    """The table of outcomes by step, what was noted and what is open; at the end what the result file holds.
+
+    Args:
+        others: where the records are that a pilot leaves alone, in words.
+        estimate: of what these will take, where the pilot was a random one.
+    """
     console.print(_table(steps, counts, status, costs))
     lines = [*_checked(counts, console.width), *_open(counts, console.width, f"{results}/failures.jsonl")]
     if counts.stale:
@@ -49,17 +57,21 @@ def print_summary(
             "run that step again"
         )
     if counts.earlier:
-        left = _number(counts.earlier, "record beyond --limit is", "records beyond --limit are")
+        left = _number(counts.earlier, f"record {others} is", f"records {others} are")
         lines.append(f"{left} as earlier runs left {'it' if counts.earlier == 1 else 'them'}")
-    if counts.not_reached:
+    if counts.not_reached and estimate is None:
         lines.append(_projection(counts, status, costs))
     for line in lines:
         console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
-    print_result(console, counts, results, started)
+    print_result(console, counts, results, started, estimate)
 
 
-def print_result(console: Console, counts: Counts, results: str, started: float) -> None:
-    """What the result file holds, and where it is."""
+def print_result(
+    console: Console, counts: Counts, results: str, started: float, estimate: Estimate | None = None
+) -> None:
+    """What the others will take where that is estimated; what the result file holds, and where it is."""
+    for line in estimate.describe() if estimate is not None else ():
+        console.print(without_controls(line), markup=False, highlight=False, soft_wrap=True)
     words = without_controls(in_words(counts.figures, counts.unusable))
     console.print(words, markup=False, highlight=False, soft_wrap=True)
     if warning := warning_about(counts.figures):

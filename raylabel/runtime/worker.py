@@ -300,13 +300,11 @@ class Worker:
     def _read(self, shard: Shard) -> tuple[list[Record], StoredRows]:
         """The records of a shard that are to be worked on, and what the store has of them; unusable lines are left to
         the export."""
-        limit, only = self._spec.limit, self._spec.only
+        only = self._spec.only
         records = [
             line
             for line in read_shard(self._spec.source, shard)
-            if isinstance(line, Record)
-            and (limit is None or line.position < limit)
-            and (only is None or line.record_id in only)
+            if isinstance(line, Record) and self._spec.takes(line.position) and (only is None or line.record_id in only)
         ]
         ids = [record.record_id for record in records]
         return records, {directory: rows.newest(ids) for directory, rows in self._stored_rows.items()}

@@ -36,13 +36,20 @@ _RULES_BROKEN = {"not_allowed", "literal_error", "finite_number"} | {
 
 
 def in_words(error: ValidationError, given: Mapping[str, Any], interpolated: Mapping[str, str]) -> ConfigError:
-    """The mistake that is told of all that pydantic found: unknown keys first, as others may follow from them.
+    """The mistake that is told of all that pydantic found, with the others behind it: unknown keys first, as others may
+    follow from them.
 
     Args:
         given: what was validated; it decides which of many keys of a name counts in this run.
         interpolated: values as written, by path, where they held ``${...}``.
     """
-    details = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")[0]
+    details = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    first, *others = (_in_words(each, given, interpolated) for each in details)
+    first.others = tuple(others)
+    return first
+
+
+def _in_words(details: ErrorDetails, given: Mapping[str, Any], interpolated: Mapping[str, str]) -> ConfigError:
     if details["type"] == "extra_forbidden":
         return unknown_key(".".join(map(str, details["loc"])), given)
     known, field = follow(Settings, [str(name) for name in details["loc"]])

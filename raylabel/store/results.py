@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +17,7 @@ from raylabel.clients.finish import read_finish, word_of
 from raylabel.errors import StoreError
 from raylabel.records import JsonObject
 from raylabel.storage.folders import Folder
+from raylabel.store.arrays import groups_by, is_true, numbers_of, rows_at
 from raylabel.store.tables import DAMAGED, Row, Table
 
 logger = logging.getLogger(__name__)
@@ -58,9 +60,11 @@ ROW_COLUMNS = [
     pa.field("versions", _TEXT),
     pa.field("changes", _TEXT),
     pa.field("image", _TEXT),
+    pa.field("flags", _TEXT),
 ]
 """One row for each record and step. ``key`` is the record's id; the newest row counts. ``built_on`` is a digest of the
-image and of the fields that the step reads, ``answers`` lists the ``uid``s of the replies used."""
+image and of the fields that the step reads, ``answers`` lists the ``uid``s of the replies used, ``flags`` those of the
+image and of the labels in ``changes``, for who only counts them."""
 
 
 REOPENED_COLUMNS = [
@@ -163,10 +167,17 @@ def stored_usage(results: Results, directory: str) -> list[Row]:
     ``replies``, how many of them are ``counted``, and the sums of the columns of tokens."""
     tokens = [name for name in (field.name for field in ANSWER_COLUMNS) if name.startswith("tokens_")]
     table = results.answers(directory).scan(("model", "endpoint", *tokens))
-    sums = [("key", "count"), ("tokens_output", "count"), *((name, "sum") for name in tokens)]
-    named = {"key_count": "replies", "tokens_output_count": "counted"} | {f"{name}_sum": name for name in tokens}
-    grouped = table.group_by(["model", "endpoint"]).aggregate(sums)
-    rows: list[Row] = grouped.rename_columns([named.get(name, name) for name in grouped.column_names]).to_pylist()
+    first, group = groups_by([table["model"], table["endpoint"]])
+    rows: list[Row] = rows_at(table, first).select(["model", "endpoint"]).to_pylist()
+
+    def add(name: str, amounts: np.ndarray) -> None:
+        for row, amount in zip(rows, np.bincount(group, amounts, len(first)).tolist(), strict=True):
+            row[name] = int(amount)
+
+    add("replies", np.ones(table.num_rows))
+    add("counted", is_true(table["tokens_output"].is_valid()))
+    for name in tokens:
+        add(name, numbers_of(table[name]))
     return rows
 
 

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raylabel.errors import StoreError
 from raylabel.storage.folders import Folder
+from raylabel.store.arrays import codes_of, order_of, rows_at
 from raylabel.store.index import Index, Numbers, heads_of
 
 Row = dict[str, Any]
@@ -177,9 +177,8 @@ class Table:
             now = {name for name in self._folder.entry_names() if not name.startswith(".")}
             if not now.issuperset(names) or any(_MERGED in n or _FULL in n for n in now.difference(names)):
                 continue
-            table = pa.concat_tables([schema.empty_table(), *found], promote_options="default")
-            table = _first_of_each(table.sort_by([("seq", "ascending"), ("uid", "ascending")]), "uid")
-            return (_last_of_each(table, "key") if newest_only else table).select(["key", *columns])
+            table = pa.concat_tables([pa.Table.from_batches([], schema), *found], promote_options="default")
+            return _in_order(table, newest_only=newest_only).select(["key", *columns])
         raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
 
     def merge(self, *, at_least: int = 64, newest_only: bool = False) -> int:
@@ -214,10 +213,7 @@ class Table:
             return 0
         # Fragments of an older raylabel may lack a column that came since.
         table = pa.concat_tables([self._schema.empty_table(), *tables], promote_options="default")
-        table = table.sort_by([("seq", "ascending"), ("uid", "ascending")])
-        table = _first_of_each(table, "uid")
-        if newest_only:
-            table = _last_of_each(table, "key")
+        table = _in_order(table, newest_only=newest_only)
         number = max(_number(n) for n in merged)
         mark = _FULL if table.num_rows >= _MERGED_ROWS else _MERGED
         data = _to_parquet(table)
@@ -337,18 +333,18 @@ def _number(name: str) -> int:
     return int(head) if head.isdecimal() else 0
 
 
-def _first_of_each(table: pa.Table, column: str) -> pa.Table:
-    """The rows of a table without those whose value in the column came before."""
-    encoded = pc.dictionary_encode(table.column(column).combine_chunks()).indices.to_numpy()
-    _, first = np.unique(encoded, return_index=True)
-    return table.take(pa.array(np.sort(first)))
-
-
-def _last_of_each(table: pa.Table, column: str) -> pa.Table:
-    """The rows of a table without those whose value in the column comes again."""
-    backwards = table.take(pa.array(np.arange(table.num_rows)[::-1]))
-    kept = _first_of_each(backwards, column)
-    return kept.take(pa.array(np.arange(kept.num_rows)[::-1]))
+def _in_order(table: pa.Table, *, newest_only: bool) -> pa.Table:
+    """The rows of a table, oldest first, each once; of each key all or only the newest."""
+    if not table.num_rows:
+        return table
+    order = order_of(table, ["seq", "uid"])
+    _, first = np.unique(codes_of(table["uid"])[order], return_index=True)
+    places = order[np.sort(first)]
+    if newest_only:
+        backwards = places[::-1]
+        _, last = np.unique(codes_of(table["key"])[backwards], return_index=True)
+        places = backwards[np.sort(last)][::-1]
+    return rows_at(table, places)
 
 
 def _to_small_parquet(table: pa.Table) -> pa.Buffer:
