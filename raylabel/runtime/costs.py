@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from raylabel.clients.endpoints import endpoint_of, listed_price_of
+from raylabel.clients.endpoints import endpoint_of, listed_price_of, members_of
 from raylabel.clients.prices import Price
 from raylabel.errors import ConfigError
 from raylabel.probing.models import models_of
@@ -74,12 +74,12 @@ class Costs:
         """For ``run.json``: what all stored replies of some steps took, of this run and those before; ``cost_usd`` is
         null where one of them has no price."""
         replies, tokens, cost = 0, Counter[str](), 0.0
-        here = endpoint_of(self._settings.pipeline.vlm)
+        here = {member.name for member in members_of(self._settings.pipeline.vlm)}
         for row in [row for directory in directories for row in stored_usage(results, directory)]:
             usage = {kind: row[f"tokens_{kind}"] or 0 for kind in ("input", "cached", "thought", "output")}
             replies += row["replies"]
             tokens.update(usage)
-            price = self._price(row["model"]) if row["endpoint"] == here else None
+            price = self._price(row["model"]) if row["endpoint"] in here else None
             if price is None or row["counted"] < row["replies"]:
                 cost = math.nan
             else:

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import backend_of, describe_trouble, with_key
+from raylabel.clients.endpoints import backend_of, describe_trouble, members_of, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.logs import log_again, said
@@ -427,12 +427,13 @@ class _Run:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits, finds = self._settings.limits, self._settings.max_workers is None
+        endpoints = len(members_of(self._settings.pipeline.vlm))
         spec = plan.spec
         if limits.max_cost_usd is not None:
             spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
-            limits.max_in_flight or (MOST_IN_FLIGHT if finds else 0),
+            limits.max_in_flight or (MOST_IN_FLIGHT * endpoints if finds else 0),
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
             find_in_flight=finds,
@@ -440,6 +441,7 @@ class _Run:
             tokens_per_minute=limits.tokens_per_minute,
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
+            endpoints=endpoints,
         )
         beyond = (s.number for s in plan.shards if not self._in_limit(s))
         with ExitStack() as stack:

@@ -25,7 +25,7 @@ from raylabel.runtime.coordinator import (
 )
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.spending import NOTHING, Expenses, Spending
-from raylabel.runtime.traffic import Answers
+from raylabel.runtime.traffic import Answers, EndpointReport
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 
@@ -330,7 +330,8 @@ def test_failures_of_the_endpoint_do_not_count_as_the_records(make, own, by_endp
 def test_an_endpoint_that_only_fails_is_borne_for_so_long_and_no_longer(make, clock):
     def failing(number, requests=0):
         step = StepReport(outcomes={"failed": number}, endpoint_failures=number, requests=requests)
-        return Report("a", "here/1", {"step": step}, answers=Answers(answered=number))
+        heard = EndpointReport(Answers(answered=number))
+        return Report("a", "here/1", {"step": step}, endpoints={"somewhere": heard})
 
     coordinator = make()
     for minute in range(30):
