@@ -147,8 +147,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def endpoint_of(vlm: VlmSettings) -> str:
-    """Host and port that the settings speak to, for the record; the backend's name where nobody is spoken to. Of several
-    endpoints it is the first one's."""
+    """Host and port that the settings speak to, the first of several; the backend's name where nobody is spoken to."""
     return backend_of(vlm).endpoint_of(vlm.endpoint)
 
 

@@ -114,8 +114,7 @@ class OpenAIClient(Backend[OpenAISettings]):
 
     @classmethod
     def find_key(cls, settings: OpenAISettings, env: Mapping[str, str]) -> str | None:
-        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``. Of several endpoints it is the first one's,
-        if all have theirs."""
+        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``. Of several endpoints, the first one's."""
         first, *_ = [cls._key_of(settings, endpoint, env) for endpoint in settings.endpoints]
         return first
 

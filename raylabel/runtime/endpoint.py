@@ -39,6 +39,8 @@ class Endpoint:
         self.client = client
         self.traffic = Traffic(news)
         self.slots = self.in_flight = self.moved = 0
+        self.placed = 0.0
+        """Images that were placed there, of late."""
         self.usual_latency_s = 0.0
         """0 where nothing was answered yet."""
         self.is_set_aside = self.is_lost = self.has_left = False

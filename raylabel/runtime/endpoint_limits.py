@@ -35,6 +35,16 @@ class EndpointStatus:
     set_aside: str = ""
     has_left: bool = False
 
+    @property
+    def mean_latency_s(self) -> float | None:
+        """None where nothing was answered."""
+        return self.latency_s / self.requests if self.requests else None
+
+    @property
+    def state(self) -> str:
+        """What is special about it now, in a word."""
+        return "left" if self.has_left else "set aside" if self.set_aside else ""
+
 
 class Slots:
     """Slots of one kind that workers hold. What is held counts until the worker has said that it is given back, so

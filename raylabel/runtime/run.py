@@ -48,7 +48,7 @@ from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
 from raylabel.runtime.spending import NOTHING, Spending
-from raylabel.runtime.summary import in_words, print_result, print_summary, spent_json, summary_json
+from raylabel.runtime.summary import endpoints_json, in_words, print_result, print_summary, spent_json, summary_json
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import LimitSettings, Settings, redacted
 from raylabel.sources import Shard, SourceSpec, scan, source_for
@@ -595,7 +595,8 @@ class _Run:
         for node, lines in status.logs:
             log_again(lines, node)
         if status.limit != (before.limit if before else ""):
-            logger.info("the endpoint: %s", status.limit or "takes requests again")
+            where = "the endpoint" if len(status.endpoints) < 2 else "the endpoints"
+            logger.info("%s: %s", where, status.limit or "requests are taken again")
         if (now := time.time()) - self._logged_at >= LOG_PROGRESS_S:
             self._logged_at = now
             parts = (f"{name} {dict(s.outcomes)}, {s.in_flight} in flight" for name, s in status.steps.items())
@@ -613,6 +614,7 @@ class _Run:
             "limit": self._limit,
             "counts": counts.to_json(),
             "requests": summary_json(status, self._costs),
+            "endpoints": endpoints_json(status),
             "spent": spent_json(status, self._costs),
             "stored": self._stored(),
             "pace": status.limit if status else "",
