@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Replica(WireServer):
 
 
 @contextmanager
-def replicas(*servers: Replica) -> Iterable[tuple[Replica, ...]]:
+def replicas(*servers: Replica) -> Iterator[tuple[Replica, ...]]:
     with ExitStack() as stack:
         yield tuple(stack.enter_context(server) for server in servers)
 
@@ -81,7 +81,7 @@ def run_referring(world: World, results: Path, servers: tuple[Replica, ...], *ov
 
 def picture_of(seen: Seen) -> str:
     parts = seen.body["messages"][0]["content"]
-    return next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
+    return str(next(part["image_url"]["url"] for part in parts if part["type"] == "image_url"))
 
 
 def at_their_places(servers: Iterable[Replica]) -> float:
@@ -224,7 +224,7 @@ def test_each_endpoint_gets_its_own_key_and_nobody_sees_it(
 ) -> None:
     monkeypatch.setenv("FIRST_KEY", KEYS[0])
     with replicas(Replica(key=KEYS[0]), Replica(key=KEYS[1])) as both:
-        entries = [
+        entries: list[dict[str, Any]] = [
             {"url": f"{both[0].url}/v1", "api_key_env": "FIRST_KEY"},
             {"url": f"{both[1].url}/v1", "api_key": KEYS[1], "max_in_flight": 2, "weight": 3},
         ]

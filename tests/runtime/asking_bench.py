@@ -122,8 +122,10 @@ class _LookedAt(ScriptedClient):
     """A scripted client that counts how often it is looked at, and is there the first time."""
 
     def __init__(self, client: ScriptedClient, bench: Bench, is_alive: bool) -> None:
-        self.ask = client.ask
-        self._bench, self._is_alive = bench, is_alive
+        self._client, self._bench, self._is_alive = client, bench, is_alive
+
+    async def ask(self, request: Request) -> Reply:
+        return await self._client.ask(request)
 
     async def check(self) -> None:
         self._bench.checks += 1

@@ -14,6 +14,7 @@ from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import EndpointDirective
 from raylabel.runtime.window import Window
 from raylabel.settings import VlmSettings
+from tests.waiting import until
 
 VLM = VlmSettings()
 
@@ -32,11 +33,14 @@ def member(name, **more):
 
 
 def pool_of(*names, slots=100, **weights):
-    fatal = []
-    pool = EndpointPool(lambda member: Client(), Sampling("m", 0.0, 10, 5.0), Tally(), fatal.append)
+    pool = EndpointPool(lambda member: Client(), Sampling("m", 0.0, 10, 5.0), Tally(), _no_other_errors)
     pool.set([member(name, weight=weights.get(name, 1.0)) for name in names])
     pool.heed(dict.fromkeys(names, EndpointDirective(slots)))
     return pool
+
+
+def _no_other_errors(error: ClientError) -> None:
+    raise AssertionError(error)
 
 
 def test_an_image_stays_where_it_is_and_every_worker_has_the_same_homes():
@@ -65,7 +69,7 @@ def test_an_image_stays_where_it_is_and_every_worker_has_the_same_homes():
 
 def test_weights_are_parts_of_the_images():
     pool = pool_of("a", "b", slots=10**6, a=3.0)
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for n in range(400):
         seat = pool.take(f"image {n}")
         counts[seat.name] += 1
@@ -77,7 +81,7 @@ def test_two_endpoints_get_as_many_images():
     pool = pool_of("a", "b")
     for latency_s, endpoint in zip((1.0, 1.2), pool._endpoints, strict=True):
         endpoint.note_answer(Reply("", Finish.STOP, Usage(), "m", latency_s))
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for n in range(300):
         seat = pool.take(f"image {n}")
         counts[seat.name] += 1
@@ -142,7 +146,7 @@ def test_an_endpoint_that_is_lost_is_looked_for_with_a_question_of_our_own():
         pool.heed({lost.name: EndpointDirective(1, 1.0, 60.0, is_set_aside=True, is_lost=True)})
         assert lost.looking is None, "not before the pause is over"
         pool.heed({lost.name: EndpointDirective(1, is_set_aside=True, is_lost=True)})
-        await lost.looking
+        await until(pool.news.is_set)
         assert pool.news.is_set()
         assert pool.take_reports()[lost.name].answers.answered == 1
         assert not lost.is_healthy, "until the coordinator says so"

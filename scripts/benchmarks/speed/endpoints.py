@@ -1,8 +1,8 @@
 """Several endpoints that serve one model: is each given what it can take, and does an image stay where it is?
 
 Each endpoint works on so many requests at a time and lets the others wait, as a model server does. The runs take one
-process and nothing set; what is measured is what came between the first and the last fifth of the replies, while
-everything is under way.
+process, and requests enough to keep every endpoint busy; what is measured is what came between the first and the last
+fifth of the replies, while everything is under way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from speed.table import Sheet
 from speed.workload import build_captioned
 
 AT_ONCE, LATENCY_MS = 4, 100
+WORKERS = 8
+"""Requests in flight a step, for each endpoint."""
 SLOWER = 5
 APART, GAIN, KEPT = 0.1, 3.8, 0.9
 """What equal endpoints may be apart; what four give, of one; and the share of questions that go where the image is."""
@@ -121,7 +123,7 @@ def _measured(pool: Pool, folder: Path, records: int) -> Spread:
         openai = vlm["openai"]
         assert isinstance(openai, dict)
         openai["base_url"] = [f"{url}/v1" for url in urls]
-        block = {"vlm": vlm, "workflow": {"max_workers": "auto"}, "data": workload.data}
+        block = {"vlm": vlm, "workflow": {"max_workers": WORKERS * len(urls)}, "data": workload.data}
         specification = {"results_dir": str(folder / "results"), workload.pipeline: block}
         (folder / "config.yaml").write_text(json.dumps(specification), encoding="utf-8")
         run(load_settings(folder / "config.yaml", []), InProcess(), None, Console(quiet=True))
