@@ -266,7 +266,7 @@ def test_each_of_several_endpoints_has_the_key_that_is_meant_for_it():
     keys = [resolve_key(member.vlm, {}) for member in members]
     assert keys == ["first-key", "second-key", "block-key", "block-key"]
     assert (members[3].weight, members[3].max_in_flight) == (2, 5)
-    assert not any(key in f"{vlm} {members}" for key in keys)
+    assert not any(str(key) in f"{vlm} {members}" for key in keys)
 
 
 def test_a_key_that_is_missing_for_one_of_several_endpoints_is_told_before_anything_is_asked():
