@@ -118,6 +118,7 @@ class EndpointPool:
 
     @property
     def has_many(self) -> bool:
+        """Whether there is a choice."""
         return len(self._endpoints) > 1
 
     @property
@@ -249,7 +250,10 @@ class EndpointPool:
 
     async def _check_one_of_many(self, endpoint: Endpoint) -> None:
         await endpoint.client.check()
-        self._served[endpoint.name] = await endpoint.client.served_model(self._sampling.model)
+        for each in self._endpoints:
+            # One that was alone so far was not asked what it serves.
+            if each is endpoint or (each.is_reached and each.name not in self._served):
+                self._served[each.name] = await each.client.served_model(self._sampling.model)
         if different := different_models(self._served):
             raise ClientError(Verdict.STOP_RUN, different)
 

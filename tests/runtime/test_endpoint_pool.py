@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from raylabel.clients.base import Finish, Reply, Sampling, Usage
+import pytest
+
+from raylabel.clients.base import Finish, Reply, Sampling, ServedModel, Usage
 from raylabel.clients.endpoints import Member
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
@@ -152,6 +154,29 @@ def test_an_endpoint_that_is_lost_is_looked_for_with_a_question_of_our_own():
         assert not lost.is_healthy, "until the coordinator says so"
         pool.heed({lost.name: EndpointDirective(5)})
         assert lost.is_healthy
+
+    asyncio.run(main())
+
+
+def test_one_that_joins_and_serves_another_model_ends_the_run():
+    served = {"a": ServedModel("qwen"), "b": ServedModel("gemma")}
+
+    class Named(Client):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        async def served_model(self, model):
+            return served[self.name]
+
+    async def main():
+        pool = EndpointPool(lambda m: Named(m.name), Sampling("m", 0.0, 10, 5.0), Tally(), _no_other_errors)
+        pool.set([member("a")])
+        await pool.reach(pool.take("x"))
+        pool.set([member("a"), member("b")])
+        with pytest.raises(ClientError, match='a serves "qwen" and b serves "gemma"') as told:
+            await pool.reach(pool._endpoints[1])
+        assert told.value.verdict.ends_run
 
     asyncio.run(main())
 
