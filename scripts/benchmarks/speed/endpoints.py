@@ -28,13 +28,13 @@ from speed.processes import say
 from speed.table import Sheet
 from speed.workload import build_captioned
 
-AT_ONCE, LATENCY_MS = 4, 100
+AT_ONCE, LATENCY_MS = 4, 300
 WORKERS = 8
 """Requests in flight a step, for each endpoint."""
 SLOWER = 5
 APART, GAIN, KEPT = 0.1, 3.8, 0.9
 """What equal endpoints may be apart; what four give, of one; and the share of questions that go where the image is."""
-RECORDS = 1000
+RECORDS = 400
 _CUT = 0.2
 
 
