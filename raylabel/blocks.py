@@ -129,6 +129,12 @@ def plain_type(field: FieldInfo) -> type:
     return _plain(field.annotation)
 
 
+def takes_text_or_list(field: FieldInfo) -> bool:
+    """Whether a value is a text, or a list of something."""
+    hints = typing.get_args(field.annotation) if plain_type(field) is object else ()
+    return {_plain(hint) for hint in hints} == {str, list}
+
+
 def _plain(hint: Any) -> type:
     origin: Any = typing.get_origin(hint)
     if origin is Annotated:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, TypeVar
 
-from raylabel.clients.base import Client, Sampling, SchemaForm
+from raylabel.clients.base import Client, Sampling, SchemaForm, ServedModel
 from raylabel.errors import ConfigError
 from raylabel.settings import BackendSettings
 
@@ -31,6 +31,9 @@ class Backend(Client, Generic[SettingsT]):
     written as most models do it (``profiles.UNKNOWN``), and schemas are not probed."""
     extra: ClassVar[str] = ""
     """The extra of raylabel that installs the SDK, by the name of the SDK's package; empty: it is always there."""
+
+    async def served_model(self, model: str) -> ServedModel:
+        return ServedModel()
 
     @classmethod
     @abstractmethod
@@ -69,9 +72,24 @@ class Backend(Client, Generic[SettingsT]):
         return settings
 
     @classmethod
+    def with_keys(cls, settings: SettingsT, env: Mapping[str, str]) -> SettingsT:
+        """The block with the keys of all its endpoints in it.
+
+        Raises:
+            ConfigError: as ``find_key``.
+        """
+        return cls.with_key(settings, cls.find_key(settings, env))
+
+    @classmethod
     def endpoint_of(cls, settings: SettingsT) -> str:
         """Host and port that are spoken to, for the record; the backend's name where nobody is."""
         return cls.name
+
+    @classmethod
+    def members_of(cls, settings: SettingsT) -> tuple[tuple[SettingsT, float, int], ...]:
+        """The endpoints that the block names: a block for each that names it alone, with its weight beside the others'
+        and the requests in flight that it takes at most (0: not said)."""
+        return ((settings, 1.0, 0),)
 
     @classmethod
     def check_installed(cls) -> None:

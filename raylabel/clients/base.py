@@ -171,6 +171,19 @@ class Reply:
     quotas: tuple[Quota, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What a server says of a model that it was asked for by a name.
+
+    Args:
+        name: by which it lists the model; empty where it says nothing.
+        weights: where they come from (vLLM: their path or hub name); empty where it does not say.
+    """
+
+    name: str = ""
+    weights: str = ""
+
+
 class Client(Protocol):
     """One endpoint. Used from one asyncio event loop; safe for many requests at a time."""
 
@@ -199,6 +212,16 @@ class Client(Protocol):
 
         Returns:
             At least one name; the configured one alone where the server says nothing.
+
+        Raises:
+            ClientError: as ``check``.
+        """
+
+    async def served_model(self, model: str) -> ServedModel:
+        """What the server serves under a name, as far as it says so, without asking a paid question.
+
+        Args:
+            model: as configured.
 
         Raises:
             ClientError: as ``check``.

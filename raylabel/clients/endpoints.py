@@ -6,9 +6,11 @@ Everything taken is plain and picklable, so that an actor builds its client wher
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from raylabel.clients.anthropic_messages import AnthropicClient
 from raylabel.clients.backend import Backend
@@ -68,9 +70,47 @@ def resolve_key(vlm: VlmSettings, env: Mapping[str, str]) -> str | None:
 
 
 def with_key(vlm: VlmSettings, env: Mapping[str, str]) -> VlmSettings:
-    """The block with the key in it: the environment of an actor on another node does not hold it."""
-    block = backend_of(vlm).with_key(vlm.endpoint, resolve_key(vlm, env))
-    return vlm.model_copy(update={vlm.backend: block})
+    """The block with the keys of its endpoints in it: the environment of an actor on another node does not hold them.
+
+    Raises:
+        ConfigError: as ``resolve_key``.
+    """
+    return vlm.model_copy(update={vlm.backend: backend_of(vlm).with_keys(vlm.endpoint, env)})
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the endpoints that settings name.
+
+    Args:
+        name: host and port, with the path where several endpoints have them in common; for people and the record.
+        vlm: settings that name this endpoint alone.
+        weight: its part of the images, beside the others'.
+        max_in_flight: requests in flight there at most; 0: as many as it takes.
+    """
+
+    name: str
+    vlm: VlmSettings = field(repr=False)
+    weight: float = 1.0
+    max_in_flight: int = 0
+
+
+def members_of(vlm: VlmSettings) -> tuple[Member, ...]:
+    """The endpoints that the settings name, one or many."""
+    alone = [
+        (vlm.model_copy(update={vlm.backend: block}), weight, most)
+        for block, weight, most in backend_of(vlm).members_of(vlm.endpoint)
+    ]
+    hosts_in_order = [endpoint_of(one) for one, _, _ in alone]
+    hosts = Counter(hosts_in_order)
+    return tuple(
+        Member(host if hosts[host] == 1 else f"{host}{_path_of(one)}", one, weight, most)
+        for host, (one, weight, most) in zip(hosts_in_order, alone, strict=True)
+    )
+
+
+def _path_of(vlm: VlmSettings) -> str:
+    return urlsplit(getattr(vlm.endpoint, "base_url", "")).path.rstrip("/")
 
 
 def sampling_for(settings: Settings, step_name: str) -> Sampling:
@@ -107,13 +147,18 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def endpoint_of(vlm: VlmSettings) -> str:
-    """Host and port that the settings speak to, for the record; the backend's name where nobody is spoken to."""
+    """Host and port that the settings speak to, the first of several; the backend's name where nobody is spoken to."""
     return backend_of(vlm).endpoint_of(vlm.endpoint)
 
 
 def listed_price_of(vlm: VlmSettings, model: str) -> Price | None:
-    """What a model costs where the settings speak to, by the packaged list; None where that is not known."""
-    return listed_price(model, getattr(vlm.endpoint, "base_url", "") or f"https://{endpoint_of(vlm)}")
+    """What a model costs where the settings speak to, by the packaged list; None where that is not known, or not the
+    same everywhere."""
+    prices = set()
+    for member in members_of(vlm):
+        url = getattr(member.vlm.endpoint, "base_url", "") or f"https://{endpoint_of(member.vlm)}"
+        prices.add(listed_price(model, url))
+    return prices.pop() if len(prices) == 1 else None
 
 
 def describe_trouble(error: ClientError, vlm: VlmSettings, pipeline: str) -> str:

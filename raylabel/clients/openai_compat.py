@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from raylabel.clients.backend import Backend
-from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, Usage
+from raylabel.clients.base import Client, Finish, Reply, Request, Sampling, SchemaForm, ServedModel, Usage
 from raylabel.clients.bodies import count_at, list_at, object_at, parse_object, text_at, to_json
 from raylabel.clients.error_bodies import read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, decisive_finish, read_finish
@@ -23,7 +23,7 @@ from raylabel.clients.verdicts import Endpoint, list_served_models
 from raylabel.clients.waiting import quotas_of
 from raylabel.errors import ClientError, ConfigError, Verdict
 from raylabel.records import JsonObject
-from raylabel.settings import OpenAISettings, mask_urls
+from raylabel.settings import EndpointSettings, OpenAISettings, mask_urls
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
@@ -89,8 +89,8 @@ class OpenAIClient(Backend[OpenAISettings]):
 
     @classmethod
     def from_settings(cls, settings: OpenAISettings, env: Mapping[str, str]) -> Client:
-        proxy = proxy_for(settings.base_url or OPENAI_URL, env)
-        return cls(cls.find_key(settings, env), settings.base_url, proxy)
+        url = settings.first_url
+        return cls(cls.find_key(settings, env), url, proxy_for(url or OPENAI_URL, env))
 
     @classmethod
     def sampling_of(cls, settings: OpenAISettings) -> Sampling:
@@ -105,7 +105,8 @@ class OpenAIClient(Backend[OpenAISettings]):
 
     @classmethod
     def check_sampling(cls, settings: OpenAISettings, sampling: Sampling) -> None:
-        if sampling.thinking_budget is not None and is_host_of(settings.base_url or OPENAI_URL, OPENAI_HOST):
+        at_openai = any(is_host_of(each.url or OPENAI_URL, OPENAI_HOST) for each in settings.endpoints)
+        if sampling.thinking_budget is not None and at_openai:
             raise ConfigError(
                 f"thinking_budget: {OPENAI_HOST} takes no number of tokens (found {sampling.thinking_budget}); "
                 "write extra_body: {reasoning_effort: low} instead"
@@ -113,8 +114,14 @@ class OpenAIClient(Backend[OpenAISettings]):
 
     @classmethod
     def find_key(cls, settings: OpenAISettings, env: Mapping[str, str]) -> str | None:
-        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``."""
-        written = settings.api_key, settings.api_key_env, settings.base_url
+        """``OPENAI_API_KEY`` is for OpenAI's own host; see ``key_for_host``. Of several endpoints, the first one's."""
+        first, *_ = [cls._key_of(settings, endpoint, env) for endpoint in settings.endpoints]
+        return first
+
+    @classmethod
+    def _key_of(cls, settings: OpenAISettings, endpoint: EndpointSettings, env: Mapping[str, str]) -> str | None:
+        own = endpoint if endpoint.has_key else settings
+        written = own.api_key, own.api_key_env, endpoint.url
         return key_for_host("vlm.openai", *written, env, variable="OPENAI_API_KEY", host=OPENAI_HOST)
 
     @classmethod
@@ -122,8 +129,28 @@ class OpenAIClient(Backend[OpenAISettings]):
         return settings.model_copy(update={"api_key": key or "", "api_key_env": ""})
 
     @classmethod
+    def with_keys(cls, settings: OpenAISettings, env: Mapping[str, str]) -> OpenAISettings:
+        if isinstance(settings.base_url, str):
+            return super().with_keys(settings, env)
+        entries = [
+            endpoint.model_copy(update={"api_key": cls._key_of(settings, endpoint, env) or "", "api_key_env": ""})
+            for endpoint in settings.base_url
+        ]
+        return cls.with_key(settings, None).model_copy(update={"base_url": entries})
+
+    @classmethod
     def endpoint_of(cls, settings: OpenAISettings) -> str:
-        return host_and_port(settings.base_url or OPENAI_URL)
+        return host_and_port(settings.first_url or OPENAI_URL)
+
+    @classmethod
+    def members_of(cls, settings: OpenAISettings) -> tuple[tuple[OpenAISettings, float, int], ...]:
+        members = []
+        for endpoint in settings.endpoints:
+            alone = settings.model_copy(update={"base_url": endpoint.url})
+            if endpoint.has_key:
+                alone.api_key, alone.api_key_env = endpoint.api_key, endpoint.api_key_env
+            members.append((alone, endpoint.weight, endpoint.max_in_flight))
+        return tuple(members)
 
     async def ask(self, request: Request) -> Reply:
         """Send one request once.
@@ -236,6 +263,18 @@ class OpenAIClient(Backend[OpenAISettings]):
         base = text_at(entry, "parent")
         names = (text_at(entry, "root"), text_at(entry, "id"), model, text_at(entries.get(base), "root"), base)
         return tuple(dict.fromkeys(name for name in names if name))
+
+    async def served_model(self, model: str) -> ServedModel:
+        """What the list of models says of one. A server that lists one model and answers to any name serves that one.
+
+        Raises:
+            ClientError: as ``check``.
+        """
+        entries = list_at(await self._list_models(), "data")
+        found = next((entry for entry in entries if text_at(entry, "id") == model), None)
+        if found is None and entries:
+            found = entries[0]
+        return ServedModel(text_at(found, "id"), text_at(found, "root"))
 
     async def close(self) -> None:
         """Give back connections."""

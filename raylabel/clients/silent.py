@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from raylabel.clients.base import Request
+from raylabel.clients.base import Request, ServedModel
 from raylabel.errors import ClientError, Verdict
 
 
@@ -19,6 +19,9 @@ class SilentClient:
 
     async def served_names(self, model: str) -> tuple[str, ...]:
         return (model,)
+
+    async def served_model(self, model: str) -> ServedModel:
+        return ServedModel()
 
     async def close(self) -> None:
         """There is nothing to close."""

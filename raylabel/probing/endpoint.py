@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,23 +15,26 @@ from raylabel.clients.endpoints import (
     backend_of,
     build_client,
     configured_profile,
-    endpoint_of,
+    members_of,
     retry_policy,
     sampling_for,
 )
-from raylabel.errors import ClientError
+from raylabel.errors import ClientError, ConfigError
 from raylabel.probing.asking import IN_FLIGHT, ProbeSession
 from raylabel.probing.box_reading import BoxReading
 from raylabel.probing.calibration import calibrate_model, with_box_reading
 from raylabel.probing.facts import EndpointFacts, probes_schemas
 from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models, prompt_of, steps_sending_boxes
+from raylabel.probing.one_model import different_models
 from raylabel.probing.schema import probe_schema_form
 from raylabel.settings import Settings, VlmSettings
 from raylabel.steps.grounding import Grounding
 
 FIRST_TRIES = 3
 """Tries to reach the endpoint, one second apart."""
+
+logger = logging.getLogger(__name__)
 
 
 def probe_endpoint(
@@ -49,6 +53,7 @@ def probe_endpoint(
     Raises:
         CalibrationError: the boxes of a model cannot be had, or contradict the settings.
         ClientError: the endpoint turns us away, or nobody answers.
+        ConfigError: several endpoints serve different models.
     """
     probing = _probe_endpoint(settings, vlm, known, on_measurement)
     try:
@@ -62,10 +67,10 @@ def probe_endpoint(
 async def _probe_endpoint(
     settings: Settings, vlm: VlmSettings, known: EndpointFacts, on_measurement: Callable[[str, Measurement], None]
 ) -> EndpointFacts:
-    client = build_client(vlm, os.environ)
+    clients = {member.name: build_client(member.vlm, os.environ) for member in members_of(vlm)}
     try:
-        await _reach(client)
-        verdicts = {}
+        endpoint = await _find_one(clients, settings)
+        client, verdicts = clients[endpoint], {}
         sending = steps_sending_boxes(settings)
         for model, sampling in box_models(settings).items():
             reporter = _Reporter(model, on_measurement)
@@ -79,7 +84,7 @@ async def _probe_endpoint(
             )
             verdicts[model] = await calibrate_model(
                 session,
-                endpoint=endpoint_of(vlm),
+                endpoint=endpoint,
                 model=model,
                 configured=configured_profile(vlm, model),
                 known=known.verdicts.get(model),
@@ -94,7 +99,32 @@ async def _probe_endpoint(
         form = await probe_schema_form(client, sampling, backend_of(vlm).schema_forms, retry_policy(settings))
         return EndpointFacts(verdicts, form, has_probed=True)
     finally:
-        await client.close()
+        for client in clients.values():
+            await client.close()
+
+
+async def _find_one(clients: Mapping[str, Client], settings: Settings) -> str:
+    """The name of an endpoint that can be asked for all: the first that answers, where all serve one model. One that
+    does not answer yet is not waited for where others do.
+
+    Raises:
+        ClientError: one of them turns us away, or nobody answers.
+        ConfigError: they serve different models.
+    """
+    ends = await asyncio.gather(*map(_reach, clients.values()), return_exceptions=True)
+    answering = [name for name, end in zip(clients, ends, strict=True) if end is None]
+    for name, error in zip(clients, ends, strict=True):
+        if error is None:
+            continue
+        if not answering or not isinstance(error, ClientError) or error.verdict.ends_run:
+            raise error
+        logger.warning("%s does not answer and is set aside until it does: %s", name, error)
+    if len(clients) > 1:
+        for model in {sampling_for(settings, step.name).model for step in settings.selected_steps}:
+            served = {name: await clients[name].served_model(model) for name in answering}
+            if different := different_models(served):
+                raise ConfigError(f"{settings.autolabel_type}.{different}")
+    return answering[0]
 
 
 class _Reporter:

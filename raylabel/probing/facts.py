@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from raylabel.clients.base import SchemaForm
-from raylabel.clients.endpoints import backend_of, endpoint_of
+from raylabel.clients.endpoints import backend_of, endpoint_of, members_of
 from raylabel.errors import InputError
 from raylabel.probing.models import box_models, build_target, models_of, prompt_of, steps_sending_boxes
 from raylabel.probing.verdict import Verdict, verdict_from_json, verdict_to_json
@@ -64,19 +64,22 @@ def load_facts(settings: Settings, results: Results) -> EndpointFacts:
     for model in box_models(settings):
         # What another version of raylabel found out is found out anew.
         with suppress(InputError):
-            if (known := stored.get("models", {}).get(_key(settings, model))) is not None:
+            models = stored.get("models", {})
+            known = next((models[key] for key in _keys(settings, model) if key in models), None)
+            if known is not None:
                 verdicts[model] = verdict_from_json(known)
-    form = stored.get("schema_forms", {}).get(endpoint_of(settings.pipeline.vlm))
+    forms = stored.get("schema_forms", {})
+    form = next((forms[name] for name in _endpoints(settings) if name in forms), None)
     return EndpointFacts(verdicts, SchemaForm(form or SchemaForm.NATIVE), form is not None)
 
 
 def save_facts(settings: Settings, results: Results, facts: EndpointFacts) -> None:
     """Keep what was found out for later runs."""
     stored = results.read_json(results.checkpoints, MODELS_FILE) or {}
-    models = {_key(settings, model): verdict_to_json(v) for model, v in facts.verdicts.items()}
+    models = {key: verdict_to_json(v) for model, v in facts.verdicts.items() for key in _keys(settings, model)}
     stored["models"] = stored.get("models", {}) | models
     if facts.has_probed:
-        forms = {endpoint_of(settings.pipeline.vlm): facts.schema_form.value}
+        forms = dict.fromkeys(_endpoints(settings), facts.schema_form.value)
         stored["schema_forms"] = stored.get("schema_forms", {}) | forms
     results.write_json(results.checkpoints, MODELS_FILE, stored)
 
@@ -105,10 +108,15 @@ def probes_schemas(settings: Settings) -> bool:
     return vlm.structured_output == "auto" and vlm.calibrate != "never" and backend_of(vlm).is_model
 
 
-def _key(settings: Settings, model: str) -> str:
+def _endpoints(settings: Settings) -> list[str]:
+    """Each serves the same model: what is known of one is known of all, and of those that join them later."""
+    return [endpoint_of(member.vlm) for member in members_of(settings.pipeline.vlm)]
+
+
+def _keys(settings: Settings, model: str) -> list[str]:
     """An entry holds for an endpoint, a model, and what its user says of its boxes and asks in other words."""
     vlm = settings.pipeline.vlm
     question = prompt_of(settings, Grounding, UNKNOWN)
     own = "" if question == Grounding.prompt_for(UNKNOWN) else f" prompt={digest_of(question.text)}"
     configured = f"profile={vlm.profile} order={vlm.boxes.order} scale={vlm.boxes.scale}{own}"
-    return f"{endpoint_of(vlm)} {model} {configured}"
+    return [f"{endpoint} {model} {configured}" for endpoint in _endpoints(settings)]

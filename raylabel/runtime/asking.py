@@ -9,17 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raylabel.clients.base import Client, Finish, Picture, Reply, Request, Sampling, SchemaForm
+from raylabel.clients.base import Finish, Picture, Request, Sampling, SchemaForm
 from raylabel.clients.retry import REPEATED, RetryPolicy
 from raylabel.errors import ClientError, GeometryError, ImageError
 from raylabel.geometry import Resize
 from raylabel.records import Changes, Outcome, Record, StepOutcome
+from raylabel.runtime.endpoint import Endpoint
+from raylabel.runtime.endpoint_pool import EndpointPool
 from raylabel.runtime.journal import Journal
 from raylabel.runtime.question_keys import QuestionKeys
 from raylabel.runtime.replies import QuestionOutcome, Replies
-from raylabel.runtime.sending import Sender
+from raylabel.runtime.sending import Bought, Sender
 from raylabel.runtime.tally import Tally
-from raylabel.runtime.traffic import Traffic
 from raylabel.runtime.window import Stopped, Window
 from raylabel.steps.base import NO_CHANGES, Answered, FollowUp, Question, Result, Skip, Step
 from raylabel.store.reopened import Reopening
@@ -54,7 +55,6 @@ class AskSetup:
             where none is stored.
         structured_output: ``auto``, ``always`` or ``never``.
         schema_form: how the endpoint is told a schema.
-        endpoint: host, for the record of attempts.
         finish_words: plain words by which this server says that an answer is whole, beyond those that are known.
     """
 
@@ -64,7 +64,6 @@ class AskSetup:
     readings: int
     structured_output: str
     schema_form: SchemaForm
-    endpoint: str
     finish_words: frozenset[str] = frozenset()
 
 
@@ -72,9 +71,10 @@ class Asker:
     """Takes records through one step, many at a time, on one event loop.
 
     Args:
+        window: whose seats are the pool's.
         picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
-        traffic: what the endpoint takes is noted there.
-        before_first, is_alive, on_fatal: see ``Sender``.
+        tally: what is done is counted there.
+        on_unreachable, on_fatal: see ``Sender``.
         reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
     """
 
@@ -82,29 +82,26 @@ class Asker:
         self,
         step: Step,
         setup: AskSetup,
-        client: Client,
+        pool: EndpointPool,
         answers: Table,
-        window: Window,
-        traffic: Traffic,
+        window: Window[Endpoint],
         picture: Callable[[Record, Resize], Awaitable[Picture]],
-        before_first: Callable[[], Awaitable[None]],
-        is_alive: Callable[[], Awaitable[bool]],
+        tally: Tally,
+        on_unreachable: Callable[[ClientError], None],
         on_fatal: Callable[[ClientError], None],
         reopened: Mapping[str, Reopening] | None = None,
     ) -> None:
         self.step = step
-        self.tally = Tally()
+        self.tally = tally
         self.window = window
         self.journal = Journal(answers)
         self._setup = setup
         self._sender = Sender(
-            client,
+            pool,
             setup.policy,
             window,
-            traffic,
-            self.tally,
-            before_first,
-            is_alive,
+            tally,
+            on_unreachable,
             on_fatal,
             drops_schemas=setup.structured_output == "auto",
         )
@@ -220,17 +217,17 @@ class Asker:
         # A step may ask the same words again (all that is missing is what was asked): no more is bought for them.
         left = self._setup.readings - self._unreadable[key]
         for reading in range(left):
-            request, reply, tries = await self._ask(question, record, replies.rows)
+            bought = await self._ask(question, record, replies.rows)
             row = answer_row(
                 key,
-                reply,
+                bought.reply,
                 generation=self._setup.generation,
                 record_id=record.record_id,
-                endpoint=self._setup.endpoint,
-                temperature=request.sampling.temperature,
-                max_tokens=request.sampling.max_tokens,
-                tries=tries,
-                asked_at=time.time() - reply.latency_s,
+                endpoint=bought.endpoint,
+                temperature=bought.request.sampling.temperature,
+                max_tokens=bought.request.sampling.max_tokens,
+                tries=bought.tries,
+                asked_at=time.time() - bought.reply.latency_s,
             )
             uid = await self.journal.add(row)
             if (outcome := replies.add({**row, "uid": uid})) is not None:
@@ -240,7 +237,7 @@ class Asker:
                 self.tally.retries += 1
         return replies.partial_outcome(0) or replies.open_outcome()
 
-    async def _ask(self, question: Question, record: Record, rows: list[Row]) -> tuple[Request, Reply, int]:
+    async def _ask(self, question: Question, record: Record, rows: list[Row]) -> Bought:
         """Buy a reply to a question that has had these replies."""
         target, sampling = self.step.setup.targets[question.target], self._setup.samplings[question.target]
 
@@ -254,7 +251,8 @@ class Asker:
                 schema_form=self._setup.schema_form,
             )
 
-        return await self._sender.buy(build, sampling.max_tokens)
+        assert record.image is not None
+        return await self._sender.buy(record.image.digest, build, sampling.max_tokens)
 
     def _schema(self, question: Question, rows: list[Row]) -> Any:
         if self._setup.structured_output == "never" or self._setup.schema_form is SchemaForm.NONE:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from raylabel.errors import ClientError, Verdict
 from raylabel.logs import LogLine
 from raylabel.runtime.driver import Driver
-from raylabel.runtime.pacing import Allowance, Feedback, Pace
+from raylabel.runtime.endpoint_limits import EndpointLimits, EndpointStatus, Slots
+from raylabel.runtime.pacing import Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
 from raylabel.runtime.spending import NO_LIMIT, NOTHING, Expenses, SharedBudget, Spending
-from raylabel.runtime.traffic import NO_ANSWERS, Answers
+from raylabel.runtime.traffic import EndpointDirective, EndpointReport
 
 SILENT_WORKER_S = 10.0
 """A worker that has not reported for so long is dead; its slots go to the others."""
@@ -112,7 +113,7 @@ class Report:
 
     Args:
         ended: shards since the report before.
-        answers: of the endpoint, likewise.
+        endpoints: by name; one that the worker left stays in it.
         leaving: this is the last report.
         expenses: since the worker started, once it knows of a budget.
         logs: what it logged, likewise, where that is not the driver's process.
@@ -124,7 +125,7 @@ class Report:
     unwritten: int = 0
     fatal: Fatal | None = None
     ended: tuple[ShardEnd, ...] = ()
-    answers: Answers = NO_ANSWERS
+    endpoints: Mapping[str, EndpointReport] = field(default_factory=dict)
     leaving: bool = False
     expenses: Expenses | None = None
     logs: tuple[LogLine, ...] = ()
@@ -138,16 +139,14 @@ class Directive:
         slots: by step.
         stop: ask nothing new.
         beat_s: until its next report.
-        per_s: requests it may send a second.
-        pause_s: until it may send the next one.
+        endpoints: by name.
         may_spend: in all, since it started; None where the run has no budget.
     """
 
     slots: Mapping[str, int]
     stop: bool
     beat_s: float = BEAT_S
-    per_s: float = math.inf
-    pause_s: float = 0.0
+    endpoints: Mapping[str, EndpointDirective] = field(default_factory=dict)
     may_spend: Spending | None = None
 
 
@@ -158,7 +157,9 @@ class Status:
     Args:
         nodes: requests by node (``host/start of the node's id``).
         ended: shards that came through since the driver was told last.
-        limit: what the endpoint takes, if it was found to take less than it is offered.
+        limit: what the endpoint takes, if it was found to take less than it is offered; or which of several takes
+            nothing for now.
+        endpoints: by name.
         spent: of the budget, where there is one.
         logs: by node, what its workers logged since the driver was told last.
     """
@@ -171,6 +172,7 @@ class Status:
     stopping: bool
     ended: tuple[ShardEnd, ...] = ()
     limit: str = ""
+    endpoints: Mapping[str, EndpointStatus] = field(default_factory=dict)
     spent: Spending = NOTHING
     logs: tuple[tuple[str, tuple[LogLine, ...]], ...] = ()
 
@@ -185,9 +187,10 @@ class Budget:
         max_failure_rate: share of open records at which a run has gone bad.
         settled_before: records that earlier runs settled and this one skips.
         find_in_flight: begin with few requests in flight, and find out how many the endpoint takes.
-        per_minute, tokens_per_minute: requests and tokens at most, or 0.
+        per_minute, tokens_per_minute: requests and tokens of an endpoint at most, or 0.
         patience_s: for which an endpoint that answers nothing or turns everything away is waited for.
         spending: what this run may spend, at most.
+        endpoints: among which what may be in flight is divided, as far as it is not the user's number.
     """
 
     limits: Mapping[str, int]
@@ -199,12 +202,18 @@ class Budget:
     patience_s: float = 1800.0
     tokens_per_minute: float = 0.0
     spending: Spending = NO_LIMIT
+    endpoints: int = 1
 
     @property
     def most_in_flight(self) -> int:
         """Over all steps."""
         most = sum(self.limits.values())
         return min(most, self.total or most)
+
+    @property
+    def most_at_one_endpoint(self) -> int:
+        """Over all steps: where it is found out, an even share; what a user allows, one endpoint may take alone."""
+        return math.ceil(self.most_in_flight / self.endpoints) if self.find_in_flight else self.most_in_flight
 
 
 class Coordinator:
@@ -220,8 +229,7 @@ class Coordinator:
         self._clock = clock
         self._reports: dict[str, Report] = {}
         self._heard: dict[str, float] = {}
-        self._granted: dict[str, dict[str, int]] = {step: {} for step in budget.limits}
-        self._held = dict.fromkeys(budget.limits, 0)
+        self._slots = {step: Slots() for step in budget.limits}
         self._limits = dict(budget.limits)
         self._shares: dict[str, dict[str, int]] = {step: {} for step in budget.limits}
         self._share_again_at = -math.inf
@@ -230,20 +238,11 @@ class Coordinator:
         self._logs: deque[tuple[str, tuple[LogLine, ...]]] = deque(maxlen=MOST_LOGS)
         self._stopping = False
         self._fatal: Fatal | None = None
-        self._most = budget.most_in_flight
-        self._pace = Pace(
-            self._most,
-            find=budget.find_in_flight,
-            most_per_s=budget.per_minute / 60 or math.inf,
-            most_tokens_per_s=budget.tokens_per_minute / 60 or math.inf,
-            now_s=clock(),
-        )
-        self._allowance = Allowance(self._most, math.inf, 0.0, "")
+        self._endpoints = EndpointLimits(self._build_pace, budget.most_at_one_endpoint)
         self._total = budget.total
         self._answered_at = clock()
         self._replies = self._excused = 0
         """Replies until now, and the failures of the endpoint until the last of them."""
-        self._said = ""
         self._purse = None if budget.spending == NO_LIMIT else SharedBudget(budget.spending)
 
     def beat(self, report: Report) -> Directive:
@@ -265,7 +264,7 @@ class Coordinator:
             self._logs.append((report.node, report.logs))
         if report.fatal is not None:
             self.stop(report.fatal)
-        self._hear(report.answers, now)
+        self._hear(report, now)
         may_spend = self._may_spend(report)
         if report.leaving:
             self._forget(report.worker)
@@ -283,8 +282,7 @@ class Coordinator:
             slots,
             self._stopping,
             max(BEAT_S, len(self._heard) / BEATS_A_SECOND),
-            self._allowance.per_s * self._share_of(report.worker),
-            self._allowance.pause_s,
+            self._endpoints.tell(report.worker, report.endpoints, self._share_of(report.worker), none=orphaned),
             may_spend,
         )
 
@@ -304,7 +302,10 @@ class Coordinator:
             fatal=self._fatal,
             stopping=self._stopping,
             ended=ended,
-            limit=self._describe_limit(),
+            limit=self._endpoints.describe(),
+            endpoints=self._endpoints.status(
+                (r.endpoints for r in self._reports.values()), (r.endpoints for r in live)
+            ),
             spent=NOTHING if self._purse is None else self._purse.spent,
             logs=logs,
         )
@@ -317,12 +318,12 @@ class Coordinator:
     @property
     def is_limited(self) -> bool:
         """Whether a limit of requests a minute decides how fast the run goes."""
-        return math.isfinite(self._allowance.per_s)
+        return self._endpoints.are_limited
 
     @property
     def is_climbing(self) -> bool:
         """Whether how many requests are good at a time is still being found out."""
-        return self._pace.is_climbing
+        return self._endpoints.are_climbing
 
     @property
     def is_stopping(self) -> bool:
@@ -337,32 +338,34 @@ class Coordinator:
         self._stopping = True
         self._fatal = self._fatal or why
 
-    def _hear(self, answers: Answers, now: float) -> None:
-        """What the endpoint said decides about what it is offered."""
-        steps = [step for worker in self._heard for step in self._reports[worker].steps.values()]
-        heard = Feedback(
-            answers.answered,
-            answers.refused,
-            answers.over_limit,
-            answers.retry_after_s,
-            answers.quotas,
-            answers.tokens_in,
-            answers.tokens_out,
-            in_flight=sum(step.in_flight for step in steps),
-            waiting=sum(step.waiting for step in steps),
+    def _build_pace(self, most: int) -> Pace:
+        budget = self._budget
+        return Pace(
+            most,
+            find=budget.find_in_flight,
+            most_per_s=budget.per_minute / 60 or math.inf,
+            most_tokens_per_s=budget.tokens_per_minute / 60 or math.inf,
+            now_s=self._clock(),
         )
-        self._allowance = self._pace.note(heard, now)
-        total = self._budget.total if self._allowance.in_flight >= self._most else self._allowance.in_flight
+
+    def _hear(self, report: Report, now: float) -> None:
+        """What the endpoints said decides about what they are offered."""
+        live = [self._reports[worker] for worker in self._heard]
+        steps = [step for other in live for step in other.steps.values()]
+        waiting = sum(step.waiting for step in steps)
+        self._endpoints.hear(report.endpoints, (other.endpoints for other in live), waiting, now)
+        total = self._endpoints.in_flight
+        total = self._budget.total if total is None else total
         if total != self._total:
             self._total, self._share_again_at = total, now
-        self._said = answers.said or self._said
         replies, failures = sum(step.requests for step in steps), sum(step.endpoint_failures for step in steps)
         if replies != self._replies:
             self._replies, self._excused = replies, failures
-        if failures <= self._excused and (answers.answered or not self._pace.is_paused):
+        some_answered = any(endpoint.answers.answered for endpoint in report.endpoints.values())
+        if failures <= self._excused and (some_answered or not self._endpoints.are_all_paused):
             self._answered_at = now
         elif now - self._answered_at > self._budget.patience_s:
-            said = f"; it said: {self._said}" if self._said else ""
+            said = f"; it said: {self._endpoints.said}" if self._endpoints.said else ""
             minutes = self._budget.patience_s / 60
             self.stop(
                 Fatal(
@@ -386,12 +389,6 @@ class Coordinator:
             if any(step.waiting for step in steps):  # else it sufficed
                 self.stop(limit_met(met))
         return may
-
-    def _describe_limit(self) -> str:
-        if not self._pace.is_paused:
-            return self._allowance.why
-        said = f" ({self._said})" if self._said else ""
-        return f"waiting: the endpoint takes no requests for now{said}"
 
     def _share_of(self, worker: str) -> float:
         """A worker's share of the requests a second."""
@@ -425,21 +422,22 @@ class Coordinator:
         wants = {step: sum(d.in_flight + d.waiting for d in by.values()) for step, by in demands.items()}
         self._limits = total_limits(self._budget.limits, wants, self._total)
         self._shares = {step: fair_shares(self._limits[step], by) for step, by in demands.items()}
+        live = {worker: self._reports[worker] for worker in self._heard}
+        self._endpoints.share(
+            {worker: report.endpoints for worker, report in live.items()},
+            {worker: sum(step.waiting for step in report.steps.values()) for worker, report in live.items()},
+        )
 
     def _grant(self, report: Report, step: str, *, none: bool) -> int:
-        told, granted = report.steps[step], self._granted[step]
-        in_use = max(told.in_flight, told.slots)
+        told, slots = report.steps[step], self._slots[step]
         size = 0
         if not none:
-            mine = granted.get(report.worker, 0)
-            share = self._shares[step].get(report.worker, 0)
-            free = self._limits[step] - (self._held[step] - mine)
+            free = slots.free(report.worker, self._limits[step])
             if self._total > 0:
-                free = min(free, self._total - (sum(self._held.values()) - mine))
-            size = max(0, min(share, free))
-        held = max(size, in_use)
-        self._held[step] += held - granted.get(report.worker, 0)
-        granted[report.worker] = held
+                held = sum(each.held for each in self._slots.values())
+                free = min(free, self._total - held + slots.held_by(report.worker))
+            size = max(0, min(self._shares[step].get(report.worker, 0), free))
+        slots.grant(report.worker, size, max(told.in_flight, told.slots))
         return size
 
     def _forget_silent(self, now: float) -> None:
@@ -449,8 +447,9 @@ class Coordinator:
     def _forget(self, worker: str) -> None:
         """Its counts stay, its slots do not."""
         del self._heard[worker]
-        for step, granted in self._granted.items():
-            self._held[step] -= granted.pop(worker, 0)
+        for slots in self._slots.values():
+            slots.forget(worker)
+        self._endpoints.forget(worker)
         if self._purse is not None:
             self._purse.forget(worker)
 

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from raylabel.clients.endpoints import endpoint_of, listed_price_of
+from raylabel.clients.endpoints import endpoint_of, listed_price_of, members_of
 from raylabel.clients.prices import Price
 from raylabel.errors import ConfigError
 from raylabel.probing.models import models_of
@@ -27,6 +27,7 @@ class Costs:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._endpoints = {member.name for member in members_of(settings.pipeline.vlm)}
         self._prices: dict[str, Price | None] = {}
         self._thread: threading.Thread | None = None
 
@@ -95,7 +96,7 @@ class Costs:
     def price_of(self, model: str, endpoint: str) -> Price | None:
         """The price of a model that answered, as its server named it; None where it is not known: also of one that was
         asked at another endpoint than the settings name."""
-        return self._price(model) if endpoint == endpoint_of(self._settings.pipeline.vlm) else None
+        return self._price(model) if endpoint in self._endpoints else None
 
     def _price(self, model: str) -> Price | None:
         if model not in self._prices:

@@ -19,10 +19,10 @@ from raylabel.errors import RaylabelError, ServerError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, Status
+from raylabel.runtime.endpoint_limits import without_answers
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_deferred_modules
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.traffic import NO_ANSWERS
 from raylabel.runtime.worker import SendReport, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -111,7 +111,8 @@ class InProcess:
             if self._worker is not None:
                 await self._worker.report()
             elif self._last is not None:  # what it did counts there, too
-                await send_report(replace(self._last, ended=(), answers=NO_ANSWERS, leaving=True))
+                counted = without_answers(self._last.endpoints)
+                await send_report(replace(self._last, ended=(), endpoints=counted, leaving=True))
 
         asyncio.run_coroutine_threadsafe(report(), self._loop).result()
 

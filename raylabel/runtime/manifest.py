@@ -18,7 +18,7 @@ from raylabel.runtime.coordinator import Status
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivery import Counts
 from raylabel.runtime.spec import RunSpec
-from raylabel.runtime.summary import spent_json, summary_json
+from raylabel.runtime.summary import endpoints_json, spent_json, summary_json
 from raylabel.settings import Settings, redacted
 from raylabel.store.results import Results
 
@@ -54,6 +54,7 @@ def write_manifest(
         **extent,
         "counts": counts.to_json(),
         "requests": summary_json(status, costs),
+        "endpoints": endpoints_json(status),
         "spent": spent_json(status, costs),
         "stored": _stored(results, settings, costs),
         "pace": status.limit if status else "",

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Sequence
 
-from raylabel.clients.endpoints import endpoint_of, retry_policy, with_key
+from raylabel.clients.endpoints import members_of, retry_policy, with_key
 from raylabel.clients.finish import normalized
 from raylabel.pipelines import PIPELINES, upstream_of
 from raylabel.probing.facts import EndpointFacts
@@ -96,10 +96,9 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts, readi
             readings=readings,
             structured_output=settings.pipeline.vlm.structured_output,
             schema_form=facts.schema_form,
-            endpoint=endpoint_of(settings.pipeline.vlm),
             finish_words=frozenset(normalized(word) for word in settings.pipeline.vlm.finish_words),
         ),
-        max_workers=own.workers or settings.max_workers or MOST_IN_FLIGHT,
+        max_workers=own.workers or settings.max_workers or MOST_IN_FLIGHT * len(members_of(settings.pipeline.vlm)),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
 from raylabel.records import Outcome
 from raylabel.runtime.coordinator import Status, StepReport
+from raylabel.runtime.endpoint_limits import EndpointStatus
 
 PLAIN_EVERY_S = 10.0
 
@@ -57,10 +58,14 @@ class Progress:
             spent: money so far, in words; empty where it is not known.
         """
         if self._live is not None:
-            self._live.update(self._table(status, spent))
+            table = self._table(status, spent)
+            many = len(status.endpoints) > 1
+            self._live.update(Group(table, self._endpoints(status)) if many else table)
         elif self._clock() - self._said >= PLAIN_EVERY_S:
             self._said = self._clock()
             parts = [f"{name} {self._line(status.steps[name])}" for name in self._steps]
+            if len(status.endpoints) > 1:
+                parts += [f"{name} {self._endpoint_line(e)}" for name, e in status.endpoints.items()]
             parts += [each for each in (spent, status.limit) if each]
             self._console.print(
                 f"[{self._passed_s():.0f} s] " + "; ".join(parts), markup=False, highlight=False, soft_wrap=True
@@ -86,6 +91,26 @@ class Progress:
                 self._eta(ended),
             )
         return table
+
+    def _endpoints(self, status: Status) -> Table:
+        table = Table()
+        for column in ("endpoint", "in flight", "of", "requests", "requests/s", "latency", ""):
+            table.add_column(column, justify="left" if column in ("endpoint", "") else "right")
+        for name, each in status.endpoints.items():
+            table.add_row(
+                name,
+                str(each.in_flight),
+                str(each.allowed),
+                str(each.requests),
+                f"{each.requests / self._passed_s():.1f}",
+                "-" if each.mean_latency_s is None else f"{each.mean_latency_s:.2f} s",
+                each.state,
+            )
+        return table
+
+    def _endpoint_line(self, endpoint: EndpointStatus) -> str:
+        rate = f"{endpoint.requests / self._passed_s():.1f} requests/s"
+        return f"{endpoint.in_flight} in flight, {rate}{f' ({endpoint.state})' if endpoint.state else ''}"
 
     def _line(self, step: StepReport) -> str:
         ended = ended_count(step)

@@ -16,13 +16,13 @@ from functools import partial
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import describe_trouble, with_key
+from raylabel.clients.endpoints import describe_trouble, members_of, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.logs import log_again, said
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
-from raylabel.records import Outcome, digest_of
+from raylabel.records import JsonObject, Outcome, digest_of
 from raylabel.runtime.confirming import check_repeats, note_questions
 from raylabel.runtime.coordinator import Budget, Fatal, Status, limit_met
 from raylabel.runtime.costs import Costs
@@ -440,12 +440,13 @@ class _Run:
             settled_before = records - len(plan.chosen.ids)
             reopen(self._results, plan.chosen.reopened, plan.chosen.asked_for)
         limits, finds = self._settings.limits, self._settings.max_workers is None
+        endpoints = len(members_of(self._settings.pipeline.vlm))
         spec = plan.spec
         if limits.max_cost_usd is not None:
             spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
-            limits.max_in_flight or (MOST_IN_FLIGHT if finds else 0),
+            limits.max_in_flight or (MOST_IN_FLIGHT * endpoints if finds else 0),
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
             find_in_flight=finds,
@@ -453,6 +454,7 @@ class _Run:
             tokens_per_minute=limits.tokens_per_minute,
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
+            endpoints=endpoints,
         )
         beyond = (s.number for s in plan.shards if not spec.taken(s))
         with ExitStack() as stack:
@@ -611,7 +613,8 @@ class _Run:
         for node, lines in status.logs:
             log_again(lines, node)
         if status.limit != (before.limit if before else ""):
-            logger.info("the endpoint: %s", status.limit or "takes requests again")
+            where = "the endpoint" if len(status.endpoints) < 2 else "the endpoints"
+            logger.info("%s: %s", where, status.limit or "requests are taken again")
         if (now := time.time()) - self._logged_at >= LOG_PROGRESS_S:
             self._logged_at = now
             parts = (f"{name} {dict(s.outcomes)}, {s.in_flight} in flight" for name, s in status.steps.items())

@@ -1,34 +1,30 @@
-"""A reply to one request, whatever the endpoint is going through: who is to blame where none comes, and who waits."""
+"""A reply to one request, whatever its endpoint is going through: who is to blame where none comes, and who waits."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from raylabel.clients.base import Client, Reply, Request, Sampling
+from raylabel.clients.base import Reply, Request, Sampling
 from raylabel.clients.retry import RetryPolicy, ask_with_retries
 from raylabel.errors import ClientError, Verdict
-from raylabel.probing.schema import probe_picture
+from raylabel.runtime.endpoint import Endpoint
+from raylabel.runtime.endpoint_pool import EndpointPool
 from raylabel.runtime.tally import Tally
-from raylabel.runtime.traffic import Traffic
+from raylabel.runtime.traffic import got_no_answer
 from raylabel.runtime.window import Stopped, Window
 
 MOST_REFUSALS = 20
-"""A request that is turned away so often, though others were answered since, is one that this server never takes."""
+"""A request that is turned away so often, though others were answered since, is one that is never taken."""
 
 MANY_UNANSWERED = 3
 """Tries in a row, whoever's, that got no answer at all. A server that says it lives may still answer no question, and a
 few questions that nobody can answer may be all that is left: then a question of our own decides, as it does before any
 question is given up for lost."""
 
-TEST_QUESTION = "Answer with one word: which colour is this picture?"
-TEST_TOKENS, TEST_TIMEOUT_S = 16, 30.0
-TEST_AGAIN_S = 1.0
-"""A test that failed counts for so long, for all who ask."""
-
-_NO_ANSWER_STATUSES = frozenset({502, 504, *range(520, 525)})
-"""What proxies say when nobody behind them answers."""
+MANY_BROKEN = 5
+"""Tries in a row, whoever's, that an endpoint broke (HTTP 500, say), while there are others: it is set aside."""
 
 
 class _TurnedAway(Exception):
@@ -39,49 +35,85 @@ class _TurnedAway(Exception):
         self.error = error
 
 
+class _Failed(Exception):
+    """The endpoint failed at this request, and another one may not."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A reply.
+
+    Args:
+        request: that it answers.
+        tries: that it took.
+        endpoint: that gave it.
+    """
+
+    request: Request
+    reply: Reply
+    tries: int
+    endpoint: str
+
+
+@dataclass(slots=True)
+class _Trying:
+    """How far a request has come.
+
+    Args:
+        endpoint: that is asked now.
+        tries: that were made before.
+        failed_at: names of endpoints that failed at it.
+    """
+
+    endpoint: Endpoint
+    tries: int
+    failed_at: frozenset[str]
+
+
 class Sender:
     """Sends the requests of one step, within its window.
 
     Args:
-        drops_schemas: a request that the endpoint turns away is sent again without its schema.
+        drops_schemas: a request that an endpoint turns away is sent again without its schema.
+        pool: of the endpoints.
+        window: whose seats are the pool's.
         tally: requests, tokens and retries are counted there.
-        traffic: what the endpoint takes is noted there.
-        before_first: awaited before each request (it checks the endpoint, once); raises ``Stopped``.
-        is_alive: whether the endpoint answers a question that costs nothing.
+        on_unreachable: told where nobody can be reached before the first request.
         on_fatal: told once a request shows that no request can work.
     """
 
     def __init__(
         self,
-        client: Client,
+        pool: EndpointPool,
         policy: RetryPolicy,
-        window: Window,
-        traffic: Traffic,
+        window: Window[Endpoint],
         tally: Tally,
-        before_first: Callable[[], Awaitable[None]],
-        is_alive: Callable[[], Awaitable[bool]],
+        on_unreachable: Callable[[ClientError], None],
         on_fatal: Callable[[ClientError], None],
         *,
         drops_schemas: bool,
     ) -> None:
         self.takes_schemas = True
-        self._client = client
+        self._pool = pool
         self._policy = policy
         self._window = window
-        self._traffic = traffic
         self._tally = tally
-        self._before_first = before_first
-        self._is_alive = is_alive
+        self._on_unreachable = on_unreachable
         self._on_fatal = on_fatal
         self._drops_schemas = drops_schemas
 
-    async def buy(self, build: Callable[[], Awaitable[Request]], room: int) -> tuple[Request, Reply, int]:
+    async def buy(self, about: str, build: Callable[[], Awaitable[Request]], room: int) -> Bought:
         """A reply, the request that it answers, and the tries it took.
 
-        Where the endpoint takes nothing from anybody, that is no try of this request: it gives its slot back, and waits
-        for another one until the endpoint takes requests again.
+        Where an endpoint takes nothing from anybody, that is no try of this request: it gives its slot back, and waits
+        for another one: at another endpoint if there is one, or else until this one takes requests again.
 
         Args:
+            about: the image; requests about one go to one endpoint while it is healthy.
             build: makes the request once there is a slot for it.
             room: tokens that the endpoint is known, or assumed, to allow; a request may ask for more.
 
@@ -89,127 +121,135 @@ class Sender:
             ClientError: this request gets no reply.
             Stopped: the run is stopping.
         """
-        refusals, answered, tried = 0, None, 0
+        refusals, answered, tried, failed_at = 0, None, 0, frozenset[str]()
         while True:
-            async with self._window:
-                await self._before_first()
-                try:
-                    request, reply, tries = await self._send_as_taken(await build(), room, tried)
-                except _TurnedAway as away:
-                    self._tally.retries += 1
-                    answered = self._traffic.answered if answered is None else answered
-                    refusals, tried = refusals + 1, away.error.tries - 1
-                    if refusals >= MOST_REFUSALS and self._traffic.answered > answered:
-                        raise away.error from away
-                else:
-                    self._tally.add(reply, request.sampling.model)
-                    return request, reply, tries
+            endpoint = await self._window.enter(about)
+            try:
+                await self._reach(endpoint)
+                trying = _Trying(endpoint, tried, failed_at)
+                request, reply, tries = await self._send_as_taken(trying, await build(), room)
+            except _TurnedAway as away:
+                self._tally.retries += 1
+                answered = self._pool.answered if answered is None else answered
+                refusals, tried = refusals + 1, max(tried, away.error.tries - 1)
+                if refusals >= MOST_REFUSALS and self._pool.answered > answered:
+                    raise away.error from away
+            except _Failed as failed:
+                self._tally.retries += 1
+                self._tally.sent += 1
+                tried, failed_at = failed.error.tries, failed_at | {endpoint.name}
+                self._pool.move(about, endpoint)
+            else:
+                self._tally.add(reply, request.sampling.model)
+                return Bought(request, reply, tries, endpoint.name)
+            finally:
+                self._window.leave(endpoint)
 
-    async def _send_as_taken(self, request: Request, room: int, tried: int) -> tuple[Request, Reply, int]:
+    async def _reach(self, endpoint: Endpoint) -> None:
+        """See before the first request that the endpoint can be used."""
+        if endpoint.is_reached:
+            return
+        try:
+            await self._pool.reach(endpoint)
+        except ClientError as error:
+            if error.verdict.ends_run or not self._pool.has_many:
+                self._on_unreachable(error)
+                raise Stopped from error
+            endpoint.turn_away(error)
+            raise _TurnedAway(error) from error
+
+    async def _send_as_taken(self, trying: _Trying, request: Request, room: int) -> tuple[Request, Reply, int]:
         """Send a request; where the endpoint turns it away, without what it may not take of it."""
         if request.sampling.max_tokens > room:
             try:
-                return request, *await self._send(request, tried)
+                return request, *await self._send(trying, request)
             except ClientError as error:
                 if error.verdict is not Verdict.FAIL_RECORD:
                     raise
             # vLLM, say, turns away what does not fit into the model's context together with the question.
             request = replace(request, sampling=replace(request.sampling, max_tokens=room))
         try:
-            return request, *await self._send(request, tried)
+            return request, *await self._send(trying, request)
         except ClientError as error:
             if not (error.schema_rejected and self._drops_schemas):
                 raise
         request = replace(request, schema=None)
-        answer = await self._send(request, tried)
+        answer = await self._send(trying, request)
         self.takes_schemas = False  # it works without
         return request, *answer
 
-    async def _send(self, request: Request, tried: int) -> tuple[Reply, int]:
+    async def _send(self, trying: _Trying, request: Request) -> tuple[Reply, int]:
         def note(error: ClientError, wait_s: float) -> None:
             self._tally.retries += 1
             self._tally.sent += 1
 
-        answered = self._traffic.answered
+        endpoint = trying.endpoint
+        traffic = endpoint.traffic
+        answered = traffic.answered
 
         async def judge(error: ClientError) -> None:
             nonlocal answered
-            before, answered = answered, self._traffic.answered  # of this try, and of the next one
-            limited = error.verdict is Verdict.SLOW_DOWN
-            if limited or (_got_no_answer(error) and await self._is_down(request.sampling, before)):
-                self._traffic.note_refusal(error)
-                raise _TurnedAway(error)
+            before, answered = answered, traffic.answered  # of this try, and of the next one
+            if error.verdict is Verdict.SLOW_DOWN:
+                _turn_away(endpoint, error)
+            if got_no_answer(error):
+                if await self._is_down(endpoint, request.sampling, before):
+                    _turn_away(endpoint, error)
+            elif self._pool.has_other(endpoint):
+                traffic.broken += 1
+                if traffic.broken >= MANY_BROKEN:
+                    _turn_away(endpoint, error)
+            if error.tries < self._policy.attempts and self._pool.has_other(endpoint, trying.failed_at):
+                raise _Failed(error)
 
         try:
             answer = await ask_with_retries(
-                self._client,
+                endpoint.client,
                 request,
                 self._policy,
-                tried=tried,
+                tried=trying.tries,
                 stopping=lambda: self._window.stopped,
                 judge=judge,
                 on_retry=note,
             )
         except ClientError as error:
             self._tally.sent += 1
-            if not _got_no_answer(error):
-                self._traffic.note_answer()
+            if not got_no_answer(error):
+                traffic.note_answer()
             if self._window.stopped and error.verdict in (Verdict.RETRY, Verdict.SLOW_DOWN):
                 raise Stopped from error  # given up early, which says nothing of the server
+            if error.verdict is Verdict.QUOTA and self._pool.has_other(endpoint):
+                _turn_away(endpoint, error)
             if error.verdict.ends_run:
                 self._on_fatal(error)
                 raise Stopped from error
-            if not _got_no_answer(error):
+            if not got_no_answer(error):
                 raise
-            if await self._is_alive() and await self._answers_a_test(request.sampling):
+            if await endpoint.is_alive() and await endpoint.answers_a_test(request.sampling, self._tally):
                 raise _though_others_are(error) from error
-            self._traffic.note_refusal(error)
-            raise _TurnedAway(error) from error
+            _turn_away(endpoint, error)
         self._tally.sent += 1
-        self._traffic.note_answer(answer[0])
+        endpoint.note_answer(answer[0])
         return answer
 
-    async def _is_down(self, sampling: Sampling, answered: int) -> bool:
+    async def _is_down(self, endpoint: Endpoint, sampling: Sampling, answered: int) -> bool:
         """Whether it is the endpoint that does not answer, and not this question that it cannot answer.
 
         Args:
             answered: requests that had been answered when this one was sent.
         """
-        if self._traffic.answered > answered:
+        if endpoint.traffic.answered > answered:
             return False
-        self._traffic.unanswered += 1
-        if not await self._is_alive():
+        endpoint.traffic.unanswered += 1
+        if not await endpoint.is_alive():
             return True
-        return self._traffic.unanswered >= MANY_UNANSWERED and not await self._answers_a_test(sampling)
-
-    async def _answers_a_test(self, sampling: Sampling) -> bool:
-        """Whether the endpoint answers a small question that anybody can answer, from now on: what else it answers may
-        have been under way before it went away. Found out once for all who ask meanwhile."""
-        traffic, now = self._traffic, asyncio.get_running_loop().time
-        wanted_at = now()
-        async with traffic.testing:
-            begun_at = now()
-            if traffic.passed_test_at >= wanted_at:
-                return True
-            if begun_at - traffic.failed_test_at < TEST_AGAIN_S:
-                return False
-            timeout_s = min(sampling.timeout_s, TEST_TIMEOUT_S)
-            small = replace(sampling, max_tokens=TEST_TOKENS, timeout_s=timeout_s)
-            self._tally.sent += 1
-            try:
-                reply = await self._client.ask(Request("", probe_picture(), TEST_QUESTION, small))
-                self._tally.add(reply, small.model)
-            except ClientError as error:
-                if _got_no_answer(error) or error.verdict is Verdict.SLOW_DOWN:
-                    traffic.failed_test_at = now()
-                    return False
-            traffic.passed_test_at = begun_at
-            traffic.note_answer()
-            return True
+        many = endpoint.traffic.unanswered >= MANY_UNANSWERED
+        return many and not await endpoint.answers_a_test(sampling, self._tally)
 
 
-def _got_no_answer(error: ClientError) -> bool:
-    return error.verdict is Verdict.RETRY and (error.status is None or error.status in _NO_ANSWER_STATUSES)
+def _turn_away(endpoint: Endpoint, error: ClientError) -> NoReturn:
+    endpoint.turn_away(error)
+    raise _TurnedAway(error) from error
 
 
 def _though_others_are(error: ClientError) -> ClientError:

@@ -50,6 +50,8 @@ def print_summary(
         estimate: of what these will take, where the pilot was a random one.
     """
     console.print(_table(steps, counts, status, costs))
+    if status is not None and len(status.endpoints) > 1:
+        console.print(_endpoints(status))
     lines = [*_checked(counts, console.width), *_open(counts, console.width, f"{results}/failures.jsonl")]
     if counts.stale:
         lines.append(
@@ -250,6 +252,17 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None, c
     return table
 
 
+def _endpoints(status: Status) -> Table:
+    table = Table("endpoint")
+    for column in ("requests", "not taken", "seconds each", "moved here"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for name, each in status.endpoints.items():
+        latency = "-" if each.mean_latency_s is None else f"{each.mean_latency_s:.2f}"
+        table.add_row(name, str(each.requests), str(each.refused), latency, str(each.moved), each.state)
+    return table
+
+
 def _projection(counts: Counts, status: Status | None, costs: Costs | None) -> str:
     rest = _number(counts.not_reached, "record is left", "records are left")
     asked = sum(s.requests for s in status.steps.values()) if status else 0
@@ -292,4 +305,20 @@ def summary_json(status: Status | None, costs: Costs) -> JsonObject:
             "models": list(s.models),
         }
         for name, s in status.steps.items()
+    }
+
+
+def endpoints_json(status: Status | None) -> JsonObject:
+    """What each endpoint did in this run, by name; ``moved`` counts questions about images that another one was asked
+    about before."""
+    return {
+        name: {
+            "requests": each.requests,
+            "refused": each.refused,
+            "moved": each.moved,
+            "mean_latency_s": None if each.mean_latency_s is None else round(each.mean_latency_s, 3),
+            "tokens": {"input": each.tokens_in, "output": each.tokens_out},
+            "set_aside": each.set_aside,
+        }
+        for name, each in (status.endpoints if status else {}).items()
     }

@@ -1,4 +1,4 @@
-"""What goes between a worker and the endpoint, as the coordinator hears of it."""
+"""What goes between a worker and an endpoint, as the coordinator hears of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from raylabel.clients.base import Quota, Reply, Unit
-from raylabel.errors import ClientError
+from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.pacing import FIRST_PAUSE_S
 from raylabel.runtime.window import Gate
 
@@ -20,6 +20,7 @@ class Answers:
         answered: requests that the server took, whatever it said.
         refused: requests it did not take: turned away for their number, or lost while it answered nobody.
         over_limit: those among them that it turned away for a limit, and not because it is busy, starting or gone.
+        lost: those among them that it did not turn away, either: it is gone, or breaks them all.
         retry_after_s: the longest wait that it asked for.
         said: what it said when it last took none, or why nothing was heard of it.
         quotas: what the headers of answers said last, by unit; ``reset_s`` from now on.
@@ -29,6 +30,7 @@ class Answers:
     answered: int = 0
     refused: int = 0
     over_limit: int = 0
+    lost: int = 0
     retry_after_s: float | None = None
     said: str = ""
     quotas: tuple[Quota, ...] = ()
@@ -39,23 +41,82 @@ class Answers:
 NO_ANSWERS = Answers()
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """What a worker says of one endpoint; all but ``answers`` is counted since the worker started.
+
+    Args:
+        answers: since the report before.
+        slots: requests the worker may have in flight there now, as it was last told.
+        most: requests in flight that it ever takes, by its user; 0: not said.
+        requests: questions that were answered.
+        refused: requests that it did not take.
+        moved: questions about images that another endpoint was asked about before.
+        has_left: the worker asks it nothing any more.
+    """
+
+    answers: Answers = NO_ANSWERS
+    in_flight: int = 0
+    slots: int = 0
+    most: int = 0
+    requests: int = 0
+    refused: int = 0
+    moved: int = 0
+    latency_s: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    has_left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDirective:
+    """What a worker is told of one endpoint.
+
+    Args:
+        slots: requests it may have in flight there.
+        per_s: requests it may send a second.
+        pause_s: until it may send the next one.
+        is_set_aside: it takes no requests for now; others are asked where there are some.
+        is_lost: and what is to be found out by a question of our own is whether it answers at all.
+    """
+
+    slots: int
+    per_s: float = math.inf
+    pause_s: float = 0.0
+    is_set_aside: bool = False
+    is_lost: bool = False
+
+
+_NO_ANSWER_STATUSES = frozenset({502, 504, *range(520, 525)})
+"""What proxies say when nobody behind them answers."""
+
+
+def got_no_answer(error: ClientError) -> bool:
+    """Whether a request failed without a word of the server itself."""
+    return error.verdict is Verdict.RETRY and (error.status is None or error.status in _NO_ANSWER_STATUSES)
+
+
 class Traffic:
     """Counts what came back, and holds the gate to the endpoint. Belongs to one event loop.
 
     A request that was turned away shuts the gate at once: the coordinator, told without delay, says for how long.
+
+    Args:
+        news: set where the coordinator is to hear of something at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, news: asyncio.Event | None = None) -> None:
         self.gate = Gate()
-        self.news = asyncio.Event()
-        self.answered = 0
-        """Over the worker's life."""
+        self._news = news or asyncio.Event()
+        self.answered = self.refused = self.requests = self.tokens_in = self.tokens_out = 0
+        """Over the worker's life: requests that were taken, those that were not, and of those taken, the ones with a
+        reply, and their tokens."""
+        self.latency_s = 0.0
+        """Of all replies."""
+        self.broken = 0
+        """Tries in a row that the server broke; any reply ends the row."""
         self.unanswered = 0
         """Tries that got no answer at all since the last answer to any."""
-        self.testing = asyncio.Lock()
-        self.passed_test_at = self.failed_test_at = -math.inf
-        """When a question of our own (see ``sending``) that the endpoint answered was last sent, and when one went
-        without an answer, on the loop's clock."""
         self._quotas: dict[Unit, Quota] = {}
         self._retry_after_s: float | None = None
         self._reset()
@@ -67,9 +128,15 @@ class Traffic:
         self._answered += 1
         if reply is None:
             return
+        self.requests += 1
+        self.latency_s += reply.latency_s
+        self.broken = 0
         usage = reply.usage
-        self._tokens_in += usage.input or 0
-        self._tokens_out += (usage.output or 0) + (usage.thought or 0)
+        tokens_in, tokens_out = usage.input or 0, (usage.output or 0) + (usage.thought or 0)
+        self._tokens_in += tokens_in
+        self._tokens_out += tokens_out
+        self.tokens_in += tokens_in
+        self.tokens_out += tokens_out
         for quota in reply.quotas:
             # Counted when the question came, as far as is known: so much of the time has passed.
             self._quotas[quota.unit] = replace(quota, reset_s=quota.reset_s - reply.latency_s)
@@ -77,11 +144,18 @@ class Traffic:
     def note_refusal(self, error: ClientError) -> None:
         """The server did not take a request, nor, for now, any other."""
         self._refused += 1
+        self.refused += 1
+        self._lost += error.verdict is Verdict.RETRY
         self._over_limit += error.status == 429 or error.retry_after_s is not None
         self._retry_after_s = _longer(self._retry_after_s, error.retry_after_s)
         self._said = error.message
         self.gate.shut(FIRST_PAUSE_S)
-        self.news.set()
+        self._news.set()
+
+    def note_return(self) -> None:
+        """A question of our own was answered by an endpoint that was set aside: this is told at once."""
+        self.note_answer()
+        self._news.set()
 
     def take(self) -> Answers:
         """What is to be reported; ``put_back`` it where nobody heard it."""
@@ -89,6 +163,7 @@ class Traffic:
             self._answered,
             self._refused,
             self._over_limit,
+            self._lost,
             self._retry_after_s,
             self._said,
             tuple(self._quotas.values()),
@@ -96,7 +171,6 @@ class Traffic:
             self._tokens_out,
         )
         self._reset()
-        self.news.clear()
         return taken
 
     def put_back(self, taken: Answers) -> None:
@@ -104,13 +178,14 @@ class Traffic:
         self._answered += taken.answered
         self._refused += taken.refused
         self._over_limit += taken.over_limit
+        self._lost += taken.lost
         self._retry_after_s = _longer(self._retry_after_s, taken.retry_after_s)
         self._said = self._said or taken.said
         self._tokens_in += taken.tokens_in
         self._tokens_out += taken.tokens_out
 
     def _reset(self) -> None:
-        self._answered = self._refused = self._over_limit = 0
+        self._answered = self._refused = self._over_limit = self._lost = 0
         self._retry_after_s = None
         self._said = ""
         self._tokens_in = self._tokens_out = 0

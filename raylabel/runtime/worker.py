@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import math
 import os
 import pickle
 import traceback
@@ -16,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from raylabel.clients.endpoints import build_client, describe_trouble, with_full_paths
+from raylabel.clients.base import Client
+from raylabel.clients.endpoints import Member, build_client, describe_trouble, members_of, with_full_paths
 from raylabel.clients.silent import SilentClient
 from raylabel.errors import ClientError, GeometryError, RaylabelError, StoreError
 from raylabel.geometry import Resize
@@ -25,6 +25,7 @@ from raylabel.records import ImageFacts, Outcome, Record, StepOutcome
 from raylabel.runtime.apart import find_killers
 from raylabel.runtime.asking import Asker, StepEnd
 from raylabel.runtime.coordinator import BEAT_S, Directive, Fatal, Report, ShardEnd, StepReport, fatal_for
+from raylabel.runtime.endpoint_pool import EndpointPool
 from raylabel.runtime.image_loader import ImageLoader
 from raylabel.runtime.in_hand import Deaths, Note, follow_tasks, note_folder
 from raylabel.runtime.journal import BATCH_DELAY_S, LAZY_BATCH_DELAY_S, Journal
@@ -40,7 +41,8 @@ from raylabel.runtime.rows import (
 )
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.spending import NOTHING, Expenses, Spending, cost_of, tokens_of
-from raylabel.runtime.traffic import Answers, Traffic
+from raylabel.runtime.tally import Tally
+from raylabel.runtime.traffic import EndpointReport
 from raylabel.runtime.window import Stopped, Window
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
@@ -51,8 +53,6 @@ QUICK_BEAT_S = 0.1
 """Between reports while slots are missing or lie idle: another worker may have, or want, some."""
 SILENT_COORDINATOR_S = 5.0
 """A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
-FIRST_CHECKS = 3
-"""Tries of the endpoint check before the first request; one second apart."""
 _LAST_REPORTS = 4
 _LEAST_AHEAD, _MOST_AHEAD = 16, 128
 
@@ -121,10 +121,7 @@ class Worker:
         self._starting = asyncio.Lock()
         self._calls_to_start = 0
         self._reporting = asyncio.Lock()
-        self._traffic = Traffic()
         self._may_spend: Spending | None = None
-        self._looking = asyncio.Lock()
-        self._looked_at, self._lives = -math.inf, True
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
         self._is_apart = is_apart
         self._note: Note | None = None
@@ -139,15 +136,21 @@ class Worker:
             StoreError: the tables cannot be read.
         """
         spec = self._spec
-        self._client = SilentClient() if spec.replay_only else build_client(spec.vlm, os.environ)
-        self._checked: asyncio.Task[None] | None = None
+        first, tally = spec.selected[0], Tally()
+        self.pool = EndpointPool(self._build_client, first.ask.samplings[0], tally, self._give_up)
+        self.pool.set(members_of(spec.vlm))
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, LAZY_BATCH_DELAY_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
         self._image_loader = ImageLoader(spec.image, facts, list(resizes))
         reopened = load_reopenings(results)
-        parts = {plan.step: self._build_part(plan, reopened.get(plan.step.directory, {})) for plan in spec.selected}
+        parts = {
+            plan.step: self._build_part(
+                plan, reopened.get(plan.step.directory, {}), tally if plan is first else Tally()
+            )
+            for plan in spec.selected
+        }
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
@@ -174,18 +177,22 @@ class Worker:
         else:
             follow_tasks(asyncio.get_running_loop())
 
-    def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening]) -> _Part:
+    def _build_client(self, member: Member) -> Client:
+        return SilentClient() if self._spec.replay_only else build_client(member.vlm, os.environ)
+
+    def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening], tally: Tally) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
+        window = Window(self.pool)
+        self.pool.attach(window)
         asker = Asker(
             plan.step(plan.setup),
             plan.ask,
-            self._client,
+            self.pool,
             self._spec.results.answers(plan.step.directory),
-            Window(self._traffic.gate),
-            self._traffic,
+            window,
             self._picture,
-            self._check_endpoint,
-            self._is_alive,
+            tally,
+            self._miss,
             self._give_up,
             reopened,
         )
@@ -197,7 +204,7 @@ class Worker:
         await asyncio.gather(self._beating, return_exceptions=True)
         self._stop(None)
         await self.report(leaving=True)
-        await self._client.close()
+        await self.pool.close()
         self._image_loader.close()
         for journal in self._journals():
             journal.close()
@@ -271,12 +278,16 @@ class Worker:
         Raises:
             Stopped: the run is stopping.
         """
-        async with self._trying, self._parts[0].asker.window:
+        window = self._parts[0].asker.window
+        async with self._trying:
+            seat = await window.enter()
             try:
                 return await find_killers(self._spec, shard, list(dict.fromkeys(suspects)), lambda: self._is_stopping)
             except (OSError, pickle.PicklingError, AttributeError) as error:
                 logger.warning("records that may have killed a worker cannot be tried apart: %s", error)
                 return {}
+            finally:
+                window.leave(seat)
 
     async def _record_after(self, trial: asyncio.Task[dict[str, str]], record: Record) -> bool | None:
         """``_record``, once it is known whether that can be survived."""
@@ -426,44 +437,14 @@ class Worker:
             self._unasked.remove(record_id)
             self._images_room.release()
 
-    # --- the endpoint ----------------------------------------------------------------------------------------------
-
-    async def _check_endpoint(self) -> None:
-        """Once before the first request of this worker: does anybody answer, and is the key accepted?"""
-        if self._checked is None:
-            self._checked = asyncio.create_task(self._check())
-        if not self._checked.done():
-            await asyncio.shield(self._checked)
-        self._checked.result()
-
-    async def _check(self) -> None:
-        for left in reversed(range(FIRST_CHECKS)):
-            try:
-                await self._client.check()
-            except ClientError as error:
-                if error.verdict.ends_run or left == 0:
-                    self._stop(Fatal(describe_trouble(error, self._spec.vlm, self._spec.pipeline), 2))
-                    raise Stopped from error
-                await asyncio.sleep(1.0)
-            else:
-                return
-
-    async def _is_alive(self) -> bool:
-        """Whether the endpoint answers at all; found out once a second, whoever asks."""
-        async with self._looking:
-            now = asyncio.get_running_loop().time()
-            if now - self._looked_at > 1.0:
-                try:
-                    await self._client.check()
-                    self._lives = True
-                except ClientError as error:
-                    self._lives = error.status is not None
-                self._looked_at = now
-        return self._lives
+    # --- the run ---------------------------------------------------------------------------------------------------
 
     @property
     def _is_stopping(self) -> bool:
         return self._parts[0].asker.window.stopped
+
+    def _miss(self, error: ClientError) -> None:
+        self._stop(Fatal(describe_trouble(error, self._spec.vlm, self._spec.pipeline), 2))
 
     def _give_up(self, error: ClientError) -> None:
         fatal = fatal_for(error)
@@ -476,8 +457,6 @@ class Worker:
         self._fatal = self._fatal or fatal
         for part in self._parts:
             part.asker.window.stop()
-
-    # --- the run ---------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         """Report and hear the slots, a few times a second, as long as the run lives."""
@@ -495,31 +474,31 @@ class Worker:
             windows = [part.asker.window for part in self._parts]
             is_quick = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
             with suppress(asyncio.TimeoutError):  # a refusal is told at once
-                await asyncio.wait_for(
-                    self._traffic.news.wait(), QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s
-                )
+                await asyncio.wait_for(self.pool.news.wait(), QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s)
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
         """Report to the coordinator, and do as told; None where it does not answer."""
         async with self._reporting:  # a shard's end is reported once
             ended = tuple(self._ended)
-            answers = self._traffic.take()
-            directive = await self._send_report(self._build_report(ended, answers, leaving))
+            endpoints = self.pool.take_reports()
+            directive = await self._send_report(self._build_report(ended, endpoints, leaving))
             if directive is None:
-                self._traffic.put_back(answers)
+                self.pool.put_back(endpoints)
                 return None
             del self._ended[: len(ended)]
-        self._traffic.gate.set(directive.per_s, directive.pause_s)
         if directive.may_spend is not None:
             self._may_spend = directive.may_spend
-            self._traffic.gate.may_spend = lambda: self._expenses().may_ask
+            self.pool.may_spend = lambda: self._expenses().may_ask
+        self.pool.heed(directive.endpoints)
         for part in self._parts:
             part.asker.window.resize(directive.slots[part.step.name])
         if directive.stop:
             self._stop(None)
         return directive
 
-    def _build_report(self, ended: tuple[ShardEnd, ...], answers: Answers, leaving: bool) -> Report:
+    def _build_report(
+        self, ended: tuple[ShardEnd, ...], endpoints: Mapping[str, EndpointReport], leaving: bool
+    ) -> Report:
         steps = {}
         for part in self._parts:
             asker, tally = part.asker, part.asker.tally
@@ -539,7 +518,7 @@ class Worker:
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
         expenses = None if self._may_spend is None else self._expenses()
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, answers, leaving, expenses)
+        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, endpoints, leaving, expenses)
 
     def _expenses(self) -> Expenses:
         """What this worker spent of the run's budget."""

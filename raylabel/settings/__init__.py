@@ -12,7 +12,7 @@ from raylabel.blocks import Block
 from raylabel.settings.backends import BackendSettings
 from raylabel.settings.backends.anthropic import AnthropicSettings
 from raylabel.settings.backends.gemini import GeminiSettings
-from raylabel.settings.backends.openai import OpenAISettings
+from raylabel.settings.backends.openai import EndpointSettings, OpenAISettings
 from raylabel.settings.backends.scripted import ScriptedSettings
 from raylabel.settings.default_file import default_specification
 from raylabel.settings.nearest import did_you_mean, nearest
@@ -46,6 +46,7 @@ __all__ = [
     "Block",
     "BoxSettings",
     "DoubleCheckSettings",
+    "EndpointSettings",
     "GeminiSettings",
     "GroundingData",
     "GroundingPipeline",

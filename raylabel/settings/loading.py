@@ -26,8 +26,10 @@ from raylabel.blocks import (
     metadata,
     plain_type,
     present_name,
+    takes_text_or_list,
 )
 from raylabel.errors import ConfigError
+from raylabel.settings.backends.openai import EndpointSettings
 from raylabel.settings.messages import TYPE_WORDS, cut, in_words, is_in_use, unknown_key
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
@@ -124,6 +126,8 @@ class _Given:
         kind = dict if field is None or is_block else plain_type(field)
         if len(known) < len(names) and kind is not dict:
             raise ConfigError(f"{path}: {'.'.join(known)} is {TYPE_WORDS[kind]} and has no keys of its own.")
+        if field is not None and takes_text_or_list(field) and not text.lstrip().startswith("["):
+            kind = str
         is_hidden = kind is dict or is_secret_name(path) or (field is not None and not field.repr)
         value = _value(text, kind, path, is_hidden)
         for name in reversed(names):
@@ -205,6 +209,7 @@ def _resolve(values: dict[str, Any]) -> dict[str, str]:
     return {_dotted(path): text for path, text in written.items()}
 
 
+_ADDRESS = re.compile(r"\.base_url(\.\d+(\.url)?)?$")
 _FROM_ENVIRONMENT = re.compile(r"\boc\.env\b")
 _VARIABLE = re.compile(r"\boc\.env:\s*(\w+)")
 
@@ -219,7 +224,7 @@ def _from_environment(settings: Settings, interpolated: Mapping[str, str]) -> fr
         is_free = any(f".{free}." in path for free in FREE_FIELDS)
         if is_free and any(piece in value for piece in outside):
             secrets |= {value, *(os.environ.get(name, "") for name in _VARIABLE.findall(interpolated[path]))} - {""}
-        elif path.endswith(".base_url") and value in outside:
+        elif _ADDRESS.search(path) and value in outside:
             parts = urlsplit(value)
             behind = {*parts.path.split("/"), *(word for _, word in parse_qsl(parts.query))}
             literal = interpolated[path]
@@ -235,6 +240,8 @@ def _given(settings: Settings, path: str) -> str:
             node = node[int(name)]
         else:
             node = node.get(name) if isinstance(node, dict) else getattr(node, name, None)
+    if isinstance(node, EndpointSettings):  # given as its address alone
+        node = node.url
     return "" if node is None else str(node)
 
 

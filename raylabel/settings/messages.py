@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from raylabel.blocks import follow, inner_block, members, metadata, plain_type
+from raylabel.blocks import follow, inner_block, members, metadata, plain_type, takes_text_or_list
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES
 from raylabel.settings.nearest import did_you_mean, nearest
@@ -122,7 +122,7 @@ def _type_words(field: FieldInfo) -> str:
     """What a key takes: "a whole number"."""
     if (block := inner_block(field)) is not None:
         return f"a block with {', '.join(block.model_fields)}"
-    return TYPE_WORDS[plain_type(field)]
+    return "text, or a list" if takes_text_or_list(field) else TYPE_WORDS[plain_type(field)]
 
 
 def _allowed_words(field: FieldInfo, details: ErrorDetails) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,10 +18,13 @@ from raylabel.clients.endpoints import (
     BACKENDS,
     backend_of,
     build_client,
+    check_backend,
     configured_profile,
+    members_of,
     resolve_key,
     retry_policy,
     sampling_for,
+    with_key,
 )
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ConfigError
@@ -242,3 +246,30 @@ def test_pixels_of_a_resizing_family_stay_those_of_its_resize():
     profile = configured_profile(VlmSettings(boxes=BoxSettings(order="xyxy", scale="pixels")), "Qwen2.5-VL-7B")
     assert profile is not None
     assert profile.resize.multiple == 28
+
+
+def test_each_of_several_endpoints_has_the_key_that_is_meant_for_it():
+    entries = [
+        {"url": LOCAL, "api_key_env": "FIRST"},
+        {"url": "http://other:8000/v1", "api_key": "second-key"},
+        "http://third:8000/v1",
+        {"url": "http://other:8000/v2", "weight": 2, "max_in_flight": 5},
+    ]
+    vlm = with_key(openai(base_url=entries, api_key="block-key"), {"FIRST": "first-key", "OPENAI_API_KEY": "e"})
+    members = members_of(vlm)
+    assert [member.name for member in members] == [
+        urlsplit(LOCAL).netloc,
+        "other:8000/v1",
+        "third:8000",
+        "other:8000/v2",
+    ]
+    keys = [resolve_key(member.vlm, {}) for member in members]
+    assert keys == ["first-key", "second-key", "block-key", "block-key"]
+    assert (members[3].weight, members[3].max_in_flight) == (2, 5)
+    assert not any(str(key) in f"{vlm} {members}" for key in keys)
+
+
+def test_a_key_that_is_missing_for_one_of_several_endpoints_is_told_before_anything_is_asked():
+    entries = [LOCAL, {"url": "http://other:8000/v1", "api_key_env": "OTHER_KEY"}]
+    with pytest.raises(ConfigError, match="OTHER_KEY is not set"):
+        check_backend(openai(base_url=entries), {})

@@ -11,14 +11,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from raylabel.clients.base import Finish, Picture, Reply, Request, Sampling, SchemaForm, Usage
+from raylabel.clients.endpoints import Member
 from raylabel.clients.retry import RetryPolicy
 from raylabel.clients.scripted import Answer, ScriptedClient
 from raylabel.errors import ClientError, Verdict
 from raylabel.profiles import UNKNOWN
 from raylabel.records import IMAGE_GROUNDING, Expression, ImageFacts, Record, Size
 from raylabel.runtime.asking import Asker, AskSetup, StepEnd
-from raylabel.runtime.traffic import Traffic
+from raylabel.runtime.endpoint import Endpoint
+from raylabel.runtime.endpoint_pool import EndpointPool
+from raylabel.runtime.tally import Tally
 from raylabel.runtime.window import Window
+from raylabel.settings import VlmSettings
 from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.storage.folders import Folder
@@ -53,49 +57,53 @@ class Bench:
         self,
         script,
         step=ImageCaption,
-        window=None,
+        size=8,
         picture=None,
         table=None,
         prompt=None,
         profile=UNKNOWN,
-        traffic=None,
-        is_alive=None,
+        is_alive=True,
         **changes,
     ):
-        """An asker of a new run: it knows what is stored, and its window is open."""
+        """An asker of a new run: it knows what is stored, and its window is open.
+
+        Args:
+            is_alive: what a look at the endpoint shows that costs nothing.
+        """
         sampling, recipe = changes.pop("sampling", SAMPLING), changes.pop("recipe", "recipe")
         target = ModelTarget(prompt or step.prompt, profile, recipe)
-        setup = AskSetup(POLICY, (sampling,), 0, 3, "auto", SchemaForm.NATIVE, "here")
+        setup = AskSetup(POLICY, (sampling,), 0, 3, "auto", SchemaForm.NATIVE)
         table = table or self.results.answers(step.directory)
         table.refresh()
-        if window is None:
-            window = Window()
-            window.resize(8)
 
         async def show(record, resize):
             self.pictures.append(record.record_id)
             return Picture.of(b"jpeg", "image/jpeg")
 
-        async def check():
-            self.checks += 1
-
-        async def lives():
-            return True
-
         client = script if isinstance(script, ScriptedClient) else ScriptedClient(script)
+        looked_at = _LookedAt(client, self, is_alive)
+        tally = Tally()
+        self.pool = EndpointPool(lambda member: looked_at, sampling, tally, self.fatal.append)
+        self.pool.set([Member("here", VlmSettings())])
+        window = Window(self.pool)
+        window.resize(size)
         asker = Asker(
             step(StepSetup((target,))),
             dataclasses.replace(setup, **changes),
-            client,
+            self.pool,
             table,
             window,
-            traffic or Traffic(),
             picture or show,
-            check,
-            is_alive or lives,
+            tally,
+            self.fatal.append,
             self.fatal.append,
         )
         return asker, client
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The one that the last asker asks."""
+        return self.pool._endpoints[0]
 
     def run_step(self, script, record, step=ImageCaption, **changes):
         """One run over one record: how the step ended, and what was asked."""
@@ -108,6 +116,21 @@ class Bench:
         for path in sorted(Path((self.results.step(step.directory) / "answers").location).glob("*.parquet")):
             rows += pq.ParquetFile(path).read().to_pylist()
         return sorted(rows, key=lambda row: (row["seq"], row["uid"]))
+
+
+class _LookedAt(ScriptedClient):
+    """A scripted client that counts how often it is looked at, and is there the first time."""
+
+    def __init__(self, client: ScriptedClient, bench: Bench, is_alive: bool) -> None:
+        self._client, self._bench, self._is_alive = client, bench, is_alive
+
+    async def ask(self, request: Request) -> Reply:
+        return await self._client.ask(request)
+
+    async def check(self) -> None:
+        self._bench.checks += 1
+        if not self._is_alive and self._bench.checks > 1:
+            raise trouble(Verdict.RETRY, "nobody there")
 
 
 def in_turn(*answers: Answer) -> Callable[[Request], Answer]:

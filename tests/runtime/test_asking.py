@@ -9,9 +9,8 @@ import pytest
 
 from raylabel.clients.base import Finish, Picture, Reply, Usage
 from raylabel.errors import StoreError, Verdict
-from raylabel.runtime.sending import TEST_QUESTION
-from raylabel.runtime.traffic import Traffic
-from raylabel.runtime.window import Stopped, Window
+from raylabel.runtime.endpoint import TEST_QUESTION
+from raylabel.runtime.window import Stopped
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.storage.folders import Folder
@@ -166,10 +165,8 @@ def test_an_error_that_no_request_can_survive_stops_the_run_at_once(bench):
 
 
 def test_a_stopping_run_asks_nothing(bench):
-    window = Window()
-    window.resize(8)
-    window.stop()
-    asker, client = bench.asker(lambda r: CAPTION, window=window)
+    asker, client = bench.asker(lambda r: CAPTION)
+    asker.window.stop()
     with pytest.raises(Stopped):
         asyncio.run(asker.run_step(make_record()))
     assert client.requests == []
@@ -178,9 +175,8 @@ def test_a_stopping_run_asks_nothing(bench):
 
 def test_a_stopping_run_still_replays_what_is_stored(bench):
     bench.run_step(lambda r: CAPTION, make_record())
-    window = Window()
-    window.stop()
-    asker, _ = bench.asker(lambda r: CAPTION, window=window)
+    asker, _ = bench.asker(lambda r: CAPTION)
+    asker.window.stop()
     assert asyncio.run(asker.run_step(make_record())).changes.caption == "Two red cars."
 
 
@@ -219,13 +215,9 @@ def test_an_unreadable_reply_of_a_stopping_run_is_stored_and_left_for_the_next(b
     assert [row["text"] for row in bench.stored()] == ["no"]
 
 
-async def never():
-    return False
-
-
 @pytest.mark.tao_row("100 % failures end as success")
 def test_a_server_that_answers_nobody_fails_no_record_and_is_waited_for(bench):
-    asker, client = bench.asker(in_turn(*[trouble(Verdict.RETRY, "connection refused")] * 10, CAPTION), is_alive=never)
+    asker, client = bench.asker(in_turn(*[trouble(Verdict.RETRY, "connection refused")] * 10, CAPTION), is_alive=False)
     end = asyncio.run(asker.run_step(make_record()))
     assert end.outcome.outcome.value == "labeled"
     assert [row["tries"] for row in bench.stored()] == [1]
@@ -234,15 +226,15 @@ def test_a_server_that_answers_nobody_fails_no_record_and_is_waited_for(bench):
 
 
 def test_a_server_that_went_away_while_others_were_still_answered_fails_no_record(bench):
-    traffic, left = Traffic(), [POLICY.attempts + 3]
+    left = [POLICY.attempts + 3]
 
     def away(request):
         left[0] -= 1
         if left[0] == POLICY.attempts + 2:
-            traffic.note_answer()  # somebody else's, the last one before
+            bench.endpoint.traffic.note_answer()  # somebody else's, the last one before
         return CAPTION if left[0] < 0 else trouble(Verdict.RETRY, "connection refused")
 
-    asker, _ = bench.asker(away, traffic=traffic, is_alive=never)
+    asker, _ = bench.asker(away, is_alive=False)
     end = asyncio.run(asker.run_step(make_record()))
     assert end.outcome.outcome.value == "labeled"
 

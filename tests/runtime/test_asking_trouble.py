@@ -13,9 +13,9 @@ from raylabel.errors import ImageError, Verdict
 from raylabel.records import Box as PixelBox
 from raylabel.records import Seed
 from raylabel.runtime.coordinator import fatal_for
-from raylabel.runtime.sending import MOST_REFUSALS, TEST_QUESTION
-from raylabel.runtime.traffic import Traffic
-from raylabel.runtime.window import Stopped, Window
+from raylabel.runtime.endpoint import TEST_QUESTION
+from raylabel.runtime.sending import MOST_REFUSALS
+from raylabel.runtime.window import Stopped
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 from raylabel.validation import CUT_OFF, DECLINED, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
@@ -159,30 +159,26 @@ def test_tries_go_on_where_they_were_before_a_request_was_turned_away(bench):
 
 
 def test_being_turned_away_is_no_try_and_gives_the_slot_back(bench):
-    window = Window()
-    window.resize(1)
     asked = []
 
     def full(request):
-        asked.append(window.in_flight)
+        asked.append(asker.window.in_flight)
         return trouble(Verdict.SLOW_DOWN, "busy", status=429) if len(asked) <= 10 else CAPTION
 
-    asker, _ = bench.asker(full, window=window)
+    asker, _ = bench.asker(full, size=1)
     end = asyncio.run(asker.run_step(make_record()))
     assert end.outcome.outcome.value == "labeled"
     assert [row["tries"] for row in bench.stored()] == [1]
     assert (asker.tally.requests, asker.tally.retries) == (1, 10)
-    assert (asked, window.in_flight) == ([1] * 11, 0)
+    assert (asked, asker.window.in_flight) == ([1] * 11, 0)
 
 
 def test_what_is_turned_away_every_time_while_others_are_answered_fails_alone(bench):
-    traffic = Traffic()
-
     def too_large(request):
-        traffic.note_answer()  # somebody else's
+        bench.endpoint.traffic.note_answer()  # somebody else's
         return trouble(Verdict.SLOW_DOWN, "too many tokens a minute", status=429)
 
-    asker, client = bench.asker(too_large, traffic=traffic)
+    asker, client = bench.asker(too_large)
     end = asyncio.run(asker.run_step(make_record()))
     assert (end.outcome.outcome.value, end.outcome.reason) == ("failed", "too many tokens a minute")
     assert len(client.requests) == MOST_REFUSALS

@@ -25,7 +25,7 @@ from raylabel.runtime.coordinator import (
 )
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.spending import NOTHING, Expenses, Spending
-from raylabel.runtime.traffic import Answers
+from raylabel.runtime.traffic import Answers, EndpointReport
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 
@@ -330,7 +330,8 @@ def test_failures_of_the_endpoint_do_not_count_as_the_records(make, own, by_endp
 def test_an_endpoint_that_only_fails_is_borne_for_so_long_and_no_longer(make, clock):
     def failing(number, requests=0):
         step = StepReport(outcomes={"failed": number}, endpoint_failures=number, requests=requests)
-        return Report("a", "here/1", {"step": step}, answers=Answers(answered=number))
+        heard = EndpointReport(Answers(answered=number))
+        return Report("a", "here/1", {"step": step}, endpoints={"somewhere": heard})
 
     coordinator = make()
     for minute in range(30):
@@ -345,6 +346,68 @@ def test_an_endpoint_that_only_fails_is_borne_for_so_long_and_no_longer(make, cl
     fatal = coordinator.driver_beat().fatal
     assert (fatal.exit_code, fatal.deliver) == (1, True)
     assert "limits.patience" in fatal.message
+
+
+# --- several endpoints -----------------------------------------------------------------------------------------------
+
+
+def heard(worker, waiting=50, **endpoints):
+    """A report of one worker; its endpoints give (in flight, slots, answers)."""
+    told = {name: EndpointReport(answers, flying, slots) for name, (flying, slots, answers) in endpoints.items()}
+    flying = sum(endpoint.in_flight for endpoint in told.values())
+    step = StepReport(in_flight=flying, slots=flying, waiting=waiting)
+    return Report(worker, "here/1", {"step": step}, endpoints=told)
+
+
+QUIET = Answers()
+AWAY = Answers(refused=1, lost=1, said="connection refused")
+BUSY = Answers(refused=1, over_limit=1, said="too many")
+
+
+def test_workers_share_what_each_endpoint_takes(make):
+    coordinator = make()
+    first = coordinator.beat(heard("a", one=(0, 0, QUIET), two=(0, 0, QUIET))).endpoints
+    assert {name: told.slots for name, told in first.items()} == {"one": 8, "two": 8}
+    late = coordinator.beat(heard("b", one=(0, 0, QUIET), two=(0, 0, QUIET))).endpoints
+    assert late["one"].slots == 0, "the other one may have filled all of them"
+    cut = coordinator.beat(heard("a", one=(2, 8, QUIET), two=(8, 8, QUIET))).endpoints
+    assert (cut["one"].slots, cut["two"].slots) == (4, 4)
+    coordinator.beat(heard("a", one=(2, 4, QUIET), two=(5, 4, QUIET)))
+    now = coordinator.beat(heard("b", one=(0, 0, QUIET), two=(0, 0, QUIET))).endpoints
+    assert (now["one"].slots, now["two"].slots) == (4, 3)
+
+
+@pytest.mark.parametrize(("said", "is_lost"), [(AWAY, True), (BUSY, False)])
+def test_one_endpoint_is_set_aside_and_the_run_goes_on(make, clock, said, is_lost):
+    coordinator = make()
+    for _ in range(100):
+        told = coordinator.beat(heard("a", one=(1, 8, said), two=(1, 8, Answers(answered=1)))).endpoints
+        clock.now_s += 60.0
+    assert (told["one"].is_set_aside, told["one"].is_lost, told["one"].slots) == (True, is_lost, 1)
+    assert not told["two"].is_set_aside
+    status = coordinator.driver_beat()
+    assert status.fatal is None
+    assert said.said in status.endpoints["one"].set_aside
+    assert (status.endpoints["two"].set_aside, status.limit.startswith("one takes no requests")) == ("", True)
+    clock.now_s += 120.0
+    told = coordinator.beat(heard("a", one=(0, 1, Answers(answered=1)), two=(1, 8, QUIET))).endpoints
+    assert (told["one"].is_set_aside, told["one"].is_lost) == (False, False)
+
+
+def test_the_run_ends_where_no_endpoint_answers_for_so_long(make, clock):
+    coordinator = make()
+    for _ in range(40):
+        stop = coordinator.beat(heard("a", one=(1, 8, AWAY), two=(1, 8, BUSY))).stop
+        clock.now_s += 60.0
+    assert stop
+    assert "limits.patience" in coordinator.driver_beat().fatal.message
+
+
+def test_an_endpoint_takes_no_more_than_its_user_says(make):
+    report = heard("a", one=(0, 0, QUIET), two=(0, 0, QUIET))
+    report.endpoints["two"] = dataclasses.replace(report.endpoints["two"], most=3)
+    told = make().beat(report).endpoints
+    assert (told["one"].slots, told["two"].slots) == (8, 3)
 
 
 # --- what may be spent -----------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def delivered(tmp_path):
     shards = list(scan(source, 100, tmp_path))
     results = Results(Folder(str(tmp_path / "results")))
     sampling = Sampling("tiny-vlm", 0.3, 1000, 5.0)
-    ask = AskSetup(RetryPolicy(1), (sampling,), 0, 3, "auto", SchemaForm.NATIVE, "here")
+    ask = AskSetup(RetryPolicy(1), (sampling,), 0, 3, "auto", SchemaForm.NATIVE)
     plans = tuple(StepPlan(step, StepSetup((ModelTarget(step.prompt),)), ask, 1) for step in (EXTRACTION, GROUNDING))
     spec = RunSpec(
         "run",

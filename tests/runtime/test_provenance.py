@@ -23,7 +23,7 @@ PROMPT = Extraction.prompt
 def plan_of(*models, prompt=PROMPT):
     targets = tuple(ModelTarget(prompt, recipe="r") for _ in models)
     samplings = tuple(Sampling(model, 0.3, 1000, 5.0) for model in models)
-    ask = AskSetup(RetryPolicy(1), samplings, 0, 3, "auto", SchemaForm.NATIVE, "here")
+    ask = AskSetup(RetryPolicy(1), samplings, 0, 3, "auto", SchemaForm.NATIVE)
     return StepPlan(Extraction, StepSetup(targets), ask, 1)
 
 

@@ -28,7 +28,6 @@ def sampling(**changes):
     [
         pytest.param(sampling(max_tokens=9), id="token-limit"),
         pytest.param(sampling(timeout_s=9.0), id="time-out"),
-        pytest.param({"endpoint": "elsewhere"}, id="endpoint"),
         pytest.param({"readings": 9}, id="readings"),
         pytest.param({"policy": RetryPolicy(9)}, id="retries"),
         pytest.param({"structured_output": "always"}, id="schema-fallback"),

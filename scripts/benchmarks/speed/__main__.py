@@ -28,6 +28,8 @@ from pathlib import Path
 from rich.console import Console
 
 from speed.cases import CASES, CLIENTS, SCALE, Case, bare_ray_s, chosen, run_case
+from speed.endpoints import RECORDS as ENDPOINT_RECORDS
+from speed.endpoints import endpoints_sheet, measure_endpoints
 from speed.exports import exports_sheet, measure_exports
 from speed.faults import faults_sheet, measure_faults
 from speed.gallery import RECORDS, gallery_sheet, measure_gallery
@@ -153,12 +155,21 @@ def _rates(options: argparse.Namespace) -> int:
     return 0 if all(run.is_good for run in measured) else 1
 
 
+def _endpoints(options: argparse.Namespace) -> int:
+    machine = _machine()
+    spreads = measure_endpoints(options.records or ENDPOINT_RECORDS)
+    measured: dict[str, object] = {"machine": machine, "endpoints": [dataclasses.asdict(one) for one in spreads]}
+    _deliver(options, [endpoints_sheet(spreads)], [machine], measured)
+    return 1 if any(spread.wrong for spread in spreads) else 0
+
+
 _OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "million": _million,
     "gallery": _gallery,
     "faults": _faults,
     "rates": _rates,
     "exports": _exports,
+    "endpoints": _endpoints,
 }
 """Cases with another question than how fast raylabel is beside other clients."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import heapq
 import json
 import math
 import socket
@@ -31,8 +32,18 @@ _NORMAL = NormalDist()
 class Latency:
     """Seconds a reply takes: constant, or lognormal with a median, drawn by the question's digest."""
 
-    def __init__(self, median_s: float, sigma: float) -> None:
+    def __init__(self, median_s: float, sigma: float, at_once: int = 0) -> None:
         self._median_s, self._sigma = median_s, sigma
+        self._free_at_s = [0.0] * at_once
+
+    def from_now_s(self, question: str) -> float:
+        """Until the reply leaves; where the server works on so many at a time, the others wait for their turn."""
+        if not self._free_at_s:
+            return self.of(question)
+        now_s = time.monotonic()
+        ends_s = max(now_s, heapq.heappop(self._free_at_s)) + self.of(question)
+        heapq.heappush(self._free_at_s, ends_s)
+        return ends_s - now_s
 
     def of(self, question: str) -> float:
         if not self._median_s or not self._sigma:
@@ -119,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         body = int.from_bytes(blake2b(self._head + self._tail, digest_size=8).digest(), "big")
         content = _completion(answer(task, question), self._size)
-        delay_s = self._latency.of(question)
+        delay_s = self._latency.from_now_s(question)
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._finish, content, task, arrived_ns, body)
         else:
@@ -182,8 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency-ms", type=float, default=0.0, help="median")
     parser.add_argument("--sigma", type=float, default=0.0, help="of the logarithm; 0: constant latency")
+    parser.add_argument("--at-once", type=int, default=0, help="requests it works on at a time (0: all)")
     options = parser.parse_args()
-    asyncio.run(serve(Latency(options.latency_ms / 1000, options.sigma)))
+    asyncio.run(serve(Latency(options.latency_ms / 1000, options.sigma, options.at_once)))
 
 
 if __name__ == "__main__":
