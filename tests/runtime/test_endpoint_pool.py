@@ -164,15 +164,15 @@ def test_one_that_joins_and_serves_another_model_ends_the_run():
     class Named(Client):
         def __init__(self, name):
             super().__init__()
-            self.name = name
+            self.listed_by = name
 
         async def served_model(self, model):
-            return served[self.name]
+            return served[self.listed_by]
 
     async def main():
         pool = EndpointPool(lambda m: Named(m.name), Sampling("m", 0.0, 10, 5.0), Tally(), _no_other_errors)
         pool.set([member("a")])
-        await pool.reach(pool.take("x"))
+        await pool.reach(pool._endpoints[0])
         pool.set([member("a"), member("b")])
         with pytest.raises(ClientError, match='a serves "qwen" and b serves "gemma"') as told:
             await pool.reach(pool._endpoints[1])
