@@ -6,13 +6,23 @@ and when nothing may be sent at all.
 Two kinds of servers turn requests away. One takes so many at a time: there the number in flight is cut, and climbs
 again. The other takes so many a second, minute or day, and no number in flight is small enough: what it took from one
 moment at which it had nothing left to the next, divided by the time between, is what it gives, whether it counts in
-windows or fills a bucket. So the first refusal begins an *episode*: everybody stops, one request at a time tries again,
-and with the first answer the episode ends. The first one cuts the number in flight; if that does not help, or if even
-the single request is refused, requests leave evenly from then on, at a little less than the rate just measured.
+windows or fills a bucket. These are the rules:
 
-Both limits are held for some time, then climb, faster and faster (after the shape of CUBIC, RFC 9438): a limit that was
-raised is found, and one that was not is met once in hundreds of requests. What was good before the last climb is where
-the next episode falls back to.
+* A refusal begins an *episode*. First everybody *steps back*: nothing is sent for half a second, or for as long as the
+  server asks, and then a little less than before. That ends it for a server that takes so many at a time, for a bucket,
+  and for a window that slides.
+* If a request is refused soon after that, or the server is not there at all, everybody *stops*, and one request at a
+  time tries until one is answered.
+* Where that took long, the limit is one of a minute: what was taken in the minute before is the limit. From then on it
+  is known when the next minute begins, and nobody tries in between.
+* The first episode cuts the number in flight. If that does not help, requests leave evenly from then on, at a little
+  less than the rate just measured.
+* A limit is held for some time, then climbs, faster and faster (after the shape of CUBIC, RFC 9438), until it is met:
+  one that was raised is found within a few minutes, and one that was not is met once in hundreds of requests. Then
+  the rate falls to what was taken in the last minute, and if that is too much, to what was good before the climb.
+* A server may also refuse at random, whatever it is offered. Then sending less is in vain: the next refusal comes as
+  soon as the one before. After some of those, the rate is lifted, and single refusals stop nobody any more, unless they
+  become many.
 
 A server that refuses nothing but grows slow (vLLM, NIM) is climbed by goodput: more requests in flight are kept only
 while they bring more answers a second. Latency says nothing: it depends on how long the answers are.
@@ -20,12 +30,7 @@ while they bring more answers a second. Latency says nothing: it depends on how 
 A server that says in its headers what is left of a limit is not to be found out: what is left is spread over the time
 until its reset. It is believed while its numbers move as they should; some gateways always say the same.
 
-A server may also refuse at random, whatever it is offered. Then each cut is in vain, and the next would be, too: no
-rate is believed that is far below what the server took in its best minute, and after some such cuts a single refusal
-stops nobody any more.
-
-Tried on simulated servers of each kind (``tests/runtime/test_pacing.py``): below 2 % of requests refused, 86 to 100 %
-of what is allowed used.
+Tried on simulated servers of each kind (``tests/runtime/test_pacing.py``).
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from raylabel.clients.base import Quota, Unit
 
 FIRST_IN_FLIGHT = 4
 """Where nobody says how many requests the endpoint takes at a time."""
-CUT = 0.75
+CUT = 0.9
 """What is left of the number in flight after an episode."""
 IDLE_SHARE = 0.2
 LONGEST_CYCLE_S = 75.0
@@ -46,22 +51,42 @@ LONGEST_CYCLE_S = 75.0
 USED_SHARE = 0.7
 SAFE_SHARE = 0.95
 """Of a measured rate."""
-STEADY_ANSWERS = 200
-"""Answers for which a rate stays what it is: one refusal in as many is half a percent."""
+STEADY_ANSWERS = 80
+"""Answers for which a rate stays what it is."""
 STEADY_S = 20.0
 """And seconds, where answers come fast."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
-"""Of an episode in which the server does not say when to come back; doubled each time it refuses again."""
+STEP_ANSWERS, STEP_S = 16, 2.0
+"""Between one climb and the next, until the limit is met."""
+STEP_BACK_S = 0.5
+"""Nothing is sent for so long after a refusal. Requests that left before it are refused by then, too."""
+SOON = 10
+"""Answers: a refusal before as many says that stepping back did not help; and a rate is measured over so many."""
+FEW_SLOTS = 8
+"""With so few at a time, one more is a lot: a rate comes closer to a limit."""
+FIRST_PAUSE_S, PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0, 15.0
+"""Until one request tries, where the server does not say when to come back; doubled each time it refuses again, up to
+the second in the first minute, then up to the third."""
+LONG_S = 10.0
+"""Between a first and a last refusal: the limit is one of a minute."""
+MINUTE_S = 60.0
+RECENT_S = 5.0
+"""Over which a rate is measured where the number in flight has just grown."""
+RESET_S = 25.0
+"""A next minute that is nearer is waited for; in a window that slides that would be in vain."""
 LEAST_RESET_S = 2.0
 """A limit that is whole again sooner is kept by what is refused: what headers say of it is over when it is heard."""
+NONE_LEFT = 0.5
+"""Requests that are left where none is, so that the next one comes after the reset."""
 SAME_NUMBERS = 3
 """Times that headers tell one number before they are believed no longer, if it should have moved meanwhile."""
-LEAST_SHARE = 0.35
-"""Of what an endpoint once took in a minute: it may have been two windows' worth or a full bucket, but no more. One
-that refuses requests at less refuses at random, and sending less makes it no better."""
-PROVEN_FOR_S = 1800.0
-IN_VAIN = 3
-"""Cuts that did not help: from then on single refusals stop nobody."""
+IN_VAIN = 5
+"""Times that sending less did not help: from then on single refusals stop nobody."""
+FAR = 2.0
+"""Times what is known to be good: a rate climbs no further within a minute."""
+BORNE_SHARE = 0.2
+"""Of requests: more refusals than that are not by chance."""
+FEW = 3
+"""Answers for each refusal; fewer, and it is no chance."""
 SLACK_S = 0.2
 """Added to what a server asks for: its clock is not ours."""
 QUICK_TRIAL_S, TRIAL_S = 0.5, 2.0
@@ -120,8 +145,8 @@ class Allowance:
 
 
 class _Ceiling:
-    """A limit that was found out: it stays for some time, then climbs, faster and faster; what it was before the last
-    step is known to be good.
+    """A limit that was found out: it stays for some time, then climbs, faster and faster; what it was before it climbed
+    is known to be good.
 
     Args:
         value: infinite or not yet known: it does not climb.
@@ -129,94 +154,100 @@ class _Ceiling:
     """
 
     def __init__(self, value: float, least_step: float) -> None:
-        self.value = value
-        self.good = value
+        self.value = self.good = value
         self._least_step = least_step
         self._step = FIRST_STEP
         self._since = (0.0, 0)
-        self._wanted = 1 / 8
-        self._cycle_s = 0.0
+        self._has_fallen = False
 
-    def set(self, value: float, now_s: float, answered: int, error: float = 0.0, cycle_s: float | None = None) -> None:
-        """Begin anew from here, and hold it twice as long as the last time.
+    def set(self, value: float, now_s: float, answered: int, error: float = 0.0) -> None:
+        """Begin anew from here.
 
         Args:
-            error: of the value, as a share of it.
-            cycle_s: in which the server comes to its limit: in less, nothing shows whether a value is too high.
+            error: of the value, as a share of it: by so much it climbs first, and the sooner.
         """
-        if cycle_s is not None:
-            self._cycle_s = min(cycle_s, LONGEST_CYCLE_S)
         self.value = self.good = value
         self._step = min(max(FIRST_STEP, error), 1.0)
         self._since = (now_s, answered)
-        self._wanted = min(2 * self._wanted, 1.0)
+        self._has_fallen = False
 
-    def held(self, answered: int) -> bool:
-        """Whether it was good for long enough to be believed."""
-        return self.good < self.value or answered - self._since[1] >= self._hold * STEADY_ANSWERS
+    def fall(self, recent: float, now_s: float, answered: int) -> None:
+        """It climbed too high: back to what was good of late, or, if that was too much, to what was good before."""
+        has_fallen, good, value = self._has_fallen, self.good, self.value
+        value = good if has_fallen else min(max(recent, good), value)
+        self.set(value, now_s, answered, (value / good - 1) / 4)
+        if value > good:
+            self.good, self._has_fallen = good, True
 
     @property
-    def last_step(self) -> float:
-        """The last climb, as a share of what it was before."""
-        return self.value / self.good - 1
-
-    @property
-    def _hold(self) -> float:
-        """Share of the usual time that it is held: the less certain it is, the shorter."""
-        return self._wanted * min(1.0, SURE_STEP / self._step)
+    def has_climbed(self) -> bool:
+        return self.good < self.value
 
     def climb(self, now_s: float, answered: int, *, is_rate: bool = False) -> None:
         """Climb, if it was held for long enough; a rate only where it was made use of."""
         since_s, before = self._since
         if is_rate and answered - before < USED_SHARE * self.value * (now_s - since_s):
             return
-        if answered - before >= self._hold * STEADY_ANSWERS and now_s - since_s >= max(
-            self._hold * STEADY_S, self._cycle_s
-        ):
-            self.good = self.value
-            self.value += max(self._step * self.value, self._least_step)
-            self._step = min(2 * self._step, 1.0)
-            self._since = (now_s, answered)
+        if is_rate and self.has_climbed and not self._has_fallen:
+            answers, passed_s = float(STEP_ANSWERS), STEP_S
+        else:
+            share = min(1.0, SURE_STEP / self._step)
+            answers, passed_s = (
+                max(share * STEADY_ANSWERS, STEP_ANSWERS),
+                max(share * (STEADY_S if is_rate else STEADY_S / 2), STEP_S),
+            )
+        if answered - before < answers or now_s - since_s < passed_s:
+            return
+        is_far = self.value >= FAR * self.good
+        if is_rate and is_far and now_s - since_s < LONGEST_CYCLE_S:
+            return  # a window that has not come to its end has room for any rate
+        if self._has_fallen or not is_rate or is_far or not self.has_climbed:
+            self.good, self._has_fallen = self.value, False
+        self.value += max(self._step * self.value, self._least_step)
+        if is_rate:
+            self.value = min(self.value, FAR * self.good)
+        self._step = min(2 * self._step, 1.0)
+        self._since = (now_s, answered)
 
 
-class _BestMinute:
-    """The most answers of any minute of the last half hour, looked at every few seconds."""
+class _LastMinutes:
+    """What was taken until when, looked at once a second."""
 
     def __init__(self, now_s: float) -> None:
         self._marks: deque[tuple[float, int]] = deque([(now_s, 0)])
-        self._best: deque[tuple[float, int]] = deque()
-        """Falling: each with the end of its minute; the first is the best."""
 
-    def note(self, answered: int, now_s: float) -> None:
-        """So many answers in all until now."""
-        if now_s - self._marks[-1][0] < 5.0:
+    def note(self, taken: int, now_s: float) -> None:
+        """So many in all until now."""
+        if now_s - self._marks[-1][0] < 1.0:
             return
-        self._marks.append((now_s, answered))
-        while self._marks[0][0] < now_s - 60.0:
+        self._marks.append((now_s, taken))
+        while self._marks[1][0] < now_s - 3 * MINUTE_S:
             self._marks.popleft()
-        count = answered - self._marks[0][1]
-        while self._best and self._best[-1][1] <= count:
-            self._best.pop()
-        self._best.append((now_s, count))
 
-    def per_s(self, now_s: float) -> float:
-        """As a rate."""
-        while self._best and self._best[0][0] < now_s - PROVEN_FOR_S:
-            self._best.popleft()
-        return self._best[0][1] / 60.0 if self._best else 0.0
+    def until(self, at_s: float) -> int:
+        """So many in all until then."""
+        return next((taken for when_s, taken in reversed(self._marks) if when_s <= at_s), self._marks[0][1])
 
 
 class _Usage:
-    """Tokens that a request takes, on average over the last hundred or so."""
+    """Tokens and time that a request takes, on average over the last hundred or so."""
 
-    def __init__(self) -> None:
-        self._requests = self._tokens_in = self._tokens_out = 0.0
+    def __init__(self, now_s: float) -> None:
+        self._requests = self._tokens_in = self._tokens_out = self._in_flight_s = 0.0
+        self._noted_s = now_s
 
-    def note(self, requests: int, tokens_in: int, tokens_out: int) -> None:
-        kept = 0.99**requests
-        self._requests = kept * self._requests + requests
-        self._tokens_in = kept * self._tokens_in + tokens_in
-        self._tokens_out = kept * self._tokens_out + tokens_out
+    def note(self, heard: Feedback, now_s: float) -> None:
+        kept = 0.99**heard.answered
+        self._requests = kept * self._requests + heard.answered
+        self._tokens_in = kept * self._tokens_in + heard.tokens_in
+        self._tokens_out = kept * self._tokens_out + heard.tokens_out
+        self._in_flight_s = kept * self._in_flight_s + heard.in_flight * (now_s - self._noted_s)
+        self._noted_s = now_s
+
+    @property
+    def latency_s(self) -> float:
+        """After Little: of all requests together, divided among those that were answered."""
+        return self._in_flight_s / self._requests if self._requests else math.inf
 
     def of_a_request(self, unit: Unit) -> float:
         """0 where nothing is known."""
@@ -254,7 +285,7 @@ class _Told:
             self._per_s = math.inf
             return
         # In a window: what is left until its end. In a bucket: settles where it is half full, at what it gets.
-        left = max(quota.remaining / of_a_request - in_flight, 1.0)
+        left = max(quota.remaining / of_a_request - in_flight, NONE_LEFT)
         per_s = left / max(quota.reset_s, LEAST_RESET_S / 10)
         if quota.reset_s < LEAST_RESET_S:  # told of moments that are all but over: nothing to slow down for
             per_s = max(per_s, self.per_s(now_s))
@@ -287,7 +318,7 @@ class Pace:
         self._most = most
         self._most_per_s = most_per_s
         self._most_tokens_per_s = most_tokens_per_s
-        self._usage = _Usage()
+        self._usage = _Usage(now_s)
         self._told: dict[Unit, _Told] = {}
         self._find = find
         self._at_once = _Ceiling(min(most, FIRST_IN_FLIGHT) if find else most, 1.0)
@@ -295,21 +326,33 @@ class Pace:
         self._why = self._shown = ""
         self._answered = 0
         self._searches = find
+        self._before_trial = self._at_once.value
         self._trial: tuple[int, float | None, int] = (0, None, 0)
         self._best = (0.0, self._at_once.value)
         self._factor = 2.0
         self._rest_until_s = 0.0
+        self._taken = _LastMinutes(now_s)
+        # The moment from which on the rate is measured: when, what was taken until then.
+        self._anchor = self._first_anchor = (now_s, 0)
+        self._episodes = 0
+        self._flowed_s = 0.0
+        self._was_reset = False
         # Since the last episode, and in this one.
-        self._since = (now_s, 0)
+        self._resumed_s, self._resumed_with = now_s, 0
+        self._has_cut = False
         self._paused_until_s: float | None = None
         self._pause_s = FIRST_PAUSE_S
-        self._empty_until_s = now_s
-        self._proven = _BestMinute(now_s)
-        self._in_vain = 0
+        self._tries_one = self._refuses_one = self._waited_for_reset = self._says_when = False
+        self._in_flight_before = self._in_flight_then = 0
+        self._first_refusal_s = self._last_refusal_s = now_s
+        self._over_limit = self._refused = 0
+        self._reset_s: float | None = None
+        self._had_stopped = self._is_of_a_minute = False
+        self._tries_rate = self._is_crowded = False
+        # Refusals at random.
+        self._vain, self._most_vain = 0, IN_VAIN
         self._refused_share = 0.0
-        self._refused = 0
-        self._over_limit = False
-        self._refuses_one = False
+        self._at_random = False
 
     @property
     def is_paused(self) -> bool:
@@ -324,18 +367,26 @@ class Pace:
     def note(self, heard: Feedback, now_s: float) -> Allowance:
         """Take in what came back, and hear what may be sent."""
         self._answered += heard.answered
-        self._proven.note(self._answered, now_s)
         if ended := heard.answered + heard.refused:
             kept = 0.98**ended
             self._refused_share = kept * self._refused_share + (1 - kept) * heard.refused / ended
-        at_random = self._in_vain >= IN_VAIN and self._refused_share < 0.5 and self._paused_until_s is None
-        if heard.refused and not (at_random and heard.retry_after_s is None):
+        if self._at_random and self._refused_share > BORNE_SHARE:
+            self._at_random, self._vain, self._most_vain = False, 0, 2 * self._most_vain
+        if heard.refused and not (self._at_random and heard.retry_after_s is None and heard.over_limit):
             self._refuse(heard, now_s)
         elif self._paused_until_s is None:
             self._climb(heard, now_s)
-        elif heard.answered and now_s >= self._paused_until_s:
-            self._resume(heard, now_s)
-        self._usage.note(heard.answered, heard.tokens_in, heard.tokens_out)
+        elif now_s >= self._paused_until_s:
+            if not self._tries_one:
+                self._count_returns(heard)
+                self._resume(heard, now_s)
+            elif heard.answered > self._in_flight_before:
+                self._in_flight_before = 0
+                self._resume(heard, now_s)
+        if self._paused_until_s is not None:
+            self._count_returns(heard)
+        self._taken.note(self._answered + heard.in_flight, now_s)
+        self._usage.note(heard, now_s)
         for quota in heard.quotas:
             self._told.setdefault(quota.unit, _Told()).note(
                 quota, self._usage.of_a_request(quota.unit), heard.in_flight, now_s
@@ -346,9 +397,23 @@ class Pace:
             return Allowance(1, self._most_per_s, 0.0, "")
         at_once = max(1, round(self._at_once.value))
         per_s, why = self._rate(now_s)
+        if self._over_limit and self._answered - self._resumed_with < SOON:  # one after the other
+            at_once = min(
+                at_once,
+                heard.in_flight + 1 if math.isinf(per_s) else 1 + int((now_s - self._resumed_s) * per_s),
+            )
+        if math.isfinite(self._per_s.value):
+            at_once = min(at_once, max(1, math.ceil(min(2 * per_s * self._usage.latency_s, at_once))))
+        elif self._searches:
+            at_once = min(at_once, round(self._before_trial) + self._answered - self._trial[0])
         if why and heard.waiting and heard.in_flight < at_once:  # it is the rate that holds requests back
             self._shown = why
         return Allowance(at_once, per_s, 0.0, self._shown)
+
+    def _count_returns(self, heard: Feedback) -> None:
+        """How many of those that were sent before the refusal are still to come back."""
+        left = self._in_flight_before - heard.answered - heard.refused
+        self._in_flight_before = min(max(0, left), heard.in_flight)
 
     def _rate(self, now_s: float) -> tuple[float, str]:
         """Requests a second, and which limit that is."""
@@ -368,63 +433,178 @@ class Pace:
         self._why = self._shown = why
 
     def _refuse(self, heard: Feedback, now_s: float) -> None:
+        asked_s = None if heard.retry_after_s is None else heard.retry_after_s + SLACK_S
         if self._paused_until_s is None:
-            self._pause_s, self._refused, self._over_limit, self._refuses_one = FIRST_PAUSE_S, 0, False, False
-            self._paused_until_s = now_s + self._wait_s(heard)
             self._searches = False
+            self._first_refusal_s, self._pause_s = now_s, FIRST_PAUSE_S
+            self._over_limit = self._refused = 0
+            self._refuses_one = self._waited_for_reset = self._says_when = False
+            self._tries_one = not heard.over_limit or self._answered - self._resumed_with < SOON
+            self._in_flight_then = heard.in_flight
+            self._in_flight_before = heard.in_flight + heard.answered + heard.refused
+            self._paused_until_s = now_s + (asked_s or (self._pause_s if self._tries_one else STEP_BACK_S))
         elif now_s >= self._paused_until_s:  # the one that was to see
             self._refuses_one = True
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            self._paused_until_s = now_s + self._wait_s(heard)
-        elif heard.retry_after_s is not None:
-            self._paused_until_s = max(self._paused_until_s, now_s + self._wait_s(heard))
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s(now_s))
+            reset_s = self._until_reset_s(now_s)
+            self._waited_for_reset = asked_s is None and reset_s is not None
+            self._paused_until_s = now_s + (asked_s or reset_s or self._pause_s)
+        elif asked_s is not None:
+            self._paused_until_s = max(self._paused_until_s, now_s + asked_s)
+        self._says_when |= heard.retry_after_s is not None
+        self._over_limit += heard.over_limit
         self._refused += heard.refused
-        self._over_limit |= heard.over_limit > 0
-        self._empty_until_s = max(self._empty_until_s, now_s + (heard.retry_after_s or 0.0))
+        self._last_refusal_s = max(self._last_refusal_s, now_s + (heard.retry_after_s or 0.0))
 
-    def _wait_s(self, heard: Feedback) -> float:
-        return self._pause_s if heard.retry_after_s is None else heard.retry_after_s + SLACK_S
+    def _longest_pause_s(self, now_s: float) -> float:
+        return PAUSE_S if now_s - self._first_refusal_s < LONGEST_CYCLE_S else LONGEST_PAUSE_S
+
+    def _until_reset_s(self, now_s: float) -> float | None:
+        """Where minutes are counted, and it is known when they begin; tried once, and not believed for longer."""
+        if self._reset_s is None or math.isinf(self._per_s.value) or now_s - self._first_refusal_s > MINUTE_S / 2:
+            return None
+        left_s = MINUTE_S - (now_s - self._reset_s) % MINUTE_S
+        return left_s if left_s < RESET_S else None
 
     def _resume(self, heard: Feedback, now_s: float) -> None:
-        since_s, before = self._since
-        answered = self._answered - before
-        measured = answered / max(now_s - since_s, 1e-3)
-        is_paced, at_once = math.isfinite(self._per_s.value), self._at_once
+        """The episode is over: what does it say of the limit?"""
+        taken = self._answered - (heard.answered if self._tries_one else 0) + self._in_flight_before
+        since_s, before = self._anchor
         self._paused_until_s = None
-        if self._answered <= heard.answered or (self._refuses_one and not self._over_limit):
-            self._since = (now_s, self._answered)  # it was away, which says nothing of what it takes
+        run = self._answered - self._resumed_with
+        self._flowed_s += self._first_refusal_s - self._resumed_s
+        self._resumed_s, self._resumed_with = now_s, self._answered
+        self._episodes += 1
+        if self._tries_one and self._over_limit <= self._refused / 2:
+            # It was away, which says nothing of what it takes.
+            self._last_refusal_s = now_s
+            self._move_anchor(taken)
             self._searches, self._trial = self._find, (self._answered, None, 0)
             return
-        if is_paced and self._per_s.held(self._answered):
-            lower = min(self._per_s.good, SAFE_SHARE * self._per_s.value)
-            self._per_s.set(lower, now_s, self._answered, self._per_s.last_step / 4)
-        elif not is_paced and not self._refuses_one and (at_once.good < at_once.value or self._since[1] == 0):
+        # A bucket gave what had run in while nothing was sent, too; a window of a second or so forgot it.
+        answered = max(taken - before, 1)
+        lower = answered / max(self._last_refusal_s - since_s, 1e-3)
+        upper = answered / max(self._flowed_s, 1e-3)
+        measured, error = ((upper + lower) / 2, upper / lower - 1) if answered >= SOON else (lower, 1 / answered)
+        if not self._refuses_one:  # a few may be turned away by chance: not less than half for those
+            measured = max(measured, min(upper, self._per_s.value) / 2)
+        if answered >= SOON and not self._had_stopped:
+            self._reset_s = None  # stepping back sufficed: it does not count in minutes
+        self._had_stopped = self._tries_one
+        is_paced = math.isfinite(self._per_s.value)
+        last_minute = (taken - self._taken.until(self._last_refusal_s - MINUTE_S)) / MINUTE_S
+        if self._last_refusal_s - self._first_refusal_s >= LONG_S:
+            self._vain = 0
+            if self._last_refusal_s - self._first_refusal_s <= LONGEST_CYCLE_S:
+                self._reset_s, self._is_of_a_minute = now_s, True
+                lower = min(lower, last_minute) if self._was_reset else last_minute
+            self._keep(lower, 0.0, now_s)
+            self._move_anchor(taken)
+            self._was_reset = True
+        elif self._waited_for_reset:
+            last_minute = (taken - self._taken.until(now_s - MINUTE_S)) / MINUTE_S
+            measured = min(max(last_minute, self._per_s.value / 2), self._per_s.value)
+            self._vain = 0
+            self._keep(measured, 0.0 if measured == last_minute else 0.5, now_s)
+            self._move_anchor(taken)
+        elif self._is_in_vain(run):
+            self._bear_refusals(now_s)
+            self._move_anchor(taken)
+        elif self._tries_rate and answered < STEADY_ANSWERS and self._in_flight_then >= CUT * self._at_once.good:
+            self._is_crowded, self._tries_rate = True, False
+            self._per_s.set(math.inf, now_s, self._answered)
+            self._searches = False
+            self._at_once.set(self._at_once.good, now_s, self._answered)
+            self._move_anchor(taken)
+        elif (
+            not is_paced
+            and self._has_cut
+            and self._at_once.has_climbed
+            and self._at_once.value <= FEW_SLOTS
+            and not self._is_crowded
+        ):
+            # Was it one too many at a time, or one too many a second?
+            recent_s = min(RECENT_S, self._first_refusal_s - since_s)
+            recent = (taken - self._taken.until(self._first_refusal_s - recent_s)) / recent_s
+            good = self._at_once.good
+            self._keep(recent, 0.0, now_s)
+            self._tries_rate, self._at_once.good = True, good
+            self._move_anchor(taken)
+        elif not is_paced and not (self._has_cut and not self._at_once.has_climbed):
             # Only so many at a time, it seems.
-            fewer = at_once.good if at_once.good < at_once.value else CUT * at_once.value
-            at_once.set(max(1.0, min(fewer, at_once.value - self._refused)), now_s, self._answered)
-        else:
-            # Since it was last known to have nothing left, a bucket may have run over: it gave more than was taken.
-            unsure_s = max(0.0, now_s - self._empty_until_s)
-            error = 0.5 * max(1 / max(answered, 1), unsure_s / max(now_s - since_s - unsure_s, 1e-3))
-            rate = max(SAFE_SHARE * measured, 1 / 3600)
-            # From now on the rate keeps requests back; more at a time are of use where answers take long.
-            self._searches, self._best = self._find, (0.0, at_once.value)
-            self._trial, self._factor, self._rest_until_s = (self._answered, None, 0), 2.0, 0.0
-            self._per_s.set(self._believable(rate, now_s), now_s, self._answered, error, now_s - since_s)
-        self._since = (now_s, self._answered)
+            self._at_once.set(self._fewer(), now_s, self._answered)
+            self._has_cut = True
+            self._first_anchor = self._anchor
+            self._move_anchor(taken)
+        elif is_paced and self._per_s.has_climbed:
+            self._tries_rate = False
+            recent = last_minute if self._is_of_a_minute else self._per_s.value
+            self._per_s.fall(SAFE_SHARE * recent, now_s, self._answered)
+            self._move_anchor(taken)
+        elif not is_paced:
+            if not self._refuses_one and FEW * self._episodes <= answered < SOON:
+                return  # by chance, perhaps
+            if self._refuses_one and answered < SOON:  # it was at the limit the first time
+                since_s, before = self._first_anchor
+                measured = (taken - before) / max(self._last_refusal_s - since_s, 1e-3)
+            self._keep(measured, error, now_s)
+            if answered >= SOON:
+                self._move_anchor(taken)
+        elif answered < FEW * self._episodes:
+            if self._refuses_one or answered + self._episodes >= SOON - 2:
+                self._vain = 0
+                self._keep(min(measured, self._per_s.value), error, now_s)
+                if answered >= SOON:
+                    self._move_anchor(taken)
+        elif answered >= SOON:
+            self._keep(min(measured, self._per_s.value), 0.0, now_s)
+            self._move_anchor(taken)
         if math.isfinite(self._per_s.value):
             self._say(f"the server turned requests away; it takes {_a_minute(self._per_s.value)} a minute")
-        else:
-            self._say(f"the server turned requests away; it takes {at_once.value:.0f} at a time")
+        elif not self._at_random:
+            self._say(f"the server turned requests away; it takes {self._at_once.value:.0f} at a time")
 
-    def _believable(self, per_s: float, now_s: float) -> float:
-        """A rate, but no less than the endpoint has shown to take; above that again where this does not help."""
-        least = LEAST_SHARE * self._proven.per_s(now_s)
-        if per_s >= least:
-            self._in_vain = 0
-            return per_s
-        self._in_vain += 1
-        return min(least * 1.25**self._in_vain, self._proven.per_s(now_s))
+    def _fewer(self) -> float:
+        at_once = self._at_once
+        if at_once.has_climbed and not self._searches and self._has_cut:
+            return at_once.good
+        return max(1.0, CUT * min(at_once.value, self._in_flight_then - self._refused))
+
+    def _keep(self, per_s: float, error: float, now_s: float) -> None:
+        """From now on the rate keeps requests back; more at a time are of use where answers take long."""
+        self._per_s.set(max(SAFE_SHARE * per_s, 1 / 3600), now_s, self._answered, error)
+        self._search_anew()
+
+    def _search_anew(self) -> None:
+        self._before_trial = self._at_once.value
+        self._searches, self._best = self._find, (0.0, self._at_once.value)
+        self._trial, self._factor, self._rest_until_s = (self._answered, None, 0), 2.0, 0.0
+
+    def _move_anchor(self, taken: int) -> None:
+        """Measure from here on."""
+        self._anchor, self._episodes, self._flowed_s = (self._last_refusal_s, taken), 0, 0.0
+        self._was_reset = False
+
+    def _is_in_vain(self, run: int) -> bool:
+        """Whether sending less does not help.
+
+        Args:
+            run: answers between the last refusal and this one.
+        """
+        if self._refuses_one or self._says_when:  # that is a limit
+            self._vain = 0
+        elif SOON - 2 <= run < STEADY_ANSWERS:
+            self._vain += 1
+        elif run < FEW or run >= 1.5 * STEADY_ANSWERS:
+            self._vain = max(0, self._vain - 1)
+        return self._vain >= self._most_vain
+
+    def _bear_refusals(self, now_s: float) -> None:
+        """They come by chance: from now on single ones stop nobody."""
+        self._at_random = True
+        self._per_s.set(math.inf, now_s, self._answered)
+        self._search_anew()
+        self._say("the server turns some requests away, however many it is sent")
 
     def _climb(self, heard: Feedback, now_s: float) -> None:
         if math.isfinite(self._per_s.value):
@@ -434,7 +614,7 @@ class Pace:
         if heard.waiting and heard.in_flight >= self._at_once.value - idle:
             if self._searches:
                 self._search(now_s)
-            elif self._since[1] and self._at_once.value < self._most:  # a refusal set it
+            elif self._has_cut and self._at_once.value < self._most:
                 self._at_once.climb(now_s, self._answered)
                 self._at_once.value = min(self._at_once.value, self._most)
 
@@ -469,6 +649,7 @@ class Pace:
             self._say(f"{self._best[1]:.0f} requests at a time: {at_once:.0f} were not answered faster")
 
     def _try_more(self, at_once: float) -> None:
+        self._before_trial = at_once
         self._at_once.good = self._at_once.value = min(self._most, math.ceil(self._factor * at_once))
         self._trial = (self._answered, None, 0)
         if self._at_once.value == self._most:

@@ -160,83 +160,102 @@ class Told:
         return sum(from_s <= t < to_s for t in self.answered_at) / (to_s - from_s)
 
 
-def simulate(server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=None):
-    """A run: requests are sent as the pace allows, refused ones again; it hears of answers with each beat, of a refusal
-    at once.
+class Worker:
+    """What a worker holds of the pace: its slots and its gate."""
+
+    def __init__(self) -> None:
+        self.in_flight = self.slots = 0
+        self.per_s, self.opens_at, self.last_send = math.inf, 0.0, -math.inf
+        self.answered = self.refused = 0
+        self.asked_s: float | None = None
+        self.quota: Quota | None = None
+
+    def may_send_at(self) -> float:
+        return max(self.opens_at, self.last_send + 1 / self.per_s)
+
+
+def simulate(
+    server, pace, requests, *, until_s=math.inf, beat_s=0.1, change=None, workers=1, refusal_s=0.02, starts_at=0.0
+):
+    """A run: requests are sent as the pace allows, refused ones again. Each worker tells of answers with its beat, of a
+    refusal at once, and hears then how many slots it has, and when it may send.
 
     Args:
         change: (moment, function of the server) once.
+        refusal_s: until a refusal is heard.
+        starts_at: when the run starts, on the server's clock.
     """
     told = Told()
-    now, left, in_flight = 0.0, requests, 0
-    events: list[tuple[float, int, str]] = []  # (time, order, kind)
+    now, left = starts_at, requests
+    events: list[tuple[float, int, str, Worker]] = []
     said: dict[int, tuple[float, Quota]] = {}  # what the headers of an answer say, and when the server made them
     order = 0
-    answered = refused = 0
-    asked_s = None
-    quota = None
-    allowance = pace.note(Feedback(waiting=left), 0.0)
-    paused_until, last_send = 0.0, -math.inf
-    changed = change is None
+    all_workers = [Worker() for _ in range(workers)]
+    is_changed = change is None
 
-    def push(at, kind):
+    def push(at, kind, worker):
         nonlocal order
         order += 1
-        heapq.heappush(events, (at, order, kind))
+        heapq.heappush(events, (at, order, kind, worker))
 
-    push(0.0, "beat")
-    push(0.0, "send")
-    while (left or in_flight) and now < until_s:
-        now, number, kind = heapq.heappop(events)
-        if not changed and now >= change[0]:
+    def report(worker):
+        quotas = () if worker.quota is None else (worker.quota,)
+        in_flight = sum(w.in_flight for w in all_workers)
+        heard = Feedback(
+            worker.answered, worker.refused, worker.refused, worker.asked_s, quotas, in_flight=in_flight, waiting=left
+        )
+        allowance = pace.note(heard, now - starts_at)
+        worker.answered = worker.refused = 0
+        worker.asked_s = worker.quota = None
+        number = all_workers.index(worker)
+        share = allowance.in_flight // workers + (number < allowance.in_flight % workers)
+        held = sum(max(w.slots, w.in_flight) for w in all_workers if w is not worker)
+        worker.slots = max(0, min(share, allowance.in_flight - held))
+        worker.per_s = allowance.per_s / workers if allowance.in_flight >= workers else allowance.per_s
+        worker.opens_at = now + allowance.pause_s
+
+    for number, worker in enumerate(all_workers):
+        push(starts_at + number * beat_s / workers, "beat", worker)
+    while (left or any(w.in_flight for w in all_workers)) and now < until_s + starts_at:
+        now, number, kind, worker = heapq.heappop(events)
+        if not is_changed and now - starts_at >= change[0]:
             change[1](server)
-            changed = True
-        look = False
+            is_changed = True
         if kind == "beat":
-            look = True
-            push(now + beat_s, "beat")
+            report(worker)
+            push(now + beat_s, "beat", worker)
         elif kind == "answer":
-            in_flight -= 1
+            worker.in_flight -= 1
             server.in_flight -= 1
-            answered += 1
+            worker.answered += 1
             told.answered += 1
-            told.answered_at.append(now)
+            told.answered_at.append(now - starts_at)
             if number in said:
                 at, told_then = said.pop(number)
-                quota = replace(told_then, reset_s=told_then.reset_s - (now - at))
+                worker.quota = replace(told_then, reset_s=told_then.reset_s - (now - at))
         elif kind == "refusal":
-            in_flight -= 1
             left += 1
-            refused += 1
+            worker.refused += 1
             told.refused += 1
-            told.refused_at.append(now)
+            told.refused_at.append(now - starts_at)
             wait = server.retry_after(now)
-            asked_s = wait if asked_s is None else max(asked_s, wait or 0.0)
-            look = True
-        if look:
-            quotas = () if quota is None else (quota,)
-            allowance = pace.note(
-                Feedback(answered, refused, refused, asked_s, quotas, in_flight=in_flight, waiting=left), now
-            )
-            answered = refused = 0
-            asked_s = None
-            quota = None
-            paused_until = now + allowance.pause_s
-        opens_at = max(paused_until, last_send + 1 / allowance.per_s)
-        while left and in_flight < allowance.in_flight and now >= opens_at:
+            worker.asked_s = wait if worker.asked_s is None else max(worker.asked_s, wait or 0.0)
+            worker.opens_at = max(worker.opens_at, now + 1.0)
+            worker.in_flight -= 1
+            report(worker)
+        while left and worker.in_flight < worker.slots and now >= worker.may_send_at():
             left -= 1
-            in_flight += 1
-            told.most_in_flight = max(told.most_in_flight, in_flight)
+            worker.in_flight += 1
+            told.most_in_flight = max(told.most_in_flight, sum(w.in_flight for w in all_workers))
             if server.admit(now):
                 server.in_flight += 1
-                push(now + server.latency(now), "answer")
+                push(now + server.latency(now), "answer", worker)
                 if (left_now := server.quota(now)) is not None:
                     said[order] = now, left_now
             else:
-                push(now + 0.02, "refusal")
-            last_send = now
-            opens_at = max(paused_until, last_send + 1 / allowance.per_s)
-        if left and in_flight < allowance.in_flight and now < opens_at < now + beat_s:
-            push(opens_at, "send")
-    told.ended_s = now
+                push(now + refusal_s, "refusal", worker)
+            worker.last_send = now
+        if left and worker.in_flight < worker.slots and now < worker.may_send_at() < now + beat_s:
+            push(worker.may_send_at(), "send", worker)
+    told.ended_s = now - starts_at
     return told

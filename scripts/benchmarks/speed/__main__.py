@@ -150,7 +150,7 @@ def _faults(options: argparse.Namespace) -> int:
 
 def _rates(options: argparse.Namespace) -> int:
     machine = _machine()
-    measured = measure_rates()
+    measured = measure_rates(options.scenario)
     _deliver(options, [rates_sheet(measured)], [machine], {"rates": [dataclasses.asdict(run) for run in measured]})
     return 0 if all(run.is_good for run in measured) else 1
 
@@ -209,7 +209,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--client", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--runs", type=int, default=0, help="of each case (3; with --quick 1)")
     parser.add_argument("--records", type=int, default=0, help="of one of the other cases; each has its own number")
-    parser.add_argument("--scenario", action="append", default=[], help="of the case faults: the beginning of its name")
+    parser.add_argument(
+        "--scenario", action="append", default=[], help="of faults and rates: the beginning of its name"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the case faults: faults and moments of kills")
     parser.add_argument("--profile", action="store_true", help="the ten functions that a worker spends most time in")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run here, too")

@@ -118,17 +118,22 @@ class RateFigures:
         return self.labeled == self.records and low and (self.used_share or 1.0) >= LEAST_USED
 
 
-def measure_rates() -> list[RateFigures]:
-    """Run every cell: those of a few requests a second at the same time, the others one after the other."""
+def measure_rates(wanted: Sequence[str] = ()) -> list[RateFigures]:
+    """Run cells: those of a few requests a second at the same time, the others one after the other.
+
+    Args:
+        wanted: beginnings of the names of cells; none: all.
+    """
+    cells = [cell for cell in CELLS if not wanted or cell.name.startswith(tuple(wanted))]
     with tempfile.TemporaryDirectory(prefix="raylabel-bench-") as name:
         folder = Path(name)
-        worlds = {n: build_world(folder / f"world-{n}", n) for n in sorted({cell.images for cell in CELLS})}
+        worlds = {n: build_world(folder / f"world-{n}", n) for n in sorted({cell.images for cell in cells})}
 
         def run(cell: Cell) -> RateFigures:
             return _run(cell, worlds[cell.images], folder / f"cell-{CELLS.index(cell)}")
 
-        slow, fast = ([cell for cell in CELLS if (cell.per_s[0][1] > _FAST_PER_S) is fast] for fast in (False, True))
-        with ThreadPoolExecutor(len(slow)) as threads:
+        slow, fast = ([cell for cell in cells if (cell.per_s[0][1] > _FAST_PER_S) is fast] for fast in (False, True))
+        with ThreadPoolExecutor(max(1, len(slow))) as threads:
             done = list(threads.map(run, slow))
         return [*(run(cell) for cell in fast), *done]
 
