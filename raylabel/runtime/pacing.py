@@ -55,6 +55,9 @@ STEADY_ANSWERS = 80
 """Answers for which a rate stays what it is."""
 STEADY_S = 20.0
 """And seconds, where answers come fast."""
+LEAST_SHARE = 0.35
+"""Of what was taken in the best of the last minutes: it may have been two windows' worth, but a rate far below it comes
+of an unlucky look, and it would take half an hour to climb from there."""
 STEP_ANSWERS, STEP_S = 16, 2.0
 """Between one climb and the next, until the limit is met."""
 STEP_BACK_S = 0.5
@@ -227,6 +230,11 @@ class _LastMinutes:
     def until(self, at_s: float) -> int:
         """So many in all until then."""
         return next((taken for when_s, taken in reversed(self._marks) if when_s <= at_s), self._marks[0][1])
+
+    @property
+    def best_per_s(self) -> float:
+        """Of the minute in which most was taken."""
+        return max(taken - self.until(when_s - MINUTE_S) for when_s, taken in self._marks) / MINUTE_S
 
 
 class _Usage:
@@ -572,7 +580,8 @@ class Pace:
 
     def _keep(self, per_s: float, error: float, now_s: float) -> None:
         """From now on the rate keeps requests back; more at a time are of use where answers take long."""
-        self._per_s.set(max(SAFE_SHARE * per_s, 1 / 3600), now_s, self._answered, error)
+        least = max(LEAST_SHARE * self._taken.best_per_s, 1 / 3600)
+        self._per_s.set(max(SAFE_SHARE * per_s, least), now_s, self._answered, error)
         self._search_anew()
 
     def _search_anew(self) -> None:
