@@ -113,7 +113,7 @@ def test_a_server_that_lists_its_models_and_answers_no_question_fails_no_record(
     world: World, tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = ("limits.patience=4", "image_grounding.vlm.openai.timeout=2")
-    with served_here("--faults", f"{fault} 100% from 1", "--latency-ms", "50") as server:
+    with served_here("--faults", f"{fault} 100% from 1", "--latency-ms", "500") as server:
         ran = label(grounding(world, tmp_path / "r", server.url, *settings))
     assert ran.code == 1, ran.printed
     assert "limits.patience" in capfd.readouterr().err

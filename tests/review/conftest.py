@@ -24,7 +24,7 @@ def _own_surroundings() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # the loop of playwright runs in this thread for as long
 def browser() -> Iterator[Browser]:
     path = os.environ.get("RAYLABEL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
