@@ -20,6 +20,7 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -247,7 +248,7 @@ class Matrix:
 def _end_of(run: CliRun) -> tuple[int, str]:
     try:
         said, _ = run.process.communicate(timeout=_RUN_S)
-    except Exception:
+    except subprocess.TimeoutExpired:
         run.kill_all()
         return -1, f"did not end in {_RUN_S:.0f} s"
     return run.process.returncode, said
