@@ -134,6 +134,9 @@ if everything is rejected, they end as ``nothing``."""
 PERSON = "person"
 """Who judged, in ``by``."""
 
+REJECTED_BY_PERSON = "rejected_by_person"
+"""Flag of a record, with the number of its boxes that a person rejected; they are left out."""
+
 _GROUNDED = (_LABELED, _NOTHING, REJECTED) = (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
 
 

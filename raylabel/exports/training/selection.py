@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raylabel.errors import InputError
+from raylabel.exports.annotations import is_rejected
 from raylabel.exports.training import report
 from raylabel.exports.training.classes import ClassMap, plain
 from raylabel.exports.training.report import BOXES, PHRASES
 from raylabel.exports.training.samples import Phrase, Picture, Sample
-from raylabel.records import REJECTED, Expression, Instance, JsonObject, Outcome, Size, expressions_from_json
-from raylabel.validation import parse_flag
+from raylabel.records import (
+    REJECTED,
+    REJECTED_BY_PERSON,
+    Expression,
+    Instance,
+    JsonObject,
+    Outcome,
+    Size,
+    expressions_from_json,
+)
+from raylabel.validation import REJECTED_PHRASE, parse_flag
 
 SETTLED_WITH_LABELS = (Outcome.LABELED.value, Outcome.NOTHING.value)
 _OPEN_OR_REFUSED = frozenset(o.value for o in Outcome if o.is_open) | {Outcome.REFUSED.value}
@@ -90,7 +100,7 @@ class Selection:
             return refused, counts
         expressions = expressions_from_json(line.get("expressions", []))
         phrases: list[Phrase] = []
-        holds = complete = True
+        holds, complete = not _has_lost_phrases(line), True
         for expression in expressions:
             phrase, why = self._phrase(expression, counts)
             if phrase is not None:
@@ -136,6 +146,8 @@ class Selection:
         outcome = line.get("outcome")
         if outcome is None:
             return Refused(report.UNFINISHED, blocks=True)
+        if is_rejected(line):
+            return Refused(report.REJECTED, blocks=True)
         if outcome not in self.filters.outcomes:
             # An open record says nothing about its image; one that was not chosen does, but nobody wants it.
             return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in _OPEN_OR_REFUSED)
@@ -198,6 +210,12 @@ def size_of(line: JsonObject) -> Size | None:
     if type(width) is int and type(height) is int and width > 0 and height > 0:
         return Size(width, height)
     return None
+
+
+def _has_lost_phrases(line: JsonObject) -> bool:
+    """Whether phrases of the caption may be missing in the line because the double check or a person rejected them."""
+    flags = {parse_flag(flag)[0] for flag in line.get("flags", ())}
+    return REJECTED_BY_PERSON in flags or REJECTED_PHRASE in line.get("dropped", ())
 
 
 def _with_valid_span(phrase: Phrase, caption: str) -> Phrase:

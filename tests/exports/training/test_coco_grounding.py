@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,12 @@ def test_words_whose_boxes_were_filtered_away_do_not_stay_in_the_caption(tmp_pat
     data = written(tmp_path, record(0, "a.jpg", SIZE, "a dog and a cat", found), filters=Filters(min_score=0.5))
     assert [image["caption"] for image in data["images"]] == ["dog"]
     assert len(data["annotations"]) == 1
+
+
+def test_words_whose_boxes_a_person_rejected_do_not_stay_in_the_caption(tmp_path: Path) -> None:
+    one = record(0, "a.jpg", SIZE, "a dog and a cat", (expression(0, "dog", (2, 5), [Box(1, 2, 30, 40)]),))
+    data = written(tmp_path, replace(one, flags=("rejected_by_person:1",)))
+    assert [image["caption"] for image in data["images"]] == ["dog"]
 
 
 @pytest.mark.parametrize("ended", [Outcome.FAILED, Outcome.UNREADABLE, Outcome.REFUSED])
