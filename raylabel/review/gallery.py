@@ -253,7 +253,7 @@ def _phrase(phrase: Phrase, number: int, caption: str, shown: Shown) -> JsonObje
 
 def _box(box: ShownBox, shown: Shown) -> JsonObject:
     judged = shown.judgements.boxes.get(box.bbox_id)
-    if judged is not None and [float(v) for v in judged.bbox] != box.box:
+    if judged is not None and not judged.is_about(box.box):
         judged = None
     return {
         "id": box.bbox_id,

@@ -111,4 +111,4 @@ def _verdict_on(instance: Instance, record: Record, verdicts: Mapping[str, Judge
     if one is None:
         return ""
     shown = round_box(instance.box, None if record.image is None else record.image.size)
-    return one.verdict if tuple(map(float, one.bbox)) == tuple(map(float, shown.as_tuple())) else ""
+    return one.verdict if one.is_about(shown.as_tuple()) else ""
