@@ -25,7 +25,7 @@ from raylabel.records import (
 from raylabel.validation import REJECTED_PHRASE, parse_flag
 
 SETTLED_WITH_LABELS = (Outcome.LABELED.value, Outcome.NOTHING.value)
-_OPEN_OR_REFUSED = frozenset(o.value for o in Outcome if o.is_open) | {Outcome.REFUSED.value}
+UNANSWERED = frozenset(outcome.value for outcome in Outcome if outcome.is_unanswered)
 
 UNMAPPED = "unmapped"
 """Counted beside what is left out: the texts that the class map has no class for."""
@@ -118,7 +118,7 @@ class Selection:
                 holds = holds and why in (report.NO_CLASS, report.IGNORED)
         if not phrases:
             return Refused(report.NO_PHRASE), counts
-        if line.get("outcome") in _OPEN_OR_REFUSED:  # asked for by its outcome: what was found counts, absence does not
+        if line.get("outcome") in UNANSWERED:  # asked for by its outcome: what was found counts, absence does not
             found = [phrase for phrase in phrases if phrase.instances]
             counts[PHRASES, f"{report.OTHER_OUTCOME}:{line['outcome']}"] += len(phrases) - len(found)
             phrases, holds = found, False
@@ -150,7 +150,7 @@ class Selection:
             return Refused(report.REJECTED, blocks=True)
         if outcome not in self.filters.outcomes:
             # An open record says nothing about its image; one that was not chosen does, but nobody wants it.
-            return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in _OPEN_OR_REFUSED)
+            return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in UNANSWERED)
         if size_of(line) is None:
             return Refused(report.NO_SIZE, blocks=True)
         if self._without:
