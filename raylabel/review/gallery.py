@@ -19,6 +19,7 @@ from raylabel.errors import ImageError, InputError
 from raylabel.images import displayed, read_image
 from raylabel.records import JsonObject, digest_of
 from raylabel.review.colors import color_of, dash_of, ink_on, to_css
+from raylabel.review.outlines import outline, scaled
 from raylabel.review.reading import Reviewed
 from raylabel.review.shown import Phrase, Shown, ShownBox
 from raylabel.review.statistics import Statistics
@@ -168,9 +169,7 @@ class _Pictures:
         scale = small.width / picture.size_wh[0]
         for place, phrase in enumerate(shown.phrases):
             for box in phrase.kept:
-                x1, y1, x2, y2 = (v * scale for v in box.box)
-                if x1 <= x2 and y1 <= y2:
-                    drawing.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(place), width=2)
+                outline(drawing, scaled(box.box, scale), color_of(place))
         name = self._place("thumbs", number, "webp")
         small.save(self._out / name, quality=75, method=0)
         return name
