@@ -76,7 +76,7 @@ def run_demo(
         for word in words:
             console.print(f"{name}: {word}", markup=False, highlight=False)
     console.print(
-        f"Look at it: {program} review {out / backend / pipelines[0]} --png",
+        f"Look at it: {program} review {out / backend / pipelines[0]}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES, outcome_of
 from raylabel.records import PERSON, Box, JsonObject, Record, expression_to_json, region_to_json, seed_to_json
@@ -114,6 +117,11 @@ def _dropped_counts(record: Record) -> dict[str, int]:
             if consequence_of(name) == DROPPED:
                 counts[name] = counts.get(name, 0) + count
     return dict(sorted(counts.items()))
+
+
+def is_rejected(line: Mapping[str, Any]) -> bool:
+    """Whether a person rejected the record of a line: nothing is known of its image."""
+    return line.get("verified") is False and line.get("by") == PERSON
 
 
 def seed_line(record: Record) -> JsonObject:

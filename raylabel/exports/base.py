@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from raylabel.pipelines import outcome_of
-from raylabel.records import Outcome, Record
+from raylabel.records import Record
 from raylabel.steps.base import Step
 
 
@@ -67,7 +67,7 @@ class ExportFormat:
         return (
             record.verified is not False
             and bool(record.outcomes)
-            and _is_settled(outcome_of(record))
+            and not outcome_of(record).is_unanswered
             and self._has_needs(record)
         )
 
@@ -79,12 +79,11 @@ class ExportFormat:
         """
         done = record.outcomes.get(step.label)
         return (
-            record.verified is not False and done is not None and _is_settled(done.outcome) and self._has_needs(record)
+            record.verified is not False
+            and done is not None
+            and not done.outcome.is_unanswered
+            and self._has_needs(record)
         )
 
     def _has_needs(self, record: Record) -> bool:
         return all(getattr(record, field) is not None for field in self.needs)
-
-
-def _is_settled(outcome: Outcome) -> bool:
-    return not outcome.is_open and outcome is not Outcome.REFUSED

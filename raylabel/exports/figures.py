@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raylabel.exports.annotations import is_rejected
 from raylabel.pipelines import all_steps
-from raylabel.records import IMAGE_REFERRING_EXPRESSION, PERSON, REJECTED, JsonObject, Outcome
+from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
 from raylabel.steps.base import KINDS
 from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, parse_flag
 
@@ -34,10 +35,6 @@ _COUNTERS = ("records", "totals", "flags")
 def _findings_by_step() -> list[tuple[str, str]]:
     """The labels of all steps, each with the kind of thing it finds, the most telling kind first."""
     return [(step.label, kind) for kind in KINDS for step in all_steps().values() if step.finds == kind]
-
-
-def _is_rejected(line: Mapping[str, Any]) -> bool:
-    return line.get("verified") is False and line.get("by") == PERSON
 
 
 class Figures:
@@ -91,7 +88,7 @@ class Figures:
         if "dropped" in line:
             totals["expressions_rejected"] += line["dropped"].get(REJECTED_PHRASE, 0)
             totals["boxes_rejected"] += line["dropped"].get(REJECTED_BOX, 0)
-        state = REJECTED if _is_rejected(line) else _STATES.get(line.get("outcome"))
+        state = REJECTED if is_rejected(line) else _STATES.get(line.get("outcome"))
         if state is not None:
             totals["boxes_of_open_or_refused"] += found["boxes"]
         else:

@@ -37,6 +37,7 @@ from raylabel.records.serialization import (
 from raylabel.records.values import (
     PERSON as PERSON,
     REJECTED as REJECTED,
+    REJECTED_BY_PERSON as REJECTED_BY_PERSON,
     Box as Box,
     Expression as Expression,
     ImageFacts as ImageFacts,

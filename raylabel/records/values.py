@@ -108,6 +108,11 @@ class Outcome(str, Enum):
         """Whether the next run tries again; open outcomes are listed in ``failures.jsonl``."""
         return self in (Outcome.UNREADABLE, Outcome.FAILED)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it is open or was refused, so that what was not found may be there all the same."""
+        return self.is_open or self is Outcome.REFUSED
+
     @staticmethod
     def worst(outcomes: Iterable[Outcome]) -> Outcome:
         """The first of failed, unreadable, refused, labeled, nothing, skipped that is among them.
@@ -133,6 +138,9 @@ if everything is rejected, they end as ``nothing``."""
 
 PERSON = "person"
 """Who judged, in ``by``."""
+
+REJECTED_BY_PERSON = "rejected_by_person"
+"""Flag of a record, with the number of its boxes that a person rejected; they are left out."""
 
 _GROUNDED = (_LABELED, _NOTHING, REJECTED) = (Outcome.LABELED.value, Outcome.NOTHING.value, REJECTED)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raylabel.errors import InputError
 from raylabel.review.reading import Reviewed
+from raylabel.review.shown import Shown
 from raylabel.store.judgements import Judgement, read_judgements, store_judgements
 
 
@@ -41,16 +42,9 @@ def apply_judgements(reviewed: Reviewed, file: Path) -> Applied:
         by_record.setdefault(one.record_id, []).append(one)
     stored: list[Judgement] = []
     for shown in reviewed.shown():
-        labels = by_record.get(str(shown.line.get("record_id")))
-        if labels and shown.labels:
-            boxes = {box.bbox_id: tuple(box.box) for phrase in shown.phrases for box in phrase.boxes}
-            stored += [
-                one
-                for one in labels
-                if (
-                    boxes.get(one.bbox_id) == tuple(map(float, one.bbox)) if one.bbox_id else one.labels == shown.labels
-                )
-            ]
+        own = by_record.get(str(shown.line.get("record_id")))
+        if own and shown.labels:
+            stored += [one for one in own if _is_up_to_date(one, shown)]
     if stored:
         store_judgements(reviewed.results, stored)
     return Applied(
@@ -58,3 +52,10 @@ def apply_judgements(reviewed: Reviewed, file: Path) -> Applied:
         Counter(one.verdict for one in stored if one.bbox_id),
         len(judgements) - len(stored),
     )
+
+
+def _is_up_to_date(one: Judgement, shown: Shown) -> bool:
+    if not one.bbox_id:
+        return one.labels == shown.labels
+    boxes = (box for phrase in shown.phrases for box in phrase.boxes if box.bbox_id == one.bbox_id)
+    return any(map(one.is_about, (box.box for box in boxes)))

@@ -19,6 +19,7 @@ from raylabel.errors import ImageError, InputError
 from raylabel.images import displayed, read_image
 from raylabel.records import JsonObject, digest_of
 from raylabel.review.colors import color_of, dash_of, ink_on, to_css
+from raylabel.review.outlines import outline, scaled
 from raylabel.review.reading import Reviewed
 from raylabel.review.shown import Phrase, Shown, ShownBox
 from raylabel.review.statistics import Statistics
@@ -168,9 +169,7 @@ class _Pictures:
         scale = small.width / picture.size_wh[0]
         for place, phrase in enumerate(shown.phrases):
             for box in phrase.kept:
-                x1, y1, x2, y2 = (v * scale for v in box.box)
-                if x1 <= x2 and y1 <= y2:
-                    drawing.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color_of(place), width=2)
+                outline(drawing, scaled(box.box, scale), color_of(place))
         name = self._place("thumbs", number, "webp")
         small.save(self._out / name, quality=75, method=0)
         return name
@@ -253,7 +252,7 @@ def _phrase(phrase: Phrase, number: int, caption: str, shown: Shown) -> JsonObje
 
 def _box(box: ShownBox, shown: Shown) -> JsonObject:
     judged = shown.judgements.boxes.get(box.bbox_id)
-    if judged is not None and [float(v) for v in judged.bbox] != box.box:
+    if judged is not None and not judged.is_about(box.box):
         judged = None
     return {
         "id": box.bbox_id,

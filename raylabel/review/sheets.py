@@ -15,6 +15,7 @@ from raylabel.images import displayed, read_image
 from raylabel.records import REJECTED
 from raylabel.review.colors import Rgb, color_of, ink_on
 from raylabel.review.letters import Letters
+from raylabel.review.outlines import Corners, outline, scaled
 from raylabel.review.reading import Reviewed, open_results
 from raylabel.review.shown import Phrase, Shown, ShownBox
 from raylabel.settings import ImageSettings
@@ -129,11 +130,11 @@ def _draw_boxes(image: Image.Image, phrases: list[Phrase], scale: float, letters
         color = _GRAY if box.rejected else color_of(n)
         for other, dash in ((box.was, (2, 3)), (box.proposed, (7, 4))):
             if other is not None:
-                _dashed(draw, _scaled(other, scale), color_of(n), dash)
-        corners = _scaled(box.box, scale)
+                _dashed(draw, scaled(other, scale), color_of(n), dash)
+        corners = scaled(box.box, scale)
         place = tuple(round(v / _NEST_PX) for v in corners)
         tags.append((corners, n, box, places[place]))
-        _outline(draw, _inside(corners, places[place]), color)
+        outline(draw, _inside(corners, places[place]), color)
         places[place] += 1
         if box.rejected:
             draw.line((corners[0], corners[3], corners[2], corners[1]), fill=color, width=2)
@@ -141,26 +142,13 @@ def _draw_boxes(image: Image.Image, phrases: list[Phrase], scale: float, letters
         _tag(draw, corners, n, box, turn, letters)
 
 
-def _scaled(box: list[float], scale: float) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (v * scale for v in box)
-    return x1, y1, x2, y2
-
-
-def _inside(corners: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
+def _inside(corners: Corners, turn: int) -> Corners:
     x1, y1, x2, y2 = corners
     by = max(0.0, min(turn * _NEST_PX, (x2 - x1) / 3, (y2 - y1) / 3))
     return x1 + by, y1 + by, x2 - by, y2 - by
 
 
-def _outline(draw: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: Rgb) -> None:
-    x1, y1, x2, y2 = corners
-    if x1 <= x2 and y1 <= y2:
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color, width=2)
-
-
-def _dashed(
-    draw: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: Rgb, dash: tuple[int, int]
-) -> None:
+def _dashed(draw: ImageDraw.ImageDraw, corners: Corners, color: Rgb, dash: tuple[int, int]) -> None:
     x1, y1, x2, y2 = (min(max(v, -_TILE_WIDTH), 2 * _TILE_WIDTH) for v in corners)
     line, gap = dash
     for start in range(int(x1), int(x2), line + gap):
@@ -173,7 +161,7 @@ def _dashed(
 
 def _tag(
     draw: ImageDraw.ImageDraw,
-    corners: tuple[float, float, float, float],
+    corners: Corners,
     number: int,
     box: ShownBox,
     turn: int,

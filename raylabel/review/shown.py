@@ -186,7 +186,7 @@ def with_verdicts(phrases: Sequence[Phrase], boxes: Mapping[str, Judgement]) -> 
 
 
 def _judged(box: ShownBox, judgement: Judgement | None) -> ShownBox:
-    if judgement is None or box.rejected or list(map(float, judgement.bbox)) != box.box:
+    if judgement is None or box.rejected or not judgement.is_about(box.box):
         return box
     if judgement.verdict == REJECT:
         return replace(box, rejected=True, verified=False, by=PERSON)

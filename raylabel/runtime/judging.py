@@ -7,14 +7,11 @@ from dataclasses import replace
 
 from raylabel.geometry import round_box
 from raylabel.pipelines import PIPELINES
-from raylabel.records import PERSON, Expression, Instance, Record, digest_of
+from raylabel.records import PERSON, REJECTED_BY_PERSON, Expression, Instance, Record, digest_of
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.status import newest_rows
 from raylabel.store.judgements import ACCEPT, REJECT, Judgement, RecordJudgements, load_judgements
 from raylabel.store.tables import Row
-
-REJECTED_BY_PERSON = "rejected_by_person"
-"""Flag of a record, with the number of its boxes that a person rejected; they are left out."""
 
 
 def digest_of_labels(rows: Mapping[str, Row], pipeline: str, generations: Mapping[str, int]) -> str:
@@ -114,4 +111,4 @@ def _verdict_on(instance: Instance, record: Record, verdicts: Mapping[str, Judge
     if one is None:
         return ""
     shown = round_box(instance.box, None if record.image is None else record.image.size)
-    return one.verdict if tuple(map(float, one.bbox)) == tuple(map(float, shown.as_tuple())) else ""
+    return one.verdict if one.is_about(shown.as_tuple()) else ""

@@ -344,9 +344,10 @@ class Replica:
             self._restarted.popleft()
         if len(self._restarted) >= self._serve.restarts:
             self._become(State.FAILED)
+            count = "once" if len(self._restarted) == 1 else f"{len(self._restarted)} times"
             raise ServerError(
-                f"serve: the {self._engine.name} server {self.name} {trouble.why}, and was started again "
-                f"{len(self._restarted)} times within an hour (serve.restarts); log: {self.log}"
+                f"serve: the {self._engine.name} server {self.name} {trouble.why}, and was started again {count} "
+                f"within an hour (serve.restarts); log: {self.log}"
             )
         if self._restarted and now - self._restarted[-1] < self._pace.back_off:
             await asyncio.sleep(self._pace.back_off)

@@ -40,6 +40,10 @@ class Judgement:
     bbox: tuple[float, ...] = ()
     by: str = PERSON
 
+    def is_about(self, box: Iterable[float]) -> bool:
+        """Whether it was given on a box with these pixels, as they stand in ``annotations.jsonl``."""
+        return tuple(map(float, self.bbox)) == tuple(map(float, box))
+
     def to_json(self) -> JsonObject:
         """A line of ``judgements.jsonl``."""
         line: JsonObject = {"record_id": self.record_id}

@@ -234,8 +234,7 @@ class Matrix:
         return self._next[where].pop()
 
     def _run_on(self, config: Path, earlier: Sequence[Deaths]) -> tuple[int, str]:
-        code, said = _end_of(self._start(config, earlier))
-        return code, said
+        return _end_of(self._start(config, earlier))
 
     def _start(self, config: Path, earlier: Sequence[Deaths]) -> CliRun:
         started = time.time()

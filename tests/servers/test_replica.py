@@ -267,7 +267,7 @@ def test_a_server_that_dies_too_often_is_given_up(tmp_path: Path) -> None:
         return str(caught.value)
 
     text = asyncio.run(scenario())
-    assert "was killed by SIGKILL, and was started again 1 times within an hour (serve.restarts); log: " in text
+    assert "was killed by SIGKILL, and was started again once within an hour (serve.restarts); log: " in text
 
 
 def test_a_server_that_does_not_come_up_again_is_given_up_with_the_reason(tmp_path: Path) -> None:

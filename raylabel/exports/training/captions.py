@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from raylabel.exports.training import report
-from raylabel.exports.training.samples import Phrase, Sample
+from raylabel.exports.training.samples import Sample
 from raylabel.exports.training.writers import Notes
 
 BETWEEN = " . "
@@ -72,8 +72,3 @@ def _lowerable(text: str, notes: Notes) -> str:
     letters = [c if len(c.lower()) == 1 else unicodedata.normalize("NFD", c)[0] for c in text]
     notes.change(report.LETTER_REPLACED)
     return "".join(letters)
-
-
-def has_boxes(phrases: Sequence[Phrase]) -> list[Phrase]:
-    """Those that something in the image matches."""
-    return [phrase for phrase in phrases if phrase.instances]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.errors import ConfigError, InputError
+from raylabel.errors import ConfigError
 
 SHOWN = 10
 """Phrases without a class in messages."""
@@ -165,13 +165,3 @@ def _listed(counts: Counter[str]) -> str:
 def most_frequent(counts: Counter[str], number: int) -> list[tuple[str, int]]:
     """The most frequent ones, equal ones by name."""
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:number]
-
-
-def need_classes(problem: str | None) -> None:
-    """Refuse classes that are none to train with.
-
-    Raises:
-        InputError: there is a problem.
-    """
-    if problem is not None:
-        raise InputError(problem)

@@ -23,7 +23,8 @@ def grounding_entries(sample: Sample, numbers: Numbers, notes: Notes) -> CocoEnt
     where no phrase matches.
     """
     caption, spans = caption_with_spans(sample, notes)
-    absent = sorted({span for span, phrase in zip(spans, sample.phrases, strict=True) if not phrase.instances})
+    missing = {phrase.text for phrase in sample.absent}
+    absent = sorted({span for span, phrase in zip(spans, sample.phrases, strict=True) if phrase.text in missing})
     image: JsonObject = {
         "id": numbers.image,
         "file_name": sample.picture.name,

@@ -37,7 +37,7 @@ def row(sample: Sample) -> JsonObject:
             "verified": [instance.verified for _, instance in found],
             "bbox_id": [instance.bbox_id for _, instance in found],
         },
-        "absent": [phrase.text for phrase in sample.phrases if not phrase.instances],
+        "absent": [phrase.text for phrase in sample.absent],
     }
 
 

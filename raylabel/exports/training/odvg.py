@@ -15,7 +15,7 @@ from dataclasses import replace
 from raylabel.exports.json_lines import to_json_line
 from raylabel.exports.training import report
 from raylabel.exports.training.base import ONLY_NAMED, TrainingFormat
-from raylabel.exports.training.captions import built_caption, caption_with_spans, has_boxes
+from raylabel.exports.training.captions import built_caption, caption_with_spans
 from raylabel.exports.training.coco import boxes_by_class
 from raylabel.exports.training.report import PHRASES, RECORDS
 from raylabel.exports.training.samples import Phrase, Sample, joined
@@ -37,7 +37,9 @@ def grounding_lines(sample: Sample, notes: Notes) -> list[JsonObject]:
       phrases that contain one another stand on lines of their own, and none holds a full stop.
     """
     found: list[Phrase] = []
-    for phrase in has_boxes(sample.phrases):
+    for phrase in sample.phrases:
+        if not phrase.instances:
+            continue
         text = " ".join(phrase.text.replace(".", " ").split())
         if not text:
             notes.drop(PHRASES, report.EMPTY)

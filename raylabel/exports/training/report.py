@@ -41,7 +41,7 @@ MEANINGS: Mapping[str, str] = {
     NO_PHRASE: "nothing is left that was asked about the image",
     LOST_BOXES: "a filter took a box of the record, and absence means background here (--keep-partial)",
     SAME_IMAGE: "another record of the same image had to be left out, and absence means background here",
-    REJECTED: "the double check rejected it",
+    REJECTED: "the double check or a person rejected it",
     FLAGGED: "it carries a flag that was not wanted",
     NOT_CHOSEN: "it is none of the phrases or classes chosen",
     LOW_SCORE: "its score is too low",

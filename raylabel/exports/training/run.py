@@ -13,15 +13,15 @@ from raylabel import __version__
 from raylabel.errors import ConfigError, InputError, StoreError
 from raylabel.exports.training import report
 from raylabel.exports.training.base import ALWAYS, TrainingFormat
-from raylabel.exports.training.classes import LISTED, ClassMap, ClassSurvey, most_frequent, need_classes
+from raylabel.exports.training.classes import LISTED, ClassMap, ClassSurvey, most_frequent
 from raylabel.exports.training.pictures import Images, ReadUpright, relative_name, short_key
 from raylabel.exports.training.report import RECORDS, Tally
 from raylabel.exports.training.samples import Picture, Sample, joined
-from raylabel.exports.training.selection import UNMAPPED, Filters, Refused, Selection, check_line, size_of
+from raylabel.exports.training.selection import UNANSWERED, UNMAPPED, Filters, Refused, Selection, check_line, size_of
 from raylabel.exports.training.splits import Splits
 from raylabel.exports.training.writers import Entry, Job, Options, Writer
 from raylabel.pipelines import PIPELINES
-from raylabel.records import JsonObject, Outcome, Size
+from raylabel.records import JsonObject, Size
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
 from raylabel.storage.reading import open_input
@@ -85,11 +85,11 @@ def run_export(wanted: Export, read: ReadUpright) -> JsonObject:
 
 def _check(wanted: Export) -> Splits:
     made = wanted.format
-    open_ones = [name for name in wanted.filters.outcomes if _is_open_or_refused(name)]
-    if made.background and open_ones:
+    unanswered = [name for name in wanted.filters.outcomes if name in UNANSWERED]
+    if made.background and unanswered:
         raise ConfigError(
-            f'--outcome {open_ones[0]}: in "{made.name}", what has no box is background; a record with a question that '
-            "was not answered cannot be written."
+            f'--outcome {unanswered[0]}: in "{made.name}", what has no box is background; a record with a question '
+            "that was not answered cannot be written."
         )
     if wanted.classes is not None and not made.classes:
         raise ConfigError(f'--classes: "{made.name}" has no classes; leave it out.')
@@ -99,11 +99,6 @@ def _check(wanted: Export) -> Splits:
             f'--splits: readers of "{made.name}" want {" and ".join(made.needs_splits)}, add {missing[0]}.'
         )
     return splits
-
-
-def _is_open_or_refused(name: str) -> bool:
-    outcome = Outcome(name)
-    return outcome.is_open or outcome is Outcome.REFUSED
 
 
 def _open(results: Folder) -> IO[bytes]:
@@ -192,7 +187,8 @@ class _Exporting:
         if self._made.phrases and self._wanted.classes is None and problem is not None:
             self._tally.leave_out("set of files with classes", report.MANY_NOUNS)
             return ()
-        need_classes(problem)
+        if problem is not None:
+            raise InputError(problem)
         self._tally.unmapped = survey.unmapped
         return survey.classes()
 

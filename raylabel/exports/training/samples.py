@@ -65,6 +65,12 @@ class Sample:
     complete: bool = True
 
     @property
+    def absent(self) -> list[Phrase]:
+        """The phrases that match nothing; not those whose words found boxes elsewhere in it, as both cannot be true."""
+        found = {phrase.text for phrase in self.phrases if phrase.instances}
+        return [phrase for phrase in self.phrases if not phrase.instances and phrase.text not in found]
+
+    @property
     def negative(self) -> bool:
         """Nothing that was asked about is in the image."""
         return not any(phrase.instances for phrase in self.phrases)

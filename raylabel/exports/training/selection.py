@@ -7,15 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raylabel.errors import InputError
+from raylabel.exports.annotations import is_rejected
 from raylabel.exports.training import report
 from raylabel.exports.training.classes import ClassMap, plain
 from raylabel.exports.training.report import BOXES, PHRASES
 from raylabel.exports.training.samples import Phrase, Picture, Sample
-from raylabel.records import REJECTED, Expression, Instance, JsonObject, Outcome, Size, expressions_from_json
-from raylabel.validation import parse_flag
+from raylabel.records import (
+    REJECTED,
+    REJECTED_BY_PERSON,
+    Expression,
+    Instance,
+    JsonObject,
+    Outcome,
+    Size,
+    expressions_from_json,
+)
+from raylabel.validation import REJECTED_PHRASE, parse_flag
 
 SETTLED_WITH_LABELS = (Outcome.LABELED.value, Outcome.NOTHING.value)
-_OPEN_OR_REFUSED = frozenset(o.value for o in Outcome if o.is_open) | {Outcome.REFUSED.value}
+UNANSWERED = frozenset(outcome.value for outcome in Outcome if outcome.is_unanswered)
 
 UNMAPPED = "unmapped"
 """Counted beside what is left out: the texts that the class map has no class for."""
@@ -90,7 +100,7 @@ class Selection:
             return refused, counts
         expressions = expressions_from_json(line.get("expressions", []))
         phrases: list[Phrase] = []
-        holds = complete = True
+        holds, complete = not _has_lost_phrases(line), True
         for expression in expressions:
             phrase, why = self._phrase(expression, counts)
             if phrase is not None:
@@ -108,7 +118,7 @@ class Selection:
                 holds = holds and why in (report.NO_CLASS, report.IGNORED)
         if not phrases:
             return Refused(report.NO_PHRASE), counts
-        if line.get("outcome") in _OPEN_OR_REFUSED:  # asked for by its outcome: what was found counts, absence does not
+        if line.get("outcome") in UNANSWERED:  # asked for by its outcome: what was found counts, absence does not
             found = [phrase for phrase in phrases if phrase.instances]
             counts[PHRASES, f"{report.OTHER_OUTCOME}:{line['outcome']}"] += len(phrases) - len(found)
             phrases, holds = found, False
@@ -136,9 +146,11 @@ class Selection:
         outcome = line.get("outcome")
         if outcome is None:
             return Refused(report.UNFINISHED, blocks=True)
+        if is_rejected(line):
+            return Refused(report.REJECTED, blocks=True)
         if outcome not in self.filters.outcomes:
             # An open record says nothing about its image; one that was not chosen does, but nobody wants it.
-            return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in _OPEN_OR_REFUSED)
+            return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in UNANSWERED)
         if size_of(line) is None:
             return Refused(report.NO_SIZE, blocks=True)
         if self._without:
@@ -198,6 +210,12 @@ def size_of(line: JsonObject) -> Size | None:
     if type(width) is int and type(height) is int and width > 0 and height > 0:
         return Size(width, height)
     return None
+
+
+def _has_lost_phrases(line: JsonObject) -> bool:
+    """Whether phrases of the caption may be missing in the line because the double check or a person rejected them."""
+    flags = {parse_flag(flag)[0] for flag in line.get("flags", ())}
+    return REJECTED_BY_PERSON in flags or REJECTED_PHRASE in line.get("dropped", ())
 
 
 def _with_valid_span(phrase: Phrase, caption: str) -> Phrase:

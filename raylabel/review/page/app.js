@@ -148,12 +148,7 @@ const raylabel = (() => {
     return wanted;
   }
   function go(wanted, replace) {
-    const parts = new URLSearchParams();
-    for (const [name, value] of Object.entries(wanted)) {
-      const text = Array.isArray(value) ? value.join("|") : value;
-      if (text) parts.set(name, text);
-    }
-    const hash = `#${parts}`;
+    const hash = `#${new URLSearchParams(flat(wanted))}`;
     if (replace) history.replaceState(null, "", hash); else location.hash = hash;
     follow();
   }

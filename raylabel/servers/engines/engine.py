@@ -161,6 +161,18 @@ class Engine(ABC):
         return {}
 
 
+def module_command(launch: Launch, module: str, model_flag: str, flags: Sequence[str]) -> list[str]:
+    """The command line of an engine that is a Python module, with what every such engine is told."""
+    serve = launch.serve
+    return [
+        launch.python,
+        *("-m", module),
+        *(model_flag, serve.model, "--served-model-name", serve.served_name),
+        *("--host", launch.host, "--port", str(launch.port)),
+        *flags,
+    ]
+
+
 def with_defaults(
     defaults: Sequence[Sequence[str]], args: Sequence[str], aliases: Mapping[str, str] | None = None
 ) -> list[str]:

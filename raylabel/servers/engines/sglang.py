@@ -13,6 +13,7 @@ from raylabel.servers.engines.engine import (
     Launch,
     Phase,
     cause,
+    module_command,
     phase,
     with_defaults,
 )
@@ -53,17 +54,11 @@ class SGLang(Engine):
     )
 
     def command(self, launch: Launch) -> list[str]:
-        serve = launch.serve
         defaults = [
             ["--enable-metrics"],
             ["--enable-cache-report"],
             ["--limit-mm-data-per-request", '{"image": 1}'],
             *([["--tp-size", str(launch.gpus)]] if launch.gpus > 1 else []),
         ]
-        return [
-            launch.python,
-            *("-m", "sglang.launch_server"),
-            *("--model-path", serve.model, "--served-model-name", serve.served_name),
-            *("--host", launch.host, "--port", str(launch.port)),
-            *with_defaults(defaults, serve.args, _ALIASES),
-        ]
+        flags = with_defaults(defaults, launch.serve.args, _ALIASES)
+        return module_command(launch, "sglang.launch_server", "--model-path", flags)

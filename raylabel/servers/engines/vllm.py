@@ -13,6 +13,7 @@ from raylabel.servers.engines.engine import (
     Launch,
     Phase,
     cause,
+    module_command,
     phase,
     with_defaults,
 )
@@ -62,7 +63,6 @@ class VLLM(Engine):
     )
 
     def command(self, launch: Launch) -> list[str]:
-        serve = launch.serve
         defaults = [
             ["--enable-prefix-caching"],
             # The model's own length, or what of it fits into memory: a fixed number is more than some models have
@@ -73,13 +73,8 @@ class VLLM(Engine):
             ["--disable-uvicorn-access-log"],  # a line a request
             *([["--tensor-parallel-size", str(launch.gpus)]] if launch.gpus > 1 else []),
         ]
-        return [
-            launch.python,
-            *("-m", "vllm.entrypoints.openai.api_server"),
-            *("--model", serve.model, "--served-model-name", serve.served_name),
-            *("--host", launch.host, "--port", str(launch.port)),
-            *with_defaults(defaults, serve.args, _ALIASES),
-        ]
+        flags = with_defaults(defaults, launch.serve.args, _ALIASES)
+        return module_command(launch, "vllm.entrypoints.openai.api_server", "--model", flags)
 
     def environment(self, launch: Launch) -> Mapping[str, str]:
         return {

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from speed.local_json import read_json
 from speed.measures import Figures, ServerLog, figures
 from speed.processes import last_words, run_watched, say
 from speed.questions import PROFILE
@@ -146,8 +146,7 @@ def _run_client(client: str, case: Case, workload: Workload, folder: Path) -> Fi
         else:
             command = _client_command(client, url, case.workers, workload, folder)
         finished = run_watched(command, folder, output)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/log") as reply:
-            log = ServerLog.from_json(json.load(reply))
+        log = ServerLog.from_json(read_json(f"{url}/log"))
     if finished.exit_code:
         say(f"{client} ended with exit code {finished.exit_code}; its last words:\n{last_words(output)}")
     if is_raylabel:

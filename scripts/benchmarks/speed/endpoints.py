@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.settings import load_settings
 from speed.cases import vlm_at
+from speed.local_json import read_json
 from speed.processes import say
 from speed.table import Sheet
 from speed.workload import build_captioned
@@ -155,8 +155,7 @@ def _judged(spread: Spread, pool: Pool, alone: float) -> Spread:
 
 def _left_s(url: str) -> list[float]:
     """When the replies of a server left."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/log") as log:
-        return [moment / 1e9 for moment in json.load(log)["left_ns"]]
+    return [moment / 1e9 for moment in read_json(f"{url}/log")["left_ns"]]
 
 
 @contextmanager

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from raylabel.demo.world import World, build_world
 from raylabel.pipelines import PIPELINES
 from raylabel.probing.schema import probe_picture
 from raylabel.records import IMAGE_GROUNDING
+from speed.local_json import read_json
 from speed.processes import say
 from speed.table import Sheet
 
@@ -320,9 +320,7 @@ class _Server:
     def stats(self) -> Json:
         """What it counted; the last of it where it is away."""
         try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"{self.url}/stats", timeout=30) as reply:
-                self._stats = json.load(reply)
+            self._stats = read_json(f"{self.url}/stats")
         except OSError:
             return self._stats or {"questions": {}, "requests": 0, "faults": {}}
         return self._stats

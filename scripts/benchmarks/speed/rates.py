@@ -6,10 +6,8 @@ slow ones run at the same time: they wait most of it.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from subprocess import PIPE, STDOUT, Popen
 from raylabel.demo.launch import RunningServer, demo_server
 from raylabel.demo.world import World, build_world
 from speed.cases import count_labeled, raylabel_command
+from speed.local_json import read_json
 from speed.processes import say
 from speed.table import Sheet
 from speed.workload import Workload
@@ -195,8 +194,7 @@ def _figures(cell: Cell, seen: Sequence[tuple[float, int, int]]) -> tuple[float 
 
 def _counts(server: RunningServer) -> tuple[int, int]:
     """Requests that were answered and rejected until now."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{server.url}/stats") as reply:
-        stats = json.load(reply)
+    stats = read_json(f"{server.url}/stats")
     return sum(asked["answered"] for asked in stats["questions"].values()), stats["refused"]
 
 

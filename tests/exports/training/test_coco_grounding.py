@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,18 @@ def test_a_phrase_that_matches_nothing_is_a_negative_and_a_failure_is_none(tmp_p
     }
 
 
+def test_words_that_found_boxes_are_no_negative_where_they_stand_for_another_phrase_too(tmp_path: Path) -> None:
+    """Without a place of its own, the phrase that matches nothing shares its letters with the one that has boxes."""
+    found = (
+        expression(0, "dog", None, [Box(1, 2, 30, 40)]),
+        expression(1, "dog", None, []),
+        expression(0, "cat", None, []),
+    )
+    [image] = written(tmp_path, record(0, "a.jpg", SIZE, "", found))["images"]
+    assert image["caption"] == "dog . cat"
+    assert image["tokens_negative"] == [[6, 9]]
+
+
 def test_a_phrase_without_a_span_gets_a_place_in_the_caption(tmp_path: Path) -> None:
     boxes = [Box(1, 2, 30, 40)]
     data = written(
@@ -155,6 +168,12 @@ def test_words_whose_boxes_were_filtered_away_do_not_stay_in_the_caption(tmp_pat
     data = written(tmp_path, record(0, "a.jpg", SIZE, "a dog and a cat", found), filters=Filters(min_score=0.5))
     assert [image["caption"] for image in data["images"]] == ["dog"]
     assert len(data["annotations"]) == 1
+
+
+def test_words_whose_boxes_a_person_rejected_do_not_stay_in_the_caption(tmp_path: Path) -> None:
+    one = record(0, "a.jpg", SIZE, "a dog and a cat", (expression(0, "dog", (2, 5), [Box(1, 2, 30, 40)]),))
+    data = written(tmp_path, replace(one, flags=("rejected_by_person:1",)))
+    assert [image["caption"] for image in data["images"]] == ["dog"]
 
 
 @pytest.mark.parametrize("ended", [Outcome.FAILED, Outcome.UNREADABLE, Outcome.REFUSED])

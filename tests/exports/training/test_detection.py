@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,9 @@ def test_what_readers_do_not_know_is_kept_in_attributes(tmp_path: Path) -> None:
     [
         pytest.param(record(1, "a.jpg", SIZE, "a cat", None, Outcome.FAILED), id="failed"),
         pytest.param(record(1, "a.jpg", SIZE, "a cat", (), Outcome.REFUSED), id="refused"),
+        pytest.param(
+            replace(record(1, "a.jpg", SIZE, "a cat", None, Outcome.LABELED), verified=False), id="rejected-by-a-person"
+        ),
         pytest.param(
             record(1, "a.jpg", SIZE, "a cat", (expression(1, "cat", (2, 5), None),), Outcome.LABELED), id="open"
         ),
