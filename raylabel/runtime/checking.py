@@ -74,7 +74,6 @@ class _Input:
     """
 
     shards: list[Shard] = field(default_factory=list)
-    lines: int = 0
     records: int = 0
     unusable: Reasons = field(default_factory=Reasons)
     unlabeled: Reasons = field(default_factory=Reasons)
@@ -172,7 +171,6 @@ class Check:
         records: list[tuple[Record, Shard]] = []
         for shard in shards:
             for line in read_shard(source, shard):
-                seen.lines += 1
                 if not isinstance(line, Record):
                     seen.unusable.add(self._mask(line.reason), line_number=line.line_number)
                     continue
