@@ -124,6 +124,10 @@ class Usage:
     output: int | None = None
 
 
+TOKEN_KINDS = ("input", "cached", "thought", "output")
+"""The fields of ``Usage``."""
+
+
 class Unit(str, Enum):
     """What a server counts against a limit."""
 

@@ -19,6 +19,7 @@ from typing import IO
 
 from raylabel.runtime.coordinator import Directive, Report
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.traffic import EndpointDirective
 from raylabel.runtime.window import Stopped
 from raylabel.sources import Shard
 
@@ -104,11 +105,8 @@ def work() -> None:
     spec, shard = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    async def tell(report: Report) -> Directive:
-        return Directive(dict.fromkeys(report.steps, 1), stop=report.fatal is not None)
-
     async def run() -> None:
-        worker = Worker(spec, tell, socket.gethostname(), is_apart=True)
+        worker = Worker(spec, _one_at_a_time, socket.gethostname(), is_apart=True)
         await worker.open()
         try:
             await worker.process([shard])
@@ -119,6 +117,12 @@ def work() -> None:
     os.dup2(2, 1)  # whatever C code prints is no message
     asyncio.run(run())
     os.write(told, _DONE)
+
+
+async def _one_at_a_time(report: Report) -> Directive:
+    """What a worker is told that has no coordinator: one request in flight of each step, wherever it likes."""
+    endpoints = dict.fromkeys(report.endpoints, EndpointDirective(len(report.steps)))
+    return Directive(dict.fromkeys(report.steps, 1), stop=report.fatal is not None, endpoints=endpoints)
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,6 @@ One finding after the other, each good or bad; what a bad one bars is left out, 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 import tempfile
@@ -32,7 +31,7 @@ from raylabel.runtime.first_look import input_problems
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec
 from raylabel.runtime.trial import Tried, try_record
-from raylabel.settings import Settings, at_address, mask_of
+from raylabel.settings import Settings, VlmSettings, at_address, mask_of
 from raylabel.sources import Shard, SourceSpec, read_shard, scan, source_for
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
@@ -74,7 +73,6 @@ class _Input:
     """
 
     shards: list[Shard] = field(default_factory=list)
-    lines: int = 0
     records: int = 0
     unusable: Reasons = field(default_factory=Reasons)
     unlabeled: Reasons = field(default_factory=Reasons)
@@ -172,7 +170,6 @@ class Check:
         records: list[tuple[Record, Shard]] = []
         for shard in shards:
             for line in read_shard(source, shard):
-                seen.lines += 1
                 if not isinstance(line, Record):
                     seen.unusable.add(self._mask(line.reason), line_number=line.line_number)
                     continue
@@ -244,7 +241,7 @@ class Check:
             vlm = with_key(settings.pipeline.vlm, os.environ)
             known = load_facts(self._settings, self._results)
             found = probe_endpoint(settings, vlm, known)
-            names = asyncio.run(_served_names(settings))
+            names = asyncio.run(_served_names(settings, vlm))
             save_facts(self._settings, self._results, found)
         except ClientError as error:
             text = describe_trouble(error, settings.pipeline.vlm, settings.autolabel_type)
@@ -273,7 +270,6 @@ class Check:
         record, shard = seen.first
         results = Results(Folder(absolute(folder)) / "results")
         spec = build_spec(settings, results, source, facts, None, sample=frozenset((record.position,)))
-        spec = dataclasses.replace(spec, only=frozenset((record.record_id,)))
         yield Finding("record", True, record.image_path)
         for tried in try_record(spec, shard, record.record_id):
             yield _step_finding(tried, self._mask)
@@ -312,9 +308,9 @@ def _described(images: Sequence[ImageFacts]) -> str:
     return "; ".join(parts)
 
 
-async def _served_names(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """What the server calls each of the models that the steps ask."""
-    client = build_client(with_key(settings.pipeline.vlm, os.environ), os.environ)
+async def _served_names(settings: Settings, vlm: VlmSettings) -> dict[str, tuple[str, ...]]:
+    """What the server, the first of several, calls each of the models that the steps ask."""
+    client = build_client(vlm, os.environ)
     try:
         models = [sampling.model for step in settings.selected_steps for sampling in models_of(settings, step)]
         return {model: await client.served_names(model) for model in dict.fromkeys(models)}

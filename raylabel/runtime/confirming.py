@@ -123,8 +123,8 @@ def _requests_behind(rows: pa.Table) -> int:
 
 def _replaced_lines(spec: RunSpec, shards: Sequence[Shard], todo: Sequence[Shard]) -> int:
     """Lines that are new, as far as as many that are settled are gone; lines that only came or went are none."""
-    directory = spec.selected[0].step
-    known = set(newest_rows(spec.results, directory, spec.generations, ())["key"].to_pylist())
+    first = spec.selected[0].step
+    known = set(newest_rows(spec.results, first, spec.generations, ())["key"].to_pylist())
     open_shards = {shard.number for shard in todo}
     in_settled = sum(shard.count for shard in shards if shard.number not in open_shards)
     lines = [line for shard in todo for line in read_shard(spec.source, shard) if isinstance(line, Record)]

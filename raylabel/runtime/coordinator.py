@@ -116,7 +116,7 @@ class Report:
         endpoints: by name; one that the worker left stays in it.
         leaving: this is the last report.
         expenses: since the worker started, once it knows of a budget.
-        logs: what it logged, likewise, where that is not the driver's process.
+        logs: what it logged since the report before, where that is not the driver's process.
     """
 
     worker: str

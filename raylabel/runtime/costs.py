@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from raylabel.clients.base import TOKEN_KINDS
 from raylabel.clients.endpoints import endpoint_of, listed_price_of, members_of
 from raylabel.clients.prices import Price
 from raylabel.errors import ConfigError
@@ -17,8 +18,6 @@ from raylabel.runtime.spending import cost_of
 from raylabel.settings import Settings
 from raylabel.store.results import Results, stored_usage
 from raylabel.store.tables import Row
-
-_TOKENS = ("input", "cached", "thought", "output")
 
 
 class Costs:
@@ -79,7 +78,7 @@ class Costs:
         null where one of them has no price."""
         replies, tokens, cost = 0, Counter[str](), 0.0
         for row in [row for directory in directories for row in stored_usage(results, directory)]:
-            usage = {kind: row[f"tokens_{kind}"] for kind in _TOKENS}
+            usage = {kind: row[f"tokens_{kind}"] for kind in TOKEN_KINDS}
             replies += row["replies"]
             tokens.update(usage)
             usd = self.usd_of(row)
@@ -91,7 +90,7 @@ class Costs:
         price = self.price_of(usage["model"], usage["endpoint"])
         if price is None or usage["counted"] < usage["replies"]:
             return None
-        return price.nano_usd({kind: usage[f"tokens_{kind}"] for kind in _TOKENS}) / 1e9
+        return price.nano_usd({kind: usage[f"tokens_{kind}"] for kind in TOKEN_KINDS}) / 1e9
 
     def price_of(self, model: str, endpoint: str) -> Price | None:
         """The price of a model that answered, as its server named it; None where it is not known: also of one that was

@@ -332,10 +332,3 @@ class Delivery:
         if (judgements := self._judgements.get(line.record_id)) is not None:
             item = as_judged(item, judgements, stored, self._spec.generations)
         return item
-
-
-def deliver(spec: RunSpec, shards: Sequence[Shard], output_format: str) -> Counts:
-    """Write the result files in one go; see ``Delivery``."""
-    with Delivery(spec, output_format) as delivery:
-        delivery.add_all(shards)
-    return delivery.counts

@@ -145,7 +145,7 @@ def _file_of(directory: str) -> str:
 
 
 def _next_of(directory: str) -> str:
-    return f"{_file_of(directory)}.next"
+    return _file_of(directory) + _NEXT
 
 
 def _to_bytes(checksums: Checksums) -> bytes:

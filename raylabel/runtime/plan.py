@@ -13,8 +13,8 @@ IN_FLIGHT_PER_WORKER = 128
 """Requests that one worker, which is one core, keeps going (measured: 500 requests a second and more)."""
 
 MOST_IN_FLIGHT = 256
-"""Over all steps together, where the number is found out: as many as a vLLM server works on at a time by default, and
-no more than two workers keep going."""
+"""At one endpoint, over all steps together, where the number is found out: as many as a vLLM server works on at a time
+by default, and no more than two workers keep going."""
 
 _MOST_BLOCKS = 4000
 """Ray Data moves 10 to 14 blocks a second, whatever their size."""

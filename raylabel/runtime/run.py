@@ -553,11 +553,10 @@ class _Run:
             forget_deaths(self._results)
         self._estimate = self._estimated(plan, counts)
         self._write_manifest(plan, counts, status, code)
+        place = self._results.root.location
         if self._how.quiet:
-            place = self._results.root.location
             print_result(self._result_console, counts, place, self._started, self._estimate)
         else:
-            place = self._results.root.location
             others, estimate = plan.spec.others, self._estimate
             print_summary(
                 self._console, self._steps, counts, status, place, self._started, self._costs, others, estimate

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from raylabel.clients.base import TOKEN_KINDS
 from raylabel.pipelines import PIPELINES
 from raylabel.records import JsonObject
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.specification import recall_specification
+from raylabel.runtime.status import newest_rows
 from raylabel.steps.base import Step
-from raylabel.store.arrays import codes_of, groups_by, numbers_of, rows_at
+from raylabel.store.arrays import codes_of, groups_by, rows_at
 from raylabel.store.generations import current_generations
 from raylabel.store.results import Results, stored_usage
 from raylabel.validation import consequence_of, parse_flag
 
-TOKENS = ("input", "cached", "thought", "output")
 _KINDS = ("image", "regions", "expressions")
 """Of what has flags, as the column of that name has them (``raylabel.runtime.rows``)."""
 
@@ -106,7 +107,7 @@ def _totals(models: Iterable[ModelCounts]) -> JsonObject:
     costs = [model.cost_usd for model in models]
     return {
         "replies": sum(model.replies for model in models),
-        "tokens": {kind: sum(model.tokens[kind] for model in models) for kind in TOKENS},
+        "tokens": {kind: sum(model.tokens[kind] for model in models) for kind in TOKEN_KINDS},
         "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
     }
 
@@ -121,7 +122,7 @@ def count_stored(results: Results) -> StoredCounts:
     for pipeline in PIPELINES.values():
         tables = []
         for step in pipeline:
-            rows = _rows(results, step, generations.get(step.directory, 0))
+            rows = newest_rows(results, step, generations, ("outcome", "violations", "flags"))
             models = _models(results, step.directory, costs)
             if rows.num_rows or models:
                 steps.append(StepCounts(step, _by_value(rows["outcome"]), models))
@@ -135,13 +136,6 @@ def count_stored(results: Results) -> StoredCounts:
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
-
-
-def _rows(results: Results, step: type[Step], generation: int) -> pa.Table:
-    """The row of each record that counts in a step."""
-    rows = results.rows(step.directory).scan(("generation", "outcome", "violations", "flags"), newest_only=True)
-    of_now = np.flatnonzero(numbers_of(rows["generation"]) == generation)
-    return rows if len(of_now) == rows.num_rows else rows_at(rows, of_now)
 
 
 def _flags(tables: Sequence[pa.Table]) -> Counter[str]:
@@ -196,7 +190,7 @@ def _models(results: Results, directory: str, costs: Costs | None) -> list[Model
             row["model"] or "",
             row["endpoint"] or "",
             row["replies"],
-            {kind: row[f"tokens_{kind}"] for kind in TOKENS},
+            {kind: row[f"tokens_{kind}"] for kind in TOKEN_KINDS},
             None if costs is None else costs.usd_of(row),
         )
         for row in stored_usage(results, directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from raylabel.clients.base import Reply
+from raylabel.clients.base import TOKEN_KINDS, Reply
 
 
 @dataclass
@@ -39,5 +39,5 @@ class Tally:
         if reply.usage.input is None or reply.usage.output is None:
             self.unmetered += 1
         usage = self.usage.setdefault(model, Counter())
-        for kind in ("input", "cached", "thought", "output"):
+        for kind in TOKEN_KINDS:
             usage[kind] += getattr(reply.usage, kind) or 0

@@ -43,7 +43,7 @@ NO_ANSWERS = Answers()
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """What a worker says of one endpoint; all but ``answers`` is counted since the worker started.
+    """What a worker says of one endpoint. Counts are since the worker started, but for those of ``answers``.
 
     Args:
         answers: since the report before.

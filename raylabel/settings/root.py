@@ -49,7 +49,7 @@ class GroundingWorkflow(Block):
     steps: Annotated[Words, steps_in(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
     max_workers: AutoOrPositive = AUTO
     """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 over all steps together."""
+    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     votes: Annotated[Positive, Field(le=32)] = 1
@@ -66,7 +66,7 @@ class ReferringWorkflow(Block):
     steps: Annotated[Words, steps_in(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
     max_workers: AutoOrPositive = AUTO
     """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 over all steps together."""
+    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     output_format: Annotated[str, an_export_format] = default_export_format()

@@ -27,7 +27,7 @@ from raylabel.records import (
     StepOutcome,
 )
 from raylabel.runtime.asking import AskSetup, StepEnd
-from raylabel.runtime.delivery import Counts, deliver
+from raylabel.runtime.delivery import Counts, Delivery
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.rows import build_row
 from raylabel.runtime.spec import RunSpec, StepPlan
@@ -83,7 +83,9 @@ def delivered(tmp_path):
     quiet = end(EXTRACTION, quiet, StepOutcome(Outcome.LABELED))
     end(GROUNDING, quiet, StepOutcome(Outcome.NOTHING), Changes(expressions=(Expression("e", "cars", instances=()),)))
     end(EXTRACTION, broken, StepOutcome(Outcome.UNREADABLE, "no", 3, "x", {"unreadable": 3}), Changes())
-    return deliver(spec, shards, "jsonl"), tmp_path / "results"
+    with Delivery(spec, "jsonl") as delivery:
+        delivery.add_all(shards)
+    return delivery.counts, tmp_path / "results"
 
 
 COUNTED = {"clipped": 1, "constant_stride": 1, "left_out": 3, "sentence": 1, "stretched": 1, "unreadable": 6}

@@ -11,7 +11,7 @@ from raylabel.clients.base import Finish, Reply, Sampling, ServedModel, Usage
 from raylabel.clients.endpoints import Member
 from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ClientError, Verdict
-from raylabel.runtime.endpoint_pool import EndpointPool
+from raylabel.runtime.endpoint_pool import MOST_PLACES, EndpointPool
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import EndpointDirective
 from raylabel.runtime.window import Window
@@ -147,6 +147,8 @@ def test_an_endpoint_that_is_lost_is_looked_for_with_a_question_of_our_own():
         pool.take_reports()
         pool.heed({lost.name: EndpointDirective(1, 1.0, 60.0, is_set_aside=True, is_lost=True)})
         assert lost.looking is None, "not before the pause is over"
+        pool.heed({lost.name: EndpointDirective(0, is_set_aside=True, is_lost=True)})
+        assert lost.looking is None, "another worker looks"
         pool.heed({lost.name: EndpointDirective(1, is_set_aside=True, is_lost=True)})
         await until(pool.news.is_set)
         assert pool.news.is_set()
@@ -156,6 +158,55 @@ def test_an_endpoint_that_is_lost_is_looked_for_with_a_question_of_our_own():
         assert lost.is_healthy
 
     asyncio.run(main())
+
+
+def test_what_came_back_is_told_again_where_nobody_heard_it():
+    pool = pool_of("a", "b")
+    first = pool._endpoints[0]
+    first.note_answer(Reply("", Finish.STOP, Usage(input=5), "m", 1.0))
+    first.turn_away(ClientError(Verdict.SLOW_DOWN, "busy", status=429))
+    told = pool.take_reports()
+    assert pool.take_reports()["a"].answers.answered == 0, "once"
+    pool.put_back(told)
+    assert pool.take_reports()["a"].answers == told["a"].answers
+
+
+def test_an_endpoint_that_was_away_at_first_is_looked_at_again():
+    class Late(Client):
+        checks = 0
+
+        async def check(self):
+            Late.checks += 1
+            if Late.checks == 1:
+                raise ClientError(Verdict.RETRY, "connection refused")
+
+    async def main():
+        pool = EndpointPool(lambda m: Late(), Sampling("m", 0.0, 10, 5.0), Tally(), _no_other_errors)
+        pool.set([member("a"), member("b")])
+        late = pool._endpoints[0]
+        with pytest.raises(ClientError, match="refused"):
+            await pool.reach(late)
+        assert not late.is_reached
+        await pool.reach(late)
+        assert late.is_reached
+
+    asyncio.run(main())
+
+
+def test_what_an_endpoint_failed_at_goes_to_the_one_with_the_least_in_flight():
+    pool = pool_of("a", "b", "c")
+    a, b, c = pool._endpoints
+    b.in_flight, c.in_flight = 2, 1
+    pool.move("x", a)
+    assert pool.take("x") is c
+    assert c.moved == 1
+
+
+def test_places_are_forgotten_once_there_are_very_many():
+    pool = pool_of("a", "b", slots=10**6)
+    for n in range(MOST_PLACES + 10):
+        pool.give_back(pool.take(f"image {n}"))
+    assert len(pool._places) == MOST_PLACES
 
 
 def test_one_that_joins_and_serves_another_model_ends_the_run():

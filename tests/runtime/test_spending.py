@@ -111,6 +111,15 @@ def test_the_last_of_it_goes_to_those_who_want_it() -> None:
     assert purse.allow("busy", Expenses(Spending(2), 0, requests(2)), True, 2) == requests(3)
 
 
+def test_a_worker_that_was_silent_for_long_and_comes_back_is_counted_once() -> None:
+    purse = SharedBudget(requests(10))
+    purse.allow("a", Expenses(Spending(2), 1, requests(5)), True, 1)
+    purse.forget("a")
+    assert purse.spent == Spending(3), "what was in flight was sent"
+    purse.allow("a", Expenses(Spending(3), 0, requests(5)), True, 1)
+    assert purse.spent == Spending(3)
+
+
 def test_what_is_in_flight_counts_as_much_as_what_was_before_it() -> None:
     own = Expenses(Spending(10, 1000, 0), 5, Spending(math.inf, 1500, math.inf))
     assert not own.may_ask, "five more take the other 500, it seems"
