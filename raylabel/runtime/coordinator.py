@@ -98,6 +98,16 @@ class StepReport:
         """Tokens by kind."""
         return merge_counts(list(self.usage.values()))
 
+    @property
+    def tokens_in(self) -> int:
+        """Of questions, cached ones included."""
+        return self.tokens.get("input", 0)
+
+    @property
+    def tokens_out(self) -> int:
+        """Of thoughts and answers: both are paid for."""
+        return self.tokens.get("output", 0) + self.tokens.get("thought", 0)
+
 
 @dataclass(frozen=True)
 class ShardEnd:

@@ -87,7 +87,7 @@ class Progress:
                 str(step.requests),
                 str(step.replayed),
                 f"{step.requests / self._passed_s():.1f}",
-                f"{sum(step.tokens.get(k, 0) for k in ('input', 'output')):,}",
+                f"{step.tokens_in + step.tokens_out:,}",
                 self._eta(ended),
             )
         return table
@@ -114,7 +114,7 @@ class Progress:
 
     def _line(self, step: StepReport) -> str:
         ended = ended_count(step)
-        tokens = sum(step.tokens.get(k, 0) for k in ("input", "output"))
+        tokens = step.tokens_in + step.tokens_out
         return (
             f"{self._before + ended}/{self._records} done, {open_count(step)} open, {step.in_flight} in flight, "
             f"{step.requests / self._passed_s():.1f} requests/s, {tokens:,} tokens, ETA {self._eta(ended)}"

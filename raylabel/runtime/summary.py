@@ -244,8 +244,8 @@ def _table(steps: Sequence[type[Step]], counts: Counts, status: Status | None, c
     table.add_section()
     table.add_row("requests", *(str(r.requests) for r in reports))
     table.add_row("replayed from the store", *(str(r.replayed) for r in reports))
-    table.add_row("tokens in", *(f"{r.tokens.get('input', 0):,}" for r in reports))
-    table.add_row("tokens out", *(f"{r.tokens.get('output', 0):,}" for r in reports))
+    table.add_row("tokens in", *(f"{r.tokens_in:,}" for r in reports))
+    table.add_row("tokens out", *(f"{r.tokens_out:,}" for r in reports))
     spent = [None if costs is None else costs.usd(r) for r in reports]
     if any(usd is not None and r.requests for usd, r in zip(spent, reports, strict=True)):
         table.add_row("cost", *("no price" if usd is None else in_dollars(usd) for usd in spent))
@@ -270,12 +270,13 @@ def _projection(counts: Counts, status: Status | None, costs: Costs | None) -> s
     if status is None or not asked or not done:
         return rest
     factor = counts.not_reached / done
-    tokens = {k: sum(s.tokens.get(k, 0) for s in status.steps.values()) for k in ("input", "output")}
+    steps = status.steps.values()
+    tokens_in, tokens_out = sum(s.tokens_in for s in steps), sum(s.tokens_out for s in steps)
     usd = costs.total_usd(status) if costs else None
     cost = f", about {in_dollars(usd * factor)}" if usd else ""
     return (
         f"{rest}; at this pilot's rate that takes about {asked * factor:,.0f} requests, "
-        f"{tokens['input'] * factor:,.0f} tokens in and {tokens['output'] * factor:,.0f} tokens out{cost}"
+        f"{tokens_in * factor:,.0f} tokens in and {tokens_out * factor:,.0f} tokens out{cost}"
     )
 
 

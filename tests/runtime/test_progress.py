@@ -24,7 +24,9 @@ def test_a_line_ends_with_the_money_so_far_and_the_present_limit(spent: str, lim
     now, said = [0.0], io.StringIO()
     progress = Progress(Console(file=said, width=200), ["step"], 40, clock=lambda: now[0])
     now[0] = PLAIN_EVERY_S
-    step = StepReport(requests=10, outcomes={"labeled": 10}, usage={"model": {"input": 70, "output": 30}})
+    step = StepReport(
+        requests=10, outcomes={"labeled": 10}, usage={"model": {"input": 70, "thought": 10, "output": 20}}
+    )
     progress.show(Status({"step": step}, 0, 0, {}, None, False, limit=limit), spent)
     assert said.getvalue().rstrip() == f"[10 s] step 10/40 done, 0 open, 0 in flight, 1.0 requests/s, 100 tokens, {end}"
 

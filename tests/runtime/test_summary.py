@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from raylabel.exports.figures import Figures
 from raylabel.pipelines import PIPELINES
 from raylabel.records import IMAGE_GROUNDING
+from raylabel.runtime.coordinator import Status, StepReport
 from raylabel.runtime.delivery import Counts
 from raylabel.runtime.summary import in_words, print_summary, warning_about
 from raylabel.validation import RULES
@@ -37,6 +39,20 @@ def summary(counts: Counts, width: int = 80) -> list[str]:
 def after_table(counts: Counts, width: int = 80) -> list[str]:
     lines = summary(counts, width)
     return lines[max(n for n, line in enumerate(lines) if line.startswith("└")) + 1 :]
+
+
+def test_thoughts_are_paid_for_and_counted_as_tokens_out() -> None:
+    usage = {"model": {"input": 70, "cached": 60, "thought": 10, "output": 20}}
+    step = StepReport(requests=10, outcomes={"labeled": 10}, usage=usage)
+    status = Status({step_class.name: step for step_class in STEPS}, 0, 0, {}, None, False)
+    counts = Counts(steps={step_class.name: Counter() for step_class in STEPS}, not_reached=10)
+    out = io.StringIO()
+    print_summary(Console(file=out, width=100), STEPS, counts, status, "results", 0.0)
+    told = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if "tokens " in line
+    ]
+    assert told[:2] == [["tokens in", "70", "70"], ["tokens out", "30", "30"]]
+    assert "about 20 requests, 140 tokens in and 60 tokens out" in out.getvalue()
 
 
 # --- what the result file holds -------------------------------------------------------------------------------------
