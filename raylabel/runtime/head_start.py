@@ -78,6 +78,7 @@ class HeadStart:
         self._thread: threading.Thread | None = None
         self._foresight = Foresight()
         self._is_handing_over = False
+        self._hand_overs = 0
         self._is_stopping = False
         self._why: Fatal | None = None
         self._error: BaseException | None = None
@@ -118,11 +119,11 @@ class HeadStart:
             executor.stop(why)
 
     def has_ended(self) -> bool:
-        # In this order: at any time, what is handed over is with one of the two, or on its way.
-        active, is_on_its_way = self._active, self._is_handing_over
-        ended = all(executor.has_ended() for executor in active)
+        before = self._hand_overs
+        ended = all(executor.has_ended() for executor in self._active)
         self._complain()
-        return ended and active is self._active and not (is_on_its_way or self._is_handing_over)
+        # What is handed over, or taken back, is with one of the two only outside of this.
+        return ended and not self._is_handing_over and before == self._hand_overs
 
     def wind_up(self) -> None:
         for executor in self._active:
@@ -177,4 +178,5 @@ class HeadStart:
             if self._is_stopping:
                 self.stop(self._why)
         finally:
+            self._hand_overs += 1
             self._is_handing_over = False

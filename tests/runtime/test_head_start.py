@@ -194,9 +194,10 @@ def test_where_the_other_one_fails_the_run_goes_on_alone_and_says_so_once(make, 
     assert line.endswith("; the run goes on in this process alone")
 
 
-def test_what_could_not_be_handed_over_is_done_though_the_first_worker_has_ended_meanwhile(make):
+@pytest.mark.parametrize("has_joined", [False, True])
+def test_what_could_not_be_handed_over_is_done_though_the_first_worker_has_ended_meanwhile(make, has_joined):
     bench = make(200, Crowd(0.01), shard=4, max_workers=4)
-    other = Broken(has_joined=False, breaks_when=lambda: is_idle(bench))
+    other = Broken(has_joined=has_joined, breaks_when=lambda: is_idle(bench))
     _, ended = drive(HeadStart(other), bench)
     assert other.shards
     assert sorted(end.number for end in ended) == list(range(50))
