@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -166,19 +168,22 @@ def stored_usage(results: Results, directory: str) -> list[Row]:
     """What the stored replies of a step took: by ``model`` (as the server named it) and ``endpoint``, the number of
     ``replies``, how many of them are ``counted``, and the sums of the columns of tokens."""
     tokens = [name for name in (field.name for field in ANSWER_COLUMNS) if name.startswith("tokens_")]
-    table = results.answers(directory).scan(("model", "endpoint", *tokens))
-    first, group = groups_by([table["model"], table["endpoint"]])
-    rows: list[Row] = rows_at(table, first).select(["model", "endpoint"]).to_pylist()
 
-    def add(name: str, amounts: np.ndarray) -> None:
-        for row, amount in zip(rows, np.bincount(group, amounts, len(first)).tolist(), strict=True):
-            row[name] = int(amount)
+    def usage_of(table: pa.Table) -> list[Row]:
+        first, group = groups_by([table["model"], table["endpoint"]])
+        rows: list[Row] = rows_at(table, first).select(["model", "endpoint"]).to_pylist()
+        counted = is_true(table["tokens_output"].is_valid())
+        amounts = {"replies": np.ones(table.num_rows), "counted": counted}
+        for name, amount in (amounts | {name: numbers_of(table[name]) for name in tokens}).items():
+            for row, total in zip(rows, np.bincount(group, amount, len(first)).tolist(), strict=True):
+                row[name] = int(total)
+        return rows
 
-    add("replies", np.ones(table.num_rows))
-    add("counted", is_true(table["tokens_output"].is_valid()))
-    for name in tokens:
-        add(name, numbers_of(table[name]))
-    return rows
+    sums: dict[tuple[str | None, str | None], Counter[str]] = {}
+    for row in chain.from_iterable(results.answers(directory).fold(("model", "endpoint", *tokens), usage_of)):
+        asked = row.pop("model"), row.pop("endpoint")
+        sums.setdefault(asked, Counter()).update(row)
+    return [{"model": model, "endpoint": endpoint, **sums[model, endpoint]} for model, endpoint in sums]
 
 
 def settled_shards(results: Results) -> set[str]:

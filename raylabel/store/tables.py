@@ -165,20 +165,45 @@ class Table:
             newest_only: of each key the newest row only.
         """
         wanted = list(dict.fromkeys(("key", "seq", "uid", *columns)))
-        schema = pa.schema([self._schema.field(name) for name in wanted])
+        found = self._load_all(lambda file: self._columns_in(file, wanted))
+        table = pa.concat_tables([self._columns(wanted), *found])
+        return _in_order(table, newest_only=newest_only).select(["key", *columns])
+
+    def fold(self, columns: Sequence[str], take: Callable[[pa.Table], T]) -> list[T]:
+        """What a function takes from all rows that stand in the folder now, part by part, in no order: each row is in
+        one part, and never more than a fragment is held."""
+
+        def part(file: pq.ParquetFile) -> tuple[np.ndarray, T]:
+            rows = self._columns_in(file, ["uid", *columns])
+            hashes = np.fromiter(map(hash, rows["uid"].to_pylist()), np.int64, rows.num_rows)
+            return hashes, take(rows.select(columns))
+
+        parts = self._load_all(part)
+        uids = np.concatenate([np.empty(0, np.int64), *(uids for uids, _ in parts)])
+        if len(np.unique(uids)) < len(uids):  # a merge was broken off: some rows stand in two fragments
+            return [take(self.scan(columns).select(columns))]
+        return [taken for _, taken in parts]
+
+    def _columns(self, names: Sequence[str]) -> pa.Table:
+        """No rows of some columns."""
+        return pa.Table.from_batches([], pa.schema([self._schema.field(name) for name in names]))
+
+    def _columns_in(self, file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+        """Some columns of a fragment; one of an older raylabel may lack a column that came since."""
+        return pa.concat_tables([self._columns(names), file.read(columns=names)], promote_options="default")
+
+    def _load_all(self, take: Callable[[pq.ParquetFile], T]) -> list[T]:
+        """What a function takes from each fragment that stands in the folder now."""
         for _ in range(_MAX_READS):
             names = sorted(name for name in self._folder.sizes() if name.endswith(".parquet"))
             try:
-                # A column that a fragment of an older raylabel lacks is not read there.
-                found = [self._load(name, lambda file: file.read(columns=wanted)) for name in names]
+                taken = [self._load(name, take) for name in names]
             except FileNotFoundError:
                 continue  # merged away since the listing
             # A listing that a merge overtook may have shown neither what was merged nor what came of it.
             now = {name for name in self._folder.entry_names() if not name.startswith(".")}
-            if not now.issuperset(names) or any(_MERGED in n or _FULL in n for n in now.difference(names)):
-                continue
-            table = pa.concat_tables([pa.Table.from_batches([], schema), *found], promote_options="default")
-            return _in_order(table, newest_only=newest_only).select(["key", *columns])
+            if now.issuperset(names) and not any(_MERGED in n or _FULL in n for n in now.difference(names)):
+                return taken
         raise StoreError(f"{self._folder.location}: fragments keep vanishing while they are read")
 
     def merge(self, *, at_least: int = 64, newest_only: bool = False) -> int:

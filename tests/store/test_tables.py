@@ -70,6 +70,24 @@ def test_a_scan_of_a_table_that_was_never_written_is_empty(open_table):
     assert open_table().scan(["text"]).to_pydict() == {"key": [], "text": []}
 
 
+def test_a_fold_takes_each_row_once_also_where_a_merge_was_broken_off(open_table, key, tmp_path):
+    table = open_table()
+    for number in range(6):
+        table.append([{"key": key(number), "text": f"row {number}"}])
+
+    def texts(rows):
+        return rows["text"].to_pylist()
+
+    whole = [f"row {number}" for number in range(6)]
+    assert open_table().fold(["text"], texts) == [[text] for text in whole], "a fragment at a time"
+    kept = {name: (tmp_path / "table" / name).read_bytes() for name in fragments(tmp_path)[:2]}
+    table.merge(at_least=2)
+    for name, data in kept.items():
+        (tmp_path / "table" / name).write_bytes(data)
+    assert len(fragments(tmp_path)) == 3
+    assert open_table().fold(["text"], texts) == [whole]
+
+
 def test_a_scan_beside_appends_and_merges_misses_nothing(open_table, key):
     table, ended = open_table(), threading.Event()
     table.append([{"key": key(number), "text": "old"} for number in range(50)])
