@@ -88,7 +88,7 @@ def outcome_of(record: Record) -> Outcome:
     """
     worst = Outcome.worst(o.outcome for o in record.outcomes.values())
     ended = [record.outcomes[step].outcome for step in _labels_towards_boxes() if step in record.outcomes]
-    if worst.is_open or worst is Outcome.REFUSED or not ended:
+    if worst.is_unanswered or not ended:
         return worst
     return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
 

@@ -300,9 +300,9 @@ def test_a_recipe_becomes_a_specification_that_only_lacks_its_data(folder, engin
     path = f"{recipe}.yaml"
     out = capsys.readouterr().out
     assert out.startswith(f"{path}\n")
-    assert f"raylabel run {path}" in out
+    assert f"raylabel check {path}" in out
     text = (folder / path).read_text()
-    assert text.startswith(f"# raylabel run {path} --limit 20\n")
+    assert text.startswith(f"# raylabel check {path} ")
     assert ("which images? " in text) is not recipe.startswith("demo")
     assert main(["run", path]) == 2
     assert "image_root: no folder" in (said := stderr_of(capsys)) or "image_dir: no folder" in said

@@ -39,7 +39,7 @@ def _init(options: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigError(f'FILE: cannot write "{path}": {error.strerror}.') from None
     questions = 'answer the lines with "?" in it, then: ' if "? " in text else ""
-    print(f"{path}\nNext: {questions}raylabel run {path} --limit 20")
+    print(f"{path}\nNext: {questions}raylabel check {path}")
     return 0
 
 
@@ -59,7 +59,7 @@ def _name(text: str) -> str:
 
 def _purpose(text: str) -> str:
     """The first sentence of what a recipe says of its data, and that of its endpoint."""
-    data, endpoint = text.splitlines()[2:4]
+    data, endpoint = text.partition("\n#\n")[2].splitlines()[:2]
     return f"{data.removeprefix('# ')} {endpoint.removeprefix('# ').partition('. ')[0].rstrip('.:')}."
 
 

@@ -100,7 +100,7 @@ class Counts:
         """Count a record that every selected step ended for, or that an open one holds up."""
         outcome = outcome_of(record)
         self.records[outcome.value] += 1
-        if outcome.is_open or outcome is Outcome.REFUSED:
+        if outcome.is_unanswered:
             ended = next(o for o in record.outcomes.values() if o.outcome is outcome)
             (self.open_reasons if outcome.is_open else self.refused_reasons).add(ended.reason, record.image_path)
             self.by_endpoint += ended.by_endpoint
@@ -315,7 +315,7 @@ class Delivery:
         if item.finished:
             self._exports.add(record)
         for step, outcome in record.outcomes.items():
-            if outcome.outcome.is_open or outcome.outcome is Outcome.REFUSED:
+            if outcome.outcome.is_unanswered:
                 self._failures.write_line(failure_line(record, step, outcome))
         for (step_class, state), found in zip(item.states, item.found, strict=True):
             if step_class in self._by_step:

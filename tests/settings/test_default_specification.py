@@ -79,9 +79,10 @@ def test_every_recipe_loads_where_its_data_is_and_says_how_to_run_it(tmp_path, m
     settings = load_settings(path)
     assert isinstance(settings, Settings)
     assert caplog.records == []
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# raylabel run configs/")
-    assert f"configs/{path.name}" in first
+    first, second, third = path.read_text(encoding="utf-8").splitlines()[:3]
+    assert first.startswith(f"# raylabel check configs/{path.name} ")
+    assert second.startswith(f"# raylabel estimate configs/{path.name} ")
+    assert third.startswith(f"# raylabel run configs/{path.name} ")
 
 
 def test_there_is_a_recipe_for_each_endpoint_and_pipeline():

@@ -438,7 +438,7 @@ const raylabel = (() => {
   }
   function note(r) {
     if (!r.l) return el("p", { class: "quiet" }, "These results have no store, so there is nothing to hand judgements back to.");
-    const box = el("textarea", { id: "note", maxlength: 10000, on: { change: (event) => judge(r, { note: event.target.value }) } });
+    const box = el("textarea", { id: "note", maxlength: 10000, on: { input: (event) => judge(r, { note: event.target.value }) } });
     box.value = verdictOn(r).note || "";
     return el("div", {}, el("h3", {}, el("label", { for: "note" }, "Note")), box);
   }
