@@ -13,6 +13,7 @@ from raylabel.errors import ConfigError
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
     from raylabel.runtime.sampled import Sample
+    from raylabel.runtime.served import OwnServers
     from raylabel.runtime.work_list import Wanted
     from raylabel.settings import Settings
 
@@ -94,11 +95,9 @@ def run_settings(
 
     executor = executor_of(settings)
     if settings.serve.is_used:
-        from rich.console import Console
+        from raylabel.runtime.served import Served
 
-        from raylabel.runtime.served import OwnServer, Served
-
-        executor = Served(executor, OwnServer(settings, Console(quiet=quiet)))
+        executor = Served(executor, own_servers(settings, quiet=quiet))
     process.set_up()
     return run(
         settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
@@ -117,6 +116,22 @@ def executor_of(settings: Settings) -> Executor:
     end_remains()
     ray = RayExecutor(settings.ray)
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
+
+
+def own_servers(settings: Settings, *, one: bool = False, quiet: bool = False) -> OwnServers:
+    """The model servers that the settings ask for; none is started yet.
+
+    Args:
+        one: of those of this machine, one will do.
+    """
+    from rich.console import Console
+
+    from raylabel.runtime.served import OwnServers
+    from raylabel.servers.background import ServersInBackground
+    from raylabel.servers.standing import log_folder
+
+    servers = ServersInBackground(settings.serve, log_folder(settings.results_dir), count=1 if one else None)
+    return OwnServers(settings, servers, Console(quiet=quiet))
 
 
 def check_endpoint(settings: Settings) -> None:

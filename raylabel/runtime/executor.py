@@ -10,6 +10,7 @@ from typing import Protocol
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Fatal, Status
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -65,6 +66,9 @@ class Executor(Protocol):
         Raises:
             ServerError: the coordinator is gone.
         """
+
+    def set_members(self, members: MemberSet) -> None:
+        """Have the workers ask these endpoints from now on, those that start later, too."""
 
     def stop(self, why: Fatal | None = None) -> None:
         """Ask nothing new; what is in flight is stored.

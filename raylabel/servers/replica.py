@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -64,6 +64,33 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A replica at a glance, for whoever is in another thread, process or machine.
+
+    Args:
+        phase: what it is doing until it is ready.
+        seconds: for how long it has been what it is.
+        url: of its OpenAI API; empty unless it is ready.
+        log: path.
+        ready: how often it became ready.
+        deaths: how often something was wrong with it after that.
+        trouble: the last such thing, one clause.
+        failure: why it was given up, one sentence.
+    """
+
+    name: str
+    state: State
+    phase: str = "starting"
+    seconds: float = 0.0
+    url: str = ""
+    log: str = ""
+    ready: int = 0
+    deaths: int = 0
+    trouble: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Trouble:
     state: State
     why: str
@@ -78,16 +105,18 @@ class Replica:
         await replica.watch()            # until it is given up (ServerError); cancel it, then
         await replica.stop()
 
-    ``state``, ``phase`` and ``address`` may be read at any time, from any thread. When the process ends that made it,
-    however that ends, the server does, too.
+    or ``keep()`` in the place of the first two. ``status()`` and the attributes may be read at any time, from any
+    thread. When the process ends that made it, however that ends, the server does, too.
 
     Args:
         name: for messages and the log's name.
         folder: of the log; local.
+        log_name: of the log without its suffix, where that is another.
         host: address of this machine to listen on.
         port: to listen on; None: a free one.
         gpus: numbers of the GPUs it may use, as ``CUDA_VISIBLE_DEVICES`` has them; None: those this process may.
         gpu_count: GPUs it spreads over.
+        restarted_s_ago: when it was started again before, elsewhere: that counts as if it had been here.
         on_change: called when state or phase changed.
     """
 
@@ -101,17 +130,21 @@ class Replica:
         port: int | None = None,
         gpus: tuple[str, ...] | None = None,
         gpu_count: int = 0,
+        log_name: str = "",
+        restarted_s_ago: Sequence[float] = (),
         pace: Pace | None = None,
         on_change: Callable[[Replica], None] = lambda replica: None,
     ) -> None:
         self.name = name
-        self.log = folder / f"{name}.log"
+        self.log = folder / f"{log_name or name}.log"
         self.state = State.STARTING
         self.phase = "starting"
         """What it is doing until it is ready, for the terminal."""
         self.trouble = ""
         """Why it was started again last, one clause."""
-        self.restarts = 0
+        self.restarts = self.deaths = self.times_ready = 0
+        self.failure = ""
+        """Why it was given up, in one sentence."""
         self._serve = serve
         self._engine = ENGINES[serve.engine]
         self._host, self._wanted_port = host, port
@@ -121,7 +154,7 @@ class Replica:
         self._process: ServerProcess | None = None
         self._reserved: ReservedPort | None = None
         self._since = time.monotonic()
-        self._restarted: deque[float] = deque()
+        self._restarted = deque(sorted(time.monotonic() - ago for ago in restarted_s_ago))
         self._present_log = ServerLog(self.log, ())
         self._answered = self._asking = ""
 
@@ -143,6 +176,31 @@ class Replica:
     def pid(self) -> int | None:
         """Of the server's main process; None where there is none."""
         return self._process.pid if self._process is not None else None
+
+    def status(self) -> ReplicaStatus:
+        """How it is."""
+        return ReplicaStatus(
+            self.name,
+            self.state,
+            self.phase,
+            self.seconds,
+            self.address.url if self.state is State.READY else "",
+            str(self.log),
+            self.times_ready,
+            self.deaths,
+            self.trouble,
+            self.failure,
+        )
+
+    async def keep(self) -> None:
+        """Start the server and keep it going; returns when it is given up (``failure``)."""
+        try:
+            await self.start()
+            await self.watch()
+        except (StartError, ServerError) as error:
+            self.failure = str(error)
+            await self._end_process()
+            self._become(State.FAILED)
 
     async def start(self) -> None:
         """Start the server; returns when it has answered a question about a picture.
@@ -197,6 +255,7 @@ class Replica:
         except BaseException:
             await self._end_process()
             raise
+        self.times_ready += 1
         self._become(State.READY)
 
     async def _wait_until_ready(self, process: ServerProcess) -> None:
@@ -337,6 +396,7 @@ class Replica:
             ServerError: it was started again too often.
         """
         self.trouble = trouble.why
+        self.deaths += 1
         self._become(trouble.state)
         await self._end_process()
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import re
@@ -13,17 +14,19 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from raylabel.cli import main
 from raylabel.demo.world import World, build_world
-from raylabel.errors import ConfigError, ServerError, StartError
+from raylabel.errors import ServerError, StartError
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
-from raylabel.runtime.served import OwnServer, Served
+from raylabel.runtime.served import OwnServers, Served
+from raylabel.servers.background import ServersInBackground
 from raylabel.servers.checking import Address
-from raylabel.servers.standing import find_standing, standing
+from raylabel.servers.standing import find_standing, log_folder, standing
 from raylabel.settings import Settings, load_settings
 from tests.served_here import served_here
 from tests.servers.serving import DEMO, QUICK, ROOT, child_environment, is_running
@@ -55,18 +58,23 @@ def specified(world: World, results: Path, *options: str, **serve: object) -> Se
     return load_settings(path)
 
 
+def serving(settings: Settings, console: Console | None = None) -> Served:
+    """Workers of this process, and servers of this machine."""
+    servers = ServersInBackground(settings.serve, log_folder(settings.results_dir), pace=QUICK)
+    return Served(InProcess(), OwnServers(settings, servers, console))
+
+
 def label(settings: Settings) -> tuple[int, str]:
     """The exit code of a run in this process, and what it said."""
     console = Console(file=io.StringIO(), width=200)
-    executor = Served(InProcess(), OwnServer(settings, console, QUICK))
-    code = run(settings, executor, console=console)
+    code = run(settings, serving(settings, console), console=console)
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()
 
 
-def pids_of(results: Path) -> list[int]:
-    """The processes that were the server, by its log."""
-    log = results / "servers" / "replica-1.log"
+def pids_of(results: Path, number: int = 1) -> list[int]:
+    """The processes that were one of the servers, by its log."""
+    log = results / "servers" / f"replica-{number}.log"
     return [int(pid) for pid in re.findall(r'"pid": (\d+)', log.read_text())] if log.exists() else []
 
 
@@ -116,14 +124,14 @@ def test_a_server_that_stands_is_used_and_left(world: World, tmp_path: Path) -> 
     assert pids_of(results) == []
 
 
-def kill_at_work(results: Path, times: int) -> threading.Thread:
-    """Kill the server once it has answered some of the run's questions, so often."""
+def kill_at_work(results: Path, times: int, number: int = 1) -> threading.Thread:
+    """Kill one of the servers once some of the run's questions are answered, so often."""
 
     def kill() -> None:
-        for number in range(times):
-            wait_until(lambda: len(pids_of(results)) == number + 1)  # noqa: B023
+        for place in range(times):
+            wait_until(lambda: len(pids_of(results, number)) == place + 1)  # noqa: B023
             wait_until(lambda: any((results / "step_0_expression_extraction").rglob("answers/*")))
-            os.kill(pids_of(results)[number], signal.SIGKILL)
+            os.kill(pids_of(results, number)[place], signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -154,13 +162,104 @@ def test_a_server_that_is_given_up_ends_the_run_with_the_cause_and_the_same_comm
     assert annotations_of(disturbed) == annotations_of(undisturbed)
 
 
-def test_a_cluster_whose_nodes_do_not_see_the_server_is_refused(world: World, tmp_path: Path) -> None:
-    class Elsewhere(InProcess):
-        is_elsewhere = True
+# --- several -----------------------------------------------------------------------------------------------------------
 
-    settings = specified(world, tmp_path / "results")
-    with pytest.raises(ConfigError, match=r"serve\.model: found together with a Ray cluster"):
-        run(settings, Served(Elsewhere(), OwnServer(settings)), console=Console(file=io.StringIO()))
+
+def endpoints_of(results: Path) -> dict[str, dict[str, object]]:
+    """What ``run.json`` says of each."""
+    told: dict[str, dict[str, object]] = json.loads((results / "run.json").read_text())["endpoints"]
+    return told
+
+
+def tries_of(results: Path) -> set[int]:
+    """How often questions were asked until they were answered."""
+    files = [path for folder in results.glob("step_*") for path in folder.rglob("answers/*.parquet")]
+    return {tries for path in files for tries in pq.read_table(path, columns=["tries"]).column("tries").to_pylist()}
+
+
+def test_a_run_asks_all_of_its_servers_and_ends_them(world: World, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    label(specified(world, alone))
+    code, said = label(specified(world, together, "--latency-ms", "200", replicas=3))
+    assert code == 0
+    told = endpoints_of(together)
+    assert len(told) == 3
+    assert all(each["requests"] for each in told.values())
+    for number, name in itertools.product((1, 2, 3), told):
+        assert f"http://{name}/v1" in said
+        (pid,) = pids_of(together, number)
+        assert not is_running(pid)
+    assert annotations_of(together) == annotations_of(alone)
+
+
+def test_one_that_is_killed_leaves_its_requests_to_the_others_and_is_taken_back(world: World, tmp_path: Path) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    label(specified(world, undisturbed))
+    settings = specified(world, disturbed, "--latency-ms", "400", replicas=2)
+    settings.image_grounding.workflow.max_workers = 4
+    killing = kill_at_work(disturbed, times=2)
+    code, said = label(settings)
+    killing.join()
+    assert code == 0
+    assert said.count("the model server replica-1 was killed by SIGKILL; it is started again") == 2
+    assert said.count("the model server replica-1 is ready again at http://127.0.0.1:") >= 1
+    assert tries_of(disturbed) == {1}, "that one died is no try of any record"
+    assert len(endpoints_of(disturbed)) == 2
+    assert annotations_of(disturbed) == annotations_of(undisturbed)
+
+
+ONE_OF_MANY = (
+    "import os, runpy, sys; os.mkdir(sys.argv.pop());"
+    "runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
+)
+"""A server of which only the first that starts comes up."""
+
+
+def test_one_that_does_not_come_up_is_told_and_the_others_go_on(world: World, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    command = ["{python}", "-c", ONE_OF_MANY, "--port", "{port}", "--model", "{model}", str(tmp_path / "taken")]
+    code, said = label(specified(world, results, command=command, replicas=2))
+    assert code == 0
+    assert re.search(r"replica-[12] ended with code 1 before it was ready; .*FileExistsError.*; the others go on", said)
+    assert said.count("is ready at") == 1
+
+
+def test_where_none_of_several_comes_up_the_first_cause_is_told(world: World, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    settings = specified(world, results, command=["{python}", "-c", "raise MemoryError('8 GiB')", "{port}"], replicas=2)
+    with pytest.raises(StartError, match="server replica-1 ended with code 1 before it was ready: out of memory"):
+        label(settings)
+    assert not (results / "annotations.jsonl").exists()
+
+
+def test_a_run_ends_only_when_the_last_one_is_given_up(world: World, tmp_path: Path) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    label(specified(world, undisturbed))
+    settings = specified(world, disturbed, "--latency-ms", "400", replicas=2, restarts=0)
+    settings.image_grounding.workflow.max_workers = 2
+    killings = [kill_at_work(disturbed, times=1, number=number) for number in (1, 2)]
+    with pytest.raises(ServerError, match=r"was killed by SIGKILL.*log: .*the same command continues"):
+        label(settings)
+    for killing in killings:
+        killing.join()
+    assert label(specified(world, disturbed))[0] == 0
+    assert annotations_of(disturbed) == annotations_of(undisturbed)
+
+
+def test_all_that_stand_are_used_and_left(world: World, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    settings = specified(world, results)
+    with served_here("--model", "demo", "--latency-ms", "50") as one, served_here("--model", "demo") as other:
+        addresses = [Address("127.0.0.1", server.server_address[1]) for server in (one, other)]
+        with standing(settings.serve, addresses):
+            code, said = label(settings)
+            assert code == 0
+            assert "the model servers at " in said
+            assert "are up already (raylabel serve), and are used" in said
+            for address in addresses:
+                assert address.url in said
+    assert len(endpoints_of(results)) == 2
+    assert pids_of(results) == []
 
 
 def test_calibrate_brings_its_server_too(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
