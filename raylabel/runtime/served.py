@@ -177,8 +177,10 @@ class OwnServers:
             self._replicas[host_and_port(now.url)] = now.name
         if now.url and now.ready > was.ready:
             name = "the model server" if count == 1 else f"the model server {now.name}"
-            how = "ready again" if was.ready else "ready"
-            self._say(f"{name} is {how} at {now.url}; its log is in {Path(now.log).parent}")
+            if was.ready:
+                self._say(f"{name} is ready again at {now.url}")
+            else:
+                self._say(f"{name} is ready at {now.url}; its log is in {Path(now.log).parent}")
 
     def _say(self, text: str) -> None:
         said(text)

@@ -162,7 +162,7 @@ def test_a_server_that_is_given_up_ends_the_run_with_the_cause_and_the_same_comm
     assert annotations_of(disturbed) == annotations_of(undisturbed)
 
 
-# --- several -----------------------------------------------------------------------------------------------------------
+# --- several ----------------------------------------------------------------------------------------------------------
 
 
 def endpoints_of(results: Path) -> dict[str, dict[str, object]]:
@@ -197,12 +197,12 @@ def test_one_that_is_killed_leaves_its_requests_to_the_others_and_is_taken_back(
     label(specified(world, undisturbed))
     settings = specified(world, disturbed, "--latency-ms", "400", replicas=2)
     settings.image_grounding.workflow.max_workers = 4
-    killing = kill_at_work(disturbed, times=2)
+    killing = kill_at_work(disturbed, times=1)
     code, said = label(settings)
     killing.join()
     assert code == 0
-    assert said.count("the model server replica-1 was killed by SIGKILL; it is started again") == 2
-    assert said.count("the model server replica-1 is ready again at http://127.0.0.1:") >= 1
+    assert said.count("the model server replica-1 was killed by SIGKILL; it is started again") == 1
+    assert said.count("the model server replica-1 is ready again at http://127.0.0.1:") == 1
     assert tries_of(disturbed) == {1}, "that one died is no try of any record"
     assert len(endpoints_of(disturbed)) == 2
     assert annotations_of(disturbed) == annotations_of(undisturbed)
