@@ -97,7 +97,7 @@ def run_settings(
     if settings.serve.is_used:
         from raylabel.runtime.served import Served
 
-        executor = Served(executor, own_servers(settings, quiet=quiet))
+        executor = Served(executor, own_servers(settings, on_cluster=executor.is_elsewhere, quiet=quiet))
     process.set_up()
     return run(
         settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
@@ -118,19 +118,26 @@ def executor_of(settings: Settings) -> Executor:
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
 
 
-def own_servers(settings: Settings, *, one: bool = False, quiet: bool = False) -> OwnServers:
+def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = False, quiet: bool = False) -> OwnServers:
     """The model servers that the settings ask for; none is started yet.
 
     Args:
         one: of those of this machine, one will do.
+        on_cluster: they are to run on the nodes of the Ray cluster that the run joins.
     """
     from rich.console import Console
 
     from raylabel.runtime.served import OwnServers
-    from raylabel.servers.background import ServersInBackground
+    from raylabel.servers.background import Servers, ServersInBackground
     from raylabel.servers.standing import log_folder
 
-    servers = ServersInBackground(settings.serve, log_folder(settings.results_dir), count=1 if one else None)
+    servers: Servers
+    if on_cluster:
+        from raylabel.engine.replicas import ReplicasOnRay
+
+        servers = ReplicasOnRay(settings.serve, settings.results_dir)
+    else:
+        servers = ServersInBackground(settings.serve, log_folder(settings.results_dir), count=1 if one else None)
     return OwnServers(settings, servers, Console(quiet=quiet))
 
 

@@ -26,7 +26,7 @@ from raylabel.settings import ServeSettings, interpreter_of
 HERE = "127.0.0.1"
 _POLL_S = 0.1
 _PORTS_TRIED = 3
-_HOUR_S = 3600.0
+HOUR_S = 3600.0
 
 
 class State(str, Enum):
@@ -400,15 +400,11 @@ class Replica:
         self._become(trouble.state)
         await self._end_process()
         now = time.monotonic()
-        while self._restarted and now - self._restarted[0] > _HOUR_S:
+        while self._restarted and now - self._restarted[0] > HOUR_S:
             self._restarted.popleft()
         if len(self._restarted) >= self._serve.restarts:
             self._become(State.FAILED)
-            count = "once" if len(self._restarted) == 1 else f"{len(self._restarted)} times"
-            raise ServerError(
-                f"serve: the {self._engine.name} server {self.name} {trouble.why}, and was started again {count} "
-                f"within an hour (serve.restarts); log: {self.log}"
-            )
+            raise ServerError(given_up(self._serve, self.name, trouble.why, len(self._restarted), str(self.log)))
         if self._restarted and now - self._restarted[-1] < self._pace.back_off:
             await asyncio.sleep(self._pace.back_off)
         self._restarted.append(time.monotonic())
@@ -435,6 +431,19 @@ class Replica:
         if phase != self.phase:
             self.phase = phase
             self._on_change(self)
+
+
+def given_up(serve: ServeSettings, name: str, trouble: str, restarts: int, log: str) -> str:
+    """The sentence on a server that was started again as often as is allowed.
+
+    Args:
+        trouble: what was wrong with it last, one clause.
+    """
+    count = "once" if restarts == 1 else f"{restarts} times"
+    return (
+        f"serve: the {serve.engine} server {name} {trouble}, and was started again {count} within an hour "
+        f"(serve.restarts); log: {log}"
+    )
 
 
 class _PortTaken(StartError):

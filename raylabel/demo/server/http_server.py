@@ -1,4 +1,4 @@
-"""HTTP/1.1 on 127.0.0.1: routes, keys, keep-alive. What is said is the business of the protocol files."""
+"""HTTP/1.1: routes, keys, keep-alive. What is said is the business of the protocol files."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
 ANTHROPIC_CALL = "/v1/messages"
 OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
 
+HERE = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -40,6 +42,7 @@ class ServerOptions:
         reports_model: the name it gives itself in listings and replies; empty: ``model``.
         model_root: where its weights came from, in OpenAI's listing; empty: not said.
         max_pixels, noise, thinks, reads, blind: see ``Model``.
+        host: address to listen on.
     """
 
     boxes: str
@@ -55,6 +58,7 @@ class ServerOptions:
     thinks: bool = False
     reads: str = ""
     blind: bool = False
+    host: str = HERE
 
     @property
     def reported(self) -> str:
@@ -88,7 +92,7 @@ class DemoServer(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(self, port: int, options: ServerOptions, ledger: Ledger, handler: type[Handler] | None = None) -> None:
-        super().__init__(("127.0.0.1", port), handler or Handler)
+        super().__init__((options.host, port), handler or Handler)
         self.options = options
         self.model = Model(
             max_pixels=options.max_pixels,
@@ -101,7 +105,7 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.options.host}:{self.server_address[1]}"
 
     def stats(self) -> dict[str, Any]:
         """The body of ``GET /stats``."""
