@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 
+from raylabel.clients.hosts import host_and_port
 from raylabel.engine.session import in_one_line
 from raylabel.errors import StoreError
 from raylabel.runtime.driver import Driver
@@ -149,6 +150,8 @@ class _Placed:
         """In actors before this one."""
         self._restarted: deque[float] = deque()
         self._restarts_heard = 0
+        self._where = ""
+        """The address of the node where it was ready last."""
         self.actor: Any = None
         self.answer: Any = None
         """What comes of the question that the actor was asked last; None where there is no actor."""
@@ -190,8 +193,7 @@ class _Placed:
             self._ask(-1)
         except ray.exceptions.RayError as error:
             logger.info("the actor of %s: %s", self._name, in_one_line(error))
-            place = f" on {self.status.url.split('/')[2].rpartition(':')[0]}" if self.status.url else ""
-            self._start_elsewhere(f"was lost with its process{place}")
+            self._start_elsewhere(f"was lost with its Ray actor{self._where and f' on {self._where}'}")
         else:
             self.is_heard = True
             self._restarted.extend([time.monotonic()] * (status.deaths - self._restarts_heard))
@@ -199,6 +201,8 @@ class _Placed:
             if status.state is State.FAILED and not status.ready and self._ready:
                 self._start_elsewhere(f"did not come up again ({status.failure})")
                 return
+            if status.url:
+                self._where = host_and_port(status.url).rpartition(":")[0]
             self.status = replace(status, ready=self._ready + status.ready, deaths=self._deaths + status.deaths)
             if status.state is State.FAILED:
                 self._end_actor()

@@ -57,6 +57,15 @@ class Nodes:
     nodes: tuple[Node, ...]
     env: Mapping[str, str] = field(repr=False)
 
+    def processes(self, title: str) -> list[int]:
+        """The processes of all nodes whose command line holds this."""
+        wanted, found = f"{MARK}={self.env[MARK]}".encode(), []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if title.encode() in (entry / "cmdline").read_bytes() and wanted in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+        return found
+
 
 @contextmanager
 def ray_nodes(count: int, **variables: str) -> Iterator[Nodes]:
@@ -82,6 +91,7 @@ def ray_nodes(count: int, **variables: str) -> Iterator[Nodes]:
     started: list[Node] = []
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, root, ignore_errors=True)
+        stack.callback(lambda: [node.process.wait() for node in started])
         stack.callback(_kill_marked, mark)
         address = f"127.0.0.2:{ports[0]}"
         for number in range(count):
