@@ -129,7 +129,6 @@ def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = Fal
 
     from raylabel.runtime.served import OwnServers
     from raylabel.servers.background import Servers, ServersInBackground
-    from raylabel.servers.standing import log_folder
 
     servers: Servers
     if on_cluster:
@@ -137,7 +136,7 @@ def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = Fal
 
         servers = ReplicasOnRay(settings.serve, settings.results_dir)
     else:
-        servers = ServersInBackground(settings.serve, log_folder(settings.results_dir), count=1 if one else None)
+        servers = ServersInBackground(settings.serve, settings.results_dir, count=1 if one else None)
     return OwnServers(settings, servers, Console(quiet=quiet))
 
 

@@ -11,19 +11,17 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from raylabel.clients.hosts import host_and_port
 from raylabel.engine.session import in_one_line
-from raylabel.errors import StoreError
 from raylabel.runtime.driver import Driver
 from raylabel.servers.gpus import gpus_on_nodes
 from raylabel.servers.process import GRACE_S
 from raylabel.servers.replica import HOUR_S, Pace, Replica, ReplicaStatus, State, given_up
-from raylabel.servers.standing import log_folder
+from raylabel.servers.standing import keep_log, log_folder
 from raylabel.settings import ServeSettings
 from raylabel.settings.serve import HIGHEST_PORT
 from raylabel.storage.folders import Folder
@@ -119,16 +117,6 @@ class ReplicaActor:
 
     def _keep_log(self) -> None:
         keep_log(self._replica.log, self._results)
-
-
-def keep_log(log: Path, results: Folder) -> None:
-    """Put a server's log beside the results where those are in a bucket; that of an earlier moment is replaced."""
-    if results.is_local:
-        return
-    try:
-        (results / "servers").publish(log.name, log.read_bytes())
-    except (OSError, StoreError) as error:  # the run is not to end for it
-        logger.warning("the log of a model server, %s, cannot be put into the results: %s", log, error)
 
 
 class _Placed:

@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Protocol
 
 from raylabel.servers.local import LocalServers
 from raylabel.servers.replica import Pace, ReplicaStatus
+from raylabel.servers.standing import keep_log, log_folder
 from raylabel.settings import ServeSettings
+from raylabel.storage.folders import Folder
+from raylabel.storage.locations import absolute
 
 
 class Servers(Protocol):
@@ -42,21 +44,24 @@ class ServersInBackground:
     """Replicas on this machine, on an event loop in a thread; see ``Servers``.
 
     Args:
-        folder: of their logs; local.
+        results_dir: path or URI; the logs end there.
         count: so many; None: as the settings say.
     """
 
     are_here = True
 
     def __init__(
-        self, serve: ServeSettings, folder: Path, *, count: int | None = None, pace: Pace | None = None
+        self, serve: ServeSettings, results_dir: str, *, count: int | None = None, pace: Pace | None = None
     ) -> None:
-        self._serve, self._folder, self._count, self._pace = serve, folder, count, pace
+        self._serve, self._count, self._pace = serve, count, pace
+        self._results = Folder(absolute(results_dir))
         self._servers: LocalServers | None = None
         self._keeping: Future[None] | None = None
 
     def begin(self) -> None:
-        self._servers = servers = LocalServers(self._serve, self._folder, count=self._count, pace=self._pace)
+        self._servers = servers = LocalServers(
+            self._serve, log_folder(self._results.location), count=self._count, pace=self._pace
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="model servers", daemon=True)
         self._thread.start()
@@ -77,6 +82,8 @@ class ServersInBackground:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+            for replica in servers.replicas:
+                keep_log(replica.log, self._results)
 
 
 async def _end(servers: LocalServers) -> None:
