@@ -109,6 +109,7 @@ def _start(command: Sequence[str], env: Mapping[str, str], log: Path) -> ServerP
                 stderr=file,
                 env=dict(env),
                 start_new_session=True,
+                bufsize=0,  # a buffer would swallow what a server that ended at once is told of
             )
     except OSError as error:
         raise StartError(f'the log of a server, "{log}", cannot be written: {error.strerror or error}.') from error
