@@ -57,13 +57,14 @@ class Nodes:
     nodes: tuple[Node, ...]
     env: Mapping[str, str] = field(repr=False)
 
-    def processes(self, title: str) -> list[int]:
-        """The processes of all nodes whose command line holds this."""
-        wanted, found = f"{MARK}={self.env[MARK]}".encode(), []
+    def processes(self, *titles: str) -> dict[int, str]:
+        """The processes of all nodes whose command line holds one of these, with it."""
+        wanted, found = f"{MARK}={self.env[MARK]}".encode(), {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if title.encode() in (entry / "cmdline").read_bytes() and wanted in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
+                line = (entry / "cmdline").read_text()
+                if any(title in line for title in titles) and wanted in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = line
         return found
 
 
