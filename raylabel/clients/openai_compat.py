@@ -86,6 +86,8 @@ class OpenAIClient(Backend[OpenAISettings]):
             max_retries=0,
             http_client=self._http,
         )
+        headers = self._sdk.default_headers.items()
+        self._headers = [(name.encode(), value.encode()) for name, value in headers if isinstance(value, str)]
 
     @classmethod
     def from_settings(cls, settings: OpenAISettings, env: Mapping[str, str]) -> Client:
@@ -161,23 +163,9 @@ class OpenAIClient(Backend[OpenAISettings]):
         sampling = request.sampling
         had_schema = request.schema is not None and request.schema_form in self.schema_forms
         self._endpoint.check_encodable(request.preamble, request.question)
-        # The SDK's chat.completions.create walks through the request three times (1.2 ms with a picture of 160 KB).
-        call = self._sdk.post(
-            f"{self._url}/chat/completions",  # whole, or the SDK takes apart and joins two addresses (0.04 ms)
-            cast_to=httpx2.Response,
-            content=self.to_body(request),
-            # What is not said here, the SDK copies deeply from its defaults (0.05 ms).
-            options={
-                "timeout": sampling.timeout_s,
-                "max_retries": 0,
-                "follow_redirects": False,
-                "headers": {},
-                "params": {},
-                "security": {"bearer_auth": True},
-            },
-        )
         started_s = time.monotonic()
         try:
+            call = self._post(self.to_body(request), sampling.timeout_s)
             response = await self._response_of(call, sampling.timeout_s, had_schema)
             body, choice, (finish, word) = self._first_choice(response, had_schema)
         except ClientError as error:
@@ -292,24 +280,33 @@ class OpenAIClient(Backend[OpenAISettings]):
                 raise
             return None
 
+    async def _post(self, body: bytes, timeout_s: float) -> httpx2.Response:
+        """Send a question, as the SDK would: it takes 0.15 ms, a fifth of all that a request costs, to arrive at the same
+        address and the same headers each time."""
+        request = self._http.build_request(
+            "POST", f"{self._url}/chat/completions", content=body, headers=self._headers, timeout=timeout_s
+        )
+        return await self._http.send(request)
+
     async def _response_of(
         self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool = False
     ) -> httpx2.Response:
-        """The outcome of a call, its errors as ours."""
+        """The outcome of a call, by the SDK or past it, its errors as ours."""
         import openai
 
         try:
-            return await call
-        except openai.APITimeoutError as error:
-            raise self._endpoint.timed_out(timeout_s) from error
-        except openai.APIConnectionError as error:
-            raise self._endpoint.connection_lost(error) from error
+            response = await call
         except openai.APIStatusError as error:
-            body = read_error_body(error.response.content)
-            # "from None": the SDK's own text may repeat the key, and a traceback would show it.
-            raise self._endpoint.status_error(
-                error.status_code, body, error.response.headers, had_schema=had_schema
-            ) from None
+            response = error.response
+        except (openai.APITimeoutError, httpx2.TimeoutException) as error:
+            raise self._endpoint.timed_out(timeout_s) from error
+        except Exception as error:  # what the SDK would call a connection error
+            raise self._endpoint.connection_lost(error) from error
+        if response.is_success:
+            return response
+        # Outside of "except": the SDK's own text may repeat the key, and a traceback would show it.
+        said = read_error_body(response.content)
+        raise self._endpoint.status_error(response.status_code, said, response.headers, had_schema=had_schema)
 
     def _first_choice(
         self, response: httpx2.Response, had_schema: bool
