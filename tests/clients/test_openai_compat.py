@@ -121,7 +121,7 @@ def test_a_token_limit_in_extra_body_takes_the_place_of_max_tokens(server, clien
 
 def test_openai_itself_gets_max_completion_tokens(make_request):
     client = OpenAIClient(KEY)
-    body = json.loads(client.to_body(make_request()))
+    body = json.loads(b"".join(client.to_body(make_request())))
     asyncio.run(client.close())
     assert body["max_completion_tokens"] == 77
     assert "max_tokens" not in body
