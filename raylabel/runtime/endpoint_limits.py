@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from raylabel.runtime.pacing import Allowance, Feedback, Pace
+from raylabel.runtime.measures import Feedback
+from raylabel.runtime.pacing import Allowance, Pace
 from raylabel.runtime.plan import Demand, fair_shares
 from raylabel.runtime.traffic import NO_ANSWERS, Answers, EndpointDirective, EndpointReport
 
