@@ -1,6 +1,6 @@
 """Which endpoint a request goes to: the pool of those that a worker may ask, of one or many.
 
-Who decides what: how many requests an endpoint takes, and how fast, is found out by one ``Pace`` an endpoint, in the
+Who decides what: how many requests an endpoint takes, and how fast, is found out by one ``Policy`` an endpoint, in the
 coordinator (``raylabel.runtime.endpoint_limits``). Workers report what came back by endpoint (``EndpointReport``), and
 are told by endpoint how many requests they may have in flight there, how many they may send a second, and whether it is
 set aside (``EndpointDirective``). Within these limits the pool of each worker chooses, request by request, and nobody
@@ -23,7 +23,7 @@ import asyncio
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from raylabel.clients.base import Client, Sampling, ServedModel
@@ -31,9 +31,11 @@ from raylabel.clients.endpoints import Member
 from raylabel.errors import ClientError, Verdict
 from raylabel.probing.one_model import different_models
 from raylabel.runtime.endpoint import Endpoint
+from raylabel.runtime.load_pacing import LOOK_S
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import Answers, EndpointDirective, EndpointReport
 from raylabel.runtime.window import Window
+from raylabel.servers.metrics import Load
 
 MOST_PLACES = 16384
 """Images whose places are remembered: more than a worker has in hand."""
@@ -56,6 +58,7 @@ class EndpointPool:
         sampling: of the questions of our own by which an endpoint that was lost is found again.
         tally: where these are counted.
         on_fatal: told where an endpoint shows that no request can work.
+        read_load: what a server has to do, by its own word; None where these servers are not to be asked.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class EndpointPool:
         sampling: Sampling,
         tally: Tally,
         on_fatal: Callable[[ClientError], None],
+        read_load: Callable[[Member], Awaitable[Load | None]] | None = None,
     ) -> None:
         self.news = asyncio.Event()
         """The coordinator is to hear of something at once."""
@@ -73,6 +77,7 @@ class EndpointPool:
         self._sampling = sampling
         self._tally = tally
         self._on_fatal = on_fatal
+        self._read_load = read_load
         self._windows: list[Window[Endpoint]] = []
         self._endpoints: list[Endpoint] = []
         self._left: list[Endpoint] = []
@@ -296,11 +301,20 @@ class EndpointPool:
         for endpoint in self._endpoints:
             if (directive := told.get(endpoint.name)) is not None:
                 endpoint.heed(directive)
+            looking = endpoint.looking_at_load
+            if self._read_load is not None and endpoint.looks and (looking is None or looking.done()):
+                endpoint.looking_at_load = self._start(self._look_at_load(endpoint, self._read_load))
         if len(self._endpoints) > 1:
             for endpoint in self._endpoints:
                 if endpoint.is_lost and endpoint.slots and not endpoint.traffic.gate.wait_s():
                     self._look_for(endpoint)
             self.admit()
+
+    async def _look_at_load(self, endpoint: Endpoint, read_load: Callable[[Member], Awaitable[Load | None]]) -> None:
+        """Look at what a server has to do, as long as it is for this worker to do so."""
+        while endpoint.looks and not endpoint.has_left:
+            endpoint.load = await read_load(endpoint.member) or endpoint.load
+            await asyncio.sleep(LOOK_S)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

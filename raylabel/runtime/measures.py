@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from raylabel.clients.base import Quota, Unit
+from raylabel.servers.metrics import Load
 
 LONGEST_CYCLE_S = 75.0
 """Limits are counted in seconds and minutes; those of hours and days are met and not climbed to."""
@@ -44,8 +45,10 @@ class Feedback:
         retry_after_s: the longest wait that it asked for.
         quotas: what the headers of answers said last, at most one a unit; ``reset_s`` from now on.
         tokens_in, tokens_out: of what was answered.
+        latency_s: of what was answered, together.
         in_flight: requests at this moment.
         waiting: requests that would be sent if they were let.
+        load: what the server says itself that it has to do, where that is new.
     """
 
     answered: int = 0
@@ -55,8 +58,10 @@ class Feedback:
     quotas: tuple[Quota, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
+    latency_s: float = 0.0
     in_flight: int = 0
     waiting: int = 0
+    load: Load | None = None
 
 
 class Ceiling:

@@ -66,6 +66,7 @@ def build_spec(
         limit=limit,
         sample=sample,
         replay_only=replay_only,
+        engine=settings.serve.engine if settings.serve.is_used else "",
     )
 
 

@@ -37,6 +37,7 @@ class RunSpec:
         sample: places of the records to work on, in the whole input, or None.
         only: ids of the records to work on, or None.
         replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
+        engine: of the model servers that are asked, where raylabel started them (``serve.engine``); else empty.
         prices: by model, where the run's budget is one of money.
     """
 
@@ -52,6 +53,7 @@ class RunSpec:
     limit: int | None
     only: frozenset[str] | None = None
     replay_only: bool = False
+    engine: str = ""
     prices: Mapping[str, Price] = field(default_factory=dict)
     sample: frozenset[int] | None = None
 

@@ -44,6 +44,7 @@ from raylabel.runtime.spending import NOTHING, Expenses, Spending, cost_of, toke
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import EndpointReport
 from raylabel.runtime.window import Stopped, Window
+from raylabel.servers.metrics import Load
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.reopened import Reopening, load_reopenings
@@ -137,7 +138,8 @@ class Worker:
         """
         spec = self._spec
         first, tally = spec.selected[0], Tally()
-        self.pool = EndpointPool(self._build_client, first.ask.samplings[0], tally, self._give_up)
+        read_load = self._read_load if spec.engine else None
+        self.pool = EndpointPool(self._build_client, first.ask.samplings[0], tally, self._give_up, read_load)
         self.pool.set(members_of(spec.vlm))
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
@@ -179,6 +181,13 @@ class Worker:
 
     def _build_client(self, member: Member) -> Client:
         return SilentClient() if self._spec.replay_only else build_client(member.vlm, os.environ)
+
+    async def _read_load(self, member: Member) -> Load | None:
+        # Imported where it is of use: a worker that asks others' servers does without what starts some.
+        from raylabel.servers.loads import load_of
+
+        openai = member.vlm.openai
+        return await load_of(openai.first_url, openai.api_key, self._spec.engine)
 
     def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening], tally: Tally) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)

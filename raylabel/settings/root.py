@@ -48,8 +48,9 @@ class GroundingWorkflow(Block):
 
     steps: Annotated[Words, steps_in(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
     max_workers: AutoOrPositive = AUTO
-    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
+    """Requests in flight of a step, over the whole cluster; auto: as many as keep a server of raylabel's own busy, by
+    its own word, or as another endpoint answers faster for; 4 at first, up to 256 at each endpoint, over all steps
+    together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     votes: Annotated[Positive, Field(le=32)] = 1
@@ -65,8 +66,9 @@ class ReferringWorkflow(Block):
 
     steps: Annotated[Words, steps_in(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
     max_workers: AutoOrPositive = AUTO
-    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
+    """Requests in flight of a step, over the whole cluster; auto: as many as keep a server of raylabel's own busy, by
+    its own word, or as another endpoint answers faster for; 4 at first, up to 256 at each endpoint, over all steps
+    together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     output_format: Annotated[str, an_export_format] = default_export_format()

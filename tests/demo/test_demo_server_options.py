@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -11,6 +13,7 @@ from raylabel.demo.server.__main__ import read_arguments
 from raylabel.demo.server.structured import outside_openapi
 from tests.demo.http_calls import CHAT, GENERATE, call, chat, generate, inline, unfenced
 from tests.served_here import served_here
+from tests.waiting import wait_until
 
 SCHEMA = {
     "type": "object",
@@ -171,3 +174,28 @@ def test_an_unknown_way_is_refused_at_the_start(options, capsys):
         read_arguments(options)
     assert ended.value.code == 2
     assert options[0] in capsys.readouterr().err
+
+
+def test_a_server_with_slots_works_on_so_many_and_tells_of_the_others_by_vllms_names():
+    with served_here("--slots", "2", "--latency-ms", "800") as server:
+        with ThreadPoolExecutor(5) as threads:
+            asked = [threads.submit(chat, server.url) for _ in range(5)]
+            wait_until(lambda: server.stats()["slots"]["most_waiting"] == 3)
+            told = metrics(server.url)
+            assert all(reply.result()[0] == 200 for reply in asked)
+        assert told["vllm:num_requests_running"] == 2
+        assert told["vllm:num_requests_waiting"] > 0
+        told = metrics(server.url)
+        assert told["vllm:num_requests_running"] == told["vllm:num_requests_waiting"] == 0
+        assert told["vllm:request_success_total"] == told["vllm:request_queue_time_seconds_count"] == 5
+        assert told["vllm:generation_tokens_total"] == server.stats()["tokens"]["output"]
+        assert told["vllm:request_queue_time_seconds_sum"] == server.stats()["slots"]["queued_s"] > 0
+    with served_here() as server:
+        assert call(server.url, "/metrics")[0] == 404
+
+
+def metrics(url: str) -> dict[str, float]:
+    """What a server tells Prometheus, by name."""
+    with urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}

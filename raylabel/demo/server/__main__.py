@@ -66,6 +66,13 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
     parser.add_argument(
+        "--slots",
+        type=int,
+        default=0,
+        metavar="N",
+        help="work on so many requests at a time, let the others wait, and tell of it in /metrics by vLLM's names",
+    )
+    parser.add_argument(
         "--faults", type=_plan, metavar="SPEC", help="fail on demand, and count each question in /stats; see below"
     )
     parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
@@ -90,6 +97,7 @@ def build_server(args: argparse.Namespace) -> DemoServer:
         thinks=args.think,
         reads=args.reads,
         blind=args.blind,
+        slots=args.slots,
     )
     if args.faults is None:
         return DemoServer(args.port, options, Ledger(args.journal))

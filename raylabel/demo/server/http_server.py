@@ -18,6 +18,7 @@ from raylabel.demo.server import anthropic_api, gemini_api, openai_api
 from raylabel.demo.server.dialects import MAX_PIXELS, NATIVE
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.model import Answer, Ask, BadRequest, Model
+from raylabel.demo.server.slots import METRICS_TYPE, Slots
 from raylabel.demo.server.structured import SCHEMA_MODES
 
 LARGEST_BODY_BYTES = 256 * 2**20
@@ -39,6 +40,7 @@ class ServerOptions:
         schemas: which structured output it takes; one of ``SCHEMA_MODES``.
         reports_model: the name it gives itself in listings and replies; empty: ``model``.
         model_root: where its weights came from, in OpenAI's listing; empty: not said.
+        slots: requests that are worked on at a time, of which ``/metrics`` tells; 0: all, and it tells nothing.
         max_pixels, noise, thinks, reads, blind: see ``Model``.
     """
 
@@ -55,6 +57,7 @@ class ServerOptions:
     thinks: bool = False
     reads: str = ""
     blind: bool = False
+    slots: int = 0
 
     @property
     def reported(self) -> str:
@@ -98,6 +101,7 @@ class DemoServer(ThreadingHTTPServer):
             blind=options.blind,
         )
         self.ledger = ledger
+        self.slots = Slots(options.slots)
 
     @property
     def url(self) -> str:
@@ -105,7 +109,12 @@ class DemoServer(ThreadingHTTPServer):
 
     def stats(self) -> dict[str, Any]:
         """The body of ``GET /stats``."""
-        return self.ledger.stats()
+        return {**self.ledger.stats(), **({"slots": self.slots.stats()} if self.slots.count else {})}
+
+    def metrics(self) -> str:
+        """The body of ``GET /metrics``."""
+        tokens = self.ledger.stats()["tokens"]
+        return self.slots.metrics(self.options.reported, tokens["prompt"], tokens["output"])
 
     def server_close(self) -> None:
         """Stop listening, and end the journal."""
@@ -153,6 +162,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, {"status": "ok"})
             elif url.path == "/stats":
                 self._send(200, self.server.stats())
+            elif url.path == "/metrics" and options.slots:
+                self._send_bytes(200, self.server.metrics().encode(), METRICS_TYPE)
             elif found := GEMINI_MODEL.fullmatch(url.path):
                 self._check_gemini_key(url.query)
                 self._send(200, gemini_api.write_model(self._check_model(unquote(found["model"]))))
@@ -179,10 +190,11 @@ class Handler(BaseHTTPRequestHandler):
         status, body = 500, self._error(500, "the server failed")
         try:
             question = self._read_question()
-            answer = self._answer(question)
-            body = _WRITE_REPLY[question.protocol](answer, question.model)
-            status = 200
-            self._wait(answer, arrived)
+            with self.server.slots.one() as began:
+                answer = self._answer(question)
+                body = _WRITE_REPLY[question.protocol](answer, question.model)
+                status = 200
+                self._wait(answer, began if self.server.slots.count else arrived)
         except Refused as refusal:
             status, body = refusal.status, self._error(refusal.status, refusal.message)
         except BadRequest as bad:
@@ -222,11 +234,11 @@ class Handler(BaseHTTPRequestHandler):
         boxes = self.server.options.boxes
         return NATIVE[protocol] if boxes == "auto" else boxes
 
-    def _wait(self, answer: Answer, arrived_unix_s: float) -> None:
+    def _wait(self, answer: Answer, since_unix_s: float) -> None:
         """Take as long as the question deserves: its own share of the latency, so that answers overtake each other."""
         if latency_ms := self.server.options.latency_ms:
             share = 0.5 + hashlib.sha256(answer.question_digest.encode()).digest()[0] / 255
-            rest_s = arrived_unix_s + latency_ms / 1000 * share - time.time()
+            rest_s = since_unix_s + latency_ms / 1000 * share - time.time()
             time.sleep(max(0.0, rest_s))
 
     def _read_body(self) -> dict[str, Any]:

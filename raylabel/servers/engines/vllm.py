@@ -59,6 +59,7 @@ class VLLM(Engine):
             running="vllm:num_requests_running",
             waiting="vllm:num_requests_waiting",
             done=("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_success_total"),
+            cache=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),  # the second until 0.10
         )
     )
 
