@@ -210,14 +210,16 @@ class OpenAIClient(Backend[OpenAISettings]):
         if "messages" in fields:  # the user's own, from extra_body
             return to_json(fields)
         preamble = b'{"type":"text","text":%b},' % to_json(request.preamble) if request.preamble else b""
+        picture = request.picture
+        data = to_json(f"data:{picture.media_type};base64,")[:-1], picture.encoded, b'"'
+        url = (to_json(picture.url),) if picture.url else data
         return b"".join(
             (
                 b'{"messages":[{"role":"user","content":[',
                 preamble,
                 b'{"type":"image_url","image_url":{"url":',
-                to_json(f"data:{request.picture.media_type};base64,")[:-1],
-                request.picture.encoded,
-                b'"}},{"type":"text","text":',
+                *url,
+                b'}},{"type":"text","text":',
                 to_json(request.question),
                 b"}]}],",
                 to_json(fields)[1:],

@@ -32,9 +32,10 @@ class Endpoint:
 
     Args:
         news: see ``Traffic``.
+        takes_files: see the attribute.
     """
 
-    def __init__(self, member: Member, client: Client, news: asyncio.Event) -> None:
+    def __init__(self, member: Member, client: Client, news: asyncio.Event, *, takes_files: bool = False) -> None:
         self.member = member
         self.name = member.name
         self.client = client
@@ -45,6 +46,9 @@ class Endpoint:
         self.usual_latency_s = 0.0
         """0 where nothing was answered yet."""
         self.is_set_aside = self.is_lost = self.has_left = False
+        self.takes_files = takes_files
+        """Whether pictures are shown to it by the addresses of files."""
+        self.has_read_files = False
         self.looks = False
         """Whether the load of the server is to be looked at from here."""
         self.load: Load | None = None

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -49,6 +50,8 @@ KEPT = 0.9975
 ALIKE = 1.3
 """Latencies less far apart count as equal: they vary from moment to moment."""
 
+logger = logging.getLogger(__name__)
+
 
 class EndpointPool:
     """The endpoints of one worker; a ``Door`` for its windows. Belongs to one event loop.
@@ -58,6 +61,8 @@ class EndpointPool:
         sampling: of the questions of our own by which an endpoint that was lost is found again.
         tally: where these are counted.
         on_fatal: told where an endpoint shows that no request can work.
+        takes_files: the servers may be able to read the files of pictures, which is found out.
+        needs_files: and nothing goes on where one of them is not.
         read_load: what a server has to do, by its own word; None where these servers are not to be asked.
     """
 
@@ -68,6 +73,9 @@ class EndpointPool:
         tally: Tally,
         on_fatal: Callable[[ClientError], None],
         read_load: Callable[[Member], Awaitable[Load | None]] | None = None,
+        *,
+        takes_files: bool = False,
+        needs_files: bool = False,
     ) -> None:
         self.news = asyncio.Event()
         """The coordinator is to hear of something at once."""
@@ -78,6 +86,7 @@ class EndpointPool:
         self._tally = tally
         self._on_fatal = on_fatal
         self._read_load = read_load
+        self._takes_files, self._needs_files = takes_files, needs_files
         self._windows: list[Window[Endpoint]] = []
         self._endpoints: list[Endpoint] = []
         self._left: list[Endpoint] = []
@@ -95,7 +104,7 @@ class EndpointPool:
         """
         endpoints = [
             next((e for e in self._endpoints if e.member == member), None)
-            or Endpoint(member, self._build(member), self.news)
+            or Endpoint(member, self._build(member), self.news, takes_files=self._takes_files)
             for member in members
         ]
         for endpoint in self._endpoints:
@@ -278,6 +287,26 @@ class EndpointPool:
                 endpoint.turn_away(error)
                 return
         endpoint.traffic.note_return()
+
+    def note_unread(self, endpoint: Endpoint, error: ClientError) -> None:
+        """An endpoint did not read the file of a picture, and did read the picture from a request."""
+        if endpoint.has_read_files or not endpoint.takes_files:
+            return  # it was that file, or is known
+        endpoint.takes_files = False
+        if self._needs_files:
+            self._on_fatal(
+                ClientError(
+                    Verdict.STOP_RUN,
+                    f"{error.message.rstrip('.')}; image.transport is file, and this server does not read the files of "
+                    "pictures: let it read their folder (vLLM: --allowed-local-media-path), or write "
+                    "image.transport: auto",
+                    status=error.status,
+                )
+            )
+        else:
+            logger.info(
+                "pictures are sent in requests to %s, which does not read their files: %s", endpoint.name, error
+            )
 
     # --- what the coordinator hears, and says ------------------------------------------------------------------------
 

@@ -125,6 +125,10 @@ class ImageSettings(Block):
     """Of pictures that have to be re-encoded."""
     cache_mb: Count = 512
     """Upper bound of the node-local cache of re-encoded pictures."""
+    transport: Literal["auto", "base64", "file"] = "auto"
+    """auto | base64 | file: how pictures reach the server; auto: servers that raylabel started (vLLM, or a command with
+    {pictures}) read files where they lie on the same node, all others get them in the request; file: a server of yours
+    (backend openai) reads the images that need no preparing at their own paths, too, or the run ends."""
 
 
 class DoubleCheckSettings(Block):

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,7 +25,7 @@ from raylabel.demo.server.structured import SCHEMA_MODES
 LARGEST_BODY_BYTES = 256 * 2**20
 GEMINI_CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent")
 GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
-ANTHROPIC_CALL = "/v1/messages"
+OPENAI_CALL, ANTHROPIC_CALL = "/v1/chat/completions", "/v1/messages"
 OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
 
 
@@ -41,6 +42,7 @@ class ServerOptions:
         reports_model: the name it gives itself in listings and replies; empty: ``model``.
         model_root: where its weights came from, in OpenAI's listing; empty: not said.
         slots: requests that are worked on at a time, of which ``/metrics`` tells; 0: all, and it tells nothing.
+        folder: in which it reads pictures by ``file://`` addresses, as vLLM does; None: nowhere.
         max_pixels, noise, thinks, reads, blind: see ``Model``.
     """
 
@@ -58,6 +60,7 @@ class ServerOptions:
     reads: str = ""
     blind: bool = False
     slots: int = 0
+    folder: Path | None = None
 
     @property
     def reported(self) -> str:
@@ -132,12 +135,6 @@ _WRITE_ERROR = {
 }
 
 
-_READ_REQUEST = {
-    "/v1/chat/completions": ("openai", openai_api.read_request),
-    ANTHROPIC_CALL: ("anthropic", anthropic_api.read_request),
-}
-
-
 _WRITE_REPLY: dict[str, Callable[[Answer, str], dict[str, Any]]] = {
     "openai": lambda answer, model: openai_api.write_reply(answer, model, int(time.time())),
     "gemini": gemini_api.write_reply,
@@ -198,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refusal:
             status, body = refusal.status, self._error(refusal.status, refusal.message)
         except BadRequest as bad:
-            status, body = 400, self._error(400, str(bad))
+            status, body = bad.status, self._error(bad.status, str(bad))
         except Exception:
             # The border of a request: whatever went wrong here, the client is told and the server goes on.
             traceback.print_exc()
@@ -220,12 +217,14 @@ class Handler(BaseHTTPRequestHandler):
             self._check_gemini_key(url.query)
             name = self._check_model(unquote(found["model"]))
             return Question("gemini", name, gemini_api.read_request(body, self._dialect("gemini"), schemas))
-        if url.path not in _READ_REQUEST:
+        if url.path not in (OPENAI_CALL, ANTHROPIC_CALL):
             raise Refused(404, f"unknown path {url.path}")
-        protocol, read_request = _READ_REQUEST[url.path]
         self._check_openai_key()
         name = self._check_model(str(body.get("model", "")))
-        return Question(protocol, name, read_request(body, self._dialect(protocol), schemas))
+        if url.path == ANTHROPIC_CALL:
+            return Question("anthropic", name, anthropic_api.read_request(body, self._dialect("anthropic"), schemas))
+        folder = self.server.options.folder
+        return Question("openai", name, openai_api.read_request(body, self._dialect("openai"), schemas, folder))
 
     def _answer(self, question: Question) -> Answer:
         return self.server.model.answer(question.ask)
@@ -251,6 +250,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise Refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
         raw = self.rfile.read(length)
+        self.server.ledger.received(len(raw))
         try:
             body = json.loads(raw)
         except ValueError as error:

@@ -72,6 +72,8 @@ class VLLM(Engine):
             ["--limit-mm-per-prompt", '{"image": 1, "video": 0}'],
             ["--enable-prompt-tokens-details"],
             ["--disable-uvicorn-access-log"],  # a line a request
+            # One folder, links in it followed to where they lead: so it holds copies, and nothing else can be read.
+            *([["--allowed-local-media-path", launch.pictures]] if launch.pictures else []),
             *([["--tensor-parallel-size", str(launch.gpus)]] if launch.gpus > 1 else []),
         ]
         flags = with_defaults(defaults, launch.serve.args, _ALIASES)
