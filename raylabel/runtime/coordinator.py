@@ -251,7 +251,9 @@ class Coordinator:
         self._logs: deque[tuple[str, tuple[LogLine, ...]]] = deque(maxlen=MOST_LOGS)
         self._stopping = False
         self._fatal: Fatal | None = None
-        self._endpoints = EndpointLimits(self._build_policy, budget.most_at_one_endpoint)
+        self._endpoints = EndpointLimits(
+            self._build_policy, budget.most_at_one_endpoint, follows_load=budget.find_in_flight
+        )
         self._total = budget.total
         self._answered_at = clock()
         self._replies = self._excused = 0

@@ -159,11 +159,13 @@ class EndpointLimits:
     Args:
         build_policy: for an endpoint that takes so many requests at most.
         most: requests in flight at one endpoint.
+        follows_load: the policies want to hear of the loads of the servers, where these tell them.
     """
 
-    def __init__(self, build_policy: Callable[[int], Policy], most: int) -> None:
+    def __init__(self, build_policy: Callable[[int], Policy], most: int, *, follows_load: bool) -> None:
         self._build_policy = build_policy
         self._most = most
+        self._follows_load = follows_load
         self._limits: dict[str, _Limit] = {}
 
     def hear(
@@ -228,7 +230,7 @@ class EndpointLimits:
                 limit.allowance.pause_s,
                 limit.policy.is_paused,
                 limit.is_lost,
-                limit.looks(worker, now),
+                self._follows_load and limit.looks(worker, now),
             )
         return told
 
