@@ -49,6 +49,9 @@ KEPT = 0.95
 AT_A_VENTURE, SEEN_SHARE = 64, 0.5
 """More requests than the first are sent only once the second, of those in flight, was answered since there were fewer:
 how long answers take shows with the answers, and growing is quicker than these."""
+UNDERWAY_SHARE = 0.5
+"""Of those in flight: while more than that are neither computed nor wait (a server prepares pictures first, one after
+the other), what the last growth brought is not all there yet, and the next one takes ``LOOKS`` looks."""
 SILENT_S = 10.0
 """A server that answers, and has not told its load for so long, is climbed by goodput again."""
 
@@ -119,7 +122,8 @@ class _Batch:
         self._latency_s = 0.0
         """Of an answer, of late; 0 where there was none."""
         self._answered = 0
-        """Since the number in flight was another one."""
+        self._seen = 0
+        """Answers, and looks, since the number in flight was another one."""
         self._looks: deque[Load] = deque(maxlen=LOOKS)
         self.is_climbing = True
         self.why = ""
@@ -138,13 +142,14 @@ class _Batch:
         if heard.load is None:
             return
         before = self.size
+        self._seen += 1
         self._looks.append(heard.load)
         if not self._fall(heard.in_flight):
             self._grow(heard)
         if self.size == self._most:
             self.is_climbing = False
         if self.size != before:
-            self._answered = 0
+            self._answered = self._seen = 0
             self.why = f"{self.size} requests at a time: the server computes {heard.load.running:.0f} of them at once"
 
     def _fall(self, in_flight: int) -> bool:
@@ -175,6 +180,9 @@ class _Batch:
         is_used = heard.waiting and heard.in_flight >= USED_SHARE * self.size
         is_busy = any(look.running for look in self._looks)
         if not (is_used and is_busy) or last.cache >= ROOM or self._latency_s >= SLOW_SHARE * self._timeout_s:
+            return
+        underway = heard.in_flight - last.running - last.waiting
+        if underway > UNDERWAY_SHARE * heard.in_flight and self._seen < LOOKS:
             return
         if self.size >= AT_A_VENTURE and self._answered < SEEN_SHARE * self.size:
             return

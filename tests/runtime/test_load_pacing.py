@@ -107,6 +107,17 @@ def test_a_server_that_falls_silent_is_climbed_by_goodput_again():
     assert size_of(pace, now_s + SILENT_S + 1) == 4
 
 
+def test_a_server_that_has_not_taken_up_what_it_was_sent_is_sent_more_only_slowly():
+    """vLLM prepares pictures before it counts their requests; it may also be busy with nothing else."""
+    quick, slow = following(), following()
+    for look in range(8):
+        for pace, taken_up in ((quick, 1.0), (slow, 0.25)):
+            in_flight = size_of(pace, look * LOOK_S)
+            load = Load(taken_up * in_flight, 0.0, 0.0)
+            pace.note(Feedback(answered=1, in_flight=in_flight, waiting=50, load=load), look * LOOK_S)
+    assert 4 < size_of(slow, 4.0) <= 4 * 1.5**3 < 32 < size_of(quick, 4.0)
+
+
 def test_requests_that_nobody_has_make_no_server_busy():
     pace = following()
     for look in range(20):
