@@ -199,12 +199,12 @@ class OpenAIClient(Backend[OpenAISettings]):
         if "messages" in fields:  # the user's own, from extra_body
             return (to_json(fields),)
         preamble = b'{"type":"text","text":%b},' % to_json(request.preamble) if request.preamble else b""
-        return (
-            b'{"messages":[{"role":"user","content":[%b{"type":"image_url","image_url":{"url":"data:%b;base64,'
-            % (preamble, request.picture.media_type.encode()),
-            request.picture.encoded,
-            b'"}},{"type":"text","text":%b}]}],%b' % (to_json(request.question), to_json(fields)[1:]),
-        )
+        head = b'{"messages":[{"role":"user","content":[%b{"type":"image_url","image_url":{"url":' % preamble
+        tail = b'}},{"type":"text","text":%b}]}],%b' % (to_json(request.question), to_json(fields)[1:])
+        picture = request.picture
+        if picture.url:
+            return (head + to_json(picture.url) + tail,)
+        return head + b'"data:%b;base64,' % picture.media_type.encode(), picture.encoded, b'"' + tail
 
     def _fields(self, request: Request) -> JsonObject:
         """All of the body but the messages, unless those are in ``extra_body``."""

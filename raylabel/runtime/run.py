@@ -455,6 +455,7 @@ class _Run:
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
             endpoints=endpoints,
+            timeout_s=min(sampling.timeout_s for step in spec.selected for sampling in step.ask.samplings),
         )
         beyond = (s.number for s in plan.shards if not spec.taken(s))
         with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from raylabel.errors import ServerError, StartError
+from raylabel.images.picture_files import readable_folder
 from raylabel.servers.checking import Address, NotYet, check_model, check_picture, get, health_of, models_of
 from raylabel.servers.engines import ENGINES, Launch
 from raylabel.servers.engines.engine import PORT_TAKEN
@@ -22,6 +24,8 @@ from raylabel.servers.metrics import Load
 from raylabel.servers.ports import ReservedPort, reserve_port
 from raylabel.servers.process import ServerProcess, start_process
 from raylabel.settings import ServeSettings, interpreter_of
+
+logger = logging.getLogger(__name__)
 
 HERE = "127.0.0.1"
 _POLL_S = 0.1
@@ -190,7 +194,9 @@ class Replica:
         self._become(State.STARTING, phase="starting")
         self._present_log = ServerLog(self.log, self._engine.phases)
         self._answered = self._asking = ""
-        launch = Launch(self._serve, self._host, self.address.port, self._interpreter(), self._gpu_count)
+        launch = Launch(
+            self._serve, self._host, self.address.port, self._interpreter(), self._gpu_count, _pictures_folder()
+        )
         self._process = await start_process(self._engine.command(launch), self._environment(launch), self.log)
         try:
             await self._wait_until_ready(self._process)
@@ -375,6 +381,15 @@ class Replica:
         if phase != self.phase:
             self.phase = phase
             self._on_change(self)
+
+
+def _pictures_folder() -> str:
+    """Where the server may read pictures; nothing where there is no such folder."""
+    try:
+        return str(readable_folder())
+    except OSError as error:
+        logger.warning("model servers read no files of pictures here: %s", error)
+        return ""
 
 
 class _PortTaken(StartError):
