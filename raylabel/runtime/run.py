@@ -45,6 +45,7 @@ from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.sampled import Sample
 from raylabel.runtime.settled_shards import SettledShards
+from raylabel.runtime.shared_data import seen_from_here
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
@@ -355,6 +356,8 @@ class _Run:
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
         self._terms.renew()
+        if self._executor.is_elsewhere:
+            self._executor.check_data(seen_from_here(self._results, source, shards[0].path, self._limit))
         found = self._probe_endpoint(known)
         if plan is None or found != known:
             plan = self._plan(source, shards, found)

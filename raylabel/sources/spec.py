@@ -51,6 +51,11 @@ class SourceSpec:
         for name in ("path", "root", "label_dir"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
+    @property
+    def root_setting(self) -> str:
+        """The configuration key that names ``root``."""
+        return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
