@@ -54,7 +54,6 @@ from raylabel.runtime.summary import in_words, print_result, print_summary
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import LimitSettings, Settings
 from raylabel.sources import Shard, SourceSpec, scan, source_for
-from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
@@ -417,11 +416,6 @@ class _Run:
 
     def _scan(self, source: SourceSpec) -> Iterator[Shard]:
         work_dir = self._results.checkpoints / "input"
-        if source.kind == KITTI and not work_dir.is_local:
-            raise InputError(
-                f"results_dir: the list of a KITTI folder's images needs a local or mounted results_dir, found "
-                f"{self._results.root.location}; or give input_annotations_jsonl instead of image_dir"
-            )
         for shard in scan(source, SHARD_RECORDS, work_dir.location, note=self._say):
             if shard.number == 0:  # before all the others are looked up
                 look_at_input(self._settings, self._results, source, shard.path, self._limit)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -16,7 +15,7 @@ from raylabel.errors import StoreError
 from raylabel.storage import reading, writing
 from raylabel.storage.credentials import known_credentials, learn_credentials, without_credentials
 from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
-from raylabel.storage.locations import is_remote, join, local_path
+from raylabel.storage.locations import is_remote, join_name, local_path
 
 _NO_ROOM = "make room there, and the same command continues"
 _NOT_WRITABLE = "with a folder that can be written to, the same command continues"
@@ -56,7 +55,7 @@ class Folder:
 
     def location_of(self, name: str) -> str:
         """Where a file of the folder is; in a URI its name is quoted."""
-        return join(self.location, name if self.is_local else quote(name))
+        return join_name(self.location, name)
 
     @property
     def is_local(self) -> bool:
