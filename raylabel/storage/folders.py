@@ -14,7 +14,7 @@ import pyarrow as pa
 from raylabel.errors import StoreError
 from raylabel.storage import reading, writing
 from raylabel.storage.credentials import known_credentials, learn_credentials, without_credentials
-from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
+from raylabel.storage.filesystems import filesystem_of, insisting, remote_sizes
 from raylabel.storage.locations import is_remote, join_name, local_path
 
 _NO_ROOM = "make room there, and the same command continues"
@@ -88,9 +88,7 @@ class Folder:
             try:
                 if self.is_local:
                     return Path(location).read_bytes()
-                with reading.open_parts(location) as file:
-                    data: bytes = file.read()
-                    return data
+                return reading.read_whole(location)
             except FileNotFoundError:
                 return None
 
@@ -115,8 +113,7 @@ class Folder:
                     Path(location).unlink()
                     return
                 filesystem, inside = filesystem_of(location)
-                with os_errors():
-                    filesystem.delete_file(inside)
+                insisting(lambda: filesystem.delete_file(inside))
             except FileNotFoundError:
                 return
 
@@ -130,8 +127,7 @@ class Folder:
                     Path(location).replace(into.location_of(name))
                     return
                 filesystem, inside = filesystem_of(location)
-                with os_errors():
-                    filesystem.move(inside, filesystem_of(into.location_of(name))[1])
+                insisting(lambda: filesystem.move(inside, filesystem_of(into.location_of(name))[1]))
             except FileNotFoundError:
                 return
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from raylabel.storage.filesystems import filesystem_of, os_errors
+from raylabel.storage.filesystems import filesystem_of, insisting
 from raylabel.storage.locations import is_remote, local_path, split_uri
 
 
@@ -23,8 +23,7 @@ def entries_of(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(path) as listing:
             return sorted((entry.name, entry.is_dir()) for entry in listing)
     filesystem, inside = filesystem_of(folder)
-    with os_errors():
-        found = filesystem.get_file_info(fs.FileSelector(inside))
+    found = insisting(lambda: filesystem.get_file_info(fs.FileSelector(inside)))
     return sorted((info.base_name, info.type == fs.FileType.Directory) for info in found)
 
 
@@ -38,8 +37,8 @@ def is_folder(location: str) -> bool:
     if path is not None:
         return Path(path).is_dir()
     filesystem, inside = filesystem_of(location)
-    with os_errors():
-        return bool(filesystem.get_file_info(inside.rstrip("/")).type == fs.FileType.Directory)
+    info = insisting(lambda: filesystem.get_file_info(inside.rstrip("/")))
+    return bool(info.type == fs.FileType.Directory)
 
 
 def path_within(folder: str, location: str) -> str | None:
