@@ -66,6 +66,7 @@ from raylabel.store.tables import Table
 
 POLL_S = 0.25
 LOG_PROGRESS_S = 60.0
+_RAYIGNORE = ".rayignore"
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,7 @@ class _Run:
             except StoreError as error:
                 raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
             try:
+                self._keep_out_of_uploads()
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
                 replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
                 with self._log:
@@ -206,6 +208,13 @@ class _Run:
                     lease.release()
                 for complaint in self._complaints:
                     Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
+
+    def _keep_out_of_uploads(self) -> None:
+        """``ray job submit --working-dir .`` sends all below a folder to the cluster, results among it, and takes 100
+        MiB at most."""
+        root = self._results.root
+        if root.is_local and root.read(_RAYIGNORE) is None:
+            root.publish(_RAYIGNORE, b"*\n")
 
     def _go_and_log(self, replaced: Sequence[str]) -> int:
         """Go, and log how that begins and ends.
