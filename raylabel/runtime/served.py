@@ -13,6 +13,7 @@ from raylabel.errors import ConfigError, ServerError, printable
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.worker import SendReport
 from raylabel.servers.background import ServersInBackground
 from raylabel.servers.replica import Pace
@@ -109,6 +110,9 @@ class Served:
             self._other.__exit__(kind, error, trace)
         finally:
             self._server.__exit__()
+
+    def check_data(self, data: SharedData) -> None:
+        self._other.check_data(data)
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return self._other.probe_endpoint(at_address(settings, self._server.url()), known)
