@@ -87,12 +87,14 @@ class Member:
         vlm: settings that name this endpoint alone.
         weight: its part of the images, beside the others'.
         max_in_flight: requests in flight there at most; 0: as many as it takes.
+        is_kept: it is a replica that somebody keeps up, and takes out of the pool while it is down.
     """
 
     name: str
     vlm: VlmSettings = field(repr=False)
     weight: float = 1.0
     max_in_flight: int = 0
+    is_kept: bool = False
 
 
 def members_of(vlm: VlmSettings) -> tuple[Member, ...]:

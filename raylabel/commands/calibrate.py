@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from raylabel.commands import Command
-from raylabel.commands.run import check_endpoint, load
+from raylabel.commands.run import check_endpoint, load, own_servers
 from raylabel.errors import ClientError, ConfigError, printable
 
 
@@ -33,10 +33,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     try:
         if not settings.serve.is_used:
             return calibrate(settings, options.out, say)
-        from raylabel.runtime.served import OwnServer
-
-        with OwnServer(settings) as server:
-            return calibrate(settings, options.out, say, server.url())
+        with own_servers(settings, one=True) as servers:
+            return calibrate(settings, options.out, say, servers.urls()[0])
     except ClientError as error:
         from raylabel.clients.endpoints import describe_trouble
 

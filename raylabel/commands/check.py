@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from raylabel.commands import Command
-from raylabel.commands.run import check_endpoint, load
+from raylabel.commands.run import check_endpoint, load, own_servers
 from raylabel.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from raylabel.runtime.checking import Finding
 
@@ -57,11 +57,13 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("endpoint", False, str(error), "mend the setting, or give the key")
         offline = True
     with ExitStack() as stack:
-        own_url = None
+        own_url: Callable[[], str] | None = None
         if settings.serve.is_used:
-            from raylabel.runtime.served import OwnServer
+            servers = stack.enter_context(own_servers(settings, one=True))
 
-            own_url = stack.enter_context(OwnServer(settings)).url
+            def own_url() -> str:
+                return servers.urls()[0]
+
         yield from Check(settings, own_url).findings(offline=offline, has_input=has_input)
 
 

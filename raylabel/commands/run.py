@@ -13,6 +13,7 @@ from raylabel.errors import ConfigError
 if TYPE_CHECKING:
     from raylabel.runtime.executor import Executor
     from raylabel.runtime.sampled import Sample
+    from raylabel.runtime.served import OwnServers
     from raylabel.runtime.work_list import Wanted
     from raylabel.settings import Settings
 
@@ -96,11 +97,9 @@ def run_settings(
     check_results_dir(settings)
     executor = executor_of(settings)
     if settings.serve.is_used:
-        from rich.console import Console
+        from raylabel.runtime.served import Served
 
-        from raylabel.runtime.served import OwnServer, Served
-
-        executor = Served(executor, OwnServer(settings, Console(quiet=quiet)))
+        executor = Served(executor, own_servers(settings, on_cluster=executor.is_elsewhere, quiet=quiet))
     process.set_up()
     return run(
         settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
@@ -119,6 +118,28 @@ def executor_of(settings: Settings) -> Executor:
     end_remains()
     ray = RayExecutor(settings.ray)
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
+
+
+def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = False, quiet: bool = False) -> OwnServers:
+    """The model servers that the settings ask for; none is started yet.
+
+    Args:
+        one: of those of this machine, one will do.
+        on_cluster: they are to run on the nodes of the Ray cluster that the run joins.
+    """
+    from rich.console import Console
+
+    from raylabel.runtime.served import OwnServers
+    from raylabel.servers.background import Servers, ServersInBackground
+
+    servers: Servers
+    if on_cluster:
+        from raylabel.engine.replicas import ReplicasOnRay
+
+        servers = ReplicasOnRay(settings.serve, settings.results_dir)
+    else:
+        servers = ServersInBackground(settings.serve, settings.results_dir, count=1 if one else None)
+    return OwnServers(settings, servers, Console(quiet=quiet))
 
 
 def check_endpoint(settings: Settings) -> None:

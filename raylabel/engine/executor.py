@@ -25,6 +25,7 @@ from raylabel.runtime.coordinator import Coordinator, Fatal, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
 from raylabel.runtime.shared_data import SharedData
+from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import RaySettings, Settings
 
@@ -110,6 +111,9 @@ class RayExecutor:
             raise ServerError(self._broken)
         status: Status = self._said_by(self._coordinator.driver_beat.remote())
         return status
+
+    def set_members(self, members: MemberSet) -> None:
+        self._coordinator.set_members.remote(members)
 
     def stop(self, why: Fatal | None = None) -> None:
         self._said_by(self._coordinator.stop.remote(why))

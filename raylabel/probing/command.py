@@ -14,7 +14,7 @@ from raylabel.probing.facts import EndpointFacts, save_facts, warnings
 from raylabel.probing.measurement import Measurement
 from raylabel.probing.models import box_models
 from raylabel.probing.sheet import write_sheet
-from raylabel.settings import Settings, at_address
+from raylabel.settings import Settings, at_addresses
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
 from raylabel.store.results import Results
@@ -36,7 +36,7 @@ def calibrate(settings: Settings, out: Path, say: Callable[[str], None], url: st
     """
     if not box_models(settings):
         raise ConfigError("workflow.steps: none of the selected steps has to do with boxes: nothing to measure.")
-    asked = at_address(settings, url) if url else settings
+    asked = at_addresses(settings, [url]) if url else settings
     vlm = with_key(asked.pipeline.vlm, os.environ).model_copy(update={"calibrate": "always"})
     drawn: dict[str, Path] = {}
 

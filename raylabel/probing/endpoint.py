@@ -67,7 +67,9 @@ def probe_endpoint(
 async def _probe_endpoint(
     settings: Settings, vlm: VlmSettings, known: EndpointFacts, on_measurement: Callable[[str, Measurement], None]
 ) -> EndpointFacts:
-    clients = {member.name: build_client(member.vlm, os.environ) for member in members_of(vlm)}
+    # Keys are in the block, and no proxy stands before servers of our own.
+    env: Mapping[str, str] = {} if settings.serve.is_used else os.environ
+    clients = {member.name: build_client(member.vlm, env) for member in members_of(vlm)}
     try:
         endpoint = await _find_one(clients, settings)
         client, verdicts = clients[endpoint], {}

@@ -31,7 +31,7 @@ from raylabel.runtime.first_look import input_problems
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec
 from raylabel.runtime.trial import Tried, try_record
-from raylabel.settings import Settings, VlmSettings, at_address, mask_of
+from raylabel.settings import Settings, VlmSettings, at_addresses, mask_of
 from raylabel.sources import Shard, SourceSpec, read_shard, scan, source_for
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
@@ -237,7 +237,7 @@ class Check:
         where = f"{settings.autolabel_type}.vlm"
         try:
             if self._own_url is not None:
-                settings = at_address(settings, self._own_url())
+                settings = at_addresses(settings, [self._own_url()])
             vlm = with_key(settings.pipeline.vlm, os.environ)
             known = load_facts(self._settings, self._results)
             found = probe_endpoint(settings, vlm, known)

@@ -16,7 +16,7 @@ from raylabel.runtime.load_pacing import LoadPace
 from raylabel.runtime.pacing import Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
 from raylabel.runtime.spending import NO_LIMIT, NOTHING, Expenses, SharedBudget, Spending
-from raylabel.runtime.traffic import EndpointDirective, EndpointReport
+from raylabel.runtime.traffic import EndpointDirective, EndpointReport, MemberSet
 
 SILENT_WORKER_S = 10.0
 """A worker that has not reported for so long is dead; its slots go to the others."""
@@ -128,6 +128,7 @@ class Report:
         leaving: this is the last report.
         expenses: since the worker started, once it knows of a budget.
         logs: what it logged since the report before, where that is not the driver's process.
+        member_set: number of the set of endpoints that it asks.
     """
 
     worker: str
@@ -140,6 +141,7 @@ class Report:
     leaving: bool = False
     expenses: Expenses | None = None
     logs: tuple[LogLine, ...] = ()
+    member_set: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class Directive:
         beat_s: until its next report.
         endpoints: by name.
         may_spend: in all, since it started; None where the run has no budget.
+        members: the endpoints that it is to ask, where those are not the ones that it does ask.
     """
 
     slots: Mapping[str, int]
@@ -159,6 +162,7 @@ class Directive:
     beat_s: float = BEAT_S
     endpoints: Mapping[str, EndpointDirective] = field(default_factory=dict)
     may_spend: Spending | None = None
+    members: MemberSet | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,7 @@ class Coordinator:
         self._answered_at = clock()
         self._replies = self._excused = 0
         """Replies until now, and the failures of the endpoint until the last of them."""
+        self._members: MemberSet | None = None
         self._purse = None if budget.spending == NO_LIMIT else SharedBudget(budget.spending)
 
     def beat(self, report: Report) -> Directive:
@@ -299,6 +304,7 @@ class Coordinator:
             max(BEAT_S, len(self._heard) / BEATS_A_SECOND),
             self._endpoints.tell(report.worker, report.endpoints, self._share_of(report.worker), now, none=orphaned),
             may_spend,
+            self._members if self._members is not None and self._members.number > report.member_set else None,
         )
 
     def driver_beat(self) -> Status:
@@ -344,6 +350,11 @@ class Coordinator:
     def is_stopping(self) -> bool:
         return self._stopping
 
+    def set_members(self, members: MemberSet) -> None:
+        """Have all workers ask these endpoints, from their next report on."""
+        if self._members is None or members.number > self._members.number:
+            self._members = members
+
     def stop(self, why: Fatal | None = None) -> None:
         """No new requests from now on.
 
@@ -377,7 +388,8 @@ class Coordinator:
         waiting = sum(step.waiting for step in steps)
         self._endpoints.hear(report.endpoints, (other.endpoints for other in live), waiting, now)
         total = self._endpoints.in_flight
-        total = self._budget.total if total is None else total
+        if total is None or total >= self._budget.most_in_flight:
+            total = self._budget.total
         if total != self._total:
             self._total, self._share_again_at = total, now
         replies, failures = sum(step.requests for step in steps), sum(step.endpoint_failures for step in steps)

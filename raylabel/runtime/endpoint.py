@@ -19,6 +19,9 @@ FIRST_CHECKS = 3
 LOOK_AGAIN_S = 1.0
 """Whether the endpoint answers at all is found out anew after so long."""
 
+GONE_S = LOOK_AGAIN_S + 0.1
+"""After which a replica that is dying does not answer any more."""
+
 TEST_QUESTION = "Answer with one word: which colour is this picture?"
 TEST_TOKENS, TEST_TIMEOUT_S = 16, 30.0
 TEST_AGAIN_S = 1.0
@@ -152,6 +155,14 @@ class Endpoint:
                     self._lives = error.status is not None
                 self._checked_at = now
         return self._lives
+
+    async def is_gone(self) -> bool:
+        """Whether a replica that failed at a request is down: what it has in flight when its engine dies, vLLM answers
+        with errors, and ends a moment later."""
+        if self.has_left or not await self.is_alive():
+            return True
+        await asyncio.sleep(GONE_S)
+        return self.has_left or not await self.is_alive()
 
     async def answers_a_test(self, sampling: Sampling, tally: Tally) -> bool:
         """Whether it answers a small question that anybody can answer, from now on: what else it answers may have been

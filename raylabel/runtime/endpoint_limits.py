@@ -241,12 +241,11 @@ class EndpointLimits:
 
     @property
     def in_flight(self) -> int | None:
-        """Requests in flight that the steps may have together; None: as many as they like, as far as it goes by the
-        endpoints."""
+        """Requests in flight that the steps may have together where there is one endpoint; None: each has its own."""
         if len(self._limits) != 1:
             return None
         (limit,) = self._limits.values()
-        return limit.allowance.in_flight if limit.allowance.in_flight < limit.most else None
+        return limit.allowance.in_flight
 
     @property
     def are_all_paused(self) -> bool:

@@ -253,7 +253,7 @@ class EndpointPool:
         endpoint.reached.result()
 
     async def _reach(self, endpoint: Endpoint) -> None:
-        if len(self._endpoints) == 1:
+        if len(self._endpoints) == 1 and not endpoint.member.is_kept:
             await endpoint.check_patiently()
             return
         try:

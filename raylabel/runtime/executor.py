@@ -11,6 +11,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Fatal, Status
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -73,6 +74,9 @@ class Executor(Protocol):
         Raises:
             ServerError: the coordinator is gone.
         """
+
+    def set_members(self, members: MemberSet) -> None:
+        """Have the workers ask these endpoints from now on, those that start later, too."""
 
     def stop(self, why: Fatal | None = None) -> None:
         """Ask nothing new; what is in flight is stored.

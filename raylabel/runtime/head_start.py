@@ -15,6 +15,7 @@ from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.shared_data import SharedData
+from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
 
@@ -82,6 +83,7 @@ class HeadStart:
         self._hand_overs = 0
         self._is_stopping = False
         self._why: Fatal | None = None
+        self._members: MemberSet | None = None
         self._error: BaseException | None = None
         self._leaving = threading.Event()
 
@@ -116,6 +118,11 @@ class HeadStart:
     def status(self) -> Status:
         *others, status = [executor.status() for executor in self._active]
         return replace(status, ended=sum((s.ended for s in others), status.ended))
+
+    def set_members(self, members: MemberSet) -> None:
+        self._members = members
+        for executor in self._active:
+            executor.set_members(members)
 
     def stop(self, why: Fatal | None = None) -> None:
         self._is_stopping, self._why = True, self._why or why
@@ -179,6 +186,8 @@ class HeadStart:
                     self._first.take_back(left)
                     raise
                 self._active = (self._first, self._other)
+                if self._members is not None:  # who comes later than this is told to both
+                    self._other.set_members(self._members)
             if self._is_stopping:
                 self.stop(self._why)
         finally:

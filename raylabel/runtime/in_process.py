@@ -24,6 +24,7 @@ from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_deferred_modules
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
+from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport, Worker
 from raylabel.settings import Settings
 from raylabel.sources import Shard
@@ -158,6 +159,9 @@ class InProcess:
     def is_stopping(self) -> bool:
         """Whether nothing new is asked any more."""
         return self._asked(lambda: self._coordinated.is_stopping)
+
+    def set_members(self, members: MemberSet) -> None:
+        self._asked(lambda: self._coordinated.set_members(members))
 
     def stop(self, why: Fatal | None = None) -> None:
         self._asked(lambda: self._coordinated.stop(why))

@@ -109,8 +109,19 @@ def _step_plan(settings: Settings, step: type[Step], facts: EndpointFacts, readi
             schema_form=facts.schema_form,
             finish_words=frozenset(normalized(word) for word in settings.pipeline.vlm.finish_words),
         ),
-        max_workers=own.workers or settings.max_workers or MOST_IN_FLIGHT * len(members_of(settings.pipeline.vlm)),
+        max_workers=most_in_flight(settings, step, len(members_of(settings.pipeline.vlm))),
     )
+
+
+def most_in_flight(settings: Settings, step: type[Step], endpoints: int) -> int:
+    """Requests that a step may have in flight at so many endpoints together."""
+    own: StepSettings = getattr(settings.steps, step.name)
+    return own.workers or settings.max_workers or MOST_IN_FLIGHT * endpoints
+
+
+def total_in_flight(settings: Settings, endpoints: int) -> int:
+    """Requests that all steps together may have in flight at so many endpoints; 0: no limit of its own."""
+    return settings.limits.max_in_flight or (MOST_IN_FLIGHT * endpoints if settings.max_workers is None else 0)
 
 
 def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:

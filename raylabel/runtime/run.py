@@ -38,8 +38,8 @@ from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.manifest import write_manifest
 from raylabel.runtime.merging import Merger
-from raylabel.runtime.plan import MOST_IN_FLIGHT, SHARD_RECORDS
-from raylabel.runtime.preparing import build_spec, shard_digests
+from raylabel.runtime.plan import SHARD_RECORDS
+from raylabel.runtime.preparing import build_spec, shard_digests, total_in_flight
 from raylabel.runtime.progress import Progress
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
@@ -452,7 +452,7 @@ class _Run:
             spec = dataclasses.replace(spec, prices=self._costs.required())
         budget = Budget(
             {step.step.name: step.max_workers for step in plan.spec.selected},
-            limits.max_in_flight or (MOST_IN_FLIGHT * endpoints if finds else 0),
+            total_in_flight(self._settings, endpoints),
             1.0 if self._reread else limits.max_failure_rate,
             settled_before,
             find_in_flight=finds,

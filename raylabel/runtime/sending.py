@@ -165,7 +165,7 @@ class Sender:
         try:
             await self._pool.reach(endpoint)
         except ClientError as error:
-            if error.verdict.ends_run or not self._pool.has_many:
+            if error.verdict.ends_run or not (self._pool.has_many or endpoint.member.is_kept):
                 self._on_unreachable(error)
                 raise Stopped from error
             endpoint.turn_away(error)
@@ -231,6 +231,8 @@ class Sender:
             if request.picture.url and _may_be_unread(error):
                 raise _Unread(error)
             if error.verdict is Verdict.SLOW_DOWN:
+                _turn_away(endpoint, error)
+            if endpoint.member.is_kept and error.verdict is Verdict.RETRY and await endpoint.is_gone():
                 _turn_away(endpoint, error)
             if got_no_answer(error):
                 if await self._is_down(endpoint, request.sampling, before):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from raylabel.clients.endpoints import Member
 from raylabel.clients.prices import Price
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
@@ -47,6 +48,7 @@ class RunSpec:
         generations: of all steps of the pipeline, by step directory.
         limit: records of the input to work on, the first ones, or None.
         sample: places of the records to work on, in the whole input, or None.
+        members: the endpoints that are asked at first, where ``vlm`` does not say it; see ``MemberSet``.
         only: ids of the records to work on, or None.
         replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
         engine: of the model servers that are asked, where raylabel started them (``serve.engine``); else empty.
@@ -70,6 +72,7 @@ class RunSpec:
     transport: Transport = Transport.BYTES
     prices: Mapping[str, Price] = field(default_factory=dict)
     sample: frozenset[int] | None = None
+    members: tuple[Member, ...] = ()
 
     def takes(self, position: int) -> bool:
         """Whether the run works on the record at a place of the whole input, as far as a pilot decides about it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from raylabel.clients.base import Quota, Reply, Unit
+from raylabel.clients.endpoints import Member
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.pacing import FIRST_PAUSE_S
 from raylabel.runtime.window import Gate
@@ -92,6 +93,18 @@ class EndpointDirective:
     is_set_aside: bool = False
     is_lost: bool = False
     looks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSet:
+    """The endpoints that are asked from now on.
+
+    Args:
+        number: grows with every set; that of a run's specification has number 0.
+    """
+
+    number: int
+    members: tuple[Member, ...] = field(repr=False)
 
 
 _NO_ANSWER_STATUSES = frozenset({502, 504, *range(520, 525)})

@@ -123,6 +123,7 @@ class Worker:
         self._calls_to_start = 0
         self._reporting = asyncio.Lock()
         self._may_spend: Spending | None = None
+        self._member_set = 0
         self._reader = ThreadPoolExecutor(2, thread_name_prefix="input")
         self._is_apart = is_apart
         self._note: Note | None = None
@@ -148,7 +149,7 @@ class Worker:
             takes_files=spec.transport is not Transport.BYTES,
             needs_files=spec.image.transport == "file",
         )
-        self.pool.set(members_of(spec.vlm))
+        self.pool.set(self._first_members())
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, LAZY_BATCH_DELAY_S)
@@ -188,7 +189,19 @@ class Worker:
             follow_tasks(asyncio.get_running_loop())
 
     def _build_client(self, member: Member) -> Client:
-        return SilentClient() if self._spec.replay_only else build_client(member.vlm, os.environ)
+        if self._spec.replay_only:
+            return SilentClient()
+        # Keys are in the block by now, and no proxy stands before servers of our own.
+        return build_client(member.vlm, {} if self._spec.members else os.environ)
+
+    def _first_members(self) -> Sequence[Member]:
+        """The endpoints to ask at first."""
+        members = self._spec.members or members_of(self._spec.vlm)
+        if (
+            self._is_apart
+        ):  # nobody tells it of others: it goes where nobody answers any more, and its records come back
+            return [dataclasses.replace(member, is_kept=False) for member in members]
+        return members
 
     async def _read_load(self, member: Member) -> Load | None:
         # Imported where it is of use: a worker that asks others' servers does without what starts some.
@@ -506,6 +519,11 @@ class Worker:
         if directive.may_spend is not None:
             self._may_spend = directive.may_spend
             self.pool.may_spend = lambda: self._expenses().may_ask
+        if directive.members is not None:
+            self._member_set = directive.members.number
+            # Processes that try records apart ask the same ones.
+            self._spec = dataclasses.replace(self._spec, members=directive.members.members)
+            self.pool.set(directive.members.members)
         self.pool.heed(directive.endpoints)
         for part in self._parts:
             part.asker.window.resize(directive.slots[part.step.name])
@@ -535,7 +553,18 @@ class Worker:
             )
         unwritten = sum(journal.unwritten for journal in self._journals())
         expenses = None if self._may_spend is None else self._expenses()
-        return Report(self._name, self._node, steps, unwritten, self._fatal, ended, endpoints, leaving, expenses)
+        return Report(
+            self._name,
+            self._node,
+            steps,
+            unwritten,
+            self._fatal,
+            ended,
+            endpoints,
+            leaving,
+            expenses,
+            member_set=self._member_set,
+        )
 
     def _expenses(self) -> Expenses:
         """What this worker spent of the run's budget."""

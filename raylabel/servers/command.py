@@ -62,7 +62,8 @@ async def _work(settings: ServeSettings, servers: LocalServers, teller: _Teller,
         reminders.cancel()
     with standing(settings, servers.addresses):
         them = "the server" if len(servers.replicas) == 1 else "the servers"
-        say(f"A run on this machine with the same block serve asks {servers.addresses[0].url}; Ctrl-C ends {them}.")
+        where = " and ".join(address.url for address in servers.addresses)
+        say(f"A run on this machine with the same block serve asks {where}; Ctrl-C ends {them}.")
         await servers.watch()
 
 

@@ -46,3 +46,22 @@ def gpus_for_replicas(serve: ServeSettings, gpus: Sequence[str]) -> list[tuple[s
             f"serve.gpus_per_replica: {count} x {each} GPUs are needed, but this machine has {len(gpus)} to give."
         )
     return [tuple(gpus[number * each : (number + 1) * each]) for number in range(count)]
+
+
+def gpus_on_nodes(serve: ServeSettings, nodes: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """How many replicas there are on a cluster, and how many GPUs, of one node, each gets.
+
+    Args:
+        nodes: the GPUs of each, and those of them that are free.
+
+    >>> gpus_on_nodes(ServeSettings(model="m", gpus_per_replica=2), [(8, 8), (8, 3), (0, 0)])
+    (5, 2)
+    >>> gpus_on_nodes(ServeSettings(model="m", replicas=4), [(0, 0), (0, 0)])
+    (4, 0)
+    """
+    usual = 1 if serve.engine != "command" and any(gpus for gpus, _ in nodes) else 0
+    each = serve.gpus_per_replica if isinstance(serve.gpus_per_replica, int) else usual
+    if isinstance(serve.replicas, int):
+        return serve.replicas, each
+    # Where all are taken, or nodes are yet to come, one waits for them.
+    return max(1, sum(int(free // each) for _, free in nodes)) if each else 1, each

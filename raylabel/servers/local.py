@@ -71,6 +71,14 @@ class LocalServers:
             await self.stop()
             raise
 
+    async def keep(self) -> None:
+        """Start all of them at once, each for itself, and keep them going; returns when all were given up."""
+        keeps = [asyncio.ensure_future(replica.keep()) for replica in self.replicas]
+        try:
+            await asyncio.gather(*keeps)
+        finally:
+            await _cancel(keeps)
+
     async def watch(self) -> None:
         """Keep all of them going, until this is cancelled.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from raylabel.errors import StartError
 from raylabel.servers import watchdog
@@ -29,30 +30,25 @@ class ServerProcess:
     Made by ``start_process``. It is ended by ``stop()``, and when this process ends or forgets it.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], pid: int) -> None:
+    def __init__(self, owned: IO[bytes], told: IO[bytes], pid: int, watchdog_pid: int) -> None:
         self.pid = pid
         """Of the server, which leads its process group."""
-        self._popen = popen
+        self.watchdog_pid = watchdog_pid
+        """Of the process that ends the server."""
+        self._owned, self._told = owned, told
         self._code: int | None = None
         self._said = b""
-        assert popen.stdout is not None
-        os.set_blocking(popen.stdout.fileno(), False)
-
-    @property
-    def watchdog_pid(self) -> int:
-        """Of the process that ends the server."""
-        return self._popen.pid
+        self._is_over = False
+        """The watchdog has ended."""
+        os.set_blocking(told.fileno(), False)
 
     def poll(self) -> int | None:
         """How the server ended (negative: by a signal); None while it runs."""
-        if self._code is None:
-            self._listen()
-        if self._code is None and self._popen.poll() is not None:
-            self._listen()
-            if self._code is None:  # somebody killed the watchdog
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
-                self._code = -signal.SIGKILL
+        self._listen()
+        if self._code is None and self._is_over:  # somebody killed the watchdog
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._code = -signal.SIGKILL
         return self._code
 
     def describe_end(self) -> str:
@@ -70,24 +66,22 @@ class ServerProcess:
         """End the server and everything that came of it; returns when nothing is left."""
         self.let_go()
         deadline = time.monotonic() + GRACE_S + 15.0
-        while self._popen.poll() is None and time.monotonic() < deadline:
+        while not self._is_over and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)
-        self.poll()
-        if self._popen.stdout is not None:
-            self._popen.stdout.close()
+            self.poll()
+        self._told.close()
 
     def let_go(self) -> None:
         """Have the watchdog end the server, without waiting for it."""
-        if self._popen.stdin is not None:
-            self._popen.stdin.close()
+        self._owned.close()
 
     def _listen(self) -> None:
-        assert self._popen.stdout is not None
-        if self._popen.stdout.closed:
+        if self._is_over or self._told.closed:
             return
         with contextlib.suppress(BlockingIOError):
-            while new := os.read(self._popen.stdout.fileno(), 4096):
+            while new := os.read(self._told.fileno(), 4096):
                 self._said += new
+            self._is_over = True
         for line in self._said.decode("utf-8", "replace").splitlines():
             if line.startswith("ended "):
                 self._code = int(line.removeprefix("ended "))
@@ -115,18 +109,20 @@ def _start(command: Sequence[str], env: Mapping[str, str], log: Path) -> ServerP
                 stderr=file,
                 env=dict(env),
                 start_new_session=True,
+                bufsize=0,  # a buffer would swallow what a server that ended at once is told of
             )
     except OSError as error:
         raise StartError(f'the log of a server, "{log}", cannot be written: {error.strerror or error}.') from error
     assert popen.stdin is not None
     assert popen.stdout is not None
-    word, _, rest = popen.stdout.readline().decode("utf-8", "replace").strip().partition(" ")
-    if word == "started":
-        return ServerProcess(popen, int(rest))
+    words = popen.stdout.readline().decode("utf-8", "replace").split()
+    popen.wait()  # what goes on is its child
+    if words[:1] == ["started"]:
+        return ServerProcess(popen.stdin, popen.stdout, int(words[1]), int(words[2]))
     popen.stdin.close()
     popen.stdout.close()
-    popen.wait()
-    raise StartError(f"{command[0]} cannot be started: {rest or 'its watchdog ended at once'} (log: {log}).")
+    reason = " ".join(words[1:]) or "its watchdog ended at once"
+    raise StartError(f"{command[0]} cannot be started: {reason} (log: {log}).")
 
 
 def _headline(command: Sequence[str]) -> bytes:

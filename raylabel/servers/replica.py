@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,8 +29,10 @@ logger = logging.getLogger(__name__)
 
 HERE = "127.0.0.1"
 _POLL_S = 0.1
+_END_S = 0.5
+"""Until the end of a process whose sockets are closed is known."""
 _PORTS_TRIED = 3
-_HOUR_S = 3600.0
+HOUR_S = 3600.0
 
 
 class State(str, Enum):
@@ -68,6 +70,33 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A replica at a glance, for whoever is in another thread, process or machine.
+
+    Args:
+        phase: what it is doing until it is ready.
+        seconds: for how long it has been what it is.
+        url: of its OpenAI API; empty unless it is ready.
+        log: path.
+        ready: how often it became ready.
+        deaths: how often something was wrong with it after that.
+        trouble: the last such thing, one clause.
+        failure: why it was given up, one sentence.
+    """
+
+    name: str
+    state: State
+    phase: str = "starting"
+    seconds: float = 0.0
+    url: str = ""
+    log: str = ""
+    ready: int = 0
+    deaths: int = 0
+    trouble: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Trouble:
     state: State
     why: str
@@ -82,16 +111,18 @@ class Replica:
         await replica.watch()            # until it is given up (ServerError); cancel it, then
         await replica.stop()
 
-    ``state``, ``phase`` and ``address`` may be read at any time, from any thread. When the process ends that made it,
-    however that ends, the server does, too.
+    or ``keep()`` in the place of the first two. ``status()`` and the attributes may be read at any time, from any
+    thread. When the process ends that made it, however that ends, the server does, too.
 
     Args:
         name: for messages and the log's name.
         folder: of the log; local.
+        log_name: of the log without its suffix, where that is another.
         host: address of this machine to listen on.
         port: to listen on; None: a free one.
         gpus: numbers of the GPUs it may use, as ``CUDA_VISIBLE_DEVICES`` has them; None: those this process may.
         gpu_count: GPUs it spreads over.
+        restarted_s_ago: when it was started again before, elsewhere: that counts as if it had been here.
         on_change: called when state or phase changed.
     """
 
@@ -105,17 +136,21 @@ class Replica:
         port: int | None = None,
         gpus: tuple[str, ...] | None = None,
         gpu_count: int = 0,
+        log_name: str = "",
+        restarted_s_ago: Sequence[float] = (),
         pace: Pace | None = None,
         on_change: Callable[[Replica], None] = lambda replica: None,
     ) -> None:
         self.name = name
-        self.log = folder / f"{name}.log"
+        self.log = folder / f"{log_name or name}.log"
         self.state = State.STARTING
         self.phase = "starting"
         """What it is doing until it is ready, for the terminal."""
         self.trouble = ""
         """Why it was started again last, one clause."""
-        self.restarts = 0
+        self.restarts = self.deaths = self.times_ready = 0
+        self.failure = ""
+        """Why it was given up, in one sentence."""
         self._serve = serve
         self._engine = ENGINES[serve.engine]
         self._host, self._wanted_port = host, port
@@ -125,7 +160,7 @@ class Replica:
         self._process: ServerProcess | None = None
         self._reserved: ReservedPort | None = None
         self._since = time.monotonic()
-        self._restarted: deque[float] = deque()
+        self._restarted = deque(sorted(time.monotonic() - ago for ago in restarted_s_ago))
         self._present_log = ServerLog(self.log, ())
         self._answered = self._asking = ""
 
@@ -147,6 +182,31 @@ class Replica:
     def pid(self) -> int | None:
         """Of the server's main process; None where there is none."""
         return self._process.pid if self._process is not None else None
+
+    def status(self) -> ReplicaStatus:
+        """How it is."""
+        return ReplicaStatus(
+            self.name,
+            self.state,
+            self.phase,
+            self.seconds,
+            self.address.url if self.state is State.READY else "",
+            str(self.log),
+            self.times_ready,
+            self.deaths,
+            self.trouble,
+            self.failure,
+        )
+
+    async def keep(self) -> None:
+        """Start the server and keep it going; returns when it is given up (``failure``)."""
+        try:
+            await self.start()
+            await self.watch()
+        except (StartError, ServerError) as error:
+            self.failure = str(error)
+            await self._end_process()
+            self._become(State.FAILED)
 
     async def start(self) -> None:
         """Start the server; returns when it has answered a question about a picture.
@@ -203,6 +263,7 @@ class Replica:
         except BaseException:
             await self._end_process()
             raise
+        self.times_ready += 1
         self._become(State.READY)
 
     async def _wait_until_ready(self, process: ServerProcess) -> None:
@@ -297,7 +358,9 @@ class Replica:
                 if self._process.poll() is not None:
                     return _Trouble(State.GONE, self._why_it_ended(self._process))
                 if look.done():
-                    return look.result()
+                    await asyncio.sleep(_END_S)  # one that ended this moment refuses connections first
+                    if self._process.poll() is None:
+                        return look.result()
         finally:
             look.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -343,18 +406,15 @@ class Replica:
             ServerError: it was started again too often.
         """
         self.trouble = trouble.why
+        self.deaths += 1
         self._become(trouble.state)
         await self._end_process()
         now = time.monotonic()
-        while self._restarted and now - self._restarted[0] > _HOUR_S:
+        while self._restarted and now - self._restarted[0] > HOUR_S:
             self._restarted.popleft()
         if len(self._restarted) >= self._serve.restarts:
             self._become(State.FAILED)
-            count = "once" if len(self._restarted) == 1 else f"{len(self._restarted)} times"
-            raise ServerError(
-                f"serve: the {self._engine.name} server {self.name} {trouble.why}, and was started again {count} "
-                f"within an hour (serve.restarts); log: {self.log}"
-            )
+            raise ServerError(given_up(self._serve, self.name, trouble.why, len(self._restarted), str(self.log)))
         if self._restarted and now - self._restarted[-1] < self._pace.back_off:
             await asyncio.sleep(self._pace.back_off)
         self._restarted.append(time.monotonic())
@@ -390,6 +450,19 @@ def _pictures_folder() -> str:
     except OSError as error:
         logger.warning("model servers read no files of pictures here: %s", error)
         return ""
+
+
+def given_up(serve: ServeSettings, name: str, trouble: str, restarts: int, log: str) -> str:
+    """The sentence on a server that was started again as often as is allowed.
+
+    Args:
+        trouble: what was wrong with it last, one clause.
+    """
+    count = "once" if restarts == 1 else f"{restarts} times"
+    return (
+        f"serve: the {serve.engine} server {name} {trouble}, and was started again {count} within an hour "
+        f"(serve.restarts); log: {log}"
+    )
 
 
 class _PortTaken(StartError):

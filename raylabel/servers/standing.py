@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from raylabel.errors import StoreError
 from raylabel.records import JsonObject, digest_of
 from raylabel.servers.checking import Address, NotYet, models_of
 from raylabel.settings import ServeSettings
+from raylabel.storage.folders import Folder
 from raylabel.storage.locations import local_path
+
+logger = logging.getLogger(__name__)
 
 _FOLDER = "servers"
 
@@ -29,11 +34,21 @@ def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def log_folder(results_dir: str) -> Path:
-    """Where the logs of a run's servers are: in its results, where those are on a disk."""
+    """Where the logs of a run's servers are while these run: in its results, where those are on a disk."""
     path = local_path(results_dir)
     if path is None:
         return cache_folder() / _FOLDER / digest_of("logs", results_dir)[:16]
     return Path(path).expanduser().absolute() / _FOLDER
+
+
+def keep_log(log: Path, results: Folder) -> None:
+    """Put a server's log beside the results where those are in a bucket; that of an earlier moment is replaced."""
+    if results.is_local:
+        return
+    try:
+        (results / "servers").publish(log.name, log.read_bytes())
+    except (OSError, StoreError) as error:  # the run is not to end for it
+        logger.warning("the log of a model server, %s, cannot be put into the results: %s", log, error)
 
 
 @contextmanager

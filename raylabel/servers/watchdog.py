@@ -8,8 +8,11 @@ It ends the server when its own standard input closes or its parent is gone (``k
 the server ends by itself, it ends what that leaves behind. Descendants that made a session of their own are found, too:
 orphans among them become children of this process (Linux). SIGTERM first, SIGKILL after ``GRACE_S``.
 
-Standard output carries one line each: ``started PID`` or ``failed REASON``, then ``ended CODE`` (negative: by a
-signal). The server writes to this program's standard error.
+Standard output carries one line each: ``started PID WATCHDOG_PID`` or ``failed REASON``, then ``ended CODE`` (negative:
+by a signal); it closes with the watchdog. The server writes to this program's standard error.
+
+The process that is started ends at once, and the watchdog is its child: when Ray ends a worker, it kills its children,
+and would kill a watchdog with them (seen with 2.60).
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ _KILL_S = 10.0
 
 def main(words: list[str]) -> int:
     parent, grace_s, command = int(words[0]), float(words[1]), words[2:]
+    parent_started = _started(parent)
+    if os.fork():
+        os._exit(0)
     wake, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
@@ -57,10 +63,10 @@ def main(words: list[str]) -> int:
     except (OSError, subprocess.SubprocessError) as error:
         _report(f"failed {error}")
         return 127
-    _report(f"started {server.pid}")
+    _report(f"started {server.pid} {os.getpid()}")
 
     code = None
-    while code is None and not asked_to_end and os.getppid() == parent:
+    while code is None and not asked_to_end and _started(parent) == parent_started:
         readable, _, _ = select.select([0, wake], [], [], _NOTICE_S)
         if wake in readable:
             os.read(wake, 4096)
@@ -73,6 +79,20 @@ def main(words: list[str]) -> int:
     if code is None:
         _report(f"ended {last}")
     return 0
+
+
+def _started(pid: int) -> str:
+    """When a process started that is there, in the words of the system; empty where there is none. Its number may be
+    another's by now."""
+    if not os.path.isdir("/proc/self"):  # noqa: PTH112 - see below
+        return "there" if _is_there(pid) else ""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            # The name before it may hold blanks and parentheses.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
 def _prctl() -> Callable[[int, int], object]:
@@ -155,7 +175,6 @@ def _processes() -> list[tuple[int, int]]:
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdecimal():
             with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                # The name before it may hold blanks and parentheses.
                 found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
     return found
 

@@ -33,7 +33,7 @@ from raylabel.settings.root import (
 )
 from raylabel.settings.secrets import mask_of, masked_words, redacted
 from raylabel.settings.serve import ServeSettings, interpreter_of
-from raylabel.settings.served import at_address
+from raylabel.settings.served import at_addresses
 from raylabel.settings.steps import StepBlock, resolve_steps
 from raylabel.settings.vlm import BoxSettings, VlmSettings
 from raylabel.steps.settings import StepSettings
@@ -64,7 +64,7 @@ __all__ = [
     "StepBlock",
     "StepSettings",
     "VlmSettings",
-    "at_address",
+    "at_addresses",
     "default_specification",
     "did_you_mean",
     "interpreter_of",

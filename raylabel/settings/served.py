@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from raylabel.errors import ConfigError
-from raylabel.settings.backends.openai import OpenAISettings
+from raylabel.settings.backends.openai import EndpointSettings, OpenAISettings
 from raylabel.settings.root import Settings
 
 
@@ -39,9 +41,12 @@ def ask_own_servers(settings: Settings) -> None:
     vlm.openai.api_key = vlm.openai.api_key or serve.api_key
 
 
-def at_address(settings: Settings, url: str) -> Settings:
-    """The settings with the address of a server that is up."""
+def at_addresses(settings: Settings, urls: Sequence[str]) -> Settings:
+    """The settings with the addresses of servers that are up, one or many."""
+    where: str | list[EndpointSettings] = urls[0]
+    if len(urls) > 1:
+        where = [EndpointSettings.model_construct(url=url) for url in urls]
     pipeline = settings.pipeline
-    openai = pipeline.vlm.openai.model_copy(update={"base_url": url})
+    openai = pipeline.vlm.openai.model_copy(update={"base_url": where})
     vlm = pipeline.vlm.model_copy(update={"openai": openai})
     return settings.model_copy(update={settings.autolabel_type: pipeline.model_copy(update={"vlm": vlm})})

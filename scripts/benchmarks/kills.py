@@ -1,8 +1,10 @@
 """What does a killed run cost? Kills runs at random moments and has the same command continue them.
 
-Both pipelines, in the command's own process and on Ray, against the demo server, which writes down every question.
-Each case is killed one to three times, then left to end. The driver, a worker, the coordinator, Ray's raylet and its
-GCS, a process that decodes pictures, or everything gets SIGKILL; the driver also gets SIGINT and SIGTERM. Checked are:
+Both pipelines, in the command's own process and on Ray, against the demo server, which writes down every question; and
+with two demo servers that the run brings itself (replicas), on this machine and on a Ray of three nodes. Each case is
+killed one to three times, then left to end. The driver, a worker, the coordinator, Ray's raylet and its GCS, a process
+that decodes pictures, a replica, the Ray actor that keeps one, or everything gets SIGKILL; the driver also gets SIGINT
+and SIGTERM. Checked are:
 
   lost      questions of the undisturbed run that were not asked, or a last run that does not end with exit code 0
   wrong     annotations that differ in a byte from those of the undisturbed run
@@ -35,17 +37,25 @@ from typing import Any
 from raylabel.demo.scenes import Style
 from raylabel.demo.world import World, build_world
 from tests.end_to_end.cli_runs import CliRun, asked_twice, marked_processes, read_journal, write_config
+from tests.end_to_end.ray_nodes import Nodes, ray_nodes
 from tests.served_here import served_here
+from tests.servers.serving import DEMO
 
 PIPELINES = ("image_grounding", "image_referring_expression")
-OWN_PROCESS, ON_RAY = "own process", "Ray"
+OWN_PROCESS, ON_RAY, OWN_SERVERS, ON_NODES = "own process", "Ray", "own servers", "three nodes"
+SERVER, ACTOR = "raylabel.demo.server", "ReplicaActor"
 WORKER, RAYLET, GCS = "WorkerActor", "raylet/raylet", "gcs_server"
 _DRIVER, _DECODER, _EVERYTHING, _INT, _TERM = "driver", "images.decoding", "everything", "SIGINT", "SIGTERM"
+_REPLICA, _REPLICA_ACTOR = "replica", "replica actor"
 _STOPPING = (_INT, _TERM, _DECODER)
 VICTIMS = {
     OWN_PROCESS: (_DRIVER, _EVERYTHING, _DECODER, _INT, _TERM),
     ON_RAY: (_DRIVER, WORKER, "Coordinator", RAYLET, GCS, _EVERYTHING, _DECODER, _INT, _TERM),
+    OWN_SERVERS: (_DRIVER, _REPLICA, _EVERYTHING, _REPLICA, _INT, _TERM),
+    ON_NODES: (_DRIVER, _REPLICA, _REPLICA_ACTOR, WORKER, RAYLET, _INT, _TERM),
 }
+PICTURES = {"image__max_pixels": 40_000, "image__cache_mb": 0}
+"""Settings by which pictures have to be made."""
 HALF_SECOND_S = 0.5
 LEFT_AFTER_S = 30.0
 _RUN_S = 180.0
@@ -101,10 +111,15 @@ class Case:
 
 
 class Deaths:
-    """When the processes of a run that ask questions died, watched by a thread; and when the last of all was gone."""
+    """When the processes of a run that ask questions, or answer them, died, watched by a thread; and when the last of
+    all was gone.
 
-    def __init__(self, run: CliRun) -> None:
-        self._run = run
+    Args:
+        nodes: that the run works on.
+    """
+
+    def __init__(self, run: CliRun, nodes: Nodes | None) -> None:
+        self._run, self._nodes = run, nodes
         self.times: list[tuple[float, float]] = []
         """Of each death: when the process was last seen alive, and first seen dead."""
         self.counts_to = float("inf")
@@ -118,11 +133,15 @@ class Deaths:
         seen_at = time.time()
         while True:
             looked_at = time.time()
-            there = marked_processes(self._run.mark)
+            there = _processes_of(self._run, self._nodes)
             now = time.time()
             self.times += [(seen_at, now) for _ in known - there.keys()]
             seen_at = looked_at
-            known = {pid for pid, title in there.items() if WORKER in title or pid == self._run.process.pid}
+            known = {
+                pid
+                for pid, title in there.items()
+                if WORKER in title or _is_server(title) or pid == self._run.process.pid
+            }
             if not there and self._run.process.poll() is not None:
                 self.gone_at = now
                 return
@@ -154,6 +173,7 @@ class Matrix:
         self._next: dict[str, list[str]] = {where: [] for where in VICTIMS}
         self._killed = 0
         self._runs: list[CliRun] = []
+        self._nodes: Nodes | None = None
 
     def close(self) -> None:
         """End whatever is still there of any run."""
@@ -166,8 +186,13 @@ class Matrix:
         folder = self._folder / f"case-{self._killed}"
         folder.mkdir()
         case = Case()
-        with served_here("--journal", str(folder / "journal"), "--latency-ms", str(self._latency_ms)) as server:
-            config = self._config(folder, pipeline, where, server.url)
+        with ExitStack() as stack:
+            self._nodes = stack.enter_context(ray_nodes(3)) if where == ON_NODES else None
+            options = ["--journal", str(folder / "journal"), "--latency-ms", str(self._latency_ms)]
+            if where in (OWN_SERVERS, ON_NODES):
+                config = self._serving_config(folder, pipeline, options)
+            else:
+                config = self._config(folder, pipeline, where, stack.enter_context(served_here(*options)).url)
             deaths: list[Deaths] = []
             for _ in range(self._drawn.randint(min(2, most), most)):
                 kill, watch = self._run_and_kill(config, folder / "journal", pipeline, where, len(questions), deaths)
@@ -177,6 +202,10 @@ class Matrix:
                     break
             case.code, case.said = self._run_on(config, deaths)
             entries = read_journal(folder / "journal")
+            if where in (OWN_SERVERS, ON_NODES):  # each start of a server asks it about the same picture
+                entries = [entry for entry in entries if entry["question"] in questions]
+            for watch in deaths:
+                watch.left_s()  # while there are nodes
         for kill, watch in zip(case.kills, deaths, strict=True):
             kill.left_s = watch.left_s()
         case.asked = len(entries)
@@ -201,10 +230,24 @@ class Matrix:
         return self._whole[pipeline]
 
     def _config(self, folder: Path, pipeline: str, where: str, url: str) -> Path:
-        changes: dict[str, Any] = {"image__max_pixels": 40_000, "image__cache_mb": 0}  # pictures have to be made
+        changes: dict[str, Any] = dict(PICTURES)
         if where == ON_RAY:
             changes["ray__actors"] = 2
         return write_config(folder / "config.yaml", folder / "results", pipeline, self._world, url, **changes)
+
+    def _serving_config(self, folder: Path, pipeline: str, options: Sequence[str]) -> Path:
+        changes: dict[str, Any] = {
+            **PICTURES,
+            f"{pipeline}__vlm__openai__base_url": "",
+            "serve__model": "raylabel-demo-vlm",
+            "serve__engine": "command",
+            "serve__command": [*DEMO, "--host", "{host}", *options],
+            "serve__replicas": 2,
+            "serve__restarts": 20,
+        }
+        if self._nodes is not None:
+            changes["ray__address"] = self._nodes.address
+        return write_config(folder / "config.yaml", folder / "results", pipeline, self._world, "", **changes)
 
     def _run_and_kill(
         self, config: Path, journal: Path, pipeline: str, where: str, questions: int, earlier: Sequence[Deaths]
@@ -214,11 +257,11 @@ class Matrix:
         asked = len(read_journal(journal))
         kill = Kill(self._killed, pipeline, where, victim, asked + self._drawn.randrange(max(1, questions - asked)))
         run = self._start(config, earlier)
-        watch = Deaths(run)
+        watch = Deaths(run, self._nodes)
         while run.process.poll() is None and len(read_journal(journal)) < kill.after:
             time.sleep(0.02)
         struck_at = time.time()
-        _strike(run, victim)
+        _strike(run, victim, self._nodes, self._drawn)
         kill.code, kill.said = _end_of(run)
         if victim in _STOPPING:
             watch.counts_to = 0.0  # nothing that was answered may be lost
@@ -240,7 +283,7 @@ class Matrix:
         started = time.time()
         for watch in earlier:
             watch.next_started_at = watch.next_started_at or started
-        self._runs.append(CliRun(config))
+        self._runs.append(CliRun(config) if self._nodes is None else CliRun(config, env=self._nodes.env))
         return self._runs[-1]
 
 
@@ -253,8 +296,20 @@ def _end_of(run: CliRun) -> tuple[int, str]:
     return run.process.returncode, said
 
 
-def _strike(run: CliRun, victim: str) -> None:
+def _processes_of(run: CliRun, nodes: Nodes | None) -> dict[int, str]:
+    there = marked_processes(run.mark)
+    return there if nodes is None else there | nodes.processes(WORKER, ACTOR, SERVER)
+
+
+def _is_server(title: str) -> bool:
+    return SERVER in title and "watchdog" not in title
+
+
+def _strike(run: CliRun, victim: str, nodes: Nodes | None, drawn: random.Random) -> None:
     with suppress(ProcessLookupError):
+        if victim == RAYLET and nodes is not None:
+            drawn.choice(nodes.nodes[1:]).kill_raylet()  # the head's is that of the driver
+            return
         if victim in (_INT, _TERM):
             run.process.send_signal(getattr(signal, victim))
         elif victim == _DRIVER:
@@ -262,10 +317,11 @@ def _strike(run: CliRun, victim: str) -> None:
         elif victim == _EVERYTHING:
             _kill_all(run)
         else:
-            for pid, title in marked_processes(run.mark).items():
-                if victim in title:
-                    os.kill(pid, signal.SIGKILL)
-                    break
+            there = _processes_of(run, nodes)
+            wanted = {_REPLICA: SERVER, _REPLICA_ACTOR: ACTOR}.get(victim, victim)
+            found = [pid for pid, title in there.items() if wanted in title and "watchdog" not in title]
+            if found:
+                os.kill(drawn.choice(found), signal.SIGKILL)
 
 
 def _kill_all(run: CliRun) -> None:
@@ -292,9 +348,9 @@ def _at_risk(entries: Sequence[dict[str, Any]], deaths: Sequence[tuple[float, fl
     )
 
 
-def _in_turn() -> Iterator[tuple[str, str]]:
+def _in_turn(wheres: Sequence[str]) -> Iterator[tuple[str, str]]:
     while True:
-        for where in (ON_RAY, OWN_PROCESS):
+        for where in wheres:
             for pipeline in PIPELINES:
                 yield pipeline, where
 
@@ -305,6 +361,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 100_000)
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--latency-ms", type=int, default=60)
+    parser.add_argument("--where", action="append", choices=list(VICTIMS), help="only there; may be given again")
     parser.add_argument("--minutes", type=float, default=60.0, help="no new case begins after so long")
     return parser.parse_args()
 
@@ -319,7 +376,7 @@ def main() -> int:
         matrix = stack.enter_context(
             closing(Matrix(Path(name), random.Random(options.seed), options.images, options.latency_ms))
         )
-        for pipeline, where in _in_turn():
+        for pipeline, where in _in_turn(options.where or list(VICTIMS)):
             left = options.kills - sum(len(case.kills) for case in cases)
             if left <= 0 or time.monotonic() - started > 60 * options.minutes:
                 break
@@ -327,6 +384,8 @@ def main() -> int:
             cases.append(case)
             for kill in case.kills:
                 print(kill, flush=True)
+                if kill.code == 1:
+                    print(f"     it said: {kill.said.strip().splitlines()[-1]}", flush=True)
             print(
                 f"     {'' if case.is_good else 'NOT GOOD: '}exit code {case.code}, {case.asked} requests, "
                 f"{case.lost} lost, {'other' if case.wrong else 'the same'} bytes, "

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from tests.waiting import PATIENCE_S, wait_until
 
 @dataclass
 class CliRun:
-    """One ``raylabel run`` under way, with all processes that it starts marked in their environment."""
+    """One ``raylabel run`` under way, with all processes that it starts marked in their environment.
+
+    Args:
+        env: of it, instead of this process's.
+    """
 
     config: Path
     options: tuple[str, ...] = ()
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def __post_init__(self) -> None:
         self.process = subprocess.Popen(
@@ -34,7 +39,7 @@ class CliRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "RAYLABEL_TEST_MARK": self.mark, "COLUMNS": "200"},
+            env={**self.env, "RAYLABEL_TEST_MARK": self.mark, "COLUMNS": "200"},
         )
 
     def finish(self) -> tuple[int, str]:

@@ -17,7 +17,8 @@ from raylabel.demo.world import World, build_world
 from raylabel.images import readable_folder
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
-from raylabel.runtime.served import OwnServer, Served
+from raylabel.runtime.served import OwnServers, Served
+from raylabel.servers.background import ServersInBackground
 from raylabel.servers.checking import Address
 from raylabel.servers.standing import standing
 from raylabel.settings import Settings, load_settings
@@ -65,7 +66,13 @@ def label(settings: Settings, server: DemoServer | None = None) -> tuple[int, st
         return code, console.file.getvalue(), {}
     before = server.stats()
     with standing(settings.serve, [Address("127.0.0.1", server.server_address[1])]):
-        code = run(settings, Served(InProcess(), OwnServer(settings, console)), console=console)
+        code = run(
+            settings,
+            Served(
+                InProcess(), OwnServers(settings, ServersInBackground(settings.serve, settings.results_dir), console)
+            ),
+            console=console,
+        )
     after = server.stats()
     return code, console.file.getvalue(), {name: after[name] - before[name] for name in ("requests", "body_bytes")}
 

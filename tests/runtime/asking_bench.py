@@ -63,12 +63,14 @@ class Bench:
         prompt=None,
         profile=UNKNOWN,
         is_alive=True,
+        is_kept=False,
         **changes,
     ):
         """An asker of a new run: it knows what is stored, and its window is open.
 
         Args:
             is_alive: what a look at the endpoint shows that costs nothing.
+            is_kept: it is a replica of the run's own.
         """
         sampling, recipe = changes.pop("sampling", SAMPLING), changes.pop("recipe", "recipe")
         target = ModelTarget(prompt or step.prompt, profile, recipe)
@@ -84,7 +86,7 @@ class Bench:
         looked_at = _LookedAt(client, self, is_alive)
         tally = Tally()
         self.pool = EndpointPool(lambda member: looked_at, sampling, tally, self.fatal.append)
-        self.pool.set([Member("here", VlmSettings())])
+        self.pool.set([Member("here", VlmSettings(), is_kept=is_kept)])
         window = Window(self.pool)
         window.resize(size)
         asker = Asker(

@@ -8,7 +8,9 @@ import json
 import pytest
 
 from raylabel.clients.base import Finish, Reply, Usage
+from raylabel.clients.endpoints import Member
 from raylabel.clients.retry import RetryPolicy
+from raylabel.clients.scripted import ScriptedClient
 from raylabel.errors import ImageError, Verdict
 from raylabel.records import Box as PixelBox
 from raylabel.records import Seed
@@ -16,6 +18,7 @@ from raylabel.runtime.coordinator import fatal_for
 from raylabel.runtime.endpoint import TEST_QUESTION
 from raylabel.runtime.sending import MOST_REFUSALS
 from raylabel.runtime.window import Stopped
+from raylabel.settings import VlmSettings
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 from raylabel.validation import CUT_OFF, DECLINED, LEFT_OUT, SEED_OUTSIDE_IMAGE, SENTENCE, UNREADABLE, rule_broken
@@ -171,6 +174,50 @@ def test_being_turned_away_is_no_try_and_gives_the_slot_back(bench):
     assert [row["tries"] for row in bench.stored()] == [1]
     assert (asker.tally.requests, asker.tally.retries) == (1, 10)
     assert (asked, asker.window.in_flight) == ([1] * 11, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_alive", "tries"),
+    [
+        pytest.param({"status": 500}, False, 1, id="last-words"),
+        pytest.param({"status": None}, False, 1, id="connection-lost"),
+        pytest.param({"status": 500}, True, 2, id="it-lives-and-failed"),
+    ],
+)
+def test_what_a_replica_had_in_flight_when_it_died_was_no_try(bench, error, is_alive, tries):
+    """vLLM answers it with HTTP 500 when its engine dies."""
+
+    def die(request):
+        bench.endpoint.traffic.note_answer()  # of others, until then
+        return (
+            trouble(Verdict.RETRY, "EngineCore encountered an issue", **error) if not client.requests[1:] else CAPTION
+        )
+
+    asker, client = bench.asker(die, is_alive=is_alive, is_kept=True)
+    end = asyncio.run(asker.run_step(make_record()))
+    assert end.outcome.outcome.value == "labeled"
+    assert [row["tries"] for row in bench.stored()] == [tries]
+
+
+def test_a_replica_that_is_not_there_before_the_first_request_is_waited_for(bench):
+    class Late(ScriptedClient):
+        checks = 0
+
+        async def check(self):
+            Late.checks += 1
+            if Late.checks < 4:
+                raise trouble(Verdict.RETRY, "connection refused")
+
+    asker, _ = bench.asker(lambda request: CAPTION, is_kept=True)
+    bench.pool._build = lambda member: Late(lambda request: CAPTION)
+
+    async def join_and_run():
+        bench.pool.set([Member("it moved here", VlmSettings(), is_kept=True)])
+        return await asker.run_step(make_record())
+
+    end = asyncio.run(join_and_run())
+    assert end.outcome.outcome.value == "labeled"
+    assert bench.fatal == []
 
 
 def test_what_is_turned_away_every_time_while_others_are_answered_fails_alone(bench):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raylabel.clients.endpoints import Member
 from raylabel.runtime.coordinator import (
     BEAT_S,
     BUDGET_MIN,
@@ -26,8 +27,9 @@ from raylabel.runtime.coordinator import (
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.endpoint_limits import LOOKS_LATE_S
 from raylabel.runtime.spending import NOTHING, Expenses, Spending
-from raylabel.runtime.traffic import Answers, EndpointReport
+from raylabel.runtime.traffic import Answers, EndpointReport, MemberSet
 from raylabel.servers.metrics import Load
+from raylabel.settings import VlmSettings
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
 
@@ -410,6 +412,24 @@ def test_an_endpoint_takes_no_more_than_its_user_says(make):
     report.endpoints["two"] = dataclasses.replace(report.endpoints["two"], most=3)
     told = make().beat(report).endpoints
     assert (told["one"].slots, told["two"].slots) == (8, 3)
+
+
+def test_one_endpoint_takes_no_more_than_its_user_says_of_what_the_steps_may_have(make):
+    report = heard("a", one=(0, 0, QUIET))
+    report.endpoints["one"] = dataclasses.replace(report.endpoints["one"], most=3)
+    assert make().beat(report).slots == {"step": 3}
+
+
+def test_who_asks_other_endpoints_than_there_are_now_is_told_of_these_until_it_asks_them(make):
+    coordinator = make()
+    assert coordinator.beat(report()).members is None
+    newer, older = MemberSet(2, (Member("b", VlmSettings()),)), MemberSet(1, (Member("a", VlmSettings()),))
+    coordinator.set_members(newer)
+    coordinator.set_members(older)
+    assert coordinator.beat(report()).members == newer
+    assert coordinator.beat(report(member_set=1)).members == newer
+    assert coordinator.beat(report(member_set=2)).members is None
+    assert coordinator.beat(report(member_set=3)).members is None, "another coordinator knew more"
 
 
 # --- what may be spent -----------------------------------------------------------------------------------------------

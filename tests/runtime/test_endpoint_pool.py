@@ -257,3 +257,19 @@ def test_endpoints_join_and_leave_while_requests_are_in_flight():
         await pool.close()
 
     asyncio.run(main())
+
+
+def test_while_there_is_none_everybody_waits_and_goes_to_the_first_that_joins():
+    async def main():
+        pool = pool_of("a")
+        window = Window(pool)
+        pool.attach(window)
+        window.resize(5)
+        pool.set([])
+        entering = [asyncio.ensure_future(window.enter(f"image {n}")) for n in range(3)]
+        await asyncio.sleep(0)
+        assert window.waiting == 3
+        pool.set([member("b")])
+        assert {(await each).name for each in entering} == {"b"}
+
+    asyncio.run(main())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from raylabel.clients.endpoints import members_of
 from raylabel.errors import ClientError, ServerError, Verdict
 from raylabel.runtime import head_start
 from raylabel.runtime.coordinator import Budget
@@ -19,6 +20,7 @@ from raylabel.runtime.executor import Work
 from raylabel.runtime.head_start import Foresight, HeadStart
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.spending import Spending
+from raylabel.runtime.traffic import MemberSet
 from tests.runtime.worker_bench import answer
 from tests.waiting import wait_until
 
@@ -122,6 +124,22 @@ def test_what_may_be_spent_is_counted_over_both(make):
     assert sum(step.requests for step in status.steps.values()) == 150
     assert status.fatal is not None
     assert status.fatal.message.startswith("limits.max_requests is met")
+
+
+def test_endpoints_that_joined_before_the_other_executor_did_are_told_to_it(make):
+    bench = make(200, Crowd(0.02), shard=4, max_workers=4)
+    other = Slow()
+    members = MemberSet(1, tuple(dataclasses.replace(m, name="another") for m in members_of(bench.spec.vlm)))
+    executor = HeadStart(other)
+
+    def tell_once(status):
+        if not other.shards:
+            executor.set_members(members)
+        return False
+
+    status, _ = drive(executor, bench, until=tell_once)
+    assert other.shards
+    assert {name for name, each in status.endpoints.items() if not each.has_left} == {"another"}
 
 
 def test_what_the_first_worker_did_counts_though_it_has_ended(make):

@@ -74,6 +74,19 @@ def test_an_end_is_noticed_with_its_code(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == "ended with code 3"
 
 
+def test_an_end_before_anybody_looked_is_told_as_what_it_was(tmp_path: Path) -> None:
+    """What the watchdog says of start and end may come in one piece."""
+
+    async def scenario() -> set[str]:
+        servers = [await start("raise SystemExit(3)", tmp_path / f"{n}.log") for n in range(8)]
+        for server in servers:
+            await until(lambda: server.poll() is not None)  # noqa: B023
+            await server.stop()
+        return {server.describe_end() for server in servers}
+
+    assert asyncio.run(scenario()) == {"ended with code 3"}
+
+
 def test_a_kill_is_told_by_its_name(tmp_path: Path) -> None:
     async def scenario() -> str:
         server = await start(SLEEPER, tmp_path / "a.log")

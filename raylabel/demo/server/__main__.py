@@ -15,7 +15,7 @@ from pathlib import Path
 from raylabel.demo.server.dialects import DIALECTS, MAX_PIXELS
 from raylabel.demo.server.faults.plan import BadSpecification, Plan
 from raylabel.demo.server.faults.specification import GRAMMAR, read_plan, read_plan_file
-from raylabel.demo.server.http_server import DemoServer, ServerOptions
+from raylabel.demo.server.http_server import HERE, DemoServer, ServerOptions
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.structured import SCHEMA_MODES
 
@@ -38,6 +38,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 (default): any free port; see the line on stdout")
+    parser.add_argument("--host", default=HERE, help="address to listen on; default: %(default)s, this machine only")
     parser.add_argument(
         "--boxes", choices=["auto", *DIALECTS], default="auto", help="box dialect; auto: native to the protocol"
     )
@@ -88,8 +89,9 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def build_server(args: argparse.Namespace) -> DemoServer:
-    """A server that listens on 127.0.0.1 from here on; ``serve_forever`` answers."""
+    """A server that listens from here on; ``serve_forever`` answers."""
     options = ServerOptions(
+        host=args.host,
         boxes=args.boxes,
         model=args.model or DEFAULT_MODEL,
         strict_model=bool(args.model),

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on 127.0.0.1: routes, keys, keep-alive. What is said is the business of the protocol files."""
+"""HTTP/1.1: routes, keys, keep-alive. What is said is the business of the protocol files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
 OPENAI_CALL, ANTHROPIC_CALL = "/v1/chat/completions", "/v1/messages"
 OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
 
+HERE = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -44,6 +46,7 @@ class ServerOptions:
         slots: requests that are worked on at a time, of which ``/metrics`` tells; 0: all, and it tells nothing.
         folder: in which it reads pictures by ``file://`` addresses, as vLLM does; None: nowhere.
         max_pixels, noise, thinks, reads, blind: see ``Model``.
+        host: address to listen on.
     """
 
     boxes: str
@@ -61,6 +64,7 @@ class ServerOptions:
     blind: bool = False
     slots: int = 0
     folder: Path | None = None
+    host: str = HERE
 
     @property
     def reported(self) -> str:
@@ -94,7 +98,7 @@ class DemoServer(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(self, port: int, options: ServerOptions, ledger: Ledger, handler: type[Handler] | None = None) -> None:
-        super().__init__(("127.0.0.1", port), handler or Handler)
+        super().__init__((options.host, port), handler or Handler)
         self.options = options
         self.model = Model(
             max_pixels=options.max_pixels,
@@ -108,7 +112,7 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.options.host}:{self.server_address[1]}"
 
     def stats(self) -> dict[str, Any]:
         """The body of ``GET /stats``."""

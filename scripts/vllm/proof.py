@@ -1,0 +1,229 @@
+"""Two real vLLM servers that runs start themselves: both pipelines, the prefix cache, and an engine that is killed.
+
+The model is a tiny one with random weights: what it answers is worth nothing, what it costs is real. Checked are:
+
+  used      both servers answered
+  cached    share of the image tokens of all questions but the first about an image that came from the prefix cache
+            (0.9 is required): they go to the server that has seen it. Random answers settle few records, so that most
+            of these questions are those of the first steps, asked again
+  killed    SIGKILL of one server's engine: nothing is lost, no question counts one more try, and it is said
+  left      no process of a server is there after a run
+
+Exit code 1 where one of them does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from raylabel.demo.scenes import Style
+from raylabel.demo.world import World, build_world
+
+GROUNDING, REFERRING = "image_grounding", "image_referring_expression"
+SIDE_PX = 448
+IMAGE_TOKENS = (SIDE_PX // 28) ** 2
+"""Of Qwen2.5-VL: one for 28 x 28 pixels."""
+BLOCK = 32
+"""Tokens of a block of the prefix cache; the image tokens are a multiple."""
+REQUIRED = 0.9
+PATIENCE_S = 900.0
+OFFLINE = {"HF_HUB_OFFLINE": 1, "TRANSFORMERS_OFFLINE": 1, "VLLM_NO_USAGE_STATS": 1, "DO_NOT_TRACK": 1}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that ended.
+
+    Args:
+        watchdogs: of its servers.
+    """
+
+    code: int
+    said: str
+    results: Path
+    watchdogs: Sequence[int]
+
+    @property
+    def endpoints(self) -> dict[str, int]:
+        """By address, how many questions it answered."""
+        told = json.loads((self.results / "run.json").read_text())["endpoints"]
+        return {name: each["requests"] for name, each in told.items()}
+
+    def rows(self, step: str) -> list[dict[str, Any]]:
+        """The stored answers of a step."""
+        files = sorted(self.results.glob(f"step_*{step}/answers/*.parquet"))
+        return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
+
+
+def write_config(folder: Path, pipeline: str, world: World, options: argparse.Namespace) -> Path:
+    """A specification whose block ``serve`` starts two servers."""
+    data = (
+        {"input_jsonl": str(world.captions_path), "image_root": str(world.images_dir)}
+        if pipeline == GROUNDING
+        else {"image_dir": str(world.images_dir), "kitti_label_dir": str(world.labels_dir)}
+    )
+    flags = ["--dtype", "float32", "--enforce-eager", "--block-size", BLOCK, "--max-num-seqs", 8, "--seed", 0]
+    config = {
+        "results_dir": str(folder / "results"),
+        "autolabel_type": pipeline,
+        pipeline: {
+            "vlm": {
+                "backend": "openai",
+                "openai": {"temperature": 0.0, "max_tokens": 400, "timeout": 300},
+                "boxes": {"order": "xyxy", "scale": 1000},
+                "calibrate": "never",
+            },
+            "workflow": {"max_workers": 4},
+            "data": data,
+        },
+        "limits": {"max_failure_rate": 1.0},
+        "serve": {
+            "model": str(options.model),
+            "served_model_name": "tiny-vlm",
+            "python": str(options.venv),
+            "replicas": 2,
+            "args": flags,
+            "env": {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": 1},
+        },
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def run(folder: Path, pipeline: str, world: World, options: argparse.Namespace, *, kills: bool = False) -> Ran:
+    """Label the world; ``kills``: kill an engine once there are some answers."""
+    folder.mkdir()
+    config, said = write_config(folder, pipeline, world, options), folder / "said.txt"
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "raylabel", "run", str(config)], stdout=out, stderr=subprocess.STDOUT
+        )
+        watchdogs: set[int] = set()
+        deadline, is_due = time.monotonic() + PATIENCE_S, kills
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+                raise TimeoutError(f"{pipeline} did not end in {PATIENCE_S:.0f} s: {said.read_text()}")
+            watchdogs |= set(_watchdogs_of(process.pid))
+            if is_due and _has_answers(folder / "results"):
+                is_due = not _kill_engine(sorted(watchdogs)[0])
+            time.sleep(0.5)
+    if is_due:
+        raise RuntimeError(f"no engine was found to be killed: {said.read_text()}")
+    return Ran(process.returncode, said.read_text(), folder / "results", sorted(watchdogs))
+
+
+def cached_share(ran: Ran) -> float:
+    """Of the image tokens of all questions but the first about each image, the share that came from the prefix cache.
+
+    What stands before the image is the same for all images, and may be cached by the first question about it.
+    """
+    by_record: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(ran.rows(""), key=lambda row: row["asked_at"]):
+        by_record.setdefault(row["record_id"], []).append(row)
+    before = statistics.median(rows[0]["tokens_cached"] or 0 for rows in by_record.values())
+    later = [row["tokens_cached"] or 0 for rows in by_record.values() for row in rows[1:]]
+    found = [min(max(cached - before, 0), IMAGE_TOKENS) for cached in later]
+    return sum(found) / (IMAGE_TOKENS * len(found))
+
+
+def _has_answers(results: Path) -> bool:
+    return any(results.glob("step_*/answers/*.parquet"))
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Every process, its parent and its command line."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            yield int(entry.name), parent, (entry / "cmdline").read_text().replace("\0", " ")
+
+
+def _watchdogs_of(owner: int) -> list[int]:
+    return [pid for pid, _, line in _processes() if re.search(rf"/watchdog\.py {owner} ", line)]
+
+
+def _descendants_of(*ancestors: int) -> dict[int, str]:
+    """With their command lines; those of ``ancestors`` that are there are among them."""
+    there = list(_processes())
+    found = {pid: line for pid, _, line in there if pid in ancestors}
+    while new := {pid: line for pid, parent, line in there if parent in found and pid not in found}:
+        found |= new
+    return found
+
+
+def _kill_engine(watchdog: int) -> bool:
+    """Kill the engine of the server beside a watchdog; False where it has none."""
+    engine = next((pid for pid, line in _descendants_of(watchdog).items() if "EngineCore" in line), None)
+    if engine is not None:
+        os.kill(engine, signal.SIGKILL)
+    return engine is not None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--venv", type=Path, required=True, help="virtual environment that has vLLM for CPUs")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--images", type=int, default=10)
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = _options()
+    good = True
+    with tempfile.TemporaryDirectory(prefix="raylabel-vllm-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        style = Style(sizes_wh=((SIDE_PX, SIDE_PX),))
+        world = build_world(folder / "world", options.images, style=style)
+
+        def show(what: str, holds: bool, detail: str) -> None:
+            nonlocal good
+            good = good and holds
+            print(f"{'ok ' if holds else 'BAD'} {what}: {detail}", flush=True)
+
+        def see_all(ran: Ran, pipeline: str) -> None:
+            show(f"{pipeline}, ended", ran.code in (0, 3), f"exit code {ran.code}")
+            show(f"{pipeline}, used", sum(n > 0 for n in ran.endpoints.values()) >= 2, str(ran.endpoints))
+            left = _descendants_of(*ran.watchdogs)
+            show(f"{pipeline}, left", not left, f"{len(left)} processes of {len(ran.watchdogs)} servers")
+
+        began = time.monotonic()
+        ran = run(folder / "referring", REFERRING, world, options)
+        see_all(ran, REFERRING)
+        share = cached_share(ran)
+        show("cached", share >= REQUIRED, f"{share:.1%} of the image tokens of all questions but the first of an image")
+        print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
+
+        began = time.monotonic()
+        ran = run(folder / "grounding", GROUNDING, world, options, kills=True)
+        see_all(ran, GROUNDING)
+        told = [line for line in ran.said.splitlines() if "; it is started again" in line]
+        show("killed, said", bool(told), told[0] if told else ran.said)
+        tries = {row["tries"] for step in ("expression_extraction", "grounding") for row in ran.rows(step)}
+        show("killed, tries", tries == {1}, f"questions were tried {sorted(tries)} times")
+        print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
+        if not good:
+            print(ran.said, file=sys.stderr)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

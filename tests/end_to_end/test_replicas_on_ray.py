@@ -1,0 +1,187 @@
+"""Model servers on the nodes of a Ray cluster: whatever dies, nothing is lost, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from raylabel.demo.scenes import Style
+from raylabel.demo.world import World, build_world
+from raylabel.settings import load_settings
+from tests.end_to_end.cli_runs import CliRun, read_journal, write_config
+from tests.end_to_end.ray_nodes import Nodes, ray_nodes
+from tests.end_to_end.running import label
+from tests.served_here import served_here
+from tests.servers.serving import DEMO, is_running
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="Ray makes clusters of several nodes on Linux only"),
+]
+
+IMAGES = 50
+GROUNDING = "image_grounding"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with ray_nodes(3) as three:
+        yield three
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return build_world(tmp_path_factory.mktemp("world"), IMAGES, style=Style(sizes_wh=((320, 240),)))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, set[str]]:
+    """The result file of a run against one server, and the questions that it asks."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with served_here("--journal", str(folder / "journal")) as server:
+        config = write_config(folder / "config.yaml", folder / "results", GROUNDING, world, server.url)
+        assert label(load_settings(config)).code == 0
+    questions = {entry["question"] for entry in read_journal(folder / "journal")}
+    return (folder / "results" / "annotations.jsonl").read_bytes(), questions
+
+
+class Run:
+    """A run on the nodes that brings two servers, which write one journal.
+
+    Args:
+        serve: settings of the block that are others than usual.
+    """
+
+    def __init__(self, nodes: Nodes, world: World, folder: Path, **serve: Any) -> None:
+        self._nodes = nodes
+        self.results, self.journal = folder / "results", folder / "journal"
+        options = ["--host", "{host}", "--latency-ms", "400", "--journal", str(self.journal)]
+        block = {
+            "model": "raylabel-demo-vlm",
+            "engine": "command",
+            "command": [*DEMO, *options],
+            "replicas": 2,
+            **serve,
+        }
+        changes = {f"serve__{name}": value for name, value in block.items()}
+        changes |= {"ray__address": nodes.address, "image_grounding__vlm__openai__base_url": ""}
+        changes |= {"image_grounding__workflow__max_workers": 4}  # there is time enough to be killed in
+        self._config = write_config(folder / "config.yaml", self.results, GROUNDING, world, "", **changes)
+        self._cli = self.start()
+
+    def start(self) -> CliRun:
+        self._cli = CliRun(self._config, env=self._nodes.env)
+        return self._cli
+
+    def wait_for_answers(self, count: int) -> None:
+        self._cli.wait_until(lambda: len(read_journal(self.journal)) >= count)
+
+    def wait_for_log(self, text: str) -> None:
+        log = self.results / "logs" / "raylabel.log"
+        self._cli.wait_until(lambda: log.exists() and text in log.read_text())
+
+    def finish(self) -> tuple[int, str]:
+        return self._cli.finish()
+
+    def kill_driver(self) -> None:
+        self._cli.kill_driver()
+
+    def servers(self) -> dict[int, str]:
+        """The servers that ever were, with the address of their node, by their logs."""
+        logs = "".join(path.read_text() for path in sorted((self.results / "servers").glob("*.log")))
+        return {int(pid): ip for ip, pid in re.findall(r'"url": "http://([\d.]+):\d+".*"pid": (\d+)', logs)}
+
+    def wait_for_end_of(self, pids: list[int]) -> None:
+        wait_until(lambda: not any(map(is_running, pids)))
+
+    @property
+    def annotations(self) -> bytes:
+        return (self.results / "annotations.jsonl").read_bytes()
+
+    @property
+    def tries(self) -> set[int]:
+        """How often questions were asked until they were answered."""
+        files = [path for folder in self.results.glob("step_*") for path in folder.rglob("answers/*.parquet")]
+        return {n for path in files for n in pq.read_table(path, columns=["tries"]).column("tries").to_pylist()}
+
+
+def owner_of(server: int) -> int:
+    """The process that started a server, by what its watchdog was told."""
+    watchdog = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1]
+    words = Path(f"/proc/{watchdog}/cmdline").read_text().split("\0")
+    return int(words[next(n for n, word in enumerate(words) if word.endswith("watchdog.py")) + 1])
+
+
+def test_whatever_is_killed_nothing_is_lost_and_no_server_is_left(
+    nodes: Nodes, world: World, undisturbed: tuple[bytes, set[str]], tmp_path: Path
+) -> None:
+    run = Run(nodes, world, tmp_path)
+
+    run.wait_for_answers(20)
+    one, other = run.servers()
+    os.kill(one, signal.SIGKILL)
+    run.wait_for_log("was killed by SIGKILL; it is started again")
+
+    run.wait_for_answers(35)
+    actor = owner_of(other)
+    assert actor in nodes.processes("ReplicaActor")
+    os.kill(actor, signal.SIGKILL)
+    run.wait_for_end_of([other])
+    run.wait_for_log("was lost with its Ray actor on 127.0.0.")
+
+    run.wait_for_answers(60)
+    alive = {pid: ip for pid, ip in run.servers().items() if is_running(pid)}
+    victim = next(node for node in nodes.nodes[1:] if node.ip in alive.values())
+    victim.kill_raylet()
+    run.wait_for_end_of([pid for pid, ip in alive.items() if ip == victim.ip])
+
+    run.kill_driver()
+    run.wait_for_end_of(list(run.servers()))
+
+    run.start()
+    code, said = run.finish()
+    assert code == 0, said
+    assert len(set(run.servers().values())) > 1, "they are spread over the nodes"
+    assert run.annotations == undisturbed[0]
+    assert undisturbed[1] <= {entry["question"] for entry in read_journal(run.journal)}
+    assert run.tries == {1}, "what was in flight at a server that died was no try of any record"
+    assert json.loads((run.results / "run.json").read_text())["endpoints"]
+    run.wait_for_end_of(list(run.servers()))
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [
+        pytest.param(
+            {"command": ["{python}", "-c", "raise MemoryError('8 GiB')", "{port}"]},
+            r"raylabel: serve: the command server replica-1 ended with code 1 before it was ready: out of memory; .*"
+            r"log: \S+/servers/replica-1\.log",
+            id="out-of-memory",
+        ),
+        pytest.param(
+            {"cpus_per_replica": 64, "startup_timeout": 2},
+            r"raylabel: serve: no node of the Ray cluster had 64 CPUs free for replica-1 within 2 s "
+            r"\(serve\.startup_timeout\)",
+            id="no-such-node",
+        ),
+    ],
+)
+def test_servers_that_do_not_come_up_end_the_run_with_the_cause_before_anything_is_marked(
+    nodes: Nodes, world: World, tmp_path: Path, serve: dict[str, Any], said: str
+) -> None:
+    run = Run(nodes, world, tmp_path, **serve)
+    code, printed = run.finish()
+    assert code == 2, printed
+    assert re.search(said, printed), printed
+    assert not (run.results / "annotations.jsonl").exists()
+    assert list(run.results.rglob("answers/*")) == []
