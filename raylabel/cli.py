@@ -1,8 +1,8 @@
 """The command line: ``raylabel``, ``auto_label`` and ``python -m raylabel`` are this one program.
 
-Exit codes: 0 all settled; 1 the run broke; 2 the user must fix something; 3 finished with open records; 130
-interrupted. Each command has its file in ``raylabel.commands``, and what it needs for its work is imported there: help
-comes at once, and a mistake in the specification is told before Ray starts.
+Exit codes: 0 all settled; 1 the run broke; 2 the user must fix something; 3 finished with open records (0 with
+``--exit-zero``); 130 interrupted. Each command has its file in ``raylabel.commands``, and what it needs for its work is
+imported there: help comes at once, and a mistake in the specification is told before Ray starts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from raylabel.commands.status import STATUS
 from raylabel.errors import ClientError, ConfigError, InputError, ServerError, StoreError, printable
 from raylabel.logs import LOGGER, TerminalHandler
 
-BROKE, FIX, INTERRUPTED = 1, 2, 130
+BROKE, FIX, OPEN, INTERRUPTED = 1, 2, 3, 130
 _MOST_COLUMNS = 120
 
 _GROUPS = {
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         return _say(_not_installed(error), FIX)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return code
+    return 0 if code == OPEN and getattr(options, "exit_zero", False) else code
 
 
 def _not_installed(error: ModuleNotFoundError) -> ConfigError:

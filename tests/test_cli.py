@@ -134,6 +134,13 @@ def test_the_default_specs_line_of_tao_works_word_for_word_and_its_file_runs(fol
     assert main(["generate", "-e", str(path), *given]) == 3
 
 
+@pytest.mark.parametrize("command", ["run", "retry", "estimate", "generate"])
+def test_a_scheduler_that_knows_no_other_success_gets_0_for_open_records(folder, engine, command):
+    words = [command, *(["-e"] if command == "generate" else []), "spec.yaml"]
+    assert main([*words, "results_dir=r"]) == 3
+    assert main([*words, "results_dir=r", "--exit-zero"]) == 0
+
+
 def test_a_file_with_an_equals_sign_in_its_name_is_a_specification(folder, engine):
     (folder / "spec.yaml").rename(folder / "lr=3.yaml")
     assert main(["run", "lr=3.yaml", "results_dir=r"]) == 3
@@ -269,6 +276,12 @@ def test_what_the_engine_raises_becomes_an_exit_code(folder, engine, capsys, err
     text = capsys.readouterr().err
     assert "Traceback" not in text
     assert "pw" not in text
+
+
+@pytest.mark.parametrize("code", [1, 2, 130])
+def test_what_breaks_a_run_is_no_success_for_any_scheduler(folder, engine, code):
+    engine.run = lambda settings, executor, limit, **how: code
+    assert main(["run", "spec.yaml", "--exit-zero"]) == code
 
 
 def test_a_server_error_that_the_user_can_mend_is_exit_code_2(folder, engine, capsys):

@@ -15,6 +15,7 @@ from raylabel.clients.error_bodies import read_error_body, read_error_object
 from raylabel.clients.finish import NO_WORD, ONLY_REASONING, read_finish
 from raylabel.clients.hosts import Proxy, host_and_port, is_host_of, proxy_for
 from raylabel.clients.keys import key_for_host
+from raylabel.clients.sdk_calls import answer_of
 from raylabel.clients.verdicts import Endpoint, list_served_models
 from raylabel.clients.waiting import quotas_of
 from raylabel.errors import ClientError, ConfigError, Verdict
@@ -70,16 +71,18 @@ class AnthropicClient(Backend[AnthropicSettings]):
             proxy=str(proxy or ""),
         )
         key = api_key or "EMPTY"
+        self._http = build_http_client(
+            {"Authorization": f"Bearer {key}"}, also_let_pass=("anthropic-version",), proxy=proxy
+        )
         self._sdk = anthropic.AsyncAnthropic(
             api_key=key,  # None would read variables and the profiles of Anthropic's command line
             webhook_key="",
             base_url=url,
             max_retries=0,
             open_telemetry=False,
-            http_client=build_http_client(
-                {"Authorization": f"Bearer {key}"}, also_let_pass=("anthropic-version",), proxy=proxy
-            ),
+            http_client=self._http,
         )
+        self._headers = self._sdk.default_headers
 
     @classmethod
     def from_settings(cls, settings: AnthropicSettings, env: Mapping[str, str]) -> Client:
@@ -134,15 +137,9 @@ class AnthropicClient(Backend[AnthropicSettings]):
         sampling = request.sampling
         had_schema = request.schema is not None and request.schema_form in self.schema_forms
         self._endpoint.check_encodable(request.preamble, request.question)
-        # The SDK's messages.create walks through the request several times, and limits what it knows to be slow.
-        call = self._sdk.post(
-            self._messages_url,
-            cast_to=httpx2.Response,
-            content=to_body(request),
-            options={"timeout": sampling.timeout_s, "headers": {"Content-Type": "application/json"}},
-        )
         started_s = time.monotonic()
         try:
+            call = self._http.post_parts(self._messages_url, self._headers, to_body(request), sampling.timeout_s)
             response = await self._response_of(call, sampling.timeout_s, had_schema)
             body, finish, word = self._read(response, had_schema)
         except ClientError as error:
@@ -238,14 +235,7 @@ class AnthropicClient(Backend[AnthropicSettings]):
         import anthropic
 
         call = self._sdk.get(path, cast_to=httpx2.Response, options={"timeout": CHECK_TIMEOUT_S})
-        try:
-            return await call
-        except anthropic.APITimeoutError as error:
-            raise self._endpoint.timed_out(CHECK_TIMEOUT_S) from error
-        except anthropic.APIConnectionError as error:
-            raise self._endpoint.connection_lost(error) from error
-        except anthropic.APIStatusError as error:
-            return error.response
+        return await answer_of(call, anthropic, self._endpoint, CHECK_TIMEOUT_S)
 
     async def _response_of(
         self, call: Awaitable[httpx2.Response], timeout_s: float, had_schema: bool
@@ -253,40 +243,25 @@ class AnthropicClient(Backend[AnthropicSettings]):
         """The outcome of a call, its errors as ours."""
         import anthropic
 
-        try:
-            return await call
-        except anthropic.APITimeoutError as error:
-            raise self._endpoint.timed_out(timeout_s) from error
-        except anthropic.APIConnectionError as error:
-            raise self._endpoint.connection_lost(error) from error
-        except anthropic.APIStatusError as error:
-            body = read_error_body(error.response.content)
-            # "from None": the SDK's own text may repeat the key, and a traceback would show it.
-            raise self._endpoint.status_error(
-                error.status_code, body, error.response.headers, had_schema=had_schema
-            ) from None
+        response = await answer_of(call, anthropic, self._endpoint, timeout_s)
+        if response.is_success:
+            return response
+        said = read_error_body(response.content)
+        raise self._endpoint.status_error(response.status_code, said, response.headers, had_schema=had_schema)
 
 
-def to_body(request: Request) -> bytes:
-    """The JSON body of a request: the picture's base64 between two halves that are rendered around it."""
+def to_body(request: Request) -> tuple[bytes, ...]:
+    """The JSON body of a request, in parts: the picture's base64 between two that are rendered around it."""
     fields = _fields(request)
     if "messages" in fields:  # the user's own, from extra_body
-        return to_json(fields)
+        return (to_json(fields),)
     # A text block must not be empty.
     preamble = b'{"type":"text","text":%b},' % to_json(request.preamble) if request.preamble else b""
-    return b"".join(
-        (
-            b'{"messages":[{"role":"user","content":[',
-            preamble,
-            b'{"type":"image","source":{"type":"base64","media_type":',
-            to_json(request.picture.media_type),
-            b',"data":"',
-            request.picture.encoded,
-            b'"}},{"type":"text","text":',
-            to_json(request.question),
-            b"}]}],",
-            to_json(fields)[1:],
-        )
+    return (
+        b'{"messages":[{"role":"user","content":[%b{"type":"image","source":{"type":"base64","media_type":"%b","data":"'
+        % (preamble, request.picture.media_type.encode()),
+        request.picture.encoded,
+        b'"}},{"type":"text","text":%b}]}],%b' % (to_json(request.question), to_json(fields)[1:]),
     )
 
 

@@ -13,15 +13,20 @@ from raylabel.records import JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image file as requests carry it: base64, made once however many requests show it.
+    """An image file as requests carry it: base64, made once however many requests show it, or the address of a file.
 
     Args:
-        encoded: base64 by the standard alphabet, with padding. The file itself is not kept beside it: hundreds of
-            pictures are in flight at a time.
+        encoded: base64 by the standard alphabet, with padding; empty where the server reads it from a file. The file
+            itself is not kept beside it: hundreds of pictures are in flight at a time.
+        url: ``file://`` address at which the server reads it; empty: it is in the request. Only clients of the OpenAI
+            protocol are given such pictures.
+        file: what keeps the file there; it is for whoever made it.
     """
 
     encoded: bytes
     media_type: str
+    url: str = ""
+    file: object = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, data: bytes, media_type: str) -> Picture:

@@ -1,4 +1,4 @@
-"""The HTTP client under both SDKs: one time-out for all of a request, no redirects, no queue, no endless body."""
+"""The HTTP client under the SDKs: one time-out for all of a request, no redirects, no queue, no endless body."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def build_http_client(
     proxy: Proxy | None = None,
     *,
     raises_errors: bool = False,
-) -> httpx2.AsyncClient:
+) -> HttpClient:
     """An HTTP client for one endpoint; give it back with ``aclose()``.
 
     Redirects are answers like any other (a key must not travel to another host), and connections are not limited here
@@ -66,14 +66,12 @@ def build_http_client(
     """
     wire = _Direct() if proxy is None else _Proxied(proxy)
     if headers is None:
-        return _LeanClient(wire, None, (), raises_errors)
-    return _LeanClient(wire, headers, (*_PLAIN_HEADERS, *also_let_pass), raises_errors)
+        return HttpClient(wire, None, (), raises_errors)
+    return HttpClient(wire, headers, (*_PLAIN_HEADERS, *also_let_pass), raises_errors)
 
 
-class _LeanClient(httpx2.AsyncClient):
-    """Builds a request of ready bytes, and sends it, in a quarter of the time (0.05 ms, measured with the OpenAI SDK).
-
-    What the SDKs say of requests is the same each time but for the body: address and headers are understood once.
+class HttpClient(httpx2.AsyncClient):
+    """Sends without what httpx2 does around it (redirects, cookies, authentication).
 
     Args:
         own: headers that each request carries; None lets all pass that an SDK sets.
@@ -98,32 +96,35 @@ class _LeanClient(httpx2.AsyncClient):
         self._own = own
         self._let_pass = frozenset(name.lower() for name in let_pass)
         self._raises_errors = raises_errors
-        self._known: dict[Any, tuple[httpx2.URL, httpx2.Headers]] = {}
+        self._heads: dict[str, tuple[httpx2.URL, list[tuple[bytes, bytes]]]] = {}
+
+    async def post_parts(
+        self, url: str, headers: Mapping[str, Any], parts: Sequence[bytes], timeout_s: float
+    ) -> httpx2.Response:
+        """What an SDK's ``post`` does for a JSON body of ready bytes, in a tenth of its time (0.02 ms, with 0.17 for
+        openai's): address and headers are the same each time, and understood once.
+
+        Args:
+            headers: that the SDK sends with each request (``default_headers``); those that are no text are left out.
+            parts: of the body; they are not put together.
+        """
+        if url not in self._heads:
+            said = {name: value for name, value in headers.items() if isinstance(value, str)}
+            first = self.build_request("POST", url, headers=said | {"content-type": "application/json"})
+            self._heads[url] = first.url, [header for header in first.headers.raw if header[0].lower() != _LENGTH]
+        address, head = self._heads[url]
+        request = httpx2.Request(
+            "POST",
+            address,
+            headers=[*head, (_LENGTH, b"%d" % sum(map(len, parts)))],
+            stream=_Parts(parts),
+            extensions={"timeout": {"read": timeout_s}},
+        )
+        return await self.send(request)
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
-        content, headers, timeout = options.get("content"), options.get("headers"), options.get("timeout")
-        if isinstance(headers, httpx2.Headers):  # anthropic's; openai gives a list
-            headers = headers.raw
-        plain = not any(value for name, value in options.items() if name not in ("content", "headers", "timeout"))
-        if not (plain and isinstance(content, bytes) and isinstance(headers, list) and isinstance(timeout, float)):
-            request = super().build_request(method, url, **options)
-            request.headers = self._passed(request.headers)
-            return request
-        sent_before = (method, str(url), *headers)
-        known = self._known.get(sent_before)
-        if known is None:
-            first = super().build_request(method, url, **options)
-            del first.headers["content-length"]
-            known = self._known[sent_before] = first.url, self._passed(first.headers)
-        address, passed = known
-        request = httpx2.Request(
-            method,
-            address,
-            headers=httpx2.Headers([*passed.raw, (b"content-length", b"%d" % len(content))]),
-            stream=httpx2.ByteStream(content),
-            extensions={"timeout": {"read": timeout}},
-        )
-        request.read()
+        request = super().build_request(method, url, **options)
+        request.headers = self._passed(request.headers)
         return request
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -148,6 +149,17 @@ class _LeanClient(httpx2.AsyncClient):
         return passed
 
 
+class _Parts(httpx2.AsyncByteStream):
+    """A body in parts."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+
+
 class _Direct(httpx2.AsyncBaseTransport):
     """Sends over aiohttp, and says what went wrong in the words of httpx2's own transport.
 
@@ -169,7 +181,7 @@ class _Direct(httpx2.AsyncBaseTransport):
                 request.method,
                 _address(str(request.url)),
                 headers=headers,
-                data=_Body(request.content) if request.content else None,
+                data=_body_of(request),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=_total_s(request)),
             )
@@ -210,23 +222,31 @@ def _address(url: str) -> yarl.URL:
     return yarl.URL(url, encoded=True).with_user(None)
 
 
+def _body_of(request: httpx2.Request) -> aiohttp.Payload | None:
+    if isinstance(request.stream, _Parts):
+        return _Body(request.stream.parts)
+    return _Body([request.content]) if request.content else None
+
+
 class _Body(aiohttp.Payload):
-    """A body in one piece: aiohttp warns of bytes beyond 1 MB, and copies what it is given as a file piece by piece."""
+    """A body whose parts are written one after the other: aiohttp warns of bytes beyond 1 MB, and to put a picture and
+    what is around it into one piece takes as long as to send it."""
 
-    _value: bytes
+    _value: Sequence[bytes]
 
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        super().__init__(parts)
 
     @property
     def size(self) -> int:
-        return len(self._value)
+        return sum(map(len, self._value))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
+        return b"".join(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        await writer.write(self._value)
+        for part in self._value:
+            await writer.write(part)
 
 
 def _release(response: aiohttp.ClientResponse) -> None:
@@ -327,6 +347,8 @@ class _Stream(httpx2.AsyncByteStream):
 
 
 _SDKS = "x-stainless-"
+
+_LENGTH = b"content-length"
 
 _LEFT_OUT = (b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie")
 """The body is decoded, so its headers must not promise anything else; and httpx2 would keep cookies."""

@@ -56,13 +56,18 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
-    """``--replace`` and ``--quiet``."""
+    """``--replace``, ``--quiet`` and ``--exit-zero``."""
     parser.add_argument(
         "--replace",
         action="store_true",
         help="write over results of other data or another pipeline, and over edited files (which are kept)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print the result and what is wrong, nothing else")
+    parser.add_argument(
+        "--exit-zero",
+        action="store_true",
+        help="end with 0 instead of 3 where records are left open: for schedulers to which any other code is a failure",
+    )
 
 
 def positive(text: str) -> int:

@@ -43,5 +43,5 @@ ESTIMATE = Command(
     "raylabel estimate config.yaml --sample 50",
     _add_arguments,
     _estimate,
-    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] CONFIG [key=value ...]",
+    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--exit-zero] CONFIG [key=value ...]",
 )

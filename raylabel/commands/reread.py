@@ -35,5 +35,5 @@ REREAD = Command(
     "raylabel reread config.yaml double_check.adjust=apply",
     _add_arguments,
     _reread,
-    "raylabel reread [-h] [-v] [-q] [--replace] CONFIG [key=value ...]",
+    "raylabel reread [-h] [-v] [-q] [--replace] [--exit-zero] CONFIG [key=value ...]",
 )

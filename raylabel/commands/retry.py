@@ -81,5 +81,5 @@ RETRY = Command(
     _add_arguments,
     _retry,
     "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
-    "[--replace] CONFIG [key=value ...]",
+    "[--replace] [--exit-zero] CONFIG [key=value ...]",
 )

@@ -90,9 +90,11 @@ def run_settings(
 ) -> int:
     """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
+    from raylabel.engine.nodes import check_results_dir
     from raylabel.runtime import process
     from raylabel.runtime.run import run
 
+    check_results_dir(settings)
     executor = executor_of(settings)
     if settings.serve.is_used:
         from raylabel.runtime.served import Served
@@ -160,5 +162,6 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] CONFIG [key=value ...]",
+    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--exit-zero] CONFIG "
+    "[key=value ...]",
 )

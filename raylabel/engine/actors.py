@@ -13,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from raylabel.engine.nodes import check_this_node
 from raylabel.logs import LOGGER, LogBuffer
 from raylabel.runtime import process
 from raylabel.runtime.coordinator import Directive, Report
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
 from raylabel.sources import Shard
@@ -28,13 +30,20 @@ class WorkerActor:
         shards: of the whole run, in Ray's object store.
         coordinator: handle of the coordinator's actor.
         workers: of the run.
+        data: what the driver sees of the run's data, where its node may be another one.
         log_level: of what the driver wants to know.
     """
 
     worker_class = Worker
 
     def __init__(
-        self, spec: RunSpec, shards: Any, coordinator: Any, workers: int, log_level: int = logging.WARNING
+        self,
+        spec: RunSpec,
+        shards: Any,
+        coordinator: Any,
+        workers: int,
+        data: SharedData | None = None,
+        log_level: int = logging.WARNING,
     ) -> None:
         spec.driver.enter_folder()
         self._log = LogBuffer()
@@ -48,6 +57,8 @@ class WorkerActor:
         node = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
         self._worker: Worker | Exception
         try:
+            if data is not None:
+                check_this_node(data)
             self._worker = self._wait(self._opened(spec, node, workers))
         except Exception as error:  # raised with the first block: what a constructor raises, Ray prints to the terminal
             self._worker = error

@@ -15,6 +15,7 @@ import ray
 from raylabel.clients.endpoints import with_key
 from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
+from raylabel.engine.nodes import check_nodes
 from raylabel.engine.ray_processes import RayProcesses
 from raylabel.engine.session import check_cluster, cluster_address, in_one_line, ray_session
 from raylabel.errors import RaylabelError, ServerError
@@ -23,6 +24,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Fatal, Status
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import worker_count
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import RaySettings, Settings
@@ -39,6 +41,7 @@ class RayExecutor:
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
         self._sessions: list[tuple[AbstractContextManager[RayProcesses], RayProcesses]] = []
+        self._data: SharedData | None = None
         self._coordinator: Any = None
         self._stream: Any = None
         self._broken, self._broken_at, self._is_draining = "", 0.0, False
@@ -60,6 +63,10 @@ class RayExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sessions.pop()[0].__exit__(kind, error, trace)
+
+    def check_data(self, data: SharedData) -> None:
+        check_nodes(data)
+        self._data = data
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         task = ray.remote(probe_endpoint).options(num_cpus=0, scheduling_strategy="SPREAD")
@@ -92,7 +99,7 @@ class RayExecutor:
         cores = int(ray.cluster_resources().get("CPU", 1))
         in_flight = work.budget.most_in_flight
         workers = min(len(work.shards), worker_count(in_flight, nodes, cores, self._settings.actors))
-        self._stream = Stream(work, self._coordinator, workers, on_end)
+        self._stream = Stream(work, self._coordinator, workers, on_end, self._data)
 
     def status(self) -> Status:
         self._look_after_ray()

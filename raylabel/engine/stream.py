@@ -17,6 +17,7 @@ from raylabel.errors import RaylabelError, ServerError
 from raylabel.logs import LOGGER
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import blocks_of
+from raylabel.runtime.shared_data import SharedData
 
 PLACED_BY_BYTES = 1 << 20
 """What an actor reserves. A share of a CPU, however small, would leave a node of one CPU without room for reading, and
@@ -35,14 +36,17 @@ class Stream:
         coordinator: handle of its actor.
         workers: how many.
         on_end: called from that thread when the plan has ended, however.
+        data: of the run, for workers on other nodes to look at first.
     """
 
-    def __init__(self, work: Work, coordinator: Any, workers: int, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Work, coordinator: Any, workers: int, on_end: Callable[[], None], data: SharedData | None = None
+    ) -> None:
         self._on_end = on_end
         self._ended = threading.Event()
         self._error: BaseException | None = None
         self._stopping = False
-        self._dataset = _dataset(work, coordinator, workers)
+        self._dataset = _dataset(work, coordinator, workers, data)
         self._thread = threading.Thread(target=self._consume, name="stream", daemon=True)
         self._thread.start()
 
@@ -88,7 +92,7 @@ def _broken(error: BaseException) -> ServerError:
     return ServerError(f"a process of the run broke: {said}; the same command continues")
 
 
-def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
+def _dataset(work: Work, coordinator: Any, workers: int, data: SharedData | None) -> ray.data.Dataset:
     """A row names consecutive shards of the run. All steps run in one pool: between pools, a record would wait for the
     slowest of its block, and every block costs Ray Data 50 ms (measured: at 128 requests in flight a pool a step kept
     the window 12 to 60 % full)."""
@@ -113,6 +117,7 @@ def _dataset(work: Work, coordinator: Any, workers: int) -> ray.data.Dataset:
             "shards": ray.put(list(work.shards)),
             "coordinator": coordinator,
             "workers": workers,
+            "data": data,
             "log_level": logging.getLogger(LOGGER).getEffectiveLevel(),
         },
         batch_size=None,

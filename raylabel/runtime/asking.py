@@ -72,7 +72,8 @@ class Asker:
 
     Args:
         window: whose seats are the pool's.
-        picture: the bytes to show for a record, resized by a rule; raises ``ImageError``.
+        picture: what to show for a record, resized by a rule, as a file where that is wanted and can be; raises
+            ``ImageError``.
         tally: what is done is counted there.
         on_unreachable, on_fatal: see ``Sender``.
         reopened: by record id, those that the step asks anew (``raylabel.store.reopened``).
@@ -85,7 +86,7 @@ class Asker:
         pool: EndpointPool,
         answers: Table,
         window: Window[Endpoint],
-        picture: Callable[[Record, Resize], Awaitable[Picture]],
+        picture: Callable[[Record, Resize, bool], Awaitable[Picture]],
         tally: Tally,
         on_unreachable: Callable[[ClientError], None],
         on_fatal: Callable[[ClientError], None],
@@ -241,10 +242,10 @@ class Asker:
         """Buy a reply to a question that has had these replies."""
         target, sampling = self.step.setup.targets[question.target], self._setup.samplings[question.target]
 
-        async def build() -> Request:
+        async def build(by_file: bool) -> Request:
             return Request(
                 preamble=question.preamble,
-                picture=await self._picture(record, target.resize),
+                picture=await self._picture(record, target.resize, by_file),
                 question=_question_text(question, rows),
                 sampling=_next_sampling(sampling, rows),
                 schema=self._schema(question, rows),

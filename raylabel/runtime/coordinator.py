@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from raylabel.errors import ClientError, Verdict
 from raylabel.logs import LogLine
 from raylabel.runtime.driver import Driver
-from raylabel.runtime.endpoint_limits import EndpointLimits, EndpointStatus, Slots
+from raylabel.runtime.endpoint_limits import EndpointLimits, EndpointStatus, Policy, Slots
+from raylabel.runtime.load_pacing import LoadPace
 from raylabel.runtime.pacing import Pace
 from raylabel.runtime.plan import Demand, fair_shares, merge_counts, merge_usage, total_limits
 from raylabel.runtime.spending import NO_LIMIT, NOTHING, Expenses, SharedBudget, Spending
@@ -205,6 +206,7 @@ class Budget:
         patience_s: for which an endpoint that answers nothing or turns everything away is waited for.
         spending: what this run may spend, at most.
         endpoints: among which what may be in flight is divided, as far as it is not the user's number.
+        timeout_s: of a request.
     """
 
     limits: Mapping[str, int]
@@ -217,6 +219,7 @@ class Budget:
     tokens_per_minute: float = 0.0
     spending: Spending = NO_LIMIT
     endpoints: int = 1
+    timeout_s: float = math.inf
 
     @property
     def most_in_flight(self) -> int:
@@ -252,7 +255,9 @@ class Coordinator:
         self._logs: deque[tuple[str, tuple[LogLine, ...]]] = deque(maxlen=MOST_LOGS)
         self._stopping = False
         self._fatal: Fatal | None = None
-        self._endpoints = EndpointLimits(self._build_pace, budget.most_at_one_endpoint)
+        self._endpoints = EndpointLimits(
+            self._build_policy, budget.most_at_one_endpoint, follows_load=budget.find_in_flight
+        )
         self._total = budget.total
         self._answered_at = clock()
         self._replies = self._excused = 0
@@ -297,7 +302,7 @@ class Coordinator:
             slots,
             self._stopping,
             max(BEAT_S, len(self._heard) / BEATS_A_SECOND),
-            self._endpoints.tell(report.worker, report.endpoints, self._share_of(report.worker), none=orphaned),
+            self._endpoints.tell(report.worker, report.endpoints, self._share_of(report.worker), now, none=orphaned),
             may_spend,
             self._members if self._members is not None and self._members.number > report.member_set else None,
         )
@@ -359,15 +364,22 @@ class Coordinator:
         self._stopping = True
         self._fatal = self._fatal or why
 
-    def _build_pace(self, most: int) -> Pace:
+    def _build_policy(self, most: int) -> Policy:
         budget = self._budget
-        return Pace(
-            most,
-            find=budget.find_in_flight,
-            most_per_s=budget.per_minute / 60 or math.inf,
-            most_tokens_per_s=budget.tokens_per_minute / 60 or math.inf,
-            now_s=self._clock(),
-        )
+
+        def build(find: bool, now_s: float) -> Pace:
+            return Pace(
+                most,
+                find=find,
+                most_per_s=budget.per_minute / 60 or math.inf,
+                most_tokens_per_s=budget.tokens_per_minute / 60 or math.inf,
+                now_s=now_s,
+            )
+
+        now_s = self._clock()
+        if not budget.find_in_flight:
+            return build(False, now_s)
+        return LoadPace(most, build, timeout_s=budget.timeout_s, now_s=now_s)
 
     def _hear(self, report: Report, now: float) -> None:
         """What the endpoints said decides about what they are offered."""

@@ -12,6 +12,7 @@ from raylabel.errors import ClientError, Verdict
 from raylabel.probing.schema import probe_picture
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import EndpointDirective, EndpointReport, Traffic, got_no_answer
+from raylabel.servers.metrics import Load
 
 FIRST_CHECKS = 3
 """Tries of the check before the first request, where there is no other endpoint; one second apart."""
@@ -34,9 +35,10 @@ class Endpoint:
 
     Args:
         news: see ``Traffic``.
+        takes_files: see the attribute.
     """
 
-    def __init__(self, member: Member, client: Client, news: asyncio.Event) -> None:
+    def __init__(self, member: Member, client: Client, news: asyncio.Event, *, takes_files: bool = False) -> None:
         self.member = member
         self.name = member.name
         self.client = client
@@ -47,8 +49,16 @@ class Endpoint:
         self.usual_latency_s = 0.0
         """0 where nothing was answered yet."""
         self.is_set_aside = self.is_lost = self.has_left = False
+        self.takes_files = takes_files
+        """Whether pictures are shown to it by the addresses of files."""
+        self.has_read_files = False
+        self.looks = False
+        """Whether the load of the server is to be looked at from here."""
+        self.load: Load | None = None
+        """What it said of itself since the last report."""
         self.reached: asyncio.Future[None] | None = None
         self.looking: asyncio.Task[None] | None = None
+        self.looking_at_load: asyncio.Task[None] | None = None
         self._checking = asyncio.Lock()
         self._checked_at, self._lives = -math.inf, True
         self._testing = asyncio.Lock()
@@ -91,6 +101,7 @@ class Endpoint:
     def heed(self, told: EndpointDirective) -> None:
         """Do as the coordinator says."""
         self.slots, self.is_set_aside, self.is_lost = told.slots, told.is_set_aside, told.is_lost
+        self.looks = told.looks
         self.traffic.gate.set(told.per_s, told.pause_s)
 
     def report(self, before: EndpointReport | None = None) -> EndpointReport:
@@ -100,6 +111,7 @@ class Endpoint:
             before: of one of the same name that left.
         """
         traffic, past = self.traffic, before or EndpointReport()
+        load, self.load = self.load, None
         return EndpointReport(
             answers=traffic.take(),
             in_flight=past.in_flight + self.in_flight,
@@ -112,6 +124,7 @@ class Endpoint:
             tokens_in=past.tokens_in + traffic.tokens_in,
             tokens_out=past.tokens_out + traffic.tokens_out,
             has_left=self.has_left,
+            load=load,
         )
 
     async def check_patiently(self) -> None:

@@ -5,10 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from raylabel.runtime.pacing import Allowance, Feedback, Pace
+from raylabel.runtime.measures import Feedback
+from raylabel.runtime.pacing import Allowance
 from raylabel.runtime.plan import Demand, fair_shares
-from raylabel.runtime.traffic import NO_ANSWERS, Answers, EndpointDirective, EndpointReport
+from raylabel.runtime.traffic import NO_ANSWERS, EndpointDirective, EndpointReport
+
+LOOKS_LATE_S = 5.0
+"""A worker that was to look at a server's load and has told none for so long passes that on to another one."""
+
+
+class Policy(Protocol):
+    """Decides what one endpoint is offered; on a clock that is handed in."""
+
+    def note(self, heard: Feedback, now_s: float) -> Allowance:
+        """Take in what came back, and hear what may be sent."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the server turned requests away and has taken none since."""
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether how many requests are good at a time is still being found out."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +96,33 @@ class Slots:
 class _Limit:
     """What one endpoint is offered."""
 
-    def __init__(self, pace: Pace, most: int) -> None:
-        self.pace = pace
+    def __init__(self, policy: Policy, most: int) -> None:
+        self.policy = policy
         self.most = most
         self.allowance = Allowance(most, math.inf, 0.0, "")
         self.said = ""
         self.is_lost = False
         self.slots = Slots()
         self.shares: dict[str, int] = {}
+        self._looker, self._looked_at = "", -math.inf
 
-    def hear(self, answers: Answers, in_flight: int, waiting: int, now: float) -> None:
+    def looks(self, worker: str, now: float) -> bool:
+        """Whether a worker is the one that looks at the server's load: one is enough for all, and a server has better
+        things to do than to tell it to each."""
+        if not self._looker or now > self._looked_at + LOOKS_LATE_S:
+            self._looker, self._looked_at = worker, now
+        return worker == self._looker
+
+    def forget(self, worker: str) -> None:
+        """A worker is gone."""
+        self.slots.forget(worker)
+        if worker == self._looker:
+            self._looker = ""
+
+    def hear(self, report: EndpointReport, in_flight: int, waiting: int, now: float) -> None:
+        if report.load is not None:
+            self._looked_at = now
+        answers = report.answers
         heard = Feedback(
             answers.answered,
             answers.refused,
@@ -94,37 +131,41 @@ class _Limit:
             answers.quotas,
             answers.tokens_in,
             answers.tokens_out,
+            answers.latency_s,
             in_flight=in_flight,
             waiting=waiting,
+            load=report.load,
         )
-        self.allowance = self.pace.note(heard, now)
+        self.allowance = self.policy.note(heard, now)
         self.said = answers.said or self.said
         if answers.refused:
             self.is_lost = answers.lost > 0
-        self.is_lost = self.is_lost and self.pace.is_paused
+        self.is_lost = self.is_lost and self.policy.is_paused
 
     @property
     def set_aside(self) -> str:
-        if not self.pace.is_paused:
+        if not self.policy.is_paused:
             return ""
         return f"takes no requests for now{f' ({self.said})' if self.said else ''}"
 
 
 class EndpointLimits:
-    """One ``Pace`` for each endpoint that workers report of, and who may have how much of what it allows.
+    """One ``Policy`` for each endpoint that workers report of, and who may have how much of what it allows.
 
     Where there is one endpoint, the slots of the steps say all: they are cut to what it allows. Where there are
     several, each has slots of its own beside them, as a request that waits for the endpoint that has its image is not
     to keep others from sending theirs elsewhere.
 
     Args:
-        build_pace: of an endpoint that takes so many requests at most.
+        build_policy: for an endpoint that takes so many requests at most.
         most: requests in flight at one endpoint.
+        follows_load: the policies want to hear of the loads of the servers, where these tell them.
     """
 
-    def __init__(self, build_pace: Callable[[int], Pace], most: int) -> None:
-        self._build_pace = build_pace
+    def __init__(self, build_policy: Callable[[int], Policy], most: int, *, follows_load: bool) -> None:
+        self._build_policy = build_policy
         self._most = most
+        self._follows_load = follows_load
         self._limits: dict[str, _Limit] = {}
 
     def hear(
@@ -147,9 +188,9 @@ class EndpointLimits:
                 continue
             if name not in self._limits:
                 most = min(self._most, report.most or self._most)
-                self._limits[name] = _Limit(self._build_pace(most), most)
+                self._limits[name] = _Limit(self._build_policy(most), most)
             in_flight = sum(other[name].in_flight for other in everywhere if name in other)
-            self._limits[name].hear(report.answers, in_flight, waiting, now)
+            self._limits[name].hear(report, in_flight, waiting, now)
 
     def share(self, live: Mapping[str, Mapping[str, EndpointReport]], waiting: Mapping[str, int]) -> None:
         """Divide anew what each endpoint allows, by what the workers want.
@@ -165,7 +206,7 @@ class EndpointLimits:
             limit.shares = fair_shares(limit.allowance.in_flight, demands)
 
     def tell(
-        self, worker: str, reports: Mapping[str, EndpointReport], share: float, *, none: bool
+        self, worker: str, reports: Mapping[str, EndpointReport], share: float, now: float, *, none: bool
     ) -> dict[str, EndpointDirective]:
         """What a worker is told of its endpoints.
 
@@ -187,15 +228,16 @@ class EndpointLimits:
                 size,
                 limit.allowance.per_s * share,
                 limit.allowance.pause_s,
-                limit.pace.is_paused,
+                limit.policy.is_paused,
                 limit.is_lost,
+                self._follows_load and limit.looks(worker, now),
             )
         return told
 
     def forget(self, worker: str) -> None:
         """A worker is gone."""
         for limit in self._limits.values():
-            limit.slots.forget(worker)
+            limit.forget(worker)
 
     @property
     def in_flight(self) -> int | None:
@@ -208,7 +250,7 @@ class EndpointLimits:
     @property
     def are_all_paused(self) -> bool:
         """Whether nobody takes requests for now."""
-        return bool(self._limits) and all(limit.pace.is_paused for limit in self._limits.values())
+        return bool(self._limits) and all(limit.policy.is_paused for limit in self._limits.values())
 
     @property
     def are_limited(self) -> bool:
@@ -218,7 +260,7 @@ class EndpointLimits:
     @property
     def are_climbing(self) -> bool:
         """Whether of any it is still being found out how many requests are good at a time."""
-        return any(limit.pace.is_climbing for limit in self._limits.values())
+        return any(limit.policy.is_climbing for limit in self._limits.values())
 
     @property
     def said(self) -> str:
@@ -267,4 +309,4 @@ class EndpointLimits:
 
 def without_answers(reports: Mapping[str, EndpointReport]) -> dict[str, EndpointReport]:
     """What was counted, without what is to be heard once."""
-    return {name: replace(report, answers=NO_ANSWERS) for name, report in reports.items()}
+    return {name: replace(report, answers=NO_ANSWERS, load=None) for name, report in reports.items()}

@@ -1,6 +1,6 @@
 """Which endpoint a request goes to: the pool of those that a worker may ask, of one or many.
 
-Who decides what: how many requests an endpoint takes, and how fast, is found out by one ``Pace`` an endpoint, in the
+Who decides what: how many requests an endpoint takes, and how fast, is found out by one ``Policy`` an endpoint, in the
 coordinator (``raylabel.runtime.endpoint_limits``). Workers report what came back by endpoint (``EndpointReport``), and
 are told by endpoint how many requests they may have in flight there, how many they may send a second, and whether it is
 set aside (``EndpointDirective``). Within these limits the pool of each worker chooses, request by request, and nobody
@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from raylabel.clients.base import Client, Sampling, ServedModel
@@ -31,9 +32,11 @@ from raylabel.clients.endpoints import Member
 from raylabel.errors import ClientError, Verdict
 from raylabel.probing.one_model import different_models
 from raylabel.runtime.endpoint import Endpoint
+from raylabel.runtime.load_pacing import LOOK_S
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import Answers, EndpointDirective, EndpointReport
 from raylabel.runtime.window import Window
+from raylabel.servers.metrics import Load
 
 MOST_PLACES = 16384
 """Images whose places are remembered: more than a worker has in hand."""
@@ -47,6 +50,8 @@ KEPT = 0.9975
 ALIKE = 1.3
 """Latencies less far apart count as equal: they vary from moment to moment."""
 
+logger = logging.getLogger(__name__)
+
 
 class EndpointPool:
     """The endpoints of one worker; a ``Door`` for its windows. Belongs to one event loop.
@@ -56,6 +61,9 @@ class EndpointPool:
         sampling: of the questions of our own by which an endpoint that was lost is found again.
         tally: where these are counted.
         on_fatal: told where an endpoint shows that no request can work.
+        takes_files: the servers may be able to read the files of pictures, which is found out.
+        needs_files: and nothing goes on where one of them is not.
+        read_load: what a server has to do, by its own word; None where these servers are not to be asked.
     """
 
     def __init__(
@@ -64,6 +72,10 @@ class EndpointPool:
         sampling: Sampling,
         tally: Tally,
         on_fatal: Callable[[ClientError], None],
+        read_load: Callable[[Member], Awaitable[Load | None]] | None = None,
+        *,
+        takes_files: bool = False,
+        needs_files: bool = False,
     ) -> None:
         self.news = asyncio.Event()
         """The coordinator is to hear of something at once."""
@@ -73,6 +85,8 @@ class EndpointPool:
         self._sampling = sampling
         self._tally = tally
         self._on_fatal = on_fatal
+        self._read_load = read_load
+        self._takes_files, self._needs_files = takes_files, needs_files
         self._windows: list[Window[Endpoint]] = []
         self._endpoints: list[Endpoint] = []
         self._left: list[Endpoint] = []
@@ -90,7 +104,7 @@ class EndpointPool:
         """
         endpoints = [
             next((e for e in self._endpoints if e.member == member), None)
-            or Endpoint(member, self._build(member), self.news)
+            or Endpoint(member, self._build(member), self.news, takes_files=self._takes_files)
             for member in members
         ]
         for endpoint in self._endpoints:
@@ -274,6 +288,26 @@ class EndpointPool:
                 return
         endpoint.traffic.note_return()
 
+    def note_unread(self, endpoint: Endpoint, error: ClientError) -> None:
+        """An endpoint did not read the file of a picture, and did read the picture from a request."""
+        if endpoint.has_read_files or not endpoint.takes_files:
+            return  # it was that file, or is known
+        endpoint.takes_files = False
+        if self._needs_files:
+            self._on_fatal(
+                ClientError(
+                    Verdict.STOP_RUN,
+                    f"{error.message.rstrip('.')}; image.transport is file, and this server does not read the files of "
+                    "pictures: let it read their folder (vLLM: --allowed-local-media-path), or write "
+                    "image.transport: auto",
+                    status=error.status,
+                )
+            )
+        else:
+            logger.info(
+                "pictures are sent in requests to %s, which does not read their files: %s", endpoint.name, error
+            )
+
     # --- what the coordinator hears, and says ------------------------------------------------------------------------
 
     def take_reports(self) -> dict[str, EndpointReport]:
@@ -296,11 +330,20 @@ class EndpointPool:
         for endpoint in self._endpoints:
             if (directive := told.get(endpoint.name)) is not None:
                 endpoint.heed(directive)
+            looking = endpoint.looking_at_load
+            if self._read_load is not None and endpoint.looks and (looking is None or looking.done()):
+                endpoint.looking_at_load = self._start(self._look_at_load(endpoint, self._read_load))
         if len(self._endpoints) > 1:
             for endpoint in self._endpoints:
                 if endpoint.is_lost and endpoint.slots and not endpoint.traffic.gate.wait_s():
                     self._look_for(endpoint)
             self.admit()
+
+    async def _look_at_load(self, endpoint: Endpoint, read_load: Callable[[Member], Awaitable[Load | None]]) -> None:
+        """Look at what a server has to do, as long as it is for this worker to do so."""
+        while endpoint.looks and not endpoint.has_left:
+            endpoint.load = await read_load(endpoint.member) or endpoint.load
+            await asyncio.sleep(LOOK_S)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

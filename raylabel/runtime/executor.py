@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Fatal, Status
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
@@ -48,6 +49,13 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def check_data(self, data: SharedData) -> None:
+        """See that all machines with workers reach what this one does. They may be others where ``is_elsewhere``.
+
+        Raises:
+            ConfigError, InputError: one does not; names it.
+        """
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         """Ask the endpoint from where the workers run (``raylabel.probing.endpoint``)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from raylabel.errors import InputError
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.pipelines import PIPELINES
-from raylabel.records import IMAGE_GROUNDING, Record, UnusableLine
+from raylabel.records import Record, UnusableLine
 from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
@@ -209,17 +209,13 @@ def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
     what = f"none of the first {number} images exists" if number > 1 else "the first image does not exist"
     if root and path.startswith(before):
         path = path[len(before) :].removesuffix(behind)
-        said = f'{_root_key(source)}: found "{root}"; {what} there ({path})'
+        said = f'{source.root_setting}: found "{root}"; {what} there ({path})'
     elif root or path.startswith("/") or is_uri(path):
         said = f"{source.setting}: {source.path}: {what} ({path})"
     else:
-        said = f"{_root_key(source)}: not given; {what} in {Path.cwd()} ({path})"
+        said = f"{source.root_setting}: not given; {what} in {Path.cwd()} ({path})"
     hint = next(_elsewhere(root, path), "")
     raise InputError(f"{said}{hint}; nothing was asked.")
-
-
-def _root_key(source: SourceSpec) -> str:
-    return f"{source.pipeline}.data.{'image_root' if source.pipeline == IMAGE_GROUNDING else 'image_dir'}"
 
 
 def _elsewhere(root: str, path: str) -> Iterator[str]:

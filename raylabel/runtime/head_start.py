@@ -14,6 +14,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.in_process import InProcess
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.settings import Settings
@@ -100,6 +101,9 @@ class HeadStart:
         self._first.__exit__(kind, error, trace)
         if self._thread is not None:
             self._thread.join(LEAVE_S)
+
+    def check_data(self, data: SharedData) -> None:
+        """The other one is of this machine, too."""
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return self._first.probe_endpoint(settings, known)

@@ -22,6 +22,7 @@ from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, 
 from raylabel.runtime.endpoint_limits import without_answers
 from raylabel.runtime.executor import Work
 from raylabel.runtime.process import import_deferred_modules
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport, Worker
@@ -69,6 +70,9 @@ class InProcess:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def check_data(self, data: SharedData) -> None:
+        """It is this process that looked."""
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         return probe_endpoint(settings, with_key(settings.pipeline.vlm, os.environ), known)

@@ -16,7 +16,7 @@ from raylabel.records import digest_of
 from raylabel.runtime.asking import AskSetup
 from raylabel.runtime.driver import Driver
 from raylabel.runtime.plan import MOST_IN_FLIGHT
-from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.spec import RunSpec, StepPlan, Transport
 from raylabel.settings import GroundingWorkflow, Settings, StepSettings
 from raylabel.sources import Shard, SourceSpec
 from raylabel.steps.base import Step, StepSetup
@@ -66,7 +66,18 @@ def build_spec(
         limit=limit,
         sample=sample,
         replay_only=replay_only,
+        engine=settings.serve.engine if settings.serve.is_used else "",
+        transport=_transport_of(settings),
     )
+
+
+def _transport_of(settings: Settings) -> Transport:
+    wanted = settings.image.transport
+    if wanted == "base64":
+        return Transport.BYTES
+    if settings.serve.is_used and settings.serve.reads_pictures:
+        return Transport.COPIES
+    return Transport.FILES if wanted == "file" else Transport.BYTES
 
 
 def _in_generation(plan: StepPlan, generations: dict[str, int]) -> StepPlan:

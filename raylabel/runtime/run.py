@@ -45,6 +45,7 @@ from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.sampled import Sample
 from raylabel.runtime.settled_shards import SettledShards
+from raylabel.runtime.shared_data import seen_from_here
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
@@ -53,7 +54,6 @@ from raylabel.runtime.summary import in_words, print_result, print_summary
 from raylabel.runtime.work_list import Chosen, Wanted, choose
 from raylabel.settings import LimitSettings, Settings
 from raylabel.sources import Shard, SourceSpec, scan, source_for
-from raylabel.sources.spec import KITTI
 from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
@@ -66,6 +66,7 @@ from raylabel.store.tables import Table
 
 POLL_S = 0.25
 LOG_PROGRESS_S = 60.0
+_RAYIGNORE = ".rayignore"
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,7 @@ class _Run:
             except StoreError as error:
                 raise ConfigError(f"results_dir: {error}; choose a folder that can be written to") from error
             try:
+                self._keep_out_of_uploads()
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
                 replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
                 with self._log:
@@ -206,6 +208,13 @@ class _Run:
                     lease.release()
                 for complaint in self._complaints:
                     Console(stderr=True).print(f"raylabel: {complaint}", markup=False, highlight=False, soft_wrap=True)
+
+    def _keep_out_of_uploads(self) -> None:
+        """``ray job submit --working-dir .`` sends all below a folder to the cluster, results among it, and takes 100
+        MiB at most."""
+        root = self._results.root
+        if root.is_local and root.read(_RAYIGNORE) is None:
+            root.publish(_RAYIGNORE, b"*\n")
 
     def _go_and_log(self, replaced: Sequence[str]) -> int:
         """Go, and log how that begins and ends.
@@ -355,6 +364,8 @@ class _Run:
         self._executor.check()  # before anything is paid for
         stack.enter_context(self._executor)
         self._terms.renew()
+        if self._executor.is_elsewhere:
+            self._executor.check_data(seen_from_here(self._results, source, shards[0].path, self._limit))
         found = self._probe_endpoint(known)
         if plan is None or found != known:
             plan = self._plan(source, shards, found)
@@ -414,11 +425,6 @@ class _Run:
 
     def _scan(self, source: SourceSpec) -> Iterator[Shard]:
         work_dir = self._results.checkpoints / "input"
-        if source.kind == KITTI and not work_dir.is_local:
-            raise InputError(
-                f"results_dir: the list of a KITTI folder's images needs a local or mounted results_dir, found "
-                f"{self._results.root.location}; or give input_annotations_jsonl instead of image_dir"
-            )
         for shard in scan(source, SHARD_RECORDS, work_dir.location, note=self._say):
             if shard.number == 0:  # before all the others are looked up
                 look_at_input(self._settings, self._results, source, shard.path, self._limit)
@@ -455,6 +461,7 @@ class _Run:
             patience_s=limits.patience,
             spending=_spending(limits).plus(self._spent, -1),
             endpoints=endpoints,
+            timeout_s=min(sampling.timeout_s for step in spec.selected for sampling in step.ask.samplings),
         )
         beyond = (s.number for s in plan.shards if not spec.taken(s))
         with ExitStack() as stack:

@@ -26,6 +26,10 @@ question is given up for lost."""
 MANY_BROKEN = 5
 """Tries in a row, whoever's, that an endpoint broke (HTTP 500, say), while there are others: it is set aside."""
 
+UNREAD_TIMES = 2
+"""Tries with the file of a picture until it is sent in the request, where it was never seen that the endpoint reads
+files: one HTTP 500 may be by chance."""
+
 
 class _TurnedAway(Exception):
     """The endpoint takes nothing from anybody for now."""
@@ -37,6 +41,14 @@ class _TurnedAway(Exception):
 
 class _Failed(Exception):
     """The endpoint failed at this request, and another one may not."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Unread(Exception):
+    """The endpoint turned down a request that shows a picture by the address of its file."""
 
     def __init__(self, error: ClientError) -> None:
         super().__init__(str(error))
@@ -106,7 +118,7 @@ class Sender:
         self._on_fatal = on_fatal
         self._drops_schemas = drops_schemas
 
-    async def buy(self, about: str, build: Callable[[], Awaitable[Request]], room: int) -> Bought:
+    async def buy(self, about: str, build: Callable[[bool], Awaitable[Request]], room: int) -> Bought:
         """A reply, the request that it answers, and the tries it took.
 
         Where an endpoint takes nothing from anybody, that is no try of this request: it gives its slot back, and waits
@@ -114,7 +126,8 @@ class Sender:
 
         Args:
             about: the image; requests about one go to one endpoint while it is healthy.
-            build: makes the request once there is a slot for it.
+            build: makes the request once there is a slot for it; with the picture as a file, if that is wanted and can
+                be.
             room: tokens that the endpoint is known, or assumed, to allow; a request may ask for more.
 
         Raises:
@@ -127,7 +140,7 @@ class Sender:
             try:
                 await self._reach(endpoint)
                 trying = _Trying(endpoint, tried, failed_at)
-                request, reply, tries = await self._send_as_taken(trying, await build(), room)
+                request, reply, tries = await self._send_as_read(trying, build, room)
             except _TurnedAway as away:
                 self._tally.retries += 1
                 answered = self._pool.answered if answered is None else answered
@@ -157,6 +170,31 @@ class Sender:
                 raise Stopped from error
             endpoint.turn_away(error)
             raise _TurnedAway(error) from error
+
+    async def _send_as_read(
+        self, trying: _Trying, build: Callable[[bool], Awaitable[Request]], room: int
+    ) -> tuple[Request, Reply, int]:
+        """Send a request; with the picture in it where the endpoint does not read its file."""
+        endpoint = trying.endpoint
+        request = await build(endpoint.takes_files)
+        if not request.picture.url:
+            return await self._send_as_taken(trying, request, room)
+        for _ in range(1 if endpoint.has_read_files else UNREAD_TIMES):
+            try:
+                answer = await self._send_as_taken(trying, request, room)
+            except _Unread as unread:
+                self._tally.retries += 1
+                self._tally.sent += 1
+                endpoint.traffic.note_answer()
+                error = unread.error
+            else:
+                endpoint.has_read_files = True
+                return answer
+        request = await build(False)
+        answer = await self._send_as_taken(trying, request, room)
+        if answer[0] == request:  # else it may be something else of the request that it did not take
+            self._pool.note_unread(endpoint, error)
+        return answer
 
     async def _send_as_taken(self, trying: _Trying, request: Request, room: int) -> tuple[Request, Reply, int]:
         """Send a request; where the endpoint turns it away, without what it may not take of it."""
@@ -190,6 +228,8 @@ class Sender:
         async def judge(error: ClientError) -> None:
             nonlocal answered
             before, answered = answered, traffic.answered  # of this try, and of the next one
+            if request.picture.url and _may_be_unread(error):
+                raise _Unread(error)
             if error.verdict is Verdict.SLOW_DOWN:
                 _turn_away(endpoint, error)
             if endpoint.member.is_kept and error.verdict is Verdict.RETRY and await endpoint.is_gone():
@@ -215,6 +255,8 @@ class Sender:
                 on_retry=note,
             )
         except ClientError as error:
+            if request.picture.url and _may_be_unread(error) and not self._window.stopped:
+                raise _Unread(error) from error
             self._tally.sent += 1
             if not got_no_answer(error):
                 traffic.note_answer()
@@ -247,6 +289,14 @@ class Sender:
             return True
         many = endpoint.traffic.unanswered >= MANY_UNANSWERED
         return many and not await endpoint.answers_a_test(sampling, self._tally)
+
+
+def _may_be_unread(error: ClientError) -> bool:
+    """Whether a server may have said this of a file: vLLM's own words are a 500 where it may read none, or finds none,
+    and a 400 where it may not read that one."""
+    return (
+        error.verdict in (Verdict.RETRY, Verdict.FAIL_RECORD) and error.status is not None and not got_no_answer(error)
+    )
 
 
 def _turn_away(endpoint: Endpoint, error: ClientError) -> NoReturn:

@@ -22,6 +22,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.preparing import most_in_flight, total_in_flight
+from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
@@ -221,6 +222,9 @@ class Served:
             finally:
                 if not self.is_elsewhere:
                     self._servers.__exit__()
+
+    def check_data(self, data: SharedData) -> None:
+        self._other.check_data(data)
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from raylabel.clients.endpoints import Member
 from raylabel.clients.prices import Price
@@ -13,6 +14,17 @@ from raylabel.settings import ImageSettings, VlmSettings
 from raylabel.sources import Shard, SourceSpec
 from raylabel.steps.base import Step, StepSetup
 from raylabel.store.results import Results
+
+
+class Transport(Enum):
+    """How pictures reach a server, where it can read files."""
+
+    BYTES = "bytes"
+    """In the request: it reads none."""
+    COPIES = "copies"
+    """As files that are laid into a folder that it may read, prepared or not."""
+    FILES = "files"
+    """As the images' own files, where nothing has to be prepared; the others in the request."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class RunSpec:
         members: the endpoints that are asked at first, where ``vlm`` does not say it; see ``MemberSet``.
         only: ids of the records to work on, or None.
         replay_only: stored replies are read and nothing is asked; records that lack one stay as they are.
+        engine: of the model servers that are asked, where raylabel started them (``serve.engine``); else empty.
+        transport: how pictures are to reach the servers; those that turn out to read no files get them in requests.
         prices: by model, where the run's budget is one of money.
     """
 
@@ -54,6 +68,8 @@ class RunSpec:
     limit: int | None
     only: frozenset[str] | None = None
     replay_only: bool = False
+    engine: str = ""
+    transport: Transport = Transport.BYTES
     prices: Mapping[str, Price] = field(default_factory=dict)
     sample: frozenset[int] | None = None
     members: tuple[Member, ...] = ()

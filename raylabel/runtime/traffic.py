@@ -11,6 +11,7 @@ from raylabel.clients.endpoints import Member
 from raylabel.errors import ClientError, Verdict
 from raylabel.runtime.pacing import FIRST_PAUSE_S
 from raylabel.runtime.window import Gate
+from raylabel.servers.metrics import Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Answers:
         said: what it said when it last took none, or why nothing was heard of it.
         quotas: what the headers of answers said last, by unit; ``reset_s`` from now on.
         tokens_in, tokens_out: of the answers.
+        latency_s: of the answers, together.
     """
 
     answered: int = 0
@@ -37,6 +39,7 @@ class Answers:
     quotas: tuple[Quota, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
+    latency_s: float = 0.0
 
 
 NO_ANSWERS = Answers()
@@ -54,6 +57,7 @@ class EndpointReport:
         refused: requests that it did not take.
         moved: questions about images that another endpoint was asked about before.
         has_left: the worker asks it nothing any more.
+        load: what the server said that it has to do, since the report before; None where nobody looked.
     """
 
     answers: Answers = NO_ANSWERS
@@ -67,6 +71,7 @@ class EndpointReport:
     tokens_in: int = 0
     tokens_out: int = 0
     has_left: bool = False
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class EndpointDirective:
         pause_s: until it may send the next one.
         is_set_aside: it takes no requests for now; others are asked where there are some.
         is_lost: and what is to be found out by a question of our own is whether it answers at all.
+        looks: the worker is the one to look at the load of the server, where that tells it.
     """
 
     slots: int
@@ -86,6 +92,7 @@ class EndpointDirective:
     pause_s: float = 0.0
     is_set_aside: bool = False
     is_lost: bool = False
+    looks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,7 @@ class Traffic:
             return
         self.requests += 1
         self.latency_s += reply.latency_s
+        self._latency_s += reply.latency_s
         self.broken = 0
         usage = reply.usage
         tokens_in, tokens_out = usage.input or 0, (usage.output or 0) + (usage.thought or 0)
@@ -182,6 +190,7 @@ class Traffic:
             tuple(self._quotas.values()),
             self._tokens_in,
             self._tokens_out,
+            self._latency_s,
         )
         self._reset()
         return taken
@@ -196,12 +205,14 @@ class Traffic:
         self._said = self._said or taken.said
         self._tokens_in += taken.tokens_in
         self._tokens_out += taken.tokens_out
+        self._latency_s += taken.latency_s
 
     def _reset(self) -> None:
         self._answered = self._refused = self._over_limit = self._lost = 0
         self._retry_after_s = None
         self._said = ""
         self._tokens_in = self._tokens_out = 0
+        self._latency_s = 0.0
         self._quotas.clear()
 
 

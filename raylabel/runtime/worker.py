@@ -39,11 +39,12 @@ from raylabel.runtime.rows import (
     provided_by_input,
     restore,
 )
-from raylabel.runtime.spec import RunSpec, StepPlan
+from raylabel.runtime.spec import RunSpec, StepPlan, Transport
 from raylabel.runtime.spending import NOTHING, Expenses, Spending, cost_of, tokens_of
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import EndpointReport
 from raylabel.runtime.window import Stopped, Window
+from raylabel.servers.metrics import Load
 from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.reopened import Reopening, load_reopenings
@@ -138,13 +139,22 @@ class Worker:
         """
         spec = self._spec
         first, tally = spec.selected[0], Tally()
-        self.pool = EndpointPool(self._build_client, first.ask.samplings[0], tally, self._give_up)
+        read_load = self._read_load if spec.engine else None
+        self.pool = EndpointPool(
+            self._build_client,
+            first.ask.samplings[0],
+            tally,
+            self._give_up,
+            read_load,
+            takes_files=spec.transport is not Transport.BYTES,
+            needs_files=spec.image.transport == "file",
+        )
         self.pool.set(self._first_members())
         results, pipeline = spec.results, PIPELINES[spec.pipeline]
         facts = results.images()
         self._images = Journal(facts, LAZY_BATCH_DELAY_S)
         resizes = dict.fromkeys(target.resize for plan in spec.selected for target in plan.setup.targets)
-        self._image_loader = ImageLoader(spec.image, facts, list(resizes))
+        self._image_loader = ImageLoader(spec.image, facts, list(resizes), spec.transport)
         reopened = load_reopenings(results)
         parts = {
             plan.step: self._build_part(
@@ -192,6 +202,13 @@ class Worker:
         ):  # nobody tells it of others: it goes where nobody answers any more, and its records come back
             return [dataclasses.replace(member, is_kept=False) for member in members]
         return members
+
+    async def _read_load(self, member: Member) -> Load | None:
+        # Imported where it is of use: a worker that asks others' servers does without what starts some.
+        from raylabel.servers.loads import load_of
+
+        openai = member.vlm.openai
+        return await load_of(openai.first_url, openai.api_key, self._spec.engine)
 
     def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening], tally: Tally) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
@@ -440,9 +457,9 @@ class Worker:
             trace = "".join(traceback.format_exception(error)[-3:])
             return StepEnd(StepOutcome(Outcome.FAILED, f"internal error: {error!r}", raw=trace))
 
-    async def _picture(self, record: Record, resize: Resize) -> Any:
+    async def _picture(self, record: Record, resize: Resize, by_file: bool) -> Any:
         self._let_next_open(record.record_id)
-        return await self._image_loader.picture(record, resize)
+        return await self._image_loader.picture(record, resize, by_file=by_file)
 
     def _let_next_open(self, record_id: str) -> None:
         """A record's first request has its slot, or it needs none: the next image may be opened."""

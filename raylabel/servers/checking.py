@@ -7,6 +7,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from raylabel.clients.base import Finish, Picture, Request, Sampling
 from raylabel.clients.openai_compat import OpenAIClient
@@ -39,6 +40,16 @@ class Address:
         """The base URL of its OpenAI API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}{_API}"
+
+    @classmethod
+    def of(cls, url: str, key: str = "") -> Address:
+        """The address of a base URL.
+
+        >>> Address.of("http://127.0.0.1:8000/v1")
+        Address(host='127.0.0.1', port=8000, key='')
+        """
+        parts = urlsplit(url)
+        return cls(parts.hostname or "", parts.port or 80, key)
 
 
 class NotYet(Exception):

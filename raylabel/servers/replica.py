@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from raylabel.errors import ServerError, StartError
+from raylabel.images.picture_files import readable_folder
 from raylabel.servers.checking import Address, NotYet, check_model, check_picture, get, health_of, models_of
 from raylabel.servers.engines import ENGINES, Launch
 from raylabel.servers.engines.engine import PORT_TAKEN
@@ -23,8 +25,12 @@ from raylabel.servers.ports import ReservedPort, reserve_port
 from raylabel.servers.process import ServerProcess, start_process
 from raylabel.settings import ServeSettings, interpreter_of
 
+logger = logging.getLogger(__name__)
+
 HERE = "127.0.0.1"
 _POLL_S = 0.1
+_END_S = 0.5
+"""Until the end of a process whose sockets are closed is known."""
 _PORTS_TRIED = 3
 HOUR_S = 3600.0
 
@@ -248,7 +254,9 @@ class Replica:
         self._become(State.STARTING, phase="starting")
         self._present_log = ServerLog(self.log, self._engine.phases)
         self._answered = self._asking = ""
-        launch = Launch(self._serve, self._host, self.address.port, self._interpreter(), self._gpu_count)
+        launch = Launch(
+            self._serve, self._host, self.address.port, self._interpreter(), self._gpu_count, _pictures_folder()
+        )
         self._process = await start_process(self._engine.command(launch), self._environment(launch), self.log)
         try:
             await self._wait_until_ready(self._process)
@@ -350,7 +358,9 @@ class Replica:
                 if self._process.poll() is not None:
                     return _Trouble(State.GONE, self._why_it_ended(self._process))
                 if look.done():
-                    return look.result()
+                    await asyncio.sleep(_END_S)  # one that ended this moment refuses connections first
+                    if self._process.poll() is None:
+                        return look.result()
         finally:
             look.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -431,6 +441,15 @@ class Replica:
         if phase != self.phase:
             self.phase = phase
             self._on_change(self)
+
+
+def _pictures_folder() -> str:
+    """Where the server may read pictures; nothing where there is no such folder."""
+    try:
+        return str(readable_folder())
+    except OSError as error:
+        logger.warning("model servers read no files of pictures here: %s", error)
+        return ""
 
 
 def given_up(serve: ServeSettings, name: str, trouble: str, restarts: int, log: str) -> str:

@@ -40,6 +40,11 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
     names_a_model = all(own.model for own in steps.values())
     settings.serve.check_needs()
     pipeline.vlm.endpoint.check_needs(f"{where}.vlm.{pipeline.vlm.backend}", names_a_model)
+    if settings.image.transport == "file" and not pipeline.vlm.endpoint.takes_files:
+        raise ConfigError(
+            f"image.transport: found file with {where}.vlm.backend {pipeline.vlm.backend}, allowed: auto or base64; "
+            "servers that read files on their own speak the OpenAI API (backend openai)."
+        )
     if isinstance(pipeline, GroundingPipeline):
         _check_votes(settings, pipeline)
     if needs_input and isinstance(pipeline, GroundingPipeline):

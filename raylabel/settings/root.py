@@ -48,8 +48,9 @@ class GroundingWorkflow(Block):
 
     steps: Annotated[Words, steps_in(IMAGE_GROUNDING)] = every_step(IMAGE_GROUNDING)
     max_workers: AutoOrPositive = AUTO
-    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
+    """Requests in flight of a step, over the whole cluster; auto: as many as keep a server of raylabel's own busy, by
+    its own word, or as another endpoint answers faster for; 4 at first, up to 256 at each endpoint, over all steps
+    together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     votes: Annotated[Positive, Field(le=32)] = 1
@@ -65,8 +66,9 @@ class ReferringWorkflow(Block):
 
     steps: Annotated[Words, steps_in(IMAGE_REFERRING_EXPRESSION)] = every_step(IMAGE_REFERRING_EXPRESSION)
     max_workers: AutoOrPositive = AUTO
-    """Requests in flight of a step, over the whole cluster; auto: as many as the endpoint answers faster for, which is
-    found out: 4 at first, up to 256 at each endpoint, over all steps together."""
+    """Requests in flight of a step, over the whole cluster; auto: as many as keep a server of raylabel's own busy, by
+    its own word, or as another endpoint answers faster for; 4 at first, up to 256 at each endpoint, over all steps
+    together."""
     force_reprocess: YesOrNo = False
     """Ask everything again, even what is answered."""
     output_format: Annotated[str, an_export_format] = default_export_format()
@@ -123,6 +125,10 @@ class ImageSettings(Block):
     """Of pictures that have to be re-encoded."""
     cache_mb: Count = 512
     """Upper bound of the node-local cache of re-encoded pictures."""
+    transport: Literal["auto", "base64", "file"] = "auto"
+    """auto | base64 | file: how pictures reach the server; auto: servers that raylabel started (vLLM, or a command with
+    {pictures}) read files where they lie on the same node, all others get them in the request; file: a server of yours
+    (backend openai) reads the images that need no preparing at their own paths, too, or the run ends."""
 
 
 class DoubleCheckSettings(Block):

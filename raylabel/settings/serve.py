@@ -29,6 +29,7 @@ _MANAGED = {
 _IDENTITY = ("model", "engine", "command", "args", "env", "python")
 _KEY_FLAG = "api-key"
 _KEY_VARIABLE = "VLLM_API_KEY"
+_FOLDER_FLAG = "allowed-local-media-path"
 
 
 def _auto_or(least: int, most: int, allowed: str) -> BeforeValidator:
@@ -80,8 +81,8 @@ class ServeSettings(Block):
     """vllm | sglang | command; command starts the line under command."""
     # These may hold keys, so that no message shows them.
     command: Annotated[list[str], BeforeValidator(_arguments), Field(repr=False)] = Field(default_factory=list)
-    """Of engine command: a list in which {port}, {host}, {model} (the name it is to answer to) and {python} are
-    filled in."""
+    """Of engine command: a list in which {port}, {host}, {model} (the name it is to answer to), {python} and {pictures}
+    (a folder in which it may read pictures, by file:// addresses) are filled in."""
     replicas: Annotated[int | Literal["auto"], _auto_or(1, 10_000, "a whole number of 1 or more")] = "auto"
     """Servers; auto: as many as there are free GPUs for, 1 without GPUs."""
     gpus_per_replica: Annotated[int | Literal["auto"], _auto_or(0, 1024, "a whole number")] = "auto"
@@ -116,6 +117,13 @@ class ServeSettings(Block):
     def served_name(self) -> str:
         """The name that the servers answer to."""
         return self.served_model_name or self.model
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether the servers are told the folder in which raylabel lays pictures for them."""
+        if self.engine == "vllm":  # it takes one folder, and the user's own wins
+            return not any(flag_name(word.partition("=")[0]) == _FOLDER_FLAG for word in self.args)
+        return self.engine == "command" and any("{pictures}" in word for word in (*self.command, *self.args))
 
     @property
     def identity(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
@@ -11,7 +12,7 @@ from raylabel.sources.kitti import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
 from raylabel.storage.credentials import without_credentials
-from raylabel.storage.locations import around, is_uri
+from raylabel.storage.locations import around, is_remote, is_uri
 
 _RAYLABEL_ID = re.compile(r"[0-9a-f]{32}")
 _KEYS_SHOWN = 8
@@ -109,10 +110,10 @@ class HeadReader:
             own=False,
             image_id=image_id,
             written_path=path,
-            image_path=self._root.join(path),
+            image_path=self._root.join_name(path),
             caption=None,
             fields={},
-            label_path="" if label is None else self._label_root.join(str(label)),
+            label_path="" if label is None else self._label_root.join_name(str(label)),
             twin=str(fields.get("twin", "")),
         )
 
@@ -122,12 +123,17 @@ class _Root:
 
     def __init__(self, root: str) -> None:
         self._before, self._behind = around(root)
+        self._is_remote = is_remote(root)
         self._is_relative = bool(root) and not root.startswith("/") and not is_uri(root)
         self._names = _names(root)
 
     def join(self, path: str) -> str:
         """What ``storage.locations.join`` makes of them."""
         return path if path.startswith("/") or is_uri(path) else f"{self._before}{path}{self._behind}"
+
+    def join_name(self, name: str) -> str:
+        """What ``storage.locations.join_name`` makes of them."""
+        return f"{self._before}{quote(name) if self._is_remote else name}{self._behind}"
 
     def holds(self, path: str) -> bool:
         """Whether a path begins with the root; of an absolute path, whatever is said of it changes nothing."""

@@ -8,14 +8,16 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from typing import Protocol
 
 from raylabel.errors import InputError
-from raylabel.sources.kitti_rows import read_labels
+from raylabel.sources.kitti_rows import UnusedRow, read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
 from raylabel.sources.spec import SourceSpec
-from raylabel.storage.locations import join
-from raylabel.storage.regular import read_limited
+from raylabel.storage.listing import entries_of, path_within
+from raylabel.storage.locations import is_remote, join, join_name
+from raylabel.storage.reading import open_input
+from raylabel.storage.regular import read_up_to
 from raylabel.storage.stamps import stamps
 from raylabel.storage.writing import WholeFile
 
@@ -45,7 +47,7 @@ class _UnusedFiles:
         return ", ".join([*self.first, *(["..."] if self.number > len(self.first) else [])])
 
 
-def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None]) -> Path:
+def write_listing(source: SourceSpec, work_dir: str, note: Callable[[str], None]) -> str:
     """Write one line ``{"image": ..., "label": ..., "twin": ...}`` an image, in order, into ``work_dir``.
 
     Paths are relative to their folders; ``label`` is null where there is none. An image's label file stands at its
@@ -58,21 +60,24 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
     Raises:
         InputError: no image, or no image that finds a label file.
     """
-    listing = work_dir / "kitti_listing.jsonl"
+    listing = join(work_dir, "kitti_listing.jsonl")
     images = labels = 0
     example = ""
     shared_stems: set[int] | None = None
     used, others = SeenKeys(), _UnusedFiles()
     walk = _images(source, others)
-    with WholeFile(str(listing), durable=False) as out:
+    names: _LabelNames = (
+        _ListedLabels(source.label_dir) if is_remote(source.label_dir) else _LocalLabels(source.label_dir)
+    )
+    with WholeFile(listing, durable=False) as out:
         while batch := list(islice(walk, _BATCH)):
-            found = _labels(source.label_dir, [without_suffix(image) for image, _ in batch])
+            found = names.of([without_suffix(image) for image, _ in batch])
             nested = [n for n, (image, _) in enumerate(batch) if found[n] is None and "/" in image]
-            flat = _labels(source.label_dir, [_stem(batch[n][0]) for n in nested])
+            flat = names.of([_stem(batch[n][0]) for n in nested])
             for n, label in zip(nested, flat, strict=True):
                 if label is not None:
                     if shared_stems is None:
-                        shared_stems = _shared_stems(Path(source.path))
+                        shared_stems = _shared_stems(source.path)
                     if hash(_normalized(_stem(batch[n][0]))) not in shared_stems:
                         found[n] = label
             images += len(batch)
@@ -92,20 +97,20 @@ def write_listing(source: SourceSpec, work_dir: Path, note: Callable[[str], None
         where = source.setting.rsplit(".", 1)[0]
         if not labels:
             wanted = join(source.label_dir, without_suffix(example) + ".txt")
-            instead = _contents_of(Path(source.label_dir))
+            instead = _contents_of(source.label_dir)
             raise InputError(
                 f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
                 f"{source.label_dir}; {_printable(example)} needs {_printable(wanted)}{instead}"
             )
     if others.number:
         note(f"{source.setting}: files in {source.path} that are no images by their names: {others.number} ({others})")
-    unused = _unused_labels(Path(source.label_dir), used)
+    unused = _unused_labels(source.label_dir, used)
     if unused.number:
         note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {unused.number} ({unused})")
     return listing
 
 
-def images_in(folder: Path) -> Iterator[str]:
+def images_in(folder: str) -> Iterator[str]:
     """Images of a folder and its sub-folders, as paths relative to it, each folder in the order of its names."""
     return (path for path, _ in _walk(folder) if is_image(path))
 
@@ -117,31 +122,30 @@ def is_image(path: str) -> bool:
 
 def _images(source: SourceSpec, others: _UnusedFiles) -> Iterator[tuple[str, str]]:
     """Images with the name of a twin (see ``_walk``); all other files that are no labels and not hidden are noted."""
-    labels = os.path.relpath(os.path.realpath(source.label_dir), os.path.realpath(source.path))
-    for path, twin in _walk(Path(source.path)):
+    labels = path_within(source.path, source.label_dir)
+    for path, twin in _walk(source.path):
         folder, _, name = path.rpartition("/")
         if is_image(path):
             yield path, twin
         elif not name.startswith(".") and not (
-            _is_label(name) and (labels == "." or f"{folder}/".startswith(f"{labels}/"))
+            _is_label(name) and (labels == "." or (labels is not None and f"{folder}/".startswith(f"{labels}/")))
         ):
             others.add(path)
 
 
-def _walk(folder: Path, under: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+def _walk(folder: str, under: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Files of a folder and its sub-folders, as paths relative to it, each folder in the order of its names.
 
     With an image comes the name of another one in its folder that has the same name up to the suffix, if there is one.
     """
-    real = os.path.realpath(folder)
+    real = folder if is_remote(folder) else os.path.realpath(folder)
     if real in above:
         return  # A link that leads back up.
-    with os.scandir(folder) as listing:
-        entries = sorted((e.name, e.is_dir()) for e in listing)
+    entries = entries_of(folder)
     twins = _twins([name for name, is_folder in entries if not is_folder and is_image(name)])
     for name, is_folder in entries:
         if is_folder:
-            yield from _walk(folder / name, f"{under}{name}/", (*above, real))
+            yield from _walk(join_name(folder, name), f"{under}{name}/", (*above, real))
         else:
             yield under + name, twins.get(name, "")
 
@@ -159,20 +163,53 @@ def _twins(images: list[str]) -> dict[str, str]:
     return {name: next(other for other in names if other != name) for names in groups.values() for name in names}
 
 
-def _labels(folder: str, stems: list[str]) -> list[str | None]:
-    """The names of label files; None where there is none."""
-    within = join(folder, "")
-    found: list[str | None] = [None] * len(stems)
-    for suffix in _LABEL_SUFFIXES:
-        missing = [n for n, name in enumerate(found) if name is None]
-        there = stamps(f"{within}{stems[n]}{suffix}" for n in missing)
-        for n, stamp in zip(missing, there, strict=True):
-            if stamp is not None:
-                found[n] = stems[n] + suffix
-    return found
+class _LabelNames(Protocol):
+    """Knows the label files of a folder."""
+
+    def of(self, stems: list[str]) -> list[str | None]:
+        """The names of label files; None where there is none."""
 
 
-def _unused_labels(folder: Path, used: SeenKeys) -> _UnusedFiles:
+class _LocalLabels:
+    """Looks each of them up."""
+
+    def __init__(self, folder: str) -> None:
+        self._within = join(folder, "")
+
+    def of(self, stems: list[str]) -> list[str | None]:
+        found: list[str | None] = [None] * len(stems)
+        for suffix in _LABEL_SUFFIXES:
+            missing = [n for n, name in enumerate(found) if name is None]
+            there = stamps(f"{self._within}{stems[n]}{suffix}" for n in missing)
+            for n, stamp in zip(missing, there, strict=True):
+                if stamp is not None:
+                    found[n] = stems[n] + suffix
+        return found
+
+
+class _ListedLabels:
+    """Lists the folder once, a thousand names a request; looking a label up takes one request, and three for an image
+    that has none."""
+
+    def __init__(self, folder: str) -> None:
+        self._keys = SeenKeys()
+        self._spelled: dict[str, str] = {}
+        """By their usual spelling, for those that have another one."""
+        files = (path for path, _ in _walk(folder) if _is_label(path))
+        while batch := list(islice(files, _BATCH)):
+            usual = [_normalized(path) for path in batch]
+            self._keys.add(keys_of(usual))
+            self._spelled |= {name: path for name, path in zip(usual, batch, strict=True) if name != path}
+
+    def of(self, stems: list[str]) -> list[str | None]:
+        names = [_normalized(f"{stem}.txt") for stem in stems]
+        known = self._keys.has(keys_of(names))
+        return [
+            self._spelled.get(name, name) if is_there else None for name, is_there in zip(names, known, strict=True)
+        ]
+
+
+def _unused_labels(folder: str, used: SeenKeys) -> _UnusedFiles:
     """The label files that no image uses."""
     unused = _UnusedFiles()
     try:
@@ -186,13 +223,15 @@ def _unused_labels(folder: Path, used: SeenKeys) -> _UnusedFiles:
     return unused
 
 
-def _contents_of(folder: Path) -> str:
+def _contents_of(folder: str) -> str:
     """What a label folder holds that no image needs, from a bounded look: names, and their format if it can be told."""
     try:
-        with os.scandir(folder) as listing:
-            names = sorted(e.name for e in islice(listing, _MAX_NAMES) if not e.name.startswith("."))
+        names = [name for name, _ in entries_of(folder)[:_MAX_NAMES] if not name.startswith(".")]
         label = next(filter(_is_label, names), "")
-        _, unused = read_labels(read_limited(folder / label, _LABEL_LIMIT_BYTES), _stem(label)) if label else ((), ())
+        unused: tuple[UnusedRow, ...] = ()
+        if label:
+            with open_input(join_name(folder, label)) as stream:
+                _, unused = read_labels(read_up_to(stream, _LABEL_LIMIT_BYTES), _stem(label))
     except OSError:
         return ""
     first = ", ".join([*map(_printable, names[:3]), *(["..."] if len(names) > 3 else [])])
@@ -202,7 +241,7 @@ def _contents_of(folder: Path) -> str:
     )
 
 
-def _shared_stems(folder: Path) -> set[int]:
+def _shared_stems(folder: str) -> set[int]:
     """Hashes of the stems that more than one image has."""
     seen, shared = SeenKeys(), set()
     stems = (_normalized(_stem(image)) for image in images_in(folder))

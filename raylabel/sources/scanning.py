@@ -48,7 +48,7 @@ def scan(
         InputError: the input cannot be opened, or (at the end) holds not one usable line.
     """
     try:
-        path = str(kitti.write_listing(source, Path(work_dir), note)) if source.kind == KITTI else source.path
+        path = kitti.write_listing(source, str(work_dir), note) if source.kind == KITTI else source.path
     except OSError as error:
         raise InputError(f"{source.setting}: {source.path} cannot be listed ({error})") from error
     with closing(open_listing(source, path)) as stream:

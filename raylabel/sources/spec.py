@@ -11,6 +11,7 @@ from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
 from raylabel.storage.credentials import without_credentials
+from raylabel.storage.listing import is_folder
 from raylabel.storage.locations import is_remote, join, local_path
 from raylabel.storage.stamps import exists
 
@@ -50,6 +51,11 @@ class SourceSpec:
     def __post_init__(self) -> None:
         for name in ("path", "root", "label_dir"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
+
+    @property
+    def root_setting(self) -> str:
+        """The configuration key that names ``root``."""
+        return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +127,13 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
         return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
     if image_dir and label_dir:
         for key, folder in (("image_dir", image_dir), ("kitti_label_dir", label_dir)):
-            if is_remote(folder):
-                raise InputError(
-                    f"{where}.{key}: {folder} is not a local folder; mount it, or give input_annotations_jsonl with "
-                    "one line an image"
-                )
-            if not _local(folder).is_dir():
-                raise InputError(f"{where}.{key}: no folder {folder}")
+            _need_folder(f"{where}.{key}", folder)
         return SourceSpec(
             KITTI,
             IMAGE_REFERRING_EXPRESSION,
-            str(_local(image_dir)),
-            root=str(_local(image_dir)),
-            label_dir=str(_local(label_dir)),
+            _as_listed(image_dir),
+            root=_as_listed(image_dir),
+            label_dir=_as_listed(label_dir),
             setting=f"{where}.image_dir",
         )
     for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
@@ -156,6 +156,20 @@ def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
 
 def _local(folder: str) -> Path:
     return Path(local_path(folder) or folder)
+
+
+def _as_listed(folder: str) -> str:
+    return folder if is_remote(folder) else str(_local(folder))
+
+
+def _need_folder(where: str, folder: str) -> None:
+    folder = without_credentials(folder)
+    try:
+        there = is_folder(folder)
+    except OSError as error:
+        raise InputError(f"{where}: {folder} cannot be looked up ({error})") from error
+    if not there:
+        raise InputError(f"{where}: no folder {folder}")
 
 
 def _need_file(where: str, path: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import quote
 
 from pyarrow import ArrowException, fs
@@ -25,6 +27,35 @@ def os_errors() -> Iterator[None]:
 
 LOOKUP_S, READING_S = 10, 60
 """How long a request to Google's store is tried again; its client would do it for 15 minutes."""
+_WAITS_S = (0.1, 0.4, 1.6)
+_GIVEN_UP_AT_ONCE_S = 3.0
+
+T = TypeVar("T")
+
+
+def insisting(operation: Callable[[], T]) -> T:
+    """What an operation that may be repeated gives, tried up to four times where a store's client gives up at once.
+
+    Errors of the server and time-outs are tried again by pyarrow's client of S3 for 6 s, all but two (seen with 26.0):
+    the answer to a read of fewer bytes than the server's error message has, and the end of an upload in parts that was
+    done although the server said otherwise.
+
+    Raises:
+        OSError: it keeps failing, or there is no such file.
+    """
+    for wait_s in _WAITS_S:
+        began = time.monotonic()
+        try:
+            with os_errors():
+                return operation()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError:
+            if time.monotonic() - began > _GIVEN_UP_AT_ONCE_S:
+                raise
+        time.sleep(wait_s)
+    with os_errors():
+        return operation()
 
 
 def filesystem_of(uri: str, patience_s: int = 0) -> tuple[fs.FileSystem, str]:
@@ -68,8 +99,7 @@ def remote_stamp(uri: str) -> str | None:
         OSError: it cannot be looked up.
     """
     filesystem, inside = filesystem_of(uri, LOOKUP_S)
-    with os_errors():
-        info = filesystem.get_file_info(inside)
+    info = insisting(lambda: filesystem.get_file_info(inside))
     return f"{info.size}:{info.mtime_ns}" if info.type == fs.FileType.File else None
 
 
@@ -80,6 +110,5 @@ def remote_sizes(uri: str) -> dict[str, int]:
         OSError: it cannot be listed.
     """
     filesystem, inside = filesystem_of(uri)
-    with os_errors():
-        infos = filesystem.get_file_info(fs.FileSelector(inside, allow_not_found=True))
+    infos = insisting(lambda: filesystem.get_file_info(fs.FileSelector(inside, allow_not_found=True)))
     return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}

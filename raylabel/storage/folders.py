@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
 from raylabel.errors import StoreError
 from raylabel.storage import reading, writing
 from raylabel.storage.credentials import known_credentials, learn_credentials, without_credentials
-from raylabel.storage.filesystems import filesystem_of, os_errors, remote_sizes
-from raylabel.storage.locations import is_remote, join, local_path
+from raylabel.storage.filesystems import filesystem_of, insisting, remote_sizes
+from raylabel.storage.locations import is_remote, join_name, local_path
 
 _NO_ROOM = "make room there, and the same command continues"
 _NOT_WRITABLE = "with a folder that can be written to, the same command continues"
@@ -56,7 +55,7 @@ class Folder:
 
     def location_of(self, name: str) -> str:
         """Where a file of the folder is; in a URI its name is quoted."""
-        return join(self.location, name if self.is_local else quote(name))
+        return join_name(self.location, name)
 
     @property
     def is_local(self) -> bool:
@@ -89,9 +88,7 @@ class Folder:
             try:
                 if self.is_local:
                     return Path(location).read_bytes()
-                with reading.open_parts(location) as file:
-                    data: bytes = file.read()
-                    return data
+                return reading.read_whole(location)
             except FileNotFoundError:
                 return None
 
@@ -116,8 +113,7 @@ class Folder:
                     Path(location).unlink()
                     return
                 filesystem, inside = filesystem_of(location)
-                with os_errors():
-                    filesystem.delete_file(inside)
+                insisting(lambda: filesystem.delete_file(inside))
             except FileNotFoundError:
                 return
 
@@ -131,8 +127,7 @@ class Folder:
                     Path(location).replace(into.location_of(name))
                     return
                 filesystem, inside = filesystem_of(location)
-                with os_errors():
-                    filesystem.move(inside, filesystem_of(into.location_of(name))[1])
+                insisting(lambda: filesystem.move(inside, filesystem_of(into.location_of(name))[1]))
             except FileNotFoundError:
                 return
 

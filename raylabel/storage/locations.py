@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOTALL)
 _MARK = "://"
@@ -79,6 +79,16 @@ def join(folder: str, path: str) -> str:
         return path
     before, behind = around(folder)
     return before + path + behind
+
+
+def join_name(folder: str, name: str) -> str:
+    """Where a file is of which the name in its folder is known; in a URI, names are quoted.
+
+    >>> join_name("/data", "50%.jpg"), join_name("s3://bucket/images?region=x", "a/50%?.jpg")
+    ('/data/50%.jpg', 's3://bucket/images/a/50%25%3F.jpg?region=x')
+    """
+    before, behind = around(folder)
+    return f"{before}{quote(name) if is_remote(folder) else name}{behind}"
 
 
 def parent_of(uri: str) -> str:

@@ -6,11 +6,11 @@ A location that leads to nothing is tried in its other spellings; see ``spelling
 from __future__ import annotations
 
 import io
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 
-from raylabel.storage.filesystems import READING_S, filesystem_of, os_errors
+from raylabel.storage.filesystems import READING_S, filesystem_of, insisting
 from raylabel.storage.locations import local_path
 from raylabel.storage.regular import open_regular, read_up_to
 from raylabel.storage.spellings import nearest_name, other_spelling
@@ -38,8 +38,41 @@ def open_input(location: str) -> IO[bytes]:
 def _open(location: str) -> IO[bytes]:
     path = local_path(location)
     if path is None:
-        return io.BufferedReader(open_parts(location), _BUFFER_BYTES)
+        return io.BufferedReader(_RemoteFile(open_parts(location)), _BUFFER_BYTES)
     return open_regular(path)
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file as a stream that insists on what is asked of it."""
+
+    def __init__(self, parts: pa.NativeFile) -> None:
+        self._parts, self._at, self._size = parts, 0, parts.size()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), self._size - self._at)
+        if wanted <= 0:
+            return 0
+        data: bytes = insisting(lambda: self._parts.read_at(wanted, self._at))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._parts.close()
+        super().close()
 
 
 def open_parts(location: str) -> pa.NativeFile:
@@ -52,8 +85,18 @@ def open_parts(location: str) -> pa.NativeFile:
     if path is not None:
         return pa.OSFile(path)
     filesystem, inside = filesystem_of(location, READING_S)
-    with os_errors():
-        return filesystem.open_input_file(inside)
+    return insisting(lambda: filesystem.open_input_file(inside))
+
+
+def read_whole(location: str) -> bytes:
+    """The bytes of a file of this program's own making, however long.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_parts(location) as file:
+        data: bytes = insisting(lambda: file.read_at(file.size(), 0))
+    return data
 
 
 def read_bytes(location: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from raylabel.storage.filesystems import filesystem_of, os_errors
+from raylabel.storage.filesystems import filesystem_of, insisting
 from raylabel.storage.locations import is_remote, local_path
 
 _COPY_BYTES = 8 << 20
@@ -94,10 +94,14 @@ class WholeFile:
             _sync_folder(self._local.parent)
 
     def _upload(self) -> None:
-        self._stream.seek(0)
         filesystem, inside = filesystem_of(self._location)
-        with os_errors(), filesystem.open_output_stream(inside) as out:
-            shutil.copyfileobj(self._stream, out, _COPY_BYTES)
+
+        def upload() -> None:
+            self._stream.seek(0)
+            with filesystem.open_output_stream(inside) as out:
+                shutil.copyfileobj(self._stream, out, _COPY_BYTES)
+
+        insisting(upload)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -30,6 +30,18 @@ ACQUIRE_TIMEOUT_S = 12.0
 _FILE = "lease.json"
 
 
+def holder_of(results: Results) -> str:
+    """The name of the run that holds the lease; empty where there is none.
+
+    Nobody else can know it, so whoever reads it sees the folder that the run writes to.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    run = (_read(results) or {}).get("run")
+    return run if isinstance(run, str) else ""
+
+
 class Lease:
     """Held by the driver of a run and renewed by a thread of its own. The clocks of two machines are never compared.
 
@@ -123,15 +135,7 @@ class Lease:
             return 0
 
     def _read(self) -> JsonObject | None:
-        data = self._results.root.read(_FILE)
-        if data is None:
-            return None
-        try:
-            value = json.loads(data)
-        except ValueError:
-            value = None
-        # Damaged, or written by another program: it expires like any other.
-        return value if isinstance(value, dict) else {}
+        return _read(self._results)
 
     def _write(self) -> None:
         self._heartbeats += 1
@@ -143,6 +147,18 @@ class Lease:
             "beat": self._heartbeats,
         }
         self._results.write_json(self._results.root, _FILE, value)
+
+
+def _read(results: Results) -> JsonObject | None:
+    data = results.root.read(_FILE)
+    if data is None:
+        return None
+    try:
+        value = json.loads(data)
+    except ValueError:
+        value = None
+    # Damaged, or written by another program: it expires like any other.
+    return value if isinstance(value, dict) else {}
 
 
 def _holder(lease: JsonObject) -> str:

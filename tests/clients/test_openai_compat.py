@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 
 import pytest
 
 from raylabel.answers.json_text import read_json
-from raylabel.clients.base import Finish, SchemaForm, Usage
+from raylabel.clients.base import Finish, Picture, SchemaForm, Usage
 from raylabel.clients.openai_compat import OpenAIClient
 from tests.clients.asking import ask_at_once
 from tests.clients.openai_words import KEY, SCHEMA, completion
@@ -59,6 +60,15 @@ def test_the_body_holds_preamble_picture_question_in_this_order(server, client, 
             }
         ],
     }
+
+
+def test_a_picture_that_the_server_reads_from_a_file_is_its_address(server, client, ask, answer, make_request):
+    server.says(answer(body=completion(content="")))
+    url = "file:///tmp/a%20b%22.png"
+    ask(client, dataclasses.replace(make_request(), picture=Picture(b"", "image/png", url)))
+    content = server.seen[0].body["messages"][0]["content"]
+    assert [part["type"] for part in content] == ["text", "image_url", "text"]
+    assert content[1] == {"type": "image_url", "image_url": {"url": url}}
 
 
 def test_schema_thinking_budget_and_extra_body_are_sent(server, client, ask, answer, make_request):
@@ -121,7 +131,7 @@ def test_a_token_limit_in_extra_body_takes_the_place_of_max_tokens(server, clien
 
 def test_openai_itself_gets_max_completion_tokens(make_request):
     client = OpenAIClient(KEY)
-    body = json.loads(client.to_body(make_request()))
+    body = json.loads(b"".join(client.to_body(make_request())))
     asyncio.run(client.close())
     assert body["max_completion_tokens"] == 77
     assert "max_tokens" not in body

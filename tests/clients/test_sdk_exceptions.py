@@ -249,7 +249,7 @@ async def raising(error: Exception) -> None:
 @pytest.mark.parametrize(("error", "verdict"), OPENAI.values(), ids=[kind.__name__ for kind in OPENAI])
 def test_an_exception_of_the_openai_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
     client = OpenAIClient("sk-1", "http://vlm.example:8000/v1")
-    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    monkeypatch.setattr(client._http, "post_parts", lambda *_, **__: raising(error))
     assert failure(client, make_request()).verdict is verdict
 
 
@@ -263,7 +263,7 @@ def test_an_exception_of_the_google_sdk_has_its_verdict(failure, make_request, m
 @pytest.mark.parametrize(("error", "verdict"), ANTHROPIC.values(), ids=[kind.__name__ for kind in ANTHROPIC])
 def test_an_exception_of_the_anthropic_sdk_has_its_verdict(failure, make_request, monkeypatch, error, verdict):
     client = AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000")
-    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    monkeypatch.setattr(client._http, "post_parts", lambda *_, **__: raising(error))
     assert failure(client, make_request()).verdict is verdict
 
 

@@ -66,7 +66,7 @@ async def raising(error):
 )
 def test_the_openai_sdks_exceptions_have_verdicts(failure, make_request, monkeypatch, error, verdict):
     client = OpenAIClient("sk-1", "http://vlm.example:8000/v1")
-    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    monkeypatch.setattr(client._http, "post_parts", lambda *_, **__: raising(error))
     found = failure(client, make_request())
     assert found.verdict is verdict
     assert found.message.startswith("vlm.example:8000: ")
@@ -125,7 +125,7 @@ def test_the_google_sdks_exceptions_have_verdicts(failure, make_request, monkeyp
 )
 def test_the_anthropic_sdks_exceptions_have_verdicts(failure, make_request, monkeypatch, error, verdict):
     client = AnthropicClient("sk-1", "claude-x", "http://vlm.example:8000")
-    monkeypatch.setattr(client._sdk, "post", lambda *_, **__: raising(error))
+    monkeypatch.setattr(client._http, "post_parts", lambda *_, **__: raising(error))
     found = failure(client, make_request())
     assert found.verdict is verdict
     assert found.message.startswith("vlm.example:8000: ")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from raylabel.demo.server.__main__ import read_arguments
 from raylabel.demo.server.structured import outside_openapi
-from tests.demo.http_calls import CHAT, GENERATE, call, chat, generate, inline, unfenced
+from tests.demo.http_calls import CHAT, GENERATE, GROUND_QUESTION, PICTURE, call, chat, generate, inline, unfenced
 from tests.served_here import served_here
+from tests.waiting import wait_until
 
 SCHEMA = {
     "type": "object",
@@ -171,3 +174,55 @@ def test_an_unknown_way_is_refused_at_the_start(options, capsys):
         read_arguments(options)
     assert ended.value.code == 2
     assert options[0] in capsys.readouterr().err
+
+
+def test_a_server_with_slots_works_on_so_many_and_tells_of_the_others_by_vllms_names():
+    with served_here("--slots", "2", "--latency-ms", "800") as server:
+        with ThreadPoolExecutor(5) as threads:
+            asked = [threads.submit(chat, server.url) for _ in range(5)]
+            wait_until(lambda: server.stats()["slots"]["most_waiting"] == 3)
+            told = metrics(server.url)
+            assert all(reply.result()[0] == 200 for reply in asked)
+        assert told["vllm:num_requests_running"] == 2
+        assert told["vllm:num_requests_waiting"] > 0
+        told = metrics(server.url)
+        assert told["vllm:num_requests_running"] == told["vllm:num_requests_waiting"] == 0
+        assert told["vllm:request_success_total"] == told["vllm:request_queue_time_seconds_count"] == 5
+        assert told["vllm:generation_tokens_total"] == server.stats()["tokens"]["output"]
+        assert told["vllm:request_queue_time_seconds_sum"] == server.stats()["slots"]["queued_s"] > 0
+    with served_here() as server:
+        assert call(server.url, "/metrics")[0] == 404
+
+
+def metrics(url: str) -> dict[str, float]:
+    """What a server tells Prometheus, by name."""
+    with urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_a_server_reads_pictures_in_the_folder_that_it_is_told_and_nowhere_else(tmp_path):
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    for path in (folder / "a b#1%.png", tmp_path / "outside.png"):
+        path.write_bytes(PICTURE)
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+
+    def status_and_text(server, url):
+        messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, GROUND]}]
+        status, body = call(server.url, CHAT, {"model": "any", "messages": messages})
+        return status, body["choices"][0]["message"]["content"] if status == 200 else body["error"]["message"]
+
+    with served_here("--allowed-local-media-path", str(folder)) as server:
+        assert status_and_text(server, (folder / "a b#1%.png").as_uri()) == chat(server.url)
+        assert status_and_text(server, (folder / "gone.png").as_uri())[0] == 500
+        for outside in (tmp_path / "outside.png", folder / "link.png", folder / ".." / "outside.png"):
+            status, said = status_and_text(server, f"file://{outside}")
+            assert status == 400
+            assert said == f"The file path {outside} must be a subpath of `--allowed-local-media-path {folder}`."
+    with served_here() as server:
+        status, said = status_and_text(server, (folder / "a b#1%.png").as_uri())
+        assert (status, said) == (500, "Cannot load local files without `--allowed-local-media-path`.")
+
+
+GROUND = {"type": "text", "text": GROUND_QUESTION}

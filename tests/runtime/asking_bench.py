@@ -78,7 +78,7 @@ class Bench:
         table = table or self.results.answers(step.directory)
         table.refresh()
 
-        async def show(record, resize):
+        async def show(record, resize, by_file):
             self.pictures.append(record.record_id)
             return Picture.of(b"jpeg", "image/jpeg")
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raylabel.clients.base import Quota
+from raylabel.runtime.load_pacing import LOOK_S
 from raylabel.runtime.pacing import Feedback
+from raylabel.servers.metrics import Load
 
 
 class Server:
@@ -28,6 +30,10 @@ class Server:
         return None
 
     def quota(self, now: float) -> Quota | None:
+        return None
+
+    def load(self, now: float) -> Load | None:
+        """What it says of itself."""
         return None
 
     def latency(self, now: float) -> float:
@@ -143,6 +149,31 @@ class Saturating(Server):
         return done - now
 
 
+class Telling(Saturating):
+    """The same, and tells how many it computes and how many wait; and each of them has waited for so long.
+
+    Args:
+        fits: so many fill its cache; 0: it has room for all.
+    """
+
+    def __init__(self, width: int, fits: int = 0, **kw: Any) -> None:
+        super().__init__(width, **kw)
+        self.fits = fits
+        self.waited: list[tuple[float, float, float]] = []
+        """When each request came, for how long it waited, and for how long it was computed."""
+
+    def latency(self, now: float) -> float:
+        waits_s = max(0.0, self.free_at[0] - now)
+        latency_s = super().latency(now)
+        self.waited.append((now, waits_s, latency_s - waits_s))
+        return latency_s
+
+    def load(self, now: float) -> Load:
+        running = min(len(self.free_at), self.in_flight)
+        cache = min(1.0, running / self.fits) if self.fits else 0.0
+        return Load(running, self.in_flight - running, 0.0, cache)
+
+
 @dataclass
 class Told:
     answered: int = 0
@@ -169,6 +200,8 @@ class Worker:
         self.answered = self.refused = 0
         self.asked_s: float | None = None
         self.quota: Quota | None = None
+        self.looked_at = -math.inf
+        self.latency_s = 0.0
 
     def may_send_at(self) -> float:
         return max(self.opens_at, self.last_send + 1 / self.per_s)
@@ -189,6 +222,7 @@ def simulate(
     now, left = starts_at, requests
     events: list[tuple[float, int, str, Worker]] = []
     said: dict[int, tuple[float, Quota]] = {}  # what the headers of an answer say, and when the server made them
+    sent_at: dict[int, float] = {}
     order = 0
     all_workers = [Worker() for _ in range(workers)]
     is_changed = change is None
@@ -201,11 +235,23 @@ def simulate(
     def report(worker):
         quotas = () if worker.quota is None else (worker.quota,)
         in_flight = sum(w.in_flight for w in all_workers)
+        load = None
+        if worker is all_workers[0] and now >= worker.looked_at + LOOK_S:
+            load, worker.looked_at = server.load(now), now
         heard = Feedback(
-            worker.answered, worker.refused, worker.refused, worker.asked_s, quotas, in_flight=in_flight, waiting=left
+            worker.answered,
+            worker.refused,
+            worker.refused,
+            worker.asked_s,
+            quotas,
+            latency_s=worker.latency_s,
+            in_flight=in_flight,
+            waiting=left,
+            load=load,
         )
         allowance = pace.note(heard, now - starts_at)
         worker.answered = worker.refused = 0
+        worker.latency_s = 0.0
         worker.asked_s = worker.quota = None
         number = all_workers.index(worker)
         share = allowance.in_flight // workers + (number < allowance.in_flight % workers)
@@ -228,6 +274,7 @@ def simulate(
             worker.in_flight -= 1
             server.in_flight -= 1
             worker.answered += 1
+            worker.latency_s += now - sent_at.pop(number)
             told.answered += 1
             told.answered_at.append(now - starts_at)
             if number in said:
@@ -250,6 +297,7 @@ def simulate(
             if server.admit(now):
                 server.in_flight += 1
                 push(now + server.latency(now), "answer", worker)
+                sent_at[order] = now
                 if (left_now := server.quota(now)) is not None:
                     said[order] = now, left_now
             else:

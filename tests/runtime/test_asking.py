@@ -123,7 +123,7 @@ def test_a_400_that_is_not_about_the_schema_is_not_remembered_as_such(bench):
             return trouble(Verdict.FAIL_RECORD, "cannot decode", status=400, schema_rejected=request.schema is not None)
         return CAPTION
 
-    async def show(record, resize):
+    async def show(record, resize, by_file):
         return Picture.of(b"bad" if record.position == 0 else b"good", "image/jpeg")
 
     asker, client = bench.asker(broken, picture=show)
@@ -253,7 +253,7 @@ def test_an_answer_in_between_shows_that_the_server_lives(bench):
     def flaky(request):
         return CAPTION if request.picture.data != b"slow" else trouble(Verdict.RETRY, "time-out")
 
-    async def show(record, resize):
+    async def show(record, resize, by_file):
         return Picture.of(b"good" if record.position % 3 == 2 else b"slow", "image/jpeg")
 
     asker, _ = bench.asker(flaky, picture=show)

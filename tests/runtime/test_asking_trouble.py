@@ -251,7 +251,7 @@ def test_what_was_paid_for_beside_a_failure_is_stored(bench):
 
 @pytest.mark.tao_row("a missing or corrupt image turns into a text-only request")
 def test_an_image_that_is_gone_fails_the_record_and_asks_nothing(bench):
-    async def gone(record, resize):
+    async def gone(record, resize, by_file):
         raise ImageError("image.jpg: no such file")
 
     end, asked = bench.run_step(lambda r: CAPTION, make_record(), picture=gone)

@@ -25,8 +25,10 @@ from raylabel.runtime.coordinator import (
     StepReport,
 )
 from raylabel.runtime.driver import Driver
+from raylabel.runtime.endpoint_limits import LOOKS_LATE_S
 from raylabel.runtime.spending import NOTHING, Expenses, Spending
 from raylabel.runtime.traffic import Answers, EndpointReport, MemberSet
+from raylabel.servers.metrics import Load
 from raylabel.settings import VlmSettings
 
 LIMITS = {"grounding_expr": 6, "double_check": 5}
@@ -488,3 +490,45 @@ def test_nodes_that_worked_are_told_with_their_requests(make):
     coordinator.beat(Report("b", "two/2", {"step": StepReport(requests=4)}))
     coordinator.beat(Report("c", "two/2", {"step": StepReport(requests=1)}))
     assert coordinator.driver_beat().nodes == {"one/1": 3, "two/2": 5}
+
+
+def told(worker, waiting=100, **endpoints):
+    """A report of a worker of these endpoints, by name: requests in flight, and the load that it saw."""
+    reports = {
+        name: EndpointReport(Answers(answered=1), in_flight, slots=in_flight, load=load)
+        for name, (in_flight, load) in endpoints.items()
+    }
+    in_flight = sum(report.in_flight for report in reports.values())
+    return Report(worker, "here/1", {"step": StepReport(in_flight, in_flight, waiting)}, endpoints=reports)
+
+
+@pytest.fixture
+def finding(clock):
+    return Coordinator(Budget({"step": 512}, 512, find_in_flight=True, endpoints=2), Driver.here(), clock)
+
+
+def test_one_worker_looks_at_the_load_of_an_endpoint_and_another_one_where_it_is_gone(finding, clock):
+    def looks(worker):
+        return {
+            name for name, directive in finding.beat(told(worker, a=(0, None))).endpoints.items() if directive.looks
+        }
+
+    assert [looks(worker) for worker in ("one", "two", "one")] == [{"a"}, set(), {"a"}]
+    finding.beat(dataclasses.replace(told("one", a=(0, None)), leaving=True))
+    assert looks("two") == {"a"}
+    clock.now_s += LOOKS_LATE_S + 1
+    assert looks("three") == {"a"}, "the second one told nothing for long"
+
+
+def test_each_endpoint_has_as_much_in_flight_as_its_own_load_says(finding, clock):
+    allowed = {"a": 0, "b": 0}
+    for _ in range(60):
+        clock.now_s += 0.5
+        loads = {
+            name: (allowed[name], Load(min(slots, allowed[name]), max(0, allowed[name] - slots), 0.0))
+            for name, slots in (("a", 8), ("b", 80))
+        }
+        told_back = finding.beat(told("one", **loads)).endpoints
+        allowed = {name: directive.slots for name, directive in told_back.items()}
+    assert 8 <= allowed["a"] <= 12
+    assert 80 <= allowed["b"] <= 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_flag_of_the_user_takes_the_place_of_a_default(args: list[str], flag: 
     words = command("vllm", gpus=4, args=args)
     assert flag not in words[: -len(args)]
     assert words[-len(args) :] == args
+
+
+def test_vllm_may_read_one_folder_of_pictures() -> None:
+    serve = ServeSettings.model_validate({"model": "org/model"})
+    launch = Launch(serve, "127.0.0.1", 8123, "python", pictures="/tmp/shown")
+    assert "--allowed-local-media-path /tmp/shown" in " ".join(ENGINES["vllm"].command(launch))
+    assert "--allowed-local-media-path" not in command("vllm")
+    assert serve.reads_pictures
+    own = serve.model_copy(update={"args": ["--allowed_local_media_path=/data"]})
+    assert not own.reads_pictures, "it is told another folder"
+    assert "/tmp/shown" not in ENGINES["vllm"].command(replace(launch, serve=own))
 
 
 def test_tensor_parallel_follows_the_gpus() -> None:

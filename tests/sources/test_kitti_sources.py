@@ -13,6 +13,9 @@ import pytest
 from raylabel.errors import InputError
 from raylabel.records import Box, Record, Seed, UnusableLine
 from raylabel.sources import SourceSpec, read_shard, scan
+from raylabel.storage.filesystems import filesystem_of
+from raylabel.storage.locations import join
+from raylabel.storage.reading import read_bytes
 
 CAR = "Car 0.00 0 -1.57 100.25 120 220 210 1.5 1.6 3.7 1 2 3 0.1\n"
 
@@ -215,3 +218,75 @@ def test_a_label_folder_of_another_kind_is_described(tmp_path: Path) -> None:
         InputError, match=r"holds 0000\.txt, 0001\.txt \(0000\.txt looks like a tracking file of a whole"
     ):
         list(scan(source, 10, tmp_path / "work"))
+
+
+# --- in a bucket ------------------------------------------------------------------------------------------------------
+
+
+def in_a_bucket(source: SourceSpec, bucket: str) -> SourceSpec:
+    """The same folders in pyarrow's own object store in memory."""
+    filesystem, _ = filesystem_of(bucket)
+    filesystem.create_dir("work dir")  # this store has folders; others make them with the first file
+    for path in Path(source.path).parent.rglob("*"):
+        name = str(path.relative_to(Path(source.path).parent))
+        if path.is_dir():
+            filesystem.create_dir(name)
+        else:
+            with filesystem.open_output_stream(name) as out:
+                out.write(path.read_bytes())
+    images = f"{bucket}/images"
+    return dataclasses.replace(source, path=images, root=images, label_dir=f"{bucket}/labels")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> str:
+    return f"mock://{tmp_path.name}"
+
+
+def test_a_bucket_gives_the_records_and_notes_of_a_disk(tmp_path: Path, bucket: str) -> None:
+    images = ["b.PNG", "a 1.jpg", "a/x.jpg", "a-b.jpg", "a/ü 100%?#.jpg", "c.jpg", "c.png", "e/two.jpg", "f/two.jpg"]
+    images += ["f/one.jpg", "notes.md", ".hidden", "f/label.txt"]
+    labels = {"b.TXT": CAR, "a 1.txt": CAR, "a/x.txt": CAR, "a/u\u0308 100%?#.txt": CAR, "c.txt": CAR, "two.txt": CAR}
+    labels |= {"one.txt": CAR, "unused.txt": CAR, "f/other.txt": CAR, "names": ""}
+    here = folders(tmp_path, images, labels)
+    there = in_a_bucket(here, bucket)
+    found, told = [], []
+    for source, work in ((here, str(tmp_path / "work")), (there, f"{bucket}/work dir")):
+        notes: list[str] = []
+        records = [i for shard in scan(source, 2, work, note=notes.append) for i in read_shard(source, shard)]
+        found.append([(r.record_id, r.image_id, r.flags, r.seeds) for r in records if isinstance(r, Record)])
+        told.append([note.replace(source.path, "I").replace(source.label_dir, "L") for note in notes])
+        assert len(found[-1]) == 10
+        assert all(read_bytes(r.image_path) == b"image" for r in records if isinstance(r, Record))
+    assert found[0] == found[1]
+    listings = [
+        read_bytes(join(work, "kitti_listing.jsonl")) for work in (str(tmp_path / "work"), f"{bucket}/work dir")
+    ]
+    assert len(listings[0].splitlines()) == len(listings[1].splitlines())
+    assert told[0] == told[1]
+
+
+def test_what_is_wrong_with_folders_in_a_bucket_is_told_as_of_a_disk(tmp_path: Path, bucket: str) -> None:
+    frames = "".join(f"{n} 0 {CAR}" for n in range(3))
+    here = folders(tmp_path, ["0000/000001.png"], {"0000.txt": frames, "0001.txt": frames})
+    there = in_a_bucket(here, bucket)
+    told = []
+    for source in (here, there):
+        with pytest.raises(InputError) as caught:
+            list(scan(source, 10, tmp_path / "work"))
+        told.append(str(caught.value).replace(source.path, "I").replace(source.label_dir, "L"))
+    assert "looks like a tracking file" in told[0]
+    assert told[0] == told[1]
+    with pytest.raises(InputError, match=r"image_dir: mock://.*/images cannot be listed"):
+        list(scan(dataclasses.replace(there, path=f"{bucket}/none/images"), 10, tmp_path / "work"))
+
+
+@pytest.mark.parametrize("below", ["", "/labels"])
+def test_labels_beside_or_below_their_images_in_a_bucket_are_no_strange_files(
+    tmp_path: Path, bucket: str, below: str
+) -> None:
+    here = folders(tmp_path, ["a.jpg", f"{below.lstrip('/') or '.'}/a.txt"], {})
+    there = in_a_bucket(here, bucket)
+    notes: list[str] = []
+    list(scan(dataclasses.replace(there, label_dir=there.path + below), 10, tmp_path / "work", note=notes.append))
+    assert notes == []

@@ -92,9 +92,14 @@ def test_referring_reads_folders_annotations_or_what_an_earlier_run_left(place: 
             referring(image_dir="images", kitti_label_dir="none"), "kitti_label_dir: no folder", id="no-folder"
         ),
         pytest.param(
-            referring(image_dir="s3://bucket/i", kitti_label_dir="labels"),
-            "is not a local folder; mount it",
-            id="remote",
+            referring(image_dir="mock://bucket/i", kitti_label_dir="labels"),
+            "image_dir: no folder mock://bucket/i",
+            id="no-remote-folder",
+        ),
+        pytest.param(
+            referring(image_dir="hm://bucket/i", kitti_label_dir="labels"),
+            r"image_dir: hm://bucket/i cannot be looked up \(.*hm",
+            id="no-such-store",
         ),
         pytest.param(referring(input_annotations_jsonl="no.jsonl"), "input_annotations_jsonl: no file", id="no-seeds"),
     ],

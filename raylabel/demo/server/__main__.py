@@ -67,6 +67,19 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--api-key", default="", help="ask for this key (default: none)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="mean time an answer takes at least")
     parser.add_argument(
+        "--allowed-local-media-path",
+        type=_folder,
+        metavar="DIR",
+        help="read pictures in this folder that questions name by file:// addresses, as vLLM does",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        default=0,
+        metavar="N",
+        help="work on so many requests at a time, let the others wait, and tell of it in /metrics by vLLM's names",
+    )
+    parser.add_argument(
         "--faults", type=_plan, metavar="SPEC", help="fail on demand, and count each question in /stats; see below"
     )
     parser.add_argument("--journal", type=Path, help="append one JSON line per answered request")
@@ -92,6 +105,8 @@ def build_server(args: argparse.Namespace) -> DemoServer:
         thinks=args.think,
         reads=args.reads,
         blind=args.blind,
+        slots=args.slots,
+        folder=args.allowed_local_media_path,
     )
     if args.faults is None:
         return DemoServer(args.port, options, Ledger(args.journal))
@@ -126,6 +141,12 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be between 0 and 1, found {text}")
     return value
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text).resolve()
 
 
 def _plan(text: str) -> Plan:

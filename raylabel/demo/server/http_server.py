@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,12 +19,13 @@ from raylabel.demo.server import anthropic_api, gemini_api, openai_api
 from raylabel.demo.server.dialects import MAX_PIXELS, NATIVE
 from raylabel.demo.server.ledger import Ledger
 from raylabel.demo.server.model import Answer, Ask, BadRequest, Model
+from raylabel.demo.server.slots import METRICS_TYPE, Slots
 from raylabel.demo.server.structured import SCHEMA_MODES
 
 LARGEST_BODY_BYTES = 256 * 2**20
 GEMINI_CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent")
 GEMINI_MODEL = re.compile(r"/v1beta/models/(?P<model>[^/:]+)")
-ANTHROPIC_CALL = "/v1/messages"
+OPENAI_CALL, ANTHROPIC_CALL = "/v1/chat/completions", "/v1/messages"
 OPENAI_MODEL = re.compile(r"/v1/models/(?P<model>.+)")
 
 HERE = "127.0.0.1"
@@ -41,6 +43,8 @@ class ServerOptions:
         schemas: which structured output it takes; one of ``SCHEMA_MODES``.
         reports_model: the name it gives itself in listings and replies; empty: ``model``.
         model_root: where its weights came from, in OpenAI's listing; empty: not said.
+        slots: requests that are worked on at a time, of which ``/metrics`` tells; 0: all, and it tells nothing.
+        folder: in which it reads pictures by ``file://`` addresses, as vLLM does; None: nowhere.
         max_pixels, noise, thinks, reads, blind: see ``Model``.
         host: address to listen on.
     """
@@ -58,6 +62,8 @@ class ServerOptions:
     thinks: bool = False
     reads: str = ""
     blind: bool = False
+    slots: int = 0
+    folder: Path | None = None
     host: str = HERE
 
     @property
@@ -102,6 +108,7 @@ class DemoServer(ThreadingHTTPServer):
             blind=options.blind,
         )
         self.ledger = ledger
+        self.slots = Slots(options.slots)
 
     @property
     def url(self) -> str:
@@ -109,7 +116,12 @@ class DemoServer(ThreadingHTTPServer):
 
     def stats(self) -> dict[str, Any]:
         """The body of ``GET /stats``."""
-        return self.ledger.stats()
+        return {**self.ledger.stats(), **({"slots": self.slots.stats()} if self.slots.count else {})}
+
+    def metrics(self) -> str:
+        """The body of ``GET /metrics``."""
+        tokens = self.ledger.stats()["tokens"]
+        return self.slots.metrics(self.options.reported, tokens["prompt"], tokens["output"])
 
     def server_close(self) -> None:
         """Stop listening, and end the journal."""
@@ -124,12 +136,6 @@ _WRITE_ERROR = {
     "openai": openai_api.write_error,
     "gemini": gemini_api.write_error,
     "anthropic": anthropic_api.write_error,
-}
-
-
-_READ_REQUEST = {
-    "/v1/chat/completions": ("openai", openai_api.read_request),
-    ANTHROPIC_CALL: ("anthropic", anthropic_api.read_request),
 }
 
 
@@ -157,6 +163,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, {"status": "ok"})
             elif url.path == "/stats":
                 self._send(200, self.server.stats())
+            elif url.path == "/metrics" and options.slots:
+                self._send_bytes(200, self.server.metrics().encode(), METRICS_TYPE)
             elif found := GEMINI_MODEL.fullmatch(url.path):
                 self._check_gemini_key(url.query)
                 self._send(200, gemini_api.write_model(self._check_model(unquote(found["model"]))))
@@ -183,14 +191,15 @@ class Handler(BaseHTTPRequestHandler):
         status, body = 500, self._error(500, "the server failed")
         try:
             question = self._read_question()
-            answer = self._answer(question)
-            body = _WRITE_REPLY[question.protocol](answer, question.model)
-            status = 200
-            self._wait(answer, arrived)
+            with self.server.slots.one() as began:
+                answer = self._answer(question)
+                body = _WRITE_REPLY[question.protocol](answer, question.model)
+                status = 200
+                self._wait(answer, began if self.server.slots.count else arrived)
         except Refused as refusal:
             status, body = refusal.status, self._error(refusal.status, refusal.message)
         except BadRequest as bad:
-            status, body = 400, self._error(400, str(bad))
+            status, body = bad.status, self._error(bad.status, str(bad))
         except Exception:
             # The border of a request: whatever went wrong here, the client is told and the server goes on.
             traceback.print_exc()
@@ -212,12 +221,14 @@ class Handler(BaseHTTPRequestHandler):
             self._check_gemini_key(url.query)
             name = self._check_model(unquote(found["model"]))
             return Question("gemini", name, gemini_api.read_request(body, self._dialect("gemini"), schemas))
-        if url.path not in _READ_REQUEST:
+        if url.path not in (OPENAI_CALL, ANTHROPIC_CALL):
             raise Refused(404, f"unknown path {url.path}")
-        protocol, read_request = _READ_REQUEST[url.path]
         self._check_openai_key()
         name = self._check_model(str(body.get("model", "")))
-        return Question(protocol, name, read_request(body, self._dialect(protocol), schemas))
+        if url.path == ANTHROPIC_CALL:
+            return Question("anthropic", name, anthropic_api.read_request(body, self._dialect("anthropic"), schemas))
+        folder = self.server.options.folder
+        return Question("openai", name, openai_api.read_request(body, self._dialect("openai"), schemas, folder))
 
     def _answer(self, question: Question) -> Answer:
         return self.server.model.answer(question.ask)
@@ -226,11 +237,11 @@ class Handler(BaseHTTPRequestHandler):
         boxes = self.server.options.boxes
         return NATIVE[protocol] if boxes == "auto" else boxes
 
-    def _wait(self, answer: Answer, arrived_unix_s: float) -> None:
+    def _wait(self, answer: Answer, since_unix_s: float) -> None:
         """Take as long as the question deserves: its own share of the latency, so that answers overtake each other."""
         if latency_ms := self.server.options.latency_ms:
             share = 0.5 + hashlib.sha256(answer.question_digest.encode()).digest()[0] / 255
-            rest_s = arrived_unix_s + latency_ms / 1000 * share - time.time()
+            rest_s = since_unix_s + latency_ms / 1000 * share - time.time()
             time.sleep(max(0.0, rest_s))
 
     def _read_body(self) -> dict[str, Any]:
@@ -243,6 +254,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise Refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
         raw = self.rfile.read(length)
+        self.server.ledger.received(len(raw))
         try:
             body = json.loads(raw)
         except ValueError as error:

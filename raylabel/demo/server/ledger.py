@@ -19,6 +19,7 @@ class Ledger:
         self._tasks: Counter[str] = Counter()
         self._statuses: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._body_bytes = 0
         self._in_flight = 0
         self._most_in_flight = 0
         self._journal: TextIO | None = None if journal is None else journal.open("a", encoding="utf-8")
@@ -33,6 +34,11 @@ class Ledger:
         with self._lock:
             self._in_flight += 1
             self._most_in_flight = max(self._most_in_flight, self._in_flight)
+
+    def received(self, body_bytes: int) -> None:
+        """A question came with a body of so many bytes."""
+        with self._lock:
+            self._body_bytes += body_bytes
 
     def answered(
         self, *, protocol: str, status: int, arrived_unix_s: float, answered_unix_s: float, answer: Answer | None
@@ -67,5 +73,6 @@ class Ledger:
                 "statuses": dict(sorted(self._statuses.items())),
                 "in_flight": self._in_flight,
                 "max_in_flight": self._most_in_flight,
+                "body_bytes": self._body_bytes,
                 "tokens": {name: self._tokens[name] for name in ("prompt", "cached", "output")},
             }

@@ -28,7 +28,15 @@ LOOKING_AT_ONCE = 2
 
 
 class BadRequest(Exception):
-    """The request cannot be answered as it is (HTTP 400)."""
+    """The request cannot be answered as it is."""
+
+    status = 400
+
+
+class UnreadFile(BadRequest):
+    """A picture's file is not read: vLLM says so as an error of its own (HTTP 500)."""
+
+    status = 500
 
 
 @dataclass(frozen=True, slots=True)

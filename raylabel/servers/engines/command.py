@@ -21,6 +21,7 @@ class Command(Engine):
             "{host}": launch.host,
             "{model}": launch.serve.served_name,
             "{python}": launch.python,
+            "{pictures}": launch.pictures,
         }
 
         def filled(word: str) -> str:

@@ -20,6 +20,7 @@ class Launch:
     Args:
         python: interpreter that has the engine.
         gpus: that it spreads over (tensor parallel); 0: none.
+        pictures: folder in which it may read pictures; empty: none.
     """
 
     serve: ServeSettings
@@ -27,6 +28,7 @@ class Launch:
     port: int
     python: str
     gpus: int = 0
+    pictures: str = ""
 
 
 @dataclass(frozen=True)

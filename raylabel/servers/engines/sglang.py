@@ -50,6 +50,7 @@ class SGLang(Engine):
             running="sglang:num_running_reqs",
             waiting="sglang:num_queue_reqs",
             done=("sglang:prompt_tokens_total", "sglang:generation_tokens_total", "sglang:num_requests_total"),
+            cache=("sglang:token_usage",),
         )
     )
 

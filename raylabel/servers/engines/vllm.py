@@ -59,6 +59,7 @@ class VLLM(Engine):
             running="vllm:num_requests_running",
             waiting="vllm:num_requests_waiting",
             done=("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_success_total"),
+            cache=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),  # the second until 0.10
         )
     )
 
@@ -71,6 +72,8 @@ class VLLM(Engine):
             ["--limit-mm-per-prompt", '{"image": 1, "video": 0}'],
             ["--enable-prompt-tokens-details"],
             ["--disable-uvicorn-access-log"],  # a line a request
+            # One folder, links in it followed to where they lead: so it holds copies, and nothing else can be read.
+            *([["--allowed-local-media-path", launch.pictures]] if launch.pictures else []),
             *([["--tensor-parallel-size", str(launch.gpus)]] if launch.gpus > 1 else []),
         ]
         flags = with_defaults(defaults, launch.serve.args, _ALIASES)

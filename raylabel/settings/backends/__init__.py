@@ -5,11 +5,16 @@ apart because everything reads settings, ``--help`` and the steps included, and 
 for that.
 """
 
+from typing import ClassVar
+
 from raylabel.blocks import Block
 
 
 class BackendSettings(Block):
     """What a backend needs to know; the blocks of ``VlmSettings`` that derive from this one are its backends."""
+
+    takes_files: ClassVar[bool] = False
+    """Whether requests can name the file of a picture, for a server that reads it."""
 
     def check_needs(self, where: str, names_a_model: bool) -> None:
         """Refuse to run without what this backend needs.

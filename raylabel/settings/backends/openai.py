@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -69,6 +69,8 @@ def _endpoints(value: Any) -> Any:
 
 class OpenAISettings(BackendSettings):
     """Anything that speaks the OpenAI API (NIM, vLLM, ...); used where backend is openai."""
+
+    takes_files: ClassVar[bool] = True
 
     api_key: Secret = ""
     """Empty: read OPENAI_API_KEY, which is sent to api.openai.com only; other hosts get the key written here, or

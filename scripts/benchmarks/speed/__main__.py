@@ -39,6 +39,8 @@ from speed.processes import say
 from speed.profiling import dearest_functions
 from speed.rates import measure_rates, rates_sheet
 from speed.table import Rounds, Sheet, process_sheet, speed_sheet, spread_in_words, work_sheet
+from speed.transport import RECORDS as TRANSPORT_RECORDS
+from speed.transport import measure_transport, transport_sheet
 from speed.workload import cached_pictures
 
 _WIDTH = 200
@@ -163,6 +165,14 @@ def _endpoints(options: argparse.Namespace) -> int:
     return 1 if any(spread.wrong for spread in spreads) else 0
 
 
+def _transport(options: argparse.Namespace) -> int:
+    machine = _machine()
+    moved = measure_transport(options.records or TRANSPORT_RECORDS, options.runs or (1 if options.quick else 3))
+    measured: dict[str, object] = {"machine": machine, "transport": [dataclasses.asdict(one) for one in moved]}
+    _deliver(options, [transport_sheet(moved)], [machine], measured)
+    return 1 if any(one.labeled != (options.records or TRANSPORT_RECORDS) for one in moved) else 0
+
+
 _OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "million": _million,
     "gallery": _gallery,
@@ -170,6 +180,7 @@ _OTHERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "rates": _rates,
     "exports": _exports,
     "endpoints": _endpoints,
+    "transport": _transport,
 }
 """Cases with another question than how fast raylabel is beside other clients."""
 

@@ -1,6 +1,7 @@
 """A model server that costs next to nothing: the OpenAI protocol, answers made from the question, no model.
 
-It never parses a body: of each it keeps the first and the last kilobytes, where the question stands. A reply leaves
+It never parses a body: of each it keeps the first and the last kilobytes, where the question stands. A picture that is
+a file's address is read. A reply leaves
 after a latency that depends on the question alone, so every client meets the same. ``GET /log`` gives when each request
 was whole and when its reply left. Run: ``python -m speed.server --latency-ms 300 --sigma 0.6``; prints its port.
 """
@@ -16,7 +17,9 @@ import socket
 import time
 from array import array
 from hashlib import blake2b
+from pathlib import Path
 from statistics import NormalDist
+from urllib.parse import unquote
 
 from speed.answers import answer, task_of
 
@@ -27,6 +30,7 @@ _SCRATCH = bytearray(1 << 20)
 """What all connections read into; with one thread only one of them reads at a time."""
 _VIEW = memoryview(_SCRATCH)
 _NORMAL = NormalDist()
+_FILE_URL = b'{"url":"file://'
 
 
 class Latency:
@@ -57,7 +61,12 @@ class Log:
 
     def __init__(self) -> None:
         self._tasks, self._arrived_ns, self._left_ns, self._bodies = array("b"), array("q"), array("q"), array("Q")
+        self._body_bytes = self._read_bytes = 0
         self._cpu_before_s = time.process_time()
+
+    def receive(self, body_bytes: int, read_bytes: int) -> None:
+        self._body_bytes += body_bytes
+        self._read_bytes += read_bytes
 
     def add(self, task: int, arrived_ns: int, body: int) -> None:
         self._tasks.append(task)
@@ -72,6 +81,8 @@ class Log:
             "left_ns": self._left_ns.tolist(),
             "bodies": self._bodies.tolist(),
             "cpu_s": time.process_time() - self._cpu_before_s,
+            "body_bytes": self._body_bytes,
+            "read_bytes": self._read_bytes,
         }
         return json.dumps(columns).encode()
 
@@ -128,6 +139,7 @@ class Connection(asyncio.BufferedProtocol):
             error = {"error": {"message": f"no step asks this: {question[:200]!r}", "type": "invalid_request_error"}}
             self._send(json.dumps(error).encode(), b"400 Bad Request")
             return
+        self._log.receive(self._size, _read_picture(self._head))
         body = int.from_bytes(blake2b(self._head + self._tail, digest_size=8).digest(), "big")
         content = _completion(answer(task, question), self._size)
         delay_s = self._latency.from_now_s(question)
@@ -152,6 +164,15 @@ def _content_length(header: bytes) -> int:
         if name.lower() == b"content-length":
             return int(value)
     return 0
+
+
+def _read_picture(head: bytes) -> int:
+    """The bytes of the file that a question shows; 0 where the picture is in its body."""
+    begin = head.find(_FILE_URL)
+    if begin < 0:
+        return 0
+    begin += len(_FILE_URL)
+    return len(Path(unquote(head[begin : head.index(b'"', begin)].decode())).read_bytes())
 
 
 def _question(part: bytes) -> str:
