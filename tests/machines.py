@@ -101,7 +101,7 @@ def machines(shared: Path, names: Sequence[str], without_share: Sequence[str] = 
             own, empty = root / name, root / f"{name}-empty"
             own.mkdir()
             empty.mkdir()
-            places = {hosts: "/etc/hosts", resolver: "/etc/resolv.conf", own: home}
+            places: dict[Path, Path | str] = {hosts: "/etc/hosts", resolver: "/etc/resolv.conf", own: home}
             places[empty if name in without_share else shared] = SHARED
             process = stack.enter_context(_first_process(name, places))
             env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and not k.endswith("_API_KEY")}
