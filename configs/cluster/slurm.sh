@@ -24,8 +24,9 @@ RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 nodes=${SLURM_JOB_NUM_NODES:-1}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
+names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+addresses=$(srun --nodes=1 --ntasks=1 --nodelist="${names%%$'\n'*}" hostname --ip-address)
+address=${addresses%% *}
 
 # --exit-zero: records that are left open are no failure for Slurm, whose dependent jobs would not start. Interrupted two
 # minutes before the end (--signal), the run stores what is in flight.
