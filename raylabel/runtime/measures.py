@@ -28,6 +28,13 @@ NONE_LEFT = 0.5
 """Requests that are left where none is, so that the next one comes after the reset."""
 SAME_NUMBERS = 3
 """Times that headers tell one number before they are believed no longer, if it should have moved meanwhile."""
+PROOF_ANSWERS, PROOF_S = 40, 3.0
+"""For which a rate must go well to be good, where it is looked for between two others."""
+CLOSE = 1.04
+"""Times what is good: a rate that was refused, and no further looked at for a while."""
+CLOSE_ANSWERS, CLOSE_S = 600, 30.0
+SAFER = 0.97
+"""Of a rate that was good and is not any more."""
 FAR = 2.0
 """Times what is known to be good: a rate climbs no further within a minute."""
 FIRST_STEP, SURE_STEP = 0.01, 0.05
@@ -79,6 +86,8 @@ class Ceiling:
         self._step = FIRST_STEP
         self._since = (0.0, 0)
         self._has_fallen = False
+        self._bad = math.inf
+        """What was too much: what is between this and what is good is looked at by halves."""
 
     def set(self, value: float, now_s: float, answered: int, error: float = 0.0) -> None:
         """Begin anew from here.
@@ -90,6 +99,15 @@ class Ceiling:
         self._step = min(max(FIRST_STEP, error), 1.0)
         self._since = (now_s, answered)
         self._has_fallen = False
+        self._bad = math.inf
+
+    def halve(self, now_s: float, answered: int) -> None:
+        """It is too high, which a limit of a second or so shows at once: the limit is between this and what is good."""
+        good, bad = self.good, self.value
+        if not self.has_climbed:
+            good = SAFER * bad
+        self.set((good + bad) / 2 if bad > CLOSE * good else good, now_s, answered)
+        self.good, self._bad = good, bad
 
     def fall(self, recent: float, now_s: float, answered: int) -> None:
         """It climbed too high: back to what was good of late, or, if that was too much, to what was good before."""
@@ -100,6 +118,11 @@ class Ceiling:
             self.good, self._has_fallen = good, True
 
     @property
+    def is_looked_for(self) -> bool:
+        """Whether it is known to be between two values."""
+        return math.isfinite(self._bad)
+
+    @property
     def has_climbed(self) -> bool:
         return self.good < self.value
 
@@ -107,6 +130,9 @@ class Ceiling:
         """Climb, if it was held for long enough; a rate only where it was made use of."""
         since_s, before = self._since
         if is_rate and answered - before < USED_SHARE * self.value * (now_s - since_s):
+            return
+        if self.is_looked_for:
+            self._look_between(now_s, answered)
             return
         if is_rate and self.has_climbed and not self._has_fallen:
             answers, passed_s = float(STEP_ANSWERS), STEP_S
@@ -128,6 +154,17 @@ class Ceiling:
             self.value = min(self.value, FAR * self.good)
         self._step = min(2 * self._step, 1.0)
         self._since = (now_s, answered)
+
+    def _look_between(self, now_s: float, answered: int) -> None:
+        since_s, before = self._since
+        if answered - before < PROOF_ANSWERS or now_s - since_s < PROOF_S:
+            return
+        self.good = self.value
+        if self._bad > CLOSE * self.good:
+            self.value = (self.good + self._bad) / 2
+            self._since = (now_s, answered)
+        elif answered - before >= CLOSE_ANSWERS and now_s - since_s >= CLOSE_S:
+            self.set(self.good, now_s, answered)  # limits change
 
 
 class LastMinutes:

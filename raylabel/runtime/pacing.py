@@ -20,6 +20,8 @@ windows or fills a bucket. These are the rules:
 * A limit is held for some time, then climbs, faster and faster (after the shape of CUBIC, RFC 9438), until it is met:
   one that was raised is found within a few minutes, and one that was not is met once in hundreds of requests. Then
   the rate falls to what was taken in the last minute, and if that is too much, to what was good before the climb.
+* A limit of a second or so shows within a second that it is exceeded: there what lies between a rate that went well and
+  one that did not is halved until they are close.
 * A server may also refuse at random, whatever it is offered. Then sending less is in vain: the next refusal comes as
   soon as the one before. After some of those, the rate is lifted, and single refusals stop nobody any more, unless they
   become many.
@@ -52,6 +54,8 @@ from raylabel.runtime.measures import (
 
 __all__ = ["Allowance", "Feedback", "Pace"]
 
+UNSURE = 0.1
+"""Of a rate that was measured while the number in flight still grew, as a share of it."""
 FIRST_IN_FLIGHT = 4
 """Where nobody says how many requests the endpoint takes at a time."""
 CUT = 0.9
@@ -308,6 +312,9 @@ class Pace:
             self._reset_s = None  # stepping back sufficed: it does not count in minutes
         self._had_stopped = self._tries_one
         is_paced = math.isfinite(self._per_s.value)
+        is_of_seconds = not self._is_of_a_minute and self._reset_s is None and not self._refuses_one
+        if is_of_seconds:
+            error = max(error, UNSURE)
         last_minute = (taken - self._taken.until(self._last_refusal_s - MINUTE_S)) / MINUTE_S
         if self._last_refusal_s - self._first_refusal_s >= LONG_S:
             self._vain = 0
@@ -343,7 +350,7 @@ class Pace:
             recent_s = min(RECENT_S, self._first_refusal_s - since_s)
             recent = (taken - self._taken.until(self._first_refusal_s - recent_s)) / recent_s
             good = self._at_once.good
-            self._keep(recent, 0.0, now_s)
+            self._keep(recent, error, now_s)
             self._tries_rate, self._at_once.good = True, good
             self._move_anchor(taken)
         elif not is_paced and not (self._has_cut and not self._at_once.has_climbed):
@@ -351,6 +358,10 @@ class Pace:
             self._at_once.set(self._fewer(), now_s, self._answered)
             self._has_cut = True
             self._first_anchor = self._anchor
+            self._move_anchor(taken)
+        elif is_paced and is_of_seconds and (self._per_s.has_climbed or answered >= STEADY_ANSWERS):
+            self._tries_rate = False
+            self._per_s.halve(now_s, self._answered)
             self._move_anchor(taken)
         elif is_paced and self._per_s.has_climbed:
             self._tries_rate = False
@@ -410,6 +421,8 @@ class Pace:
         """
         if self._refuses_one or self._says_when:  # that is a limit
             self._vain = 0
+        elif self._per_s.is_looked_for and self._per_s.has_climbed:
+            pass  # more was sent, not less
         elif SOON - 2 <= run < STEADY_ANSWERS:
             self._vain += 1
         elif run < FEW or run >= 1.5 * STEADY_ANSWERS:

@@ -58,6 +58,21 @@ def test_a_limit_of_a_few_a_minute_is_known_after_two_minutes(make, per_s, reque
     assert told.per_s(120, busy_s) > 0.9 * per_s
 
 
+def test_a_limit_of_a_second_is_made_use_of_within_a_minute():
+    used = []
+    for seed in range(5):
+        told = simulate(Sliding(20, 1, seed=seed), Pace(128, find=True), 1140)
+        assert told.refused_share(20) < 0.02
+        used.append(told.per_s(20, told.answered_at[int(0.98 * 1140)]) / 20)
+    assert min(used) > 0.85
+    assert sorted(used)[2] > 0.9
+
+
+def test_a_limit_of_a_second_that_is_looked_for_between_two_rates_is_not_taken_for_chance():
+    told = simulate(Bucket(20, 20, latency_s=1.5, seed=6), Pace(128, find=True), 2000)
+    assert told.refused_share(20) < 0.02
+
+
 @pytest.mark.parametrize("make", [Sliding, Window])
 def test_a_limit_that_is_doubled_is_found_within_a_minute(make):
     def doubled(server):
