@@ -338,7 +338,7 @@ class Coordinator:
 
     @property
     def is_limited(self) -> bool:
-        """Whether a limit of requests a minute decides how fast the run goes."""
+        """Whether a limit of the endpoint decides how fast the run goes."""
         return self._endpoints.are_limited
 
     @property

@@ -27,6 +27,10 @@ class Policy(Protocol):
         """Whether the server turned requests away and has taken none since."""
 
     @property
+    def is_met(self) -> bool:
+        """Whether the endpoint takes no more than it is sent."""
+
+    @property
     def is_climbing(self) -> bool:
         """Whether how many requests are good at a time is still being found out."""
 
@@ -254,8 +258,10 @@ class EndpointLimits:
 
     @property
     def are_limited(self) -> bool:
-        """Whether each takes only so many requests a minute."""
-        return bool(self._limits) and all(math.isfinite(e.allowance.per_s) for e in self._limits.values())
+        """Whether each takes no more than it gets: only so many requests a minute, or so many at a time."""
+        return bool(self._limits) and all(
+            math.isfinite(limit.allowance.per_s) or limit.policy.is_met for limit in self._limits.values()
+        )
 
     @property
     def are_climbing(self) -> bool:

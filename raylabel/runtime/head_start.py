@@ -48,7 +48,7 @@ class Foresight:
         Args:
             ended: records so far.
             left: records.
-            is_limited: the endpoint takes only so many requests a minute: others would be of no use.
+            is_limited: the endpoint takes no more than it gets: others would be of no use.
             is_climbing: how many requests in flight are good is still being found out.
         """
         if ended and self._first_s is None:

@@ -147,7 +147,7 @@ class InProcess:
 
     @property
     def is_limited(self) -> bool:
-        """Whether a limit of requests a minute decides how fast it goes, so that more processes would bring nothing."""
+        """Whether a limit of the endpoint decides how fast it goes, so that more processes would bring nothing."""
         return self._asked(lambda: self._coordinated.is_limited)
 
     @property

@@ -82,6 +82,11 @@ class LoadPace:
         return self._pace.is_paused
 
     @property
+    def is_met(self) -> bool:
+        """See ``Policy``."""
+        return self._batch is None and self._pace.is_met
+
+    @property
     def is_climbing(self) -> bool:
         """Whether the number in flight still grows quickly, so that the pace is not yet what it will be."""
         return self._pace.is_climbing if self._batch is None else self._batch.is_climbing

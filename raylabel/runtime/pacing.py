@@ -184,6 +184,12 @@ class Pace:
         """Whether the number in flight is still doubled, so that the pace is not yet what it will be."""
         return self._searches and not self._rest_until_s and self._at_once.value < self._most
 
+    @property
+    def is_met(self) -> bool:
+        """Whether the server takes no more than it is sent, as far as is known: it turned requests away, and not by
+        chance."""
+        return self._has_cut and not self._at_random and self._at_once.value < self._most
+
     def note(self, heard: Feedback, now_s: float) -> Allowance:
         """Take in what came back, and hear what may be sent."""
         self._answered += heard.answered
