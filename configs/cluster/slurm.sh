@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # raylabel on the machines of a Slurm allocation: sbatch configs/cluster/slurm.sh /shared/config.yaml [key=value ...]
 # Ray starts on all of them, the run on the first, and both end together. Submitted again, it continues what a time limit
-# cut off. Never run on a real cluster; the tests check its syntax only.
+# cut off. Never run on a real cluster; the tests run it with stand-ins for Slurm and Ray.
 #
 # The configuration, its input and images, and results_dir (an absolute path) have to be on the shared file system, and so
 # does the environment with raylabel, unless every machine has its own.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Protocol
 
 from raylabel.servers.local import LocalServers
@@ -56,7 +55,7 @@ class ServersInBackground:
         self._serve, self._count, self._pace = serve, count, pace
         self._results = Folder(absolute(results_dir))
         self._servers: LocalServers | None = None
-        self._keeping: Future[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         self._servers = servers = LocalServers(
@@ -65,7 +64,7 @@ class ServersInBackground:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="model servers", daemon=True)
         self._thread.start()
-        self._keeping = asyncio.run_coroutine_threadsafe(servers.keep(), self._loop)
+        self._keeping = asyncio.run_coroutine_threadsafe(_begun(servers), self._loop).result()
 
     def statuses(self) -> Sequence[ReplicaStatus]:
         if self._keeping is not None and self._keeping.done():
@@ -77,7 +76,7 @@ class ServersInBackground:
         if servers is None:
             return
         try:
-            asyncio.run_coroutine_threadsafe(_end(servers), self._loop).result()
+            asyncio.run_coroutine_threadsafe(_end(servers, self._keeping), self._loop).result()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -86,9 +85,12 @@ class ServersInBackground:
                 keep_log(replica.log, self._results)
 
 
-async def _end(servers: LocalServers) -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+async def _begun(servers: LocalServers) -> asyncio.Task[None]:
+    return asyncio.create_task(servers.keep())
+
+
+async def _end(servers: LocalServers, keeping: asyncio.Task[None] | None) -> None:
+    if keeping is not None:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
     await servers.stop()

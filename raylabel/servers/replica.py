@@ -157,7 +157,8 @@ class Replica:
         self._gpus, self._gpu_count = gpus, gpu_count
         self._pace = pace or Pace()
         self._on_change = on_change
-        self._process: ServerProcess | None = None
+        self._starting: asyncio.Future[ServerProcess] | None = None
+        """A thread's work, which cannot be broken off."""
         self._reserved: ReservedPort | None = None
         self._since = time.monotonic()
         self._restarted = deque(sorted(time.monotonic() - ago for ago in restarted_s_ago))
@@ -257,9 +258,11 @@ class Replica:
         launch = Launch(
             self._serve, self._host, self.address.port, self._interpreter(), self._gpu_count, _pictures_folder()
         )
-        self._process = await start_process(self._engine.command(launch), self._environment(launch), self.log)
+        self._starting = asyncio.ensure_future(
+            start_process(self._engine.command(launch), self._environment(launch), self.log)
+        )
         try:
-            await self._wait_until_ready(self._process)
+            await self._wait_until_ready(await asyncio.shield(self._starting))
         except BaseException:
             await self._end_process()
             raise
@@ -427,10 +430,21 @@ class Replica:
 
     # --- both ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _process(self) -> ServerProcess | None:
+        """The one that was started last, until it was ended."""
+        start = self._starting
+        if start is None or not start.done() or start.cancelled() or start.exception() is not None:
+            return None
+        return start.result()
+
     async def _end_process(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.stop()
+        """End the process, one that is just being started, too. If this is cancelled, the next call completes it."""
+        if self._starting is not None:
+            with contextlib.suppress(StartError):
+                process = await asyncio.shield(self._starting)
+                await process.stop()
+            self._starting = None
 
     def _become(self, state: State, phase: str = "") -> None:
         self.state, self.phase = state, phase

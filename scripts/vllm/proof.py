@@ -150,11 +150,12 @@ def _has_answers(results: Path) -> bool:
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:
-    """Every process, its parent and its command line."""
+    """Every process that is not only waiting to be buried, its parent and its command line."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            yield int(entry.name), parent, (entry / "cmdline").read_text().replace("\0", " ")
+            state, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if state not in "ZX":
+                yield int(entry.name), int(parent), (entry / "cmdline").read_text().replace("\0", " ")
 
 
 def _watchdogs_of(owner: int) -> list[int]:
@@ -182,7 +183,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, required=True, help="virtual environment that has vLLM for CPUs")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--images", type=int, default=60, help="enough work for a second server to become ready")
     return parser.parse_args()
 
 

@@ -168,6 +168,24 @@ def test_a_run_that_a_limit_a_minute_makes_long_does_not_start_the_other_one(mak
     assert other.entered is None
 
 
+def test_a_run_whose_server_takes_no_more_at_a_time_does_not_start_the_other_one(make):
+    in_flight = 0
+
+    async def few_at_a_time(request):
+        nonlocal in_flight
+        if in_flight >= 3:
+            return ClientError(Verdict.SLOW_DOWN, "too many", status=429)
+        in_flight += 1
+        await asyncio.sleep(0.05)
+        in_flight -= 1
+        return answer(request)
+
+    other = Slow()
+    _, ended = drive(HeadStart(other), make(120, few_at_a_time, shard=4, max_workers=64), find_in_flight=True)
+    assert sum(end.settled for end in ended) == 120
+    assert other.entered is None
+
+
 def test_a_run_that_is_done_while_the_other_starts_hands_nothing_over(make):
     bench = make(200, Crowd(0.02), shard=4, max_workers=4)
     other = Slow(lambda: len(bench.client.requests) == 400)
@@ -220,6 +238,27 @@ def test_what_could_not_be_handed_over_is_done_though_the_first_worker_has_ended
     assert other.shards
     assert sorted(end.number for end in ended) == list(range(50))
     assert len(bench.client.requests) == 400
+
+
+def test_a_look_that_a_broken_hand_over_overtook_is_not_believed(make, monkeypatch, caplog):
+    """The first worker had ended when it was looked at, and has got everything back when that is told."""
+    bench = make(200, Crowd(0.01), shard=4, max_workers=4)
+    breaks = threading.Event()
+    other = Broken(has_joined=False, breaks_when=breaks.is_set)
+    look = InProcess.has_ended
+
+    def overtaken(executor):
+        if breaks.is_set():
+            return look(executor)
+        wait_until(lambda: bool(other.shards))
+        wait_until(lambda: look(executor))
+        breaks.set()
+        wait_until(lambda: "goes on in this process alone" in caplog.text)
+        return True
+
+    monkeypatch.setattr(InProcess, "has_ended", overtaken)
+    _, ended = drive(HeadStart(other), bench)
+    assert sorted(end.number for end in ended) == list(range(50))
 
 
 def is_idle(bench):
