@@ -1,4 +1,4 @@
-"""Two real vLLM servers that runs start themselves: both pipelines, the prefix cache, and an engine that is killed.
+"""Two real vLLM servers, of ``raylabel serve`` and of a run itself: both pipelines, the prefix cache, a killed engine.
 
 The model is a tiny one with random weights: what it answers is worth nothing, what it costs is real. Checked are:
 
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ BLOCK = 32
 """Tokens of a block of the prefix cache; the image tokens are a multiple."""
 REQUIRED = 0.9
 PATIENCE_S = 900.0
+SERVERS = 2
 OFFLINE = {"HF_HUB_OFFLINE": 1, "TRANSFORMERS_OFFLINE": 1, "VLLM_NO_USAGE_STATS": 1, "DO_NOT_TRACK": 1}
 
 
@@ -90,7 +91,6 @@ def write_config(folder: Path, pipeline: str, world: World, options: argparse.Na
                 "boxes": {"order": "xyxy", "scale": 1000},
                 "calibrate": "never",
             },
-            "workflow": {"max_workers": 4},
             "data": data,
         },
         "limits": {"max_failure_rate": 1.0},
@@ -98,11 +98,12 @@ def write_config(folder: Path, pipeline: str, world: World, options: argparse.Na
             "model": str(options.model),
             "served_model_name": "tiny-vlm",
             "python": str(options.venv),
-            "replicas": 2,
+            "replicas": SERVERS,
             "args": flags,
             "env": {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": 1},
         },
     }
+    folder.mkdir(exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -110,7 +111,6 @@ def write_config(folder: Path, pipeline: str, world: World, options: argparse.Na
 
 def run(folder: Path, pipeline: str, world: World, options: argparse.Namespace, *, kills: bool = False) -> Ran:
     """Label the world; ``kills``: kill an engine once there are some answers."""
-    folder.mkdir()
     config, said = write_config(folder, pipeline, world, options), folder / "said.txt"
     with said.open("wb") as out:
         process = subprocess.Popen(
@@ -129,6 +129,29 @@ def run(folder: Path, pipeline: str, world: World, options: argparse.Namespace, 
     if is_due:
         raise RuntimeError(f"no engine was found to be killed: {said.read_text()}")
     return Ran(process.returncode, said.read_text(), folder / "results", sorted(watchdogs))
+
+
+@contextmanager
+def standing(config: Path) -> Iterator[Sequence[int]]:
+    """``raylabel serve``, all of whose servers are ready in the block; the watchdogs of these.
+
+    On a machine of few cores the second one would not become ready beside a run that keeps the first one busy.
+    """
+    said = config.with_suffix(".serve.txt")
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "raylabel", "serve", str(config)], stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while said.read_text().count("/v1") < SERVERS:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the servers are not up: {said.read_text()}")
+            time.sleep(0.5)
+        yield _watchdogs_of(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
 
 
 def cached_share(ran: Ran) -> float:
@@ -200,22 +223,27 @@ def main() -> int:
             good = good and holds
             print(f"{'ok ' if holds else 'BAD'} {what}: {detail}", flush=True)
 
-        def see_all(ran: Ran, pipeline: str) -> None:
+        def see_used(ran: Ran, pipeline: str) -> None:
             show(f"{pipeline}, ended", ran.code in (0, 3), f"exit code {ran.code}")
-            show(f"{pipeline}, used", sum(n > 0 for n in ran.endpoints.values()) >= 2, str(ran.endpoints))
-            left = _descendants_of(*ran.watchdogs)
-            show(f"{pipeline}, left", not left, f"{len(left)} processes of {len(ran.watchdogs)} servers")
+            show(f"{pipeline}, used", sum(n > 0 for n in ran.endpoints.values()) >= SERVERS, str(ran.endpoints))
+
+        def see_left(watchdogs: Sequence[int], pipeline: str) -> None:
+            left = _descendants_of(*watchdogs)
+            show(f"{pipeline}, left", not left, f"{len(left)} processes of {len(watchdogs)} servers")
 
         began = time.monotonic()
-        ran = run(folder / "referring", REFERRING, world, options)
-        see_all(ran, REFERRING)
+        with standing(write_config(folder / "referring", REFERRING, world, options)) as watchdogs:
+            ran = run(folder / "referring", REFERRING, world, options)
+        see_used(ran, REFERRING)
+        see_left(watchdogs, REFERRING)
         share = cached_share(ran)
         show("cached", share >= REQUIRED, f"{share:.1%} of the image tokens of all questions but the first of an image")
         print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
 
         began = time.monotonic()
         ran = run(folder / "grounding", GROUNDING, world, options, kills=True)
-        see_all(ran, GROUNDING)
+        see_used(ran, GROUNDING)
+        see_left(ran.watchdogs, GROUNDING)
         told = [line for line in ran.said.splitlines() if "; it is started again" in line]
         show("killed, said", bool(told), told[0] if told else ran.said)
         tries = {row["tries"] for step in ("expression_extraction", "grounding") for row in ran.rows(step)}
