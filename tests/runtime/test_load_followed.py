@@ -56,10 +56,10 @@ def test_the_number_in_flight_settles_near_the_slots_of_a_server_that_tells_its_
             executor = Served(watched, OwnServers(settings, ServersInBackground(settings.serve, settings.results_dir)))
             assert run(settings, executor, console=Console(file=io.StringIO())) == 0
         slots = server.stats()["slots"]
-    # On a busy machine some of what is in flight has not come to the server's notice; how close it comes otherwise is
-    # for the simulated clock.
-    assert SLOTS <= watched.allowed[-1] <= 2 * SLOTS
-    assert max(watched.allowed) <= 4 * SLOTS
+    # On a busy machine some of what is in flight has not come to the server's notice, or has left it and is not counted
+    # yet; how close it comes otherwise is for the simulated clock.
+    assert SLOTS / 2 <= watched.allowed[-1] <= 2 * SLOTS
+    assert SLOTS <= max(watched.allowed) <= 4 * SLOTS
     assert slots["queued_s"] < slots["computed_s"]
     assert any("requests at a time: the server computes" in why for why in watched.why)
 
