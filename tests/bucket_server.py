@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -182,12 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 
     def _forwarded(self, address: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(address)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-        connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection(address)) as connection:
+            connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
+            answer = connection.getresponse()
+            data = answer.read()
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
         # That of an answer to HEAD is the length of what it leaves out.
         return answer.status, {**kept, "Content-Length": answer.headers.get("Content-Length") or str(len(data))}, data

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from raylabel.demo.scenes import Style
 from raylabel.demo.world import World, build_world
 from raylabel.settings import load_settings
 from tests.end_to_end.cli_runs import CliRun, read_journal, write_config
-from tests.end_to_end.ray_nodes import Nodes, ray_nodes
+from tests.end_to_end.ray_nodes import Node, Nodes, ray_nodes
 from tests.end_to_end.running import label
 from tests.served_here import served_here
 from tests.servers.serving import DEMO, is_running
@@ -101,6 +101,18 @@ class Run:
         logs = "".join(path.read_text() for path in sorted((self.results / "servers").glob("*.log")))
         return {int(pid): ip for ip, pid in re.findall(r'"url": "http://([\d.]+):\d+".*"pid": (\d+)', logs)}
 
+    def wait_for_server_on(self, nodes: Sequence[Node]) -> Node:
+        """The first of these nodes on which a server is at work."""
+        found: list[Node] = []
+
+        def is_there() -> bool:
+            alive = {ip for pid, ip in self.servers().items() if is_running(pid)}
+            found.extend(node for node in nodes if node.ip in alive)
+            return bool(found)
+
+        self._cli.wait_until(is_there)
+        return found[0]
+
     def wait_for_end_of(self, pids: list[int]) -> None:
         wait_until(lambda: not any(map(is_running, pids)))
 
@@ -140,10 +152,10 @@ def test_whatever_is_killed_nothing_is_lost_and_no_server_is_left(
     run.wait_for_log("was lost with its Ray actor on 127.0.0.")
 
     run.wait_for_answers(60)
-    alive = {pid: ip for pid, ip in run.servers().items() if is_running(pid)}
-    victim = next(node for node in nodes.nodes[1:] if node.ip in alive.values())
+    victim = run.wait_for_server_on(nodes.nodes[1:])
+    there = [pid for pid, ip in run.servers().items() if ip == victim.ip]
     victim.kill_raylet()
-    run.wait_for_end_of([pid for pid, ip in alive.items() if ip == victim.ip])
+    run.wait_for_end_of(there)
 
     run.kill_driver()
     run.wait_for_end_of(list(run.servers()))

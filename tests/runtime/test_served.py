@@ -278,7 +278,7 @@ class Scripted:
 
 
 class Listening(InProcess):
-    """Notes which endpoints it is told of."""
+    """Notes which endpoints it is told of, and goes on until it is stopped, though there is nothing to do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,6 +288,9 @@ class Listening(InProcess):
         self.budget = work.budget
         self.told.append([member.name for member in work.spec.members])
         super().begin(replace(work, shards=[]), lambda: None)
+
+    def has_ended(self) -> bool:
+        return False
 
     def set_members(self, members: MemberSet) -> None:
         self.told.append([member.name for member in members.members])
