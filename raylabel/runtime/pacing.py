@@ -367,7 +367,11 @@ class Pace:
             self._has_cut = True
             self._first_anchor = self._anchor
             self._move_anchor(taken)
-        elif is_paced and is_of_seconds and (self._per_s.has_climbed or answered >= STEADY_ANSWERS):
+        elif (
+            is_paced
+            and is_of_seconds
+            and (self._per_s.has_climbed or self._per_s.is_looked_for or answered >= STEADY_ANSWERS)
+        ):
             self._tries_rate = False
             self._per_s.halve(now_s, self._answered)
             self._move_anchor(taken)
