@@ -189,10 +189,12 @@ def _judged_since(started: str | None, results: str) -> bool:
     from raylabel.storage.locations import absolute
     from raylabel.store.results import Results
 
-    if started is None:
+    try:
+        began = datetime.fromisoformat(str(started)).timestamp()
+    except ValueError:
         return False
     given = Results(Folder(absolute(results))).judgements().scan(("at",))["at"].to_pylist()
-    return max(given, default=0.0) > datetime.fromisoformat(started).timestamp()
+    return bool(max(given, default=0.0) > began)
 
 
 def _show(said: JsonObject, out: str) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from raylabel.exports.training.base import TrainingFormat
-from raylabel.exports.training.samples import Phrase, Sample
+from raylabel.exports.training.samples import Phrase, Sample, joined
 from raylabel.exports.training.writers import Entry, Job, JsonList
 from raylabel.geometry import px_to_rel1_xywh
 from raylabel.records import Instance, JsonObject, Region
@@ -39,7 +39,7 @@ def fiftyone_sample(entry: Entry, filepath: str) -> JsonObject:
         "captions": [sample.caption for sample in samples if sample.caption],
         "record_ids": [sample.record_id for sample in samples],
         "ground_truth": {"_cls": "Detections", "detections": found} if labelled else None,
-        "absent": list(dict.fromkeys(phrase.text for sample in samples for phrase in sample.absent)),
+        "absent": list(dict.fromkeys(phrase.text for phrase in joined(samples).absent)),
         "regions": {"_cls": "Detections", "detections": regions} if regions else None,
     }
 

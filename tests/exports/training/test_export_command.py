@@ -94,7 +94,7 @@ def test_judgements_that_no_run_has_delivered_yet_are_pointed_out(
     assert "judged" not in capsys.readouterr().out
     verdict = Judgement(f"{0:032x}", "reject", labels="x")
     store_judgements(Results(Folder(str(results))), [verdict])
-    for started, told in (("2020-01-01T00:00:00+00:00", True), ("2920-01-01T00:00:00+00:00", False)):
+    for started, told in (("2020-01-01T00:00:00+00:00", True), ("2920-01-01T00:00:00+00:00", False), ("?", False)):
         (results / "run.json").write_text(json.dumps({"started": started}))
         assert main(words) == 0
         assert ("since the last run began" in capsys.readouterr().out) is told

@@ -106,6 +106,16 @@ def test_an_image_with_a_failed_record_says_that_something_is_missing(tmp_path: 
     assert sample["tags"] == ["train", "incomplete"]
 
 
+def test_what_one_caption_missed_and_another_found_is_not_absent(tmp_path: Path) -> None:
+    records = [
+        record(0, "/a.jpg", SIZE, "", (expression(0, "dog", None, []), expression(0, "hen", None, []))),
+        record(1, "/a.jpg", SIZE, "", (expression(1, "dog", None, [DOG]),)),
+    ]
+    export(write_results(tmp_path / "r", records), "fiftyone", tmp_path / "out")
+    [sample] = samples(tmp_path / "out")
+    assert sample["absent"] == ["hen"]
+
+
 def test_regions_are_detections_of_their_own(told: Made, tmp_path: Path) -> None:
     export(told.folder, "fiftyone", tmp_path / "out")
     records = {r.record_id: r for r in told.records}

@@ -68,7 +68,7 @@ def test_keys_have_no_dots_whatever_the_names_of_images(tmp_path: Path) -> None:
 def test_members_of_a_sample_stand_side_by_side_and_images_are_their_own_bytes(tmp_path: Path) -> None:
     records = [drawn(tmp_path, n, f"{n}.png") for n in range(5)]
     export(write_results(tmp_path / "r", records), "webdataset", tmp_path / "out")
-    with tarfile.open(tmp_path / "out" / "train-000000.tar") as tar:
+    with tarfile.open(tmp_path / "out" / "train-000000.tar", "r:") as tar:  # not compressed
         names = tar.getnames()
         assert names == [f"{r.record_id}{suffix}" for r in records for suffix in (".png", ".json", ".txt")]
         for r in records:
