@@ -193,6 +193,7 @@ def test_the_pickle_says_what_the_json_says_in_protocol_2(made: Made, tmp_path: 
     data = (tmp_path / "out" / "refcoco" / "refs(unc).p").read_bytes()
     assert pickle.loads(data) == refs(tmp_path, "refcoco")
     assert len(pickle.loads(data)) > 200
+    assert data[:2] == pickle.PROTO + bytes([2])
     assert max(opcode.proto for opcode, _, _ in pickletools.genops(data)) <= 2
     export(write_results(tmp_path / "empty", []), "refcoco", tmp_path / "none")
     assert pickle.loads((tmp_path / "none" / "refcoco" / "refs(unc).p").read_bytes()) == []
