@@ -457,7 +457,7 @@ const raylabel = (() => {
       let found = [];
       try { found = await chunk("replies", r.n); } catch (error) { place.replaceChildren(el("p", { class: "bad" }, error.message)); return; }
       const parts = found.map((one) => el("section", {}, el("h4", {}, one.step), el("pre", { class: "question", dir: "auto", tabindex: 0 }, one.question),
-        one.replies.map((reply) => [el("p", { class: "quiet" }, [reply.model, reply.finish, `${reply.seconds} s`, reply.tokens_in === null ? "" : `${reply.tokens_in} tokens in, ${reply.tokens_out} out`].filter(Boolean).join(" · ")), el("pre", { class: "reply", dir: "auto", tabindex: 0 }, reply.text)])));
+        one.replies.map((reply) => [el("p", { class: "quiet" }, [reply.model, reply.finish, `${reply.seconds} s`, reply.tokens_in === null ? "" : `${reply.tokens_in} tokens in, ${reply.tokens_out} out`, reply.usd === null ? "" : `${Number(reply.usd.toPrecision(3))} USD`].filter(Boolean).join(" · ")), el("pre", { class: "reply", dir: "auto", tabindex: 0 }, reply.text)])));
       place.replaceChildren(...(parts.length ? parts : [el("p", {}, "The store has no reply to a question of this record as it is put now.")]));
     });
     return made;
