@@ -211,7 +211,7 @@ class Statistics:
         names = [f"up to {bound:.2%}" for bound in _SIZES]
         counts = [self._areas[n] for n in range(len(_SIZES))]
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True) if count]
-        svg = _bars(names, counts, "share of the image's area") if rows else ""
+        svg = bars(names, counts, "share of the image's area") if rows else ""
         return Section("Sizes of boxes", ["Area of the image", "Boxes"], rows, svg)
 
     def _positions(self) -> Section:
@@ -236,7 +236,7 @@ class Statistics:
         names = [f"{n / 20:.2f} to {(n + 1) / 20:.2f}" for n in range(20)]
         counts = self._scores.tolist()
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True) if count]
-        svg = _bars([f"{n / 20:.2f}" for n in range(20)], counts, "score from") if rows else ""
+        svg = bars([f"{n / 20:.2f}" for n in range(20)], counts, "score from") if rows else ""
         return Section(
             "Scores of boxes", ["Score", "Boxes"], rows, svg, "Agreement of votes, or what the model claims."
         )
@@ -334,13 +334,15 @@ def _distribution(title: str, head: str, counts: Counter[int]) -> Section:
         mean = sum(n * c for n, c in counts.items()) / counts.total()
         rows += [["mean", f"{mean:.2f}"], ["most", f"{max(counts):,}"]]
     what = "Images" if title.endswith("image") else "Phrases"
-    return Section(title, [head, what], rows, _bars(names, values, head.lower()) if rows else "")
+    return Section(title, [head, what], rows, bars(names, values, head.lower()) if rows else "")
 
 
 # --- plots ----------------------------------------------------------------------------------------------------------
 
 
-def _bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
+def bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
+    """A plot of standing bars as SVG; empty without matplotlib."""
+
     def draw(axes: Axes) -> None:
         axes.bar(range(len(names)), values, color=_BAR)
         every = max(1, len(names) // 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,7 @@ def test_a_model_without_a_price_takes_it_from_the_sums_it_is_in_and_is_never_fr
     replies = [[reply("dear", 0.5), reply("dear", 0.25, 1.0)], [reply("dear", 0.25)], [reply("own", None)]]
     asked = [[{"step": "find", "question": "", "replies": of}] for of in replies]
     asked[2].append({"step": "check", "question": "", "replies": [reply("dear", 1.0)]})
-    sections = sections_of(Shown({}, "", [], [], exchanges=lambda own=own: own) for own in asked)
+    sections = sections_of(Shown({}, "", [], [], exchanges=partial(list, own)) for own in asked)
     assert sections["Money"].rows == [
         ["check", "dear", "1", "1.00 USD", "1000.00 USD"],
         ["find", "dear", "2", "1.00 USD", "500.00 USD"],
