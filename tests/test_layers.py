@@ -71,6 +71,8 @@ VENDORS = {
     "omegaconf": ("settings/*",),
     "pyarrow.fs": ("storage/*",),
     "fsspec": ("storage/*",),
+    "scipy": ("evaluation/pairing.py",),
+    "pycocotools": ("evaluation/average_precision.py",),
 }
 """Third-party packages and modules that few files may know."""
 

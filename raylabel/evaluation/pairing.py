@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from raylabel.errors import ConfigError
 from raylabel.geometry import iou
 from raylabel.records import Box
 
@@ -34,6 +35,9 @@ class BoxPair:
 def pair_boxes(first: Sequence[Box], second: Sequence[Box], least_iou: float = 0.5) -> list[BoxPair]:
     """One-to-one pairs of boxes with at least this IoU: as many as there can be, and of these ways the one with the
     largest sum of IoU (optimal assignment).
+
+    Raises:
+        ConfigError: scipy is not installed (only where each set has several boxes).
 
     >>> pair_boxes([Box(0, 0, 10, 10), Box(0, 0, 10, 8)], [Box(0, 0, 10, 8)])
     [BoxPair(first=1, second=0, iou=1.0)]
@@ -117,7 +121,12 @@ def _assigned(gains: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
         place = max(range(len(gains)), key=lambda row: gains[row][0])
         pairs = [(place, 0)]
     else:
-        from scipy.optimize import linear_sum_assignment
+        try:
+            from scipy.optimize import linear_sum_assignment
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                'boxes are matched by scipy, which is not installed: pip install "raylabel[eval]"'
+            ) from error
 
         rows, columns = linear_sum_assignment(np.asarray(gains), maximize=True)
         pairs = list(zip(rows.tolist(), columns.tolist(), strict=True))
