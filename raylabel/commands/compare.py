@@ -9,12 +9,13 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, positive
+from raylabel.commands import Command, positive, whole
 from raylabel.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from raylabel.evaluation.truth.values import Truth
     from raylabel.review.statistics import Section
 
 _WORST = 500
@@ -26,6 +27,21 @@ _EVERY = 5000
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="results_dir of a run")
     parser.add_argument("b", type=Path, metavar="B", help="that of another, with another model, prompt or setting")
+    parser.add_argument("--truth", metavar="FILE|DIR", help="what is true of the images, as for eval: is one better?")
+    parser.add_argument("--truth-format", metavar="F", help="of it, as for eval; default: what it seems to be")
+    parser.add_argument(
+        "--match",
+        choices=("auto", "text", "region"),
+        default="auto",
+        help="what is laid beside the truth: phrases of equal words, or all boxes of an image (default: as for eval)",
+    )
+    parser.add_argument(
+        "--unanswered",
+        choices=("wrong", "left-out"),
+        default="wrong",
+        help="what is true of a record that failed in one result is missed there (default), or is not judged in either",
+    )
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="of the draws behind the intervals")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--review", type=Path, metavar="DIR", help="write what differs as a gallery of both, the worst first"
@@ -43,7 +59,16 @@ def _compare(options: argparse.Namespace) -> int:
     from raylabel.review.reading import open_results
 
     a, b = open_results(options.a), open_results(options.b)
-    made = compare(a, b, worst=options.worst if options.review else 0, progress=_say_how_far)
+    made = compare(
+        a,
+        b,
+        _truth(options),
+        match=options.match,
+        unanswered=options.unanswered,
+        worst=options.worst if options.review else 0,
+        seed=options.seed,
+        progress=_say_how_far,
+    )
     if not made.matched.total():
         raise InputError(
             f"{options.a} and {options.b}: no record of the one is in the other, neither by record_id nor by image "
@@ -63,6 +88,14 @@ def _compare(options: argparse.Namespace) -> int:
     elif options.review:
         print("no record differs: nothing to review", file=sys.stderr if options.json else sys.stdout)
     return 0
+
+
+def _truth(options: argparse.Namespace) -> Truth | None:
+    if not options.truth:
+        return None
+    from raylabel.evaluation.truth.formats import read_truth
+
+    return read_truth(options.truth, options.truth_format)[0]
 
 
 def _say_how_far(records: int) -> None:
@@ -88,8 +121,8 @@ def _show(sections: Sequence[Section]) -> None:
 
 COMPARE = Command(
     "compare",
-    "hold two results against each other: agreement, what only one found, cost and speed",
-    "raylabel compare results/one_model results/another --review differences",
+    "hold two results against each other: agreement, what only one found, cost, and by a truth which is better",
+    "raylabel compare results/one_model results/another --truth truth.jsonl --review differences",
     _add_arguments,
     _compare,
 )

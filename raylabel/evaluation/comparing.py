@@ -5,27 +5,26 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.evaluation.agreement import AGREEMENT, SAME_IOU, Agreement, Said, agreement_of
+from raylabel.evaluation.against_truth import JudgedBoth, judge_both
+from raylabel.evaluation.agreement import AGREEMENT, SAME_IOU, Agreement, agreement_of
 from raylabel.evaluation.bootstrap import Measured, as_columns, measure_ratios
+from raylabel.evaluation.evaluating import WRONG
+from raylabel.evaluation.given import GivenRecord
+from raylabel.evaluation.labels import LABELED, OPEN, given_of, outcome_of, said_of
 from raylabel.evaluation.matching import RecordPair, pair_records
 from raylabel.evaluation.pairing import plain_words
+from raylabel.evaluation.questions import AUTO
 from raylabel.evaluation.spent import Spent, spent_on
-from raylabel.exports.annotations import is_rejected
-from raylabel.records import REJECTED, Box, Outcome
+from raylabel.evaluation.truth.values import Truth
 from raylabel.review.reading import Reviewed
-from raylabel.review.shown import Phrase, Shown
+from raylabel.review.shown import Shown
 from raylabel.runtime.specification import recall_specification
 from raylabel.settings import redacted
-from raylabel.store.judgements import REJECT
 
 SIDES = ("A", "B")
-UNFINISHED = "unfinished"
-LABELED = frozenset((Outcome.LABELED.value, Outcome.NOTHING.value, Outcome.SKIPPED.value))
-"""Outcomes of records of which is known what is there."""
-OPEN = frozenset((Outcome.FAILED.value, Outcome.UNREADABLE.value, UNFINISHED))
 IOU_BINS = 10
 """Between the IoU from which boxes count as the same and 1."""
 _MOST_PHRASES = 50_000
@@ -94,6 +93,7 @@ class Comparison:
         differing: pairs that are apart at all: one alone has labels, or the labels differ (``differing_labels``).
         iou: of pairs of boxes of shared phrases, in bins from ``SAME_IOU`` to 1.
         worst: the pairs that are farthest apart, the farthest first.
+        judged: both against a truth, where one is given.
         settings: those that differ, with the values of both; empty where they are not known.
     """
 
@@ -109,6 +109,7 @@ class Comparison:
     differing: int = 0
     differing_labels: int = 0
     worst: list[Apart] = field(default_factory=list)
+    judged: JudgedBoth | None = None
     settings: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
@@ -131,44 +132,42 @@ def names_of(a: Reviewed, b: Reviewed) -> tuple[str, str]:
     return (a.name, b.name) if a.name != b.name else (str(a.annotations.parent), str(b.annotations.parent))
 
 
-def outcome_of(shown: Shown) -> str:
-    """Of a record; ``rejected`` where a person said so."""
-    return REJECTED if shown.verdict == REJECT or is_rejected(shown.line) else shown.outcome
-
-
-def labels_of(shown: Shown) -> list[Phrase]:
-    """The phrases of a record with their boxes, without what was rejected; none where it is not known what is there."""
-    if outcome_of(shown) not in LABELED or not any(name in shown.line for name in ("expressions", "regions")):
-        return []  # boxes of the input are no labels
-    kept = [p for p in shown.phrases if p.outcome != REJECTED and (p.kept or not p.boxes)]
-    return [replace(phrase, boxes=phrase.kept) for phrase in kept]
-
-
-def said_of(shown: Shown) -> Said:
-    """The same as values to compare."""
-    phrases = labels_of(shown)
-    return Said([p.text for p in phrases], [[Box(*box.box) for box in p.boxes] for p in phrases])
-
-
 def compare(
-    a: Reviewed, b: Reviewed, *, worst: int = 0, progress: Callable[[int], None] = lambda _: None
+    a: Reviewed,
+    b: Reviewed,
+    truth: Truth | None = None,
+    *,
+    match: str = AUTO,
+    unanswered: str = WRONG,
+    worst: int = 0,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
     """Hold two results against each other, record by record.
 
     Intervals are drawn over images, whatever the number of records of each. Memory holds the worst pairs and a few
-    numbers an image.
+    numbers an image; with a truth, the labels of all records.
 
     Args:
+        match, unanswered: as for ``judge_both``.
         worst: how many of the pairs that are farthest apart are kept.
+        seed: of the draws.
         progress: told how many records of either are done.
+
+    Raises:
+        InputError: one cannot be read, or the truth knows none of the images.
+        ConfigError: as for ``judge_both``.
     """
     name_a, name_b = names_of(a, b)
     made = Comparison(OneSide(name_a), OneSide(name_b))
     rows: dict[Any, list[tuple[float, float]]] = {}
+    given: list[tuple[GivenRecord, GivenRecord]] = []
     heap: list[tuple[float, int, Apart]] = []
     for number, pair in enumerate(pair_records(a.shown(), b.shown())):
         progress(number + 1)
         apart = _add(made, rows, pair)
+        if truth is not None and pair.a is not None and pair.b is not None and pair.is_of_one_picture:
+            given.append((given_of(pair.a), given_of(pair.b)))
         if apart is not None and apart.by > 0:
             made.differing += 1
             made.differing_labels += apart.is_labeled_by_both
@@ -178,14 +177,16 @@ def compare(
                     heapq.heappop(heap)
     made.worst = [apart for _, _, apart in sorted(heap, key=lambda one: (-one[0], -one[1]))]
     made.images = len(rows)
-    made.agreement = dict(zip(AGREEMENT, _measured(list(rows.values())), strict=True))
+    made.agreement = dict(zip(AGREEMENT, _measured(list(rows.values()), seed), strict=True))
     made.a.spent, made.b.spent = spent_on(a.results, made.a.record_ids), spent_on(b.results, made.b.record_ids)
     made.settings = _differing_settings(a, b)
+    if truth is not None and given:
+        made.judged = judge_both(given, truth, match, unanswered=unanswered, seed=seed)
     return made
 
 
-def _measured(rows: list[list[tuple[float, float]]]) -> list[Measured]:
-    return measure_ratios(*as_columns(rows)) if rows else [Measured(None, None, None, 0)] * len(AGREEMENT)
+def _measured(rows: list[list[tuple[float, float]]], seed: int) -> list[Measured]:
+    return measure_ratios(*as_columns(rows), seed=seed) if rows else [Measured(None, None, None, 0)] * len(AGREEMENT)
 
 
 def _add(made: Comparison, rows: dict[Any, list[tuple[float, float]]], pair: RecordPair) -> Apart | None:

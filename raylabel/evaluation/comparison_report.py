@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from raylabel.errors import printable
+from raylabel.evaluation.against_truth import JudgedBoth, JudgedMetric
 from raylabel.evaluation.agreement import AGREEMENT, SAME_IOU
 from raylabel.evaluation.bootstrap import Measured
 from raylabel.evaluation.comparing import IOU_BINS, SIDES, Comparison, OneSide
 from raylabel.evaluation.matching import IMAGE, RECORD
+from raylabel.evaluation.metrics import F1, at
+from raylabel.evaluation.questions import TEXT
 from raylabel.evaluation.spent import Spent
 from raylabel.records import JsonObject
 from raylabel.review.statistics import Section, bars
@@ -19,6 +23,8 @@ from raylabel.runtime.costs import in_dollars
 
 _SHOWN_ROWS = 15
 _MOST_CHARS = 60
+HEADLINE = at(F1, SAME_IOU)
+"""The metric that is named first: one number of what is missed and what is too much."""
 _A, _B = SIDES
 
 
@@ -35,6 +41,7 @@ def sections_of(made: Comparison) -> list[Section]:
         _only_one(made),
         *([_phrases(made)] if made.a.phrases or made.b.phrases else []),
         _spent(made),
+        *([_judged(made.judged)] if made.judged is not None else []),
     ]
 
 
@@ -166,6 +173,51 @@ def _money(usd: float | None, records: int) -> str:
     return "no price" if usd is None else in_dollars(1000 * usd / max(1, records))
 
 
+def _judged(both: JudgedBoth) -> Section:
+    def row(name: str, one: JudgedMetric) -> list[str]:
+        difference = one.difference
+        better = "-"
+        if difference.is_significant and difference.value is not None:
+            better = SIDES[difference.value > 0]
+        values = [
+            _share(one.a.value),
+            _share(one.b.value),
+            *map(_signed, (difference.value, difference.low, difference.high)),
+        ]
+        return [name, *values, "-" if difference.p_value is None else f"{difference.p_value:.4f}", better]
+
+    rows = [row(name, one) for name, one in both.metrics.items()]
+    how = "phrases by text" if both.matched_by == TEXT else "boxes by region, whatever their phrases"
+    headline = both.metrics.get(HEADLINE)
+    note = (
+        f"{_verdict(headline)}{both.images:,} images, matched {how}, {' and '.join(_known(both))}. Intervals and p are "
+        "of a paired bootstrap over images; better is who is so beyond chance, metric by metric."
+    )
+    head = ["Metric", _A, _B, f"{_B} - {_A}", "95 % from", "to", "p", "Better"]
+    return Section("Against the truth", head, rows, note=note)
+
+
+def _verdict(headline: JudgedMetric | None) -> str:
+    if headline is None or headline.difference.value is None:
+        return ""
+    if not headline.difference.is_significant:
+        return f"By {HEADLINE} neither is better beyond chance. "
+    return f"By {HEADLINE} {SIDES[headline.difference.value > 0]} is better. "
+
+
+def _known(both: JudgedBoth) -> list[str]:
+    if both.matched_by != TEXT:
+        return [f"{asked.records.total():,} records of {side}" for side, asked in zip(SIDES, both.asked, strict=True)]
+    return [
+        f"{asked.truth_phrases_found:,} of {asked.truth_phrases:,} phrases of the truth in {side}"
+        for side, asked in zip(SIDES, both.asked, strict=True)
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +248,26 @@ def to_json(made: Comparison) -> JsonObject:
             }
             for n in range(IOU_BINS)
         ],
+        "truth": None if made.judged is None else _judged_json(made.judged),
+    }
+
+
+def _judged_json(both: JudgedBoth) -> JsonObject:
+    return {
+        "matched_by": both.matched_by,
+        "images": both.images,
+        "left_out": {
+            side.lower(): {of: dict(counts) for of, counts in asked.left_out.items()}
+            for side, asked in zip(SIDES, both.asked, strict=True)
+        },
+        "metrics": {
+            name: {
+                "a": measured_json(one.a),
+                "b": measured_json(one.b),
+                "b_minus_a": asdict(one.difference) | {"is_significant": one.difference.is_significant},
+            }
+            for name, one in both.metrics.items()
+        },
     }
 
 

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from raylabel.evaluation.against_truth import JudgedBoth
 from raylabel.evaluation.agreement import PhrasePair
-from raylabel.evaluation.comparing import LABELED, SIDES, Apart, Comparison, labels_of, outcome_of
-from raylabel.records import JsonObject
+from raylabel.evaluation.comparing import SIDES, Apart, Comparison
+from raylabel.evaluation.labels import LABELED, labels_of, outcome_of
+from raylabel.evaluation.pairing import pair_by_text
+from raylabel.evaluation.questions import Question
+from raylabel.records import JsonObject, Outcome
 from raylabel.review.gallery import write_gallery
 from raylabel.review.reading import Reviewed
-from raylabel.review.shown import Phrase, Shown, ShownBox
+from raylabel.review.shown import TRUTH, Phrase, Shown, ShownBox
 from raylabel.review.statistics import Section
 
 
@@ -30,20 +34,20 @@ def write_disagreements(
     Raises:
         InputError, OSError: as ``write_gallery``.
     """
-    shown = [together(apart) for apart in made.worst]
+    shown = [together(apart, made.judged) for apart in made.worst]
     named = list(zip(SIDES, (made.a.name, made.b.name), strict=True))
     reviewed = Reviewed(
         ", ".join(map(": ".join, named)),
         a.results,
         a.annotations,
-        f"the {len(shown):,} that are farthest apart of {made.differing:,} that differ",
+        f"the {made.differing:,} that differ, the farthest apart",
         lambda: iter(shown),
     )
     return write_gallery(reviewed, out, progress, sections)
 
 
-def together(apart: Apart) -> Shown:
-    """A pair of records as one."""
+def together(apart: Apart, judged: JudgedBoth | None = None) -> Shown:
+    """A pair of records as one, with what is true of it where that is known."""
     a, b = apart.pair.a, apart.pair.b
     assert a is not None
     assert b is not None
@@ -57,16 +61,38 @@ def together(apart: Apart) -> Shown:
         differences = [f"labels only in {SIDES[labeled.index(True)]}"]
     elif outcomes[0] != outcomes[1]:
         differences = [*differences, "another outcome"]
+    names: tuple[str, ...] = SIDES
+    if judged is not None and (record_id := str(a.line.get("record_id"))) in judged.by_record[0]:
+        names = (*SIDES, TRUTH)
+        phrases = _with_truth(phrases, judged.by_record[0][record_id])
+        mistakes = judged.mistakes(record_id)
+        if mistakes[0] != mistakes[1]:
+            differences = [*differences, f"{SIDES[mistakes[1] < mistakes[0]]} is closer to the truth"]
     return Shown(
         line=_line(a, b, outcomes),
         location=a.location,
         phrases=phrases,
         steps=[{**step, "label": f"{side} {step['label']}"} for side, one in sides for step in one.steps],
         exchanges=lambda: [{**e, "step": f"{side} {e['step']}"} for side, one in sides for e in one.exchanges()],
-        sides=SIDES,
+        sides=names,
         differences=tuple(differences),
         apart=apart.by,
     )
+
+
+def _with_truth(phrases: Sequence[Phrase], questions: Sequence[Question]) -> list[Phrase]:
+    """True boxes beside those that were found for their phrase; phrases that nobody has at the end."""
+    made = list(phrases)
+    for place, true in pair_by_text([phrase.text for phrase in phrases], [question.text for question in questions]):
+        if true is None:
+            continue
+        boxes = [ShownBox(list(one.box.as_tuple()), side=TRUTH) for one in questions[true].true]
+        if place is not None:
+            made[place] = replace(made[place], boxes=[*made[place].boxes, *boxes])
+        else:
+            outcome = Outcome.LABELED if boxes else Outcome.NOTHING
+            made.append(Phrase(questions[true].text or "all objects", boxes, outcome.value, side=TRUTH))
+    return made
 
 
 def _line(a: Shown, b: Shown, outcomes: Sequence[str]) -> JsonObject:

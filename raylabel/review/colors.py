@@ -16,8 +16,8 @@ _GOLDEN = 0.618034
 """Of the circle of hues between one color and the next: none comes twice, and neighbours are far apart."""
 _DASHES = ((), (14, 5), (5, 5), (14, 4, 3, 4))
 """By how many times the palette was used up: color is not the only thing that tells phrases apart."""
-_SIDES = (_FIRST[0], _FIRST[3], _FIRST[2])
-"""Of the first, the second, and both together."""
+_SIDES = ((_FIRST[0], ()), (_FIRST[3], (6, 6)), (_FIRST[5], (2, 4)))
+_SHARED = (_FIRST[2], ())
 _DARK = 0.18
 """Luminance below which white letters are easier to read than black ones (both have a contrast of 4.5 there)."""
 
@@ -38,13 +38,12 @@ def dash_of(number: int) -> tuple[int, ...]:
 
 
 def look_of_side(side: str, sides: Sequence[str]) -> tuple[Rgb, tuple[int, ...]]:
-    """Color and dashes of what one of two has alone; those of the second show the first one's line through them.
+    """Color and dashes of what one of up to three has; those of the second and third let the lines before be seen.
 
     Args:
-        side: its name; empty: both have it.
+        side: its name; empty: the first two have it.
     """
-    number = sides.index(side) if side else len(sides)
-    return _SIDES[number], (6, 6) if number == 1 else ()
+    return _SIDES[sides.index(side)] if side else _SHARED
 
 
 def ink_on(color: Rgb) -> Rgb:

@@ -21,7 +21,7 @@ from raylabel.records import JsonObject, digest_of
 from raylabel.review.colors import Rgb, color_of, dash_of, ink_on, look_of_side, to_css
 from raylabel.review.outlines import outline, scaled
 from raylabel.review.reading import Reviewed
-from raylabel.review.shown import Phrase, Shown, ShownBox
+from raylabel.review.shown import TRUTH, Phrase, Shown, ShownBox
 from raylabel.review.statistics import Section, Statistics
 from raylabel.settings import ImageSettings
 from raylabel.store.judgements import Judgement
@@ -175,7 +175,7 @@ class _Pictures:
         drawing = ImageDraw.Draw(small)
         scale = small.width / picture.size_wh[0]
         for place, phrase in enumerate(shown.phrases):
-            for box in phrase.kept:
+            for box in (box for box in phrase.kept if box.side != TRUTH):
                 outline(drawing, scaled(box.box, scale), _look(box.side, place, shown)[0])
         name = self._place("thumbs", number, "webp")
         small.save(self._out / name, quality=75, method=0)

@@ -15,6 +15,9 @@ FARTHEST_PX = 10_000_000
 """No picture is as large; Pillow draws to 2 ** 31."""
 FAILED = (Outcome.FAILED.value, Outcome.UNREADABLE.value, Outcome.REFUSED.value)
 
+TRUTH = "truth"
+"""Side of what is true, which is no label of anybody's."""
+
 
 class MisshapenError(ValueError):
     """What a line holds is not shaped as raylabel writes it; the reason alone."""
@@ -53,7 +56,7 @@ class Phrase:
         outcome: ``labeled``, ``nothing`` or ``rejected``; empty where nobody looked for it.
         was: its text before the double check rewrote it.
         span: where it stands in the caption that is shown.
-        side: who alone has it, where several are shown together; empty if all have.
+        side: who alone has it, where several are shown together; empty where both results have.
         other: how the second of them words it, where that is otherwise.
     """
 
@@ -95,7 +98,8 @@ class Shown:
         judgements: what people said of it until now.
         line_number: in ``annotations.jsonl``, from 1; None where it is not there.
         exchanges: fetches the questions that were asked about it, with the replies to each.
-        sides: names of those whose labels are shown together, two of them; empty where it is one result's record.
+        sides: names of those whose labels are shown together: two results, and what is true; empty where it is one
+            result's record.
         differences: how these differ, in words.
         apart: how far they differ.
     """
@@ -131,7 +135,7 @@ class Shown:
     @property
     def boxes(self) -> list[ShownBox]:
         """Those that are labels."""
-        return [box for phrase in self.phrases for box in phrase.kept]
+        return [box for phrase in self.phrases for box in phrase.kept if box.side != TRUTH]
 
     @property
     def changes(self) -> int:

@@ -11,7 +11,8 @@ import pytest
 
 from raylabel.cli import main
 from raylabel.demo.world import World, build_world
-from raylabel.evaluation.comparing import compare, labels_of
+from raylabel.evaluation.comparing import compare
+from raylabel.evaluation.labels import labels_of
 from raylabel.review.reading import open_results
 from raylabel.review.shown import Shown, phrases_of
 from tests.end_to_end.running import (
@@ -34,7 +35,7 @@ HOSTILE = "\x1b]0;gone\x07\x1b[31m<script>alert(1)</script>\u202e\x9b2J"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build_world(tmp_path_factory.mktemp("world"), 30, seed=3)
+    return build_world(tmp_path_factory.mktemp("world"), 12, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,25 @@ def test_cost_and_speed_are_those_of_the_records_compared(
     assert found["a"]["spent"]["records"] == found["b"]["spent"]["records"] == 5
     assert found["a"]["spent"]["requests"] == found["b"]["spent"]["requests"] == 10
     assert found["b"]["spent"]["cost_usd"] is None, "a server of this machine has no price"
+
+
+def test_models_and_settings_that_differ_are_named(
+    quiet: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = ["workflow.votes=3", "vlm.openai.temperature=0.5", "vlm.openai.model_name=another-model"]
+    changed = [f"image_grounding.{setting}" for setting in others]
+    with served_here() as server:
+        other = label(grounding(world, tmp_path / "other", server.url, *changed), limit=4).results
+    found = compared(capsys, quiet, other)
+    assert [*found["a"]["made_by"]["step1_grounding"]] == ["raylabel-demo-vlm, prompt 3"]
+    assert [*found["b"]["made_by"]["step1_grounding"]] == ["another-model, prompt 3"]
+    assert found["settings"]["image_grounding.workflow.votes"] == {"a": 1, "b": 3}
+    assert found["b"]["spent"]["requests"] == 16, "one for the phrases, three for the boxes"
+    assert found["b"]["spent"]["models"] == ["another-model"]
+    assert main(["compare", str(quiet), str(other)]) == 0
+    said = capsys.readouterr().out
+    assert "another-model, prompt 3" in said
+    assert "image_grounding.workflow.votes" in said
 
 
 def test_records_that_only_one_settled_are_counted_and_shown(

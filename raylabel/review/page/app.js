@@ -400,7 +400,7 @@ const raylabel = (() => {
         if (box.proposed) group.append(rectangle(box.proposed, 0, { class: "proposed", stroke: box.color }));
         drawing.append(group);
         figure.append(el("span", { class: `tag of${box.rejected ? " rejected" : ""}`, "data-of": number, "aria-hidden": "true",
-          style: { left: `calc(${(100 * box.box[0]) / width}% + ${place * (box.side ? 30 : 22)}px)`, top: `${(100 * box.box[1]) / height}%`, transform: box.box[1] > (18 * step) / 7 ? "translateY(-100%)" : "", background: box.color, color: box.ink } }, `${number + 1}${box.side}`));
+          style: { left: `calc(${(100 * box.box[0]) / width}% + ${place * (box.side ? 30 : 22)}px)`, top: `${(100 * box.box[1]) / height}%`, transform: box.box[1] > (18 * step) / 7 ? "translateY(-100%)" : "", background: box.color, color: box.ink } }, `${number + 1}${box.side.slice(0, 1).toUpperCase()}`));
       }
     });
   }
@@ -429,12 +429,12 @@ const raylabel = (() => {
       const gone = phrase.outcome === "rejected";
       const item = el("li", { "data-of": number, style: { borderColor: phrase.color }, on: lighting(number) },
         el("span", { class: `text${gone ? " struck" : ""}`, tabindex: 0, role: "button", "aria-label": `Show the boxes of ${visible(phrase.text)}` }, `${number + 1}. `, said(phrase.text)),
-        el("div", { class: "quiet" }, [...(whole.sides.length ? [phrase.side ? `only in ${phrase.side}` : `in ${whole.sides.join(" and ")}`] : []), phrase.outcome || "not grounded", verified(phrase.verified, phrase.by), ...phrase.flags].join(" · ")),
+        el("div", { class: "quiet" }, [...(whole.sides.length ? [phrase.side === "truth" ? "the truth" : phrase.side ? `only in ${phrase.side}` : `in ${whole.sides.slice(0, 2).join(" and ")}`] : []), phrase.outcome || "not grounded", verified(phrase.verified, phrase.by), ...phrase.flags].join(" · ")),
         phrase.other ? el("div", {}, `${whole.sides[1]} says: `, said(phrase.other)) : null,
         phrase.was ? el("div", {}, "Before the double check: ", said(phrase.was)) : null);
       const list = el("ul", {});
       phrase.boxes.forEach((box) => {
-        const words = [...(box.side ? [box.side, box.iou === null ? "no box of the other stands for it" : `IoU ${box.iou.toFixed(2)}`] : []), percent(box.score), verified(box.rejected ? false : box.verified, box.by), ...box.flags].join(" · ");
+        const words = box.side === "truth" ? "the truth" : [...(box.side ? [box.side, box.iou === null ? "no box of the other stands for it" : `IoU ${box.iou.toFixed(2)}`] : []), percent(box.score), verified(box.rejected ? false : box.verified, box.by), ...box.flags].join(" · ");
         const change = box.was ? `moved from [${box.was.map(Math.round).join(", ")}]` : box.proposed ? `the double check would move it to [${box.proposed.map(Math.round).join(", ")}]` : "";
         list.append(el("li", { "data-box": box.id }, el("span", { class: box.rejected ? "struck" : "" }, `[${box.box.map(Math.round).join(", ")}]`), el("span", {}, words), change ? el("span", { class: "warn" }, change) : null,
           box.id && (!box.rejected || box.judged) ? verdictButtons(r, box) : null));
