@@ -120,7 +120,7 @@ def test_models_and_settings_that_differ_are_named(
 ) -> None:
     others = ["workflow.votes=3", "vlm.openai.temperature=0.5", "vlm.openai.model_name=another-model"]
     changed = [f"image_grounding.{setting}" for setting in others]
-    with served_here() as server:
+    with served_here("--reports-model", "another-model") as server:
         other = label(grounding(world, tmp_path / "other", server.url, *changed), limit=4).results
     found = compared(capsys, quiet, other)
     assert [*found["a"]["made_by"]["step1_grounding"]] == ["raylabel-demo-vlm, prompt 3"]
