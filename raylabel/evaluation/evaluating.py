@@ -17,6 +17,7 @@ from raylabel.evaluation.truth.files import json_lines
 from raylabel.evaluation.truth.formats import read_truth
 from raylabel.records import JsonObject
 from raylabel.storage.locations import join_name
+from raylabel.storage.stamps import exists
 
 WRONG, LEFT_OUT = "wrong", "left-out"
 TREATMENTS = (WRONG, LEFT_OUT)
@@ -89,6 +90,8 @@ def read_results(results: str) -> list[GivenRecord]:
         InputError: there is no ``annotations.jsonl`` in it, or none of raylabel's.
     """
     location = join_name(results, FILE)
+    if not exists(location):
+        raise InputError(f"RESULTS: no {FILE} in {results}; give the results_dir of a run")
     records = [read_given(line, where) for where, line in json_lines(location)]
     if not records:
         raise InputError(f"RESULTS: {location} holds no record")

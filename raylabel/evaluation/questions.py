@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raylabel.errors import ConfigError, InputError
 from raylabel.evaluation.given import GivenPhrase, GivenRecord
@@ -101,8 +101,9 @@ def ask(truth: Truth, records: Iterable[GivenRecord], match: str = AUTO) -> Ques
         raise ConfigError("--match text: no phrase of the results is in the truth; use --match region.")
     by_words = match == TEXT or (match == AUTO and max(found, known) >= ENOUGH)
     judged = by_text if by_words else [_all_of(entries[image], by_image[image]) for image in entries]
-    if not by_words:
-        left_out["truth"].pop(_UNCAPTIONED, None)
+    if not by_words:  # captions do not matter then
+        left_out["truth"].pop(_OTHER_CAPTIONS, None)
+        left_out["results"].pop(_OTHER_RECORDS, None)
     return Questions(
         images=judged,
         matched_by=TEXT if by_words else REGION,
@@ -130,11 +131,11 @@ def _located(
             missing[why].add(entry.image)
         else:
             found.append((image, entry))
-    frames = Frames((entry, by_image[image][0]) for image, entry in found)
+    opened = {image: next((r for r in of_image if r.size), of_image[0]) for image, of_image in by_image.items()}
+    frames = Frames((entry, opened[image]) for image, entry in found)
     entries: dict[str, list[TrueEntry]] = defaultdict(list)
     for image, entry in found:
-        opened = next((r for r in by_image[image] if r.size is not None), by_image[image][0])
-        moved = frames.displayed(entry, opened)
+        moved = frames.displayed(entry, opened[image])
         if moved is None:
             missing[OTHER_SIZE].add(entry.image)
         else:
@@ -160,14 +161,15 @@ def _notes(frames: Frames) -> list[str]:
 
 # --- by words -------------------------------------------------------------------------------------------------------
 
-_UNCAPTIONED = "captions that the results do not have"
+_OTHER_CAPTIONS = "captions that the results do not have"
+_OTHER_RECORDS = "records with a caption that the truth does not have"
 
 
 class _ByText:
     """Questions of equal words, with counts of what was found.
 
     A record is laid beside the caption of the truth that has its words. Where there is none, all phrases of the image
-    count for all of its records, those of equal words as one.
+    count for all of its records, those of equal words as one. Of classes, all records of an image are one answer.
     """
 
     def __init__(self, classes: frozenset[str], left_out: dict[str, Counter[str]]) -> None:
@@ -193,9 +195,9 @@ class _ByText:
             if pool:
                 made += self._beside(_merged(pool), rest, ignored)
             else:
-                self._left_out["results"]["records with a caption that the truth does not have"] += len(rest)
+                self._left_out["results"][_OTHER_RECORDS] += len(rest)
         if asked:
-            self._left_out["truth"][_UNCAPTIONED] += len(captioned) - len(asked)
+            self._left_out["truth"][_OTHER_CAPTIONS] += len(captioned) - len(asked)
         return made
 
     def _beside(
@@ -203,7 +205,8 @@ class _ByText:
     ) -> list[Question]:
         made: list[Question] = []
         found: set[int] = set()
-        for record in records:
+        failed = any(record.state for record in records)
+        for record in [_as_one(records)] if self._classes else records:
             pairs = pair_by_text([phrase.text for phrase in phrases], [given.text for given in record.phrases])
             for one, other in pairs:
                 if other is None:
@@ -218,7 +221,6 @@ class _ByText:
                     made.append(_question(phrase, given, ignored, record.record_id))
                 if one is not None:
                     found.add(one)
-        failed = any(record.state for record in records)
         for place, phrase in enumerate(phrases):
             if place not in found:
                 state = UNANSWERED if failed else NOT_ASKED
@@ -258,6 +260,30 @@ def _unanswered(phrase: TruePhrase, ignored: tuple[Box, ...], state: str, record
     return Question(phrase.text, phrase.boxes, (), (), phrase.kind, (*phrase.ignored, *ignored), state, record_id)
 
 
+def _as_one(records: Sequence[GivenRecord]) -> GivenRecord:
+    """The records of an image as one, with one phrase for all of equal words."""
+    by_words: dict[str, list[GivenPhrase]] = defaultdict(list)
+    for phrase in (phrase for record in records for phrase in record.phrases):
+        by_words[plain_words(phrase.text)].append(phrase)
+    phrases = [
+        GivenPhrase(several[0].text, *_distinct(several), answered=any(phrase.answered for phrase in several))
+        for several in by_words.values()
+    ]
+    return replace(records[0], phrases=tuple(phrases))
+
+
+def _distinct(phrases: Sequence[GivenPhrase]) -> tuple[tuple[Box, ...], tuple[float | None, ...]]:
+    """The boxes of several phrases with their scores, each object once."""
+    given: dict[Box, float | None] = {}
+    for phrase in phrases:
+        for box, score in zip(phrase.boxes, phrase.scores, strict=True):
+            known = given.get(box)
+            given[box] = score if known is None else max(known, score or known)
+    repeated = near_duplicates(list(given))
+    kept = {box: score for place, (box, score) in enumerate(given.items()) if place not in repeated}
+    return tuple(kept), tuple(kept.values())
+
+
 def _best_first(
     boxes: tuple[Box, ...], scores: tuple[float | None, ...]
 ) -> tuple[tuple[Box, ...], tuple[float | None, ...]]:
@@ -276,14 +302,7 @@ def _all_of(entries: Sequence[TrueEntry], records: Sequence[GivenRecord]) -> lis
     phrases = [phrase for entry in entries for phrase in entry.phrases]
     true = tuple({box.box: box for phrase in phrases for box in phrase.boxes}.values())
     ignored = {box for phrase in phrases for box in phrase.ignored} | {box for e in entries for box in e.ignored}
-    given: dict[Box, float | None] = {}
-    for phrase in (phrase for record in records for phrase in record.phrases):
-        for box, score in zip(phrase.boxes, phrase.scores, strict=True):
-            known = given.get(box)
-            given[box] = score if known is None else max(known, score or known)
-    repeated = near_duplicates(list(given))
-    kept = {box: score for place, (box, score) in enumerate(given.items()) if place not in repeated}
-    boxes, scores = _best_first(tuple(kept), tuple(kept.values()))
+    boxes, scores = _best_first(*_distinct([phrase for record in records for phrase in record.phrases]))
     state = UNANSWERED if all(record.state for record in records) else ANSWERED
     return [
         Question("", true, boxes, scores, "", tuple(sorted(ignored, key=Box.as_tuple)), state, records[0].record_id)

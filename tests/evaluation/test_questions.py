@@ -114,6 +114,21 @@ def test_of_classes_that_the_truth_knows_an_image_without_one_has_none(tmp_path:
     assert value(found, "precision@0.5") == pytest.approx(2 / 3)
 
 
+def test_of_a_class_all_records_of_an_image_are_one_answer(tmp_path: Path) -> None:
+    truth = coco(tmp_path / "t.json", {"1.jpg": {"car": [CAR, OTHER]}, "2.jpg": {"dog": [DOG]}})
+    found = judged(
+        tmp_path,
+        truth,
+        answer(1, "1.jpg", phrase("car", [CAR], 0.5), phrase("the car", [OTHER], 0.9)),
+        answer(2, "1.jpg", phrase("Car", [CAR], 0.7)),
+        answer(3, "2.jpg", phrase("dog", [DOG], 0.7)),
+    )
+    assert questions(found) == [("car", 2, 2, ANSWERED), ("dog", 1, 1, ANSWERED)]
+    assert (value(found, "precision@0.5"), value(found, "exact")) == (1.0, 1.0)
+    assert found.average_precision is not None
+    assert found.average_precision.all.value == pytest.approx(1.0)
+
+
 def test_where_words_have_nothing_in_common_boxes_are_matched_by_region(tmp_path: Path) -> None:
     truth = coco(tmp_path / "t.json", {"1.jpg": {"car": [CAR, OTHER], "dog": [DOG]}})
     shifted = (CAR[0] + 0.5, CAR[1], CAR[2] + 0.5, CAR[3])
@@ -309,7 +324,7 @@ def test_a_truth_in_two_frames_is_refused(tmp_path: Path) -> None:
 
 def test_results_that_are_none_are_told(tmp_path: Path) -> None:
     truth = coco(tmp_path / "t.json", {"1.jpg": {"car": [CAR]}})
-    with pytest.raises(InputError, match=r"annotations\.jsonl cannot be read"):
+    with pytest.raises(InputError, match=r"no annotations\.jsonl in .*; give the results_dir of a run"):
         evaluate(str(tmp_path), truth)
     with pytest.raises(InputError, match="holds no record"):
         evaluate(results(tmp_path), truth)
