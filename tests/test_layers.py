@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "raylabel"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
-    ("errors", "urls"),
+    ("errors", "urls", "resampling"),
     ("logs",),
     ("blocks",),
     ("records",),
@@ -43,6 +43,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("engine",),
     ("review",),
+    # labels against a truth, and two results against each other
+    ("evaluation",),
     ("demo",),
     # entry
     ("commands",),
@@ -69,6 +71,8 @@ VENDORS = {
     "omegaconf": ("settings/*",),
     "pyarrow.fs": ("storage/*",),
     "fsspec": ("storage/*",),
+    "scipy": ("evaluation/pairing.py",),
+    "pycocotools": ("evaluation/average_precision.py",),
 }
 """Third-party packages and modules that few files may know."""
 

@@ -26,6 +26,7 @@ from raylabel.probing.facts import load_facts
 from raylabel.records import Box, JsonObject, Record, expression_to_json
 from raylabel.review.shown import MisshapenError, Shown, phrases_of, with_verdicts
 from raylabel.runtime.assembling import Assembled, assemble
+from raylabel.runtime.costs import Costs
 from raylabel.runtime.exchanges import stored_exchanges
 from raylabel.runtime.judging import digest_of_labels
 from raylabel.runtime.plan import SHARD_RECORDS
@@ -143,6 +144,7 @@ class _Stored:
         self._spec = build_spec(settings, results, source, facts, None, replay_only=True)
         self._directory = specification.directory
         self._annotations = annotations
+        self._costs = Costs(settings)
         self._pipeline = PIPELINES[self._spec.pipeline]
         self._selected = [plan.step for plan in self._spec.selected]
         reopened = load_reopenings(results)
@@ -213,17 +215,20 @@ class _Stored:
             for one in stored_exchanges(step, plan.ask, keys, answers[plan.step.directory], seen[label]):
                 question = one.question
                 text = "\n\n".join(part for part in (question.preamble, question.text) if part)
-                yield {"step": label, "question": text, "replies": [_reply(row) for row in one.replies]}
+                yield {"step": label, "question": text, "replies": [_reply(row, self._costs) for row in one.replies]}
 
 
-def _reply(row: Row) -> JsonObject:
+def _reply(row: Row, costs: Costs) -> JsonObject:
+    tokens_out = [row[name] for name in ("tokens_output", "tokens_thought") if row[name] is not None]
     return {
         "text": (row["text"] or "")[:REPLY_CHARS],
         "finish": row["finish_detail"] or row["finish"] or "",
         "model": row["model"] or "",
         "seconds": round(row["latency_s"] or 0.0, 3),
         "tokens_in": row["tokens_input"],
-        "tokens_out": row["tokens_output"],
+        "tokens_cached": row["tokens_cached"],
+        "tokens_out": sum(tokens_out) if tokens_out else None,
+        "usd": costs.usd_of_reply(row),
     }
 
 
