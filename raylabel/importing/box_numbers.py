@@ -25,57 +25,60 @@ CONVENTIONS = {"pixels": XYXY_PIXELS, "xyxy1000": XYXY_1000, "yxyx1000": YXYX_10
 _SURE = 15.0
 """Bits: one reading is thirty thousand times less likely than the other, if boxes lie anywhere. They never quite do."""
 _ODD, _FEW = 0.02, 1
-"""The share and the number of images that may contradict: models err."""
+"""The share and the number of records that may contradict: models err."""
 
 Numbers = tuple[float, float, float, float]
 
 
 @dataclass
 class Evidence:
-    """What the numbers of each image tell.
+    """What the numbers of each record tell.
 
     Args:
-        images: looked at.
-        not_pixels, not_grid: images with a number that the reading cannot have.
+        records: looked at.
+        not_pixels, not_grid: records with a number that the reading cannot have.
         bits: how much likelier pixels are than a grid, as a logarithm to base 2.
     """
 
-    images: int = 0
+    records: int = 0
     not_pixels: int = 0
     not_grid: int = 0
     bits: float = 0.0
 
     def add(self, boxes: Sequence[Numbers], size: Size) -> None:
-        """Take the boxes of an image into account, as they are written, with x first."""
+        """Take the boxes of a record into account, as they are written, with x first."""
         if not boxes:
             return
         axes = (
             (size.width, [(x1, x2) for x1, _, x2, _ in boxes]),
             (size.height, [(y1, y2) for _, y1, _, y2 in boxes]),
         )
-        self.images += 1
+        self.records += 1
         self.not_pixels += any(max(map(max, extents)) > side * (1 + OVERSHOOT) for side, extents in axes)
         self.not_grid += any(max(map(max, extents)) > GRID * (1 + OVERSHOOT) for _, extents in axes)
         self.bits += sum(_bits(side, extents) for side, extents in axes)
 
     def conclude(self) -> tuple[Convention | None, str]:
         """What the numbers are, None where that is doubtful; and why, in a clause."""
-        most = max(_FEW, _ODD * self.images)
-        if not self.images:
+        most = max(_FEW, _ODD * self.records)
+        if not self.records:
             return XYXY_PIXELS, "there are no boxes"
         if self.not_grid > most >= self.not_pixels:
-            return XYXY_PIXELS, f"numbers over {GRID} in {self.not_grid} of {self.images} images"
+            return XYXY_PIXELS, f"numbers over {GRID} in {self.not_grid} of {self.records} records"
         if self.not_pixels > most >= self.not_grid:
-            return XYXY_1000, f"numbers beyond the image in {self.not_pixels} of {self.images}, and none over {GRID}"
+            return XYXY_1000, f"numbers beyond the image in {self.not_pixels} of {self.records}, and none over {GRID}"
         if self.not_pixels > most:
             return None, (
-                f"numbers beyond the image in {self.not_pixels} of {self.images}, and over {GRID} in {self.not_grid}"
+                f"numbers beyond the image in {self.not_pixels} of {self.records}, and over {GRID} in {self.not_grid}"
             )
         if self.bits >= _SURE:
-            return XYXY_PIXELS, f"on a grid, some of {self.images} images would have boxes that begin beyond them"
+            return (
+                XYXY_PIXELS,
+                f"on a grid, some of {self.records} records would have boxes that begin beyond their image",
+            )
         if self.bits <= -_SURE:
-            return XYXY_1000, f"in pixels, some of {self.images} images would have numbers over {GRID}"
-        return None, f"the numbers of {self.images} images fit both"
+            return XYXY_1000, f"in pixels, some of {self.records} records would have numbers over {GRID}"
+        return None, f"the numbers of {self.records} records fit both"
 
 
 def _bits(side: int, extents: Sequence[tuple[float, float]]) -> float:

@@ -257,11 +257,11 @@ class _Import:
             raise ConfigError(
                 f"--boxes: the old files do not tell whether boxes are pixels or 0 to 1000 ({why}); {choice}."
             )
-        if evidence.images and profile is not None:
+        if evidence.records and profile is not None:
             if convention is XYXY_PIXELS and profile.convention.scale is None and resized:
                 raise ConfigError(
                     f"--boxes: the numbers are pixels ({why}), but {profile.name} counts those of the picture as its "
-                    f"servers resize it, which are others for {resized} of {evidence.images} images; {choice}."
+                    f"servers resize it, which are others for {resized} of {evidence.records} records; {choice}."
                 )
             if convention is not XYXY_PIXELS and profile.convention.order != "xyxy":
                 raise ConfigError(

@@ -300,6 +300,11 @@ def test_what_is_taken_over_lives_as_any_other_label(
     lost, lost_boxes = len(ids(first.annotations, made.lost)), len(ids(first.annotations, made.lost_boxes))
     assert server.asked() == {EXTRACTION: lost, GROUNDING: lost_boxes}  # those that we asked, and no others
 
+    reread = label(
+        grounding(world, results, server.url, *where, "image_grounding.vlm.openai.temperature=0.5"), reread=True
+    )
+    assert "step1_grounding: 0 of 32 records changed\n" in reread.printed
+
     one = next(
         line["record_id"]
         for line in first.annotations
