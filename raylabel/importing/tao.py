@@ -35,7 +35,7 @@ from raylabel.importing.box_numbers import CONVENTIONS, Evidence
 from raylabel.importing.found import Found, StepFound
 from raylabel.importing.tao_folder import Old, Subject, TaoFolder, stem_of, subject_of
 from raylabel.importing.tao_labels import Taken, TaoLabels, grounded_numbers
-from raylabel.pipelines import PIPELINES, steps_of
+from raylabel.pipelines import PIPELINES, givers_of, steps_of
 from raylabel.probing.facts import EndpointFacts
 from raylabel.probing.models import models_of
 from raylabel.profiles import AS_IS, Profile, profile_for
@@ -143,13 +143,8 @@ class _Import:
         self, settings: Settings, results: Results, folder: TaoFolder, manner: Manner, note: Callable[[str], None]
     ) -> None:
         self._began = time.time()
-        self._settings, self._results, self._folder, self._manner, self._note = (
-            settings,
-            results,
-            folder,
-            manner,
-            note,
-        )
+        self._settings, self._results = settings, results
+        self._folder, self._manner, self._note = folder, manner, note
         source = source_for(settings, settings.pipeline.workflow.steps, results.root.location)
         self._spec: RunSpec = build_spec(settings, results, source, EndpointFacts(), None, replay_only=True)
         self._steps = steps_of(settings.autolabel_type)
@@ -205,11 +200,11 @@ class _Import:
                 known += any(True for step in self._steps for _ in self._old(step, record))
         if not known:
             example = self._folder.example()
-            there = f", theirs {example}" if example else ""
+            there = f", there {example}" if example else ""
+            by = "image and caption" if self._spec.pipeline == IMAGE_GROUNDING else "image"
             raise InputError(
                 f"{self._folder.location} holds nothing of the {self._found.records} records of "
-                f"{self._spec.source.path}: they are recognised by image and caption; the first image here is "
-                f"{first}{there}"
+                f"{self._spec.source.path}: they are recognised by {by}; the first image here is {first}{there}"
             )
 
     def _records(self, shards: Sequence[Shard], *, with_images: bool = True) -> Iterator[list[tuple[Record, str]]]:
@@ -235,8 +230,7 @@ class _Import:
             ConfigError: the user has to say it.
         """
         if self._spec.pipeline != IMAGE_GROUNDING:
-            self._found.boxes = ""
-            return None
+            return None  # each record tells
         if self._manner.boxes != "auto":
             self._found.boxes = f"{self._manner.boxes}, as you say"
             return CONVENTIONS.get(self._manner.boxes)
@@ -297,16 +291,16 @@ class _Import:
         problem = problem or record.unusable
         for plan in self._spec.selected:
             step, found = plan.step, self._found.steps[plan.step]
-            if any(getattr(record, name) is None for name in step.needs) and not problem:
+            missing = [name for name in step.needs if getattr(record, name) is None]
+            if any(name in givers_of(step, self._spec.pipeline) for name in missing):
                 found.blocked += 1
                 continue
-            end, versions = self._end_of(plan, record, problem, labels)
+            trouble = problem or (f"the input has no {missing[0]}" if missing else "")
+            end, versions = self._end_of(plan, record, trouble, labels)
             if end.outcome.outcome.is_open:
                 found.lost.add(end.outcome.reason.removeprefix(_NOT_TAKEN), record.image_path)
             yield plan, build_row(step, record, end, plan.ask.generation, versions)
             record = record.apply(step.label, end.outcome, end.changes)
-            if problem:
-                return
 
     def _end_of(self, plan: StepPlan, record: Record, problem: str, labels: TaoLabels) -> tuple[StepEnd, str]:
         """How a step ends for a record, and whose word that is."""

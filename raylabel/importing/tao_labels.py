@@ -119,6 +119,8 @@ class TaoLabels:
             GeometryError: likewise, for its boxes.
         """
         mended: Counter[str] = Counter()
+        if step not in self._readers:  # one that a program added
+            raise unreadable("the original has no such step")
         result = self._readers[step](old, record, mended)
         if result.outcome not in (Outcome.LABELED, Outcome.NOTHING):
             raise unreadable(result.reason or "not all that is needed is there")

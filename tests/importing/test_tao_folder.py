@@ -15,6 +15,7 @@ import pytest
 
 from raylabel.cli import main
 from raylabel.demo.world import World, build_world
+from raylabel.importing.tao import UNKNOWN
 from raylabel.importing.tao_folder import CHECKPOINT, LABELS, LINES, Subject, TaoFolder
 from raylabel.pipelines import all_steps
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
@@ -213,6 +214,31 @@ def test_a_spoilt_folder_is_taken_over_as_far_as_it_goes_or_gets_a_sentence(
                 x1, y1, x2, y2 = i["bbox"]
                 assert 0 <= x1 < x2 <= line["width"]
                 assert 0 <= y1 < y2 <= line["height"]
+
+
+@pytest.mark.parametrize("pipeline", [IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION])
+def test_nothing_is_taken_over_about_an_image_that_is_not_there(
+    world: World, olds: dict[str, Path], tmp_path: Path, pipeline: str
+) -> None:
+    images = shutil.copytree(world.images_dir, tmp_path / "images")
+    gone, broken, *_ = sorted(images.iterdir())
+    if pipeline == IMAGE_GROUNDING:
+        gone.unlink()
+    else:  # a folder's images are those that are there
+        gone.write_bytes(b"")
+    broken.write_bytes(broken.read_bytes()[:100])
+    key = "image_root" if pipeline == IMAGE_GROUNDING else "image_dir"
+    words = ["--boxes", "pixels", f"{pipeline}.data.{key}={images}"]
+    assert main(["import-tao", str(olds[pipeline]), "--out", str(tmp_path / "r"), *words]) == 0
+    note = json.loads((tmp_path / "r" / "import.json").read_text())
+    lines = list(map(json.loads, (tmp_path / "r" / "annotations.jsonl").read_text().splitlines()))
+    bad = [line for line in lines if Path(line["image_path"]).name in (gone.name, broken.name)]
+    assert {outcome for line in bad for outcome in line["outcomes"].values()} == {"failed"}
+    first, *_ = note["steps"].values()
+    assert sum(first["left_open"].values()) - first["left_open"].get(UNKNOWN, 0) == len(bad) >= 2
+    for step in note["steps"].values():
+        ended = sum(step["taken_over"].values()) + sum(step["left_open"].values())
+        assert ended + step["nothing_to_ask"] + step["after_open_steps"] == note["records"]
 
 
 @pytest.mark.parametrize(
