@@ -73,7 +73,9 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(without_controls(text))
+    from raylabel.urls import mask_urls
+
+    print(without_controls(mask_urls(text)))
 
 
 IMPORT_TAO = Command(
