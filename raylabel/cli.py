@@ -29,6 +29,7 @@ from raylabel.commands.estimate import ESTIMATE
 from raylabel.commands.eval import EVAL
 from raylabel.commands.export import EXPORT
 from raylabel.commands.generate import GENERATE
+from raylabel.commands.import_tao import IMPORT_TAO
 from raylabel.commands.init import INIT
 from raylabel.commands.prompts import PROMPTS
 from raylabel.commands.read_answers import READ_ANSWERS
@@ -46,7 +47,7 @@ BROKE, FIX, OPEN, INTERRUPTED = 1, 2, 3, 130
 _MOST_COLUMNS = 120
 
 _GROUPS = {
-    "begin": (INIT, DEFAULT_SPECS, DEMO),
+    "begin": (INIT, DEFAULT_SPECS, DEMO, IMPORT_TAO),
     "before a run": (CHECK, ESTIMATE, PROMPTS, CALIBRATE),
     "label": (RUN, GENERATE, RETRY, REREAD, SERVE),
     "look at results": (STATUS, STATS, REVIEW, EVAL, COMPARE),

@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
     ("engine",),
-    ("review",),
+    ("review", "importing"),
     # labels against a truth, and two results against each other
     ("evaluation",),
     ("demo",),

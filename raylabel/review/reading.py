@@ -192,7 +192,7 @@ class _Stored:
                 "reason": ended.reason,
                 "attempts": ended.attempts,
                 "violations": dict(ended.violations),
-                "model": str((ended.provenance or {}).get("model", "")),
+                "model": _maker(ended.provenance),
             }
             for label, ended in record.outcomes.items()
         ]
@@ -216,6 +216,12 @@ class _Stored:
                 question = one.question
                 text = "\n\n".join(part for part in (question.preamble, question.text) if part)
                 yield {"step": label, "question": text, "replies": [_reply(row, self._costs) for row in one.replies]}
+
+
+def _maker(provenance: object) -> str:
+    """The model, or the tool, that the labels of a step are from."""
+    made = provenance if isinstance(provenance, Mapping) else {}
+    return str(made.get("model") or made.get("imported") or "")
 
 
 def _reply(row: Row, costs: Costs) -> JsonObject:
@@ -302,8 +308,7 @@ def _shown_line(
     made = provenance if isinstance(provenance, dict) else {}
     steps: list[JsonObject] = []
     for label, outcome in (outcomes if isinstance(outcomes, dict) else {}).items():
-        by = made.get(label)
-        model = str(by.get("model", "")) if isinstance(by, dict) else ""
+        model = _maker(made.get(label))
         steps.append({"label": str(label), "outcome": str(outcome), "reason": "", "attempts": 0, "violations": {}})
         steps[-1]["model"] = model
     location = _located(str(line.get("image_path", "")), directory)
