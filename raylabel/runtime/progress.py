@@ -124,8 +124,13 @@ class Progress:
         self._status = status
 
     def finish(self, phase: str) -> None:
-        """The work is over, and something is left to do."""
+        """The work is over, and something is left to do. Whoever hears the figures hears the last ones now: what the
+        work ran on is about to go."""
         self._phase, self._is_finishing = phase, True
+        if self._status is not None:
+            with self._drawing:
+                figures = self._figures()
+            self._guarded(lambda: self._publish(figures))
 
     def make_way(self) -> None:
         """The summary is about to be printed: nothing is drawn over it."""
@@ -305,7 +310,7 @@ def _parts(figures: RunFigures) -> list[str]:
     parts = [f"{name} {_step_in_words(figures, step)}" for name, step in figures.steps.items()]
     if len(figures.endpoints) > 1:
         parts += [f"{name} {_endpoint_in_words(each)}" for name, each in figures.endpoints.items()]
-    parts += [*_totals(figures), _errors_in_words(figures), figures.limit]
+    parts += [*_totals(figures), _eta_in_words(figures), _errors_in_words(figures), figures.limit]
     return [part for part in parts if part]
 
 
@@ -323,7 +328,7 @@ def _endpoint_in_words(each: EndpointFigures) -> str:
 
 
 def _totals(figures: RunFigures) -> list[str]:
-    """Money, retries, and when the run will be done."""
+    """Money and retries."""
     total, parts = figures.total, []
     if total.cost_usd is not None:
         projected = total.projected_usd
@@ -332,9 +337,14 @@ def _totals(figures: RunFigures) -> list[str]:
     if total.retries:
         limited = f" ({total.rate_limited} x HTTP 429)" if total.rate_limited else ""
         parts.append(f"{total.retries} {'retry' if total.retries == 1 else 'retries'}{limited}")
-    if figures.slowest and len(figures.steps) > 1:
-        parts.append(f"ETA {in_time(total.eta_s)} ({figures.slowest})")
     return parts
+
+
+def _eta_in_words(figures: RunFigures) -> str:
+    """When the run will be done, where its one step does not say that."""
+    return (
+        f"ETA {in_time(figures.total.eta_s)} ({figures.slowest})" if figures.slowest and len(figures.steps) > 1 else ""
+    )
 
 
 def _errors_in_words(figures: RunFigures) -> str:
@@ -388,7 +398,8 @@ def rendered(figures: RunFigures, width: int) -> Text:
     if figures.steps:
         head, *rows = _laid_out(_step_rows(figures, is_wide=width >= _WIDE), width)
         lines += [(head, "bold"), *((row, "") for row in rows)]
-        lines.append(("; ".join((f"{_clock(figures.seconds)} passed", *_totals(figures))), ""))
+        times = (f"{_clock(figures.seconds)} passed", _eta_in_words(figures))
+        lines += [(", ".join(filter(None, times)), ""), ("; ".join(_totals(figures)), "")]
         if len(figures.endpoints) > 1:
             head, *rows = _laid_out(_endpoint_rows(figures), width)
             lines += [(head, "bold"), *((row, "") for row in rows)]
