@@ -117,10 +117,10 @@ def test_standard_output_is_json_lines_and_all_else_is_on_standard_error(world: 
             prices=prices,
         )
         ran = command("run", str(config), "--progress", "json", cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        manifest = json.loads((tmp_path / "results" / "run.json").read_text())
         again = command("run", str(config), "--progress", "json", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
     lines = read(ran.stdout)
-    manifest = json.loads((tmp_path / "results" / "run.json").read_text())
     assert "results in" in ran.stderr
     assert "records" in ran.stderr
     assert lines[0]["state"] == "starting"

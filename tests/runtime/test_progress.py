@@ -294,6 +294,7 @@ def test_names_and_words_of_others_are_inert_in_what_is_started(settings: Settin
 
 
 def test_a_reader_that_goes_away_ends_no_run(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     read, write = os.pipe()
     stream = os.fdopen(write, "w")
     display = JsonDisplay(stream)
