@@ -157,6 +157,7 @@ class ClientError(RaylabelError):
         status: HTTP status, if there was one.
         schema_rejected: the request carried a reply schema and the status is the one servers reject schemas with
             (400, 415, 422, 501): the same question may be asked once without it.
+        kind: in a word or two, for counts; by default, the status says it.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class ClientError(RaylabelError):
         retry_after_s: float | None = None,
         status: int | None = None,
         schema_rejected: bool = False,
+        kind: str = "",
     ) -> None:
         message = printable(message)
         super().__init__(message)
@@ -175,17 +177,26 @@ class ClientError(RaylabelError):
         self.retry_after_s = retry_after_s
         self.status = status
         self.schema_rejected = schema_rejected
+        self.kind = kind or _kind_of(status)
         self.tries = 1
         """How often the request was sent before this error was let through; set by the retry loop."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (
             _rebuild_client_error,
-            (self.verdict, self.message, self.retry_after_s, self.status, self.schema_rejected),
+            (self.verdict, self.message, self.retry_after_s, self.status, self.schema_rejected, self.kind),
         )
 
 
+def _kind_of(status: int | None) -> str:
+    if status is None:
+        return "no answer"
+    return "broken answer" if 200 <= status < 300 else f"HTTP {status}"
+
+
 def _rebuild_client_error(
-    verdict: Verdict, message: str, retry_after_s: float | None, status: int | None, schema_rejected: bool
+    verdict: Verdict, message: str, retry_after_s: float | None, status: int | None, schema_rejected: bool, kind: str
 ) -> ClientError:
-    return ClientError(verdict, message, retry_after_s=retry_after_s, status=status, schema_rejected=schema_rejected)
+    return ClientError(
+        verdict, message, retry_after_s=retry_after_s, status=status, schema_rejected=schema_rejected, kind=kind
+    )

@@ -81,6 +81,7 @@ async def ask_with_retries(
     stopping: Callable[[], bool],
     judge: Callable[[ClientError], Awaitable[None]] | None = None,
     on_retry: Callable[[ClientError, float], None] | None = None,
+    on_error: Callable[[ClientError], None] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> tuple[Reply, int]:
@@ -91,6 +92,7 @@ async def ask_with_retries(
         judge: awaited with each error that another try might follow; what it raises ends the trying.
         stopping: once true, no further try is made and waiting ends within ``STOP_POLL_S``.
         on_retry: called with each error that another try is to follow, and the seconds until then.
+        on_error: called with each error, whatever follows.
         sleep, jitter: replaced in tests.
 
     Returns:
@@ -108,6 +110,8 @@ async def ask_with_retries(
             return await client.ask(request), tries
         except ClientError as error:
             error.tries = tries
+            if on_error is not None:
+                on_error(error)
             if error.verdict is Verdict.SLOW_DOWN:
                 logger.info("the endpoint turns a request away: %s", error)
             asking_s += time.monotonic() - began

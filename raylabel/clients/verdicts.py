@@ -171,7 +171,9 @@ class Endpoint:
     def timed_out(self, timeout_s: float) -> ClientError:
         """No whole answer within the time-out."""
         return ClientError(
-            Verdict.RETRY, f"{self._host_and_proxy}: no answer within {timeout_s:g} s{self._proxy_advice}"
+            Verdict.RETRY,
+            f"{self._host_and_proxy}: no answer within {timeout_s:g} s{self._proxy_advice}",
+            kind="time-out",
         )
 
     def connection_lost(self, error: BaseException) -> ClientError:
@@ -189,6 +191,7 @@ class Endpoint:
         return ClientError(
             Verdict.RETRY,
             f"{self._host_and_proxy}: {type(cause).__name__}{': ' + said if said else ''}{self._proxy_advice}",
+            kind="lost connection",
         )
 
     def unreadable_body(self, status: int, body: bytes) -> ClientError:

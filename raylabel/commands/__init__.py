@@ -55,6 +55,16 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """``--progress``."""
+    parser.add_argument(
+        "--progress",
+        choices=("rich", "plain", "json", "none"),
+        help="how the run is shown: a live table, lines for logs, a JSON object a second on standard output (all else "
+        "goes to standard error then), or not at all; default: rich on a terminal, plain elsewhere",
+    )
+
+
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """``--replace``, ``--quiet`` and ``--exit-zero``."""
     parser.add_argument(

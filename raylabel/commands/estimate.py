@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_seed, add_writing, add_yes, positive
+from raylabel.commands import Command, add_progress, add_seed, add_writing, add_yes, positive
 from raylabel.commands.run import load, run_settings, sample_of
 
 _SAMPLE = 20
@@ -23,6 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_seed(parser)
     add_yes(parser)
+    add_progress(parser)
     add_writing(parser)
     parser.set_defaults(limit=None)
 
@@ -34,6 +35,7 @@ def _estimate(options: argparse.Namespace) -> int:
         confirmed=options.yes,
         replace=options.replace,
         quiet=options.quiet,
+        progress=options.progress,
     )
 
 
@@ -43,5 +45,6 @@ ESTIMATE = Command(
     "raylabel estimate config.yaml --sample 50",
     _add_arguments,
     _estimate,
-    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--exit-zero] CONFIG [key=value ...]",
+    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--progress KIND] [--exit-zero] "
+    "CONFIG [key=value ...]",
 )

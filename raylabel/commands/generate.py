@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command, add_pilot, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_progress, add_writing, add_yes
 from raylabel.commands.run import run_settings, sample_of
 from raylabel.errors import ConfigError
 
@@ -17,6 +17,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_pilot(parser)
     add_yes(parser)
+    add_progress(parser)
     add_writing(parser)
 
 
@@ -34,6 +35,7 @@ def _generate(options: argparse.Namespace) -> int:
         confirmed=options.yes,
         replace=options.replace,
         quiet=options.quiet,
+        progress=options.progress,
     )
 
 

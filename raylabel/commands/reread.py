@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_writing
-from raylabel.commands.run import load
+from raylabel.commands import Command, add_progress, add_writing
+from raylabel.commands.run import console_of, load
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG key=value",
         help="the specification of the run, and settings that win over it: rules may be others, questions not",
     )
+    add_progress(parser)
     add_writing(parser)
 
 
@@ -26,7 +27,15 @@ def _reread(options: argparse.Namespace) -> int:
     settings = load(options, "reread")
     settings.pipeline.workflow.force_reprocess = False  # that is about asking
     process.set_up()
-    return run(settings, InProcess(), reread=True, replace=options.replace, quiet=options.quiet)
+    return run(
+        settings,
+        InProcess(),
+        console=console_of(options.progress),
+        reread=True,
+        replace=options.replace,
+        quiet=options.quiet,
+        progress=options.progress,
+    )
 
 
 REREAD = Command(
@@ -35,5 +44,5 @@ REREAD = Command(
     "raylabel reread config.yaml double_check.adjust=apply",
     _add_arguments,
     _reread,
-    "raylabel reread [-h] [-v] [-q] [--replace] [--exit-zero] CONFIG [key=value ...]",
+    "raylabel reread [-h] [-v] [-q] [--replace] [--progress KIND] [--exit-zero] CONFIG [key=value ...]",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_writing
+from raylabel.commands import Command, add_progress, add_writing
 from raylabel.commands.run import load, run_settings
 from raylabel.errors import ConfigError
 
@@ -38,6 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help='that a person rejected ("raylabel review RESULTS --apply judgements.jsonl"), however it ended',
     )
+    add_progress(parser)
     add_writing(parser)
 
 
@@ -71,6 +72,7 @@ def _retry(options: argparse.Namespace) -> int:
         ),
         replace=options.replace,
         quiet=options.quiet,
+        progress=options.progress,
     )
 
 
@@ -81,5 +83,5 @@ RETRY = Command(
     _add_arguments,
     _retry,
     "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
-    "[--replace] [--exit-zero] CONFIG [key=value ...]",
+    "[--replace] [--progress KIND] [--exit-zero] CONFIG [key=value ...]",
 )

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_pilot, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_progress, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from raylabel.runtime.executor import Executor
     from raylabel.runtime.sampled import Sample
     from raylabel.runtime.served import OwnServers
@@ -27,6 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_pilot(parser)
     add_yes(parser)
+    add_progress(parser)
     add_writing(parser)
 
 
@@ -39,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
         confirmed=options.yes,
         replace=options.replace,
         quiet=options.quiet,
+        progress=options.progress,
     )
 
 
@@ -87,6 +91,7 @@ def run_settings(
     confirmed: bool = False,
     replace: bool = False,
     quiet: bool = False,
+    progress: str | None = None,
 ) -> int:
     """Label what the settings name, or only the wanted records of it; returns the exit code."""
     check_endpoint(settings)
@@ -95,15 +100,31 @@ def run_settings(
     from raylabel.runtime.run import run
 
     check_results_dir(settings)
-    executor = executor_of(settings)
+    executor, console = executor_of(settings), console_of(progress)
     if settings.serve.is_used:
         from raylabel.runtime.served import Served
 
-        executor = Served(executor, own_servers(settings, on_cluster=executor.is_elsewhere, quiet=quiet))
+        executor = Served(executor, own_servers(settings, console, on_cluster=executor.is_elsewhere, quiet=quiet))
     process.set_up()
     return run(
-        settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
+        settings,
+        executor,
+        limit,
+        console=console,
+        wanted=wanted,
+        sample=sample,
+        confirmed=confirmed,
+        replace=replace,
+        quiet=quiet,
+        progress=progress,
     )
+
+
+def console_of(progress: str | None) -> Console:
+    """Where a run speaks: standard output, unless that is for JSON lines."""
+    from rich.console import Console
+
+    return Console(stderr=progress == "json")
 
 
 def executor_of(settings: Settings) -> Executor:
@@ -120,10 +141,18 @@ def executor_of(settings: Settings) -> Executor:
     return ray if ray.is_elsewhere or settings.ray.actors else HeadStart(ray)
 
 
-def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = False, quiet: bool = False) -> OwnServers:
+def own_servers(
+    settings: Settings,
+    console: Console | None = None,
+    *,
+    one: bool = False,
+    on_cluster: bool = False,
+    quiet: bool = False,
+) -> OwnServers:
     """The model servers that the settings ask for; none is started yet.
 
     Args:
+        console: where is told what becomes of them; standard output by default.
         one: of those of this machine, one will do.
         on_cluster: they are to run on the nodes of the Ray cluster that the run joins.
     """
@@ -139,7 +168,7 @@ def own_servers(settings: Settings, *, one: bool = False, on_cluster: bool = Fal
         servers = ReplicasOnRay(settings.serve, settings.results_dir)
     else:
         servers = ServersInBackground(settings.serve, settings.results_dir, count=1 if one else None)
-    return OwnServers(settings, servers, Console(quiet=quiet))
+    return OwnServers(settings, servers, Console(quiet=True) if quiet else console)
 
 
 def check_endpoint(settings: Settings) -> None:
@@ -162,6 +191,6 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--exit-zero] CONFIG "
-    "[key=value ...]",
+    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--progress KIND] "
+    "[--exit-zero] CONFIG [key=value ...]",
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raylabel.clients.endpoints import with_key
 from raylabel.engine.actors import tell
 from raylabel.engine.lean_ray import without_data_helpers
+from raylabel.engine.metrics import RunMetrics
 from raylabel.engine.nodes import check_nodes
 from raylabel.engine.ray_processes import RayProcesses
 from raylabel.engine.session import check_cluster, cluster_address, in_one_line, ray_session
@@ -24,6 +25,7 @@ from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Fatal, Status
 from raylabel.runtime.executor import Work
+from raylabel.runtime.figures import RunFigures
 from raylabel.runtime.plan import worker_count
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.traffic import MemberSet
@@ -47,26 +49,56 @@ class RayExecutor:
         self._stream: Any = None
         self._broken, self._broken_at, self._is_draining = "", 0.0, False
         """What died of Ray, if something did."""
+        self._waits_for = ""
+        self._workers = self._heard_of = 0
+        """That there are to be, and that the coordinator has heard of."""
+        self._metrics: RunMetrics | None = None
 
     @property
     def is_elsewhere(self) -> bool:
         return bool(cluster_address(self._settings))
 
+    @property
+    def starting(self) -> str:
+        if self._waits_for:
+            return f"starting Ray: waiting for {self._waits_for}"
+        if self._heard_of < self._workers:
+            return f"starting Ray: waiting for its workers, {self._heard_of} of {self._workers} are up"
+        return ""
+
+    @contextmanager
+    def _waiting_for(self, what: str) -> Iterator[None]:
+        self._waits_for = what
+        try:
+            yield
+        finally:
+            self._waits_for = ""
+
+    def publish(self, figures: RunFigures) -> None:
+        if (metrics := self._metrics) is not None:
+            metrics.publish(figures)
+
     def check(self) -> None:
         check_cluster(self._settings)
 
     def __enter__(self) -> RayExecutor:
-        session = ray_session(self._settings)
-        self._sessions.append((session, session.__enter__()))
+        session, address = ray_session(self._settings), cluster_address(self._settings)
+        where = f"the cluster at {address} to take this process in" if address else "its GCS and its raylet to come up"
+        with self._waiting_for(where):
+            self._sessions.append((session, session.__enter__()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        self._metrics, self._workers = None, 0
         self._sessions.pop()[0].__exit__(kind, error, trace)
 
     def check_data(self, data: SharedData) -> None:
-        check_nodes(data)
+        with self._waiting_for("the nodes of the cluster to look at the data"):
+            check_nodes(data)
         self._data = data
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
@@ -79,7 +111,8 @@ class RayExecutor:
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         try:
-            self._begin(work, on_end, joined)
+            with self._waiting_for("the run's coordinator and Ray Data to start"):
+                self._begin(work, on_end, joined)
         except RaylabelError:
             raise
         except Exception as error:  # of whatever type: much of this is Ray's own
@@ -102,6 +135,8 @@ class RayExecutor:
         cores = int(ray.cluster_resources().get("CPU", 1))
         in_flight = work.budget.most_in_flight
         workers = min(len(work.shards), worker_count(in_flight, nodes, cores, self._settings.actors))
+        self._workers, self._heard_of = workers + (joined is not None), 0
+        self._metrics = RunMetrics(work.spec.run)
         self._stream = Stream(work, self._coordinator, workers, on_end, self._data)
 
     def status(self) -> Status:
@@ -113,6 +148,7 @@ class RayExecutor:
         if self._broken and time.monotonic() > self._broken_at + DRAIN_S:
             raise ServerError(self._broken)
         status: Status = self._said_by(self._coordinator.driver_beat.remote())
+        self._heard_of = status.workers
         return status
 
     def set_members(self, members: MemberSet) -> None:

@@ -31,6 +31,9 @@ from raylabel.validation import UNKNOWN_FINISH
 RAW_LIMIT = 4000
 """Characters of an unreadable reply that are kept for ``failures.jsonl``; the store has it whole."""
 
+UNREADABLE_REPLY = "unreadable reply"
+"""Beside the kinds of ``ClientError``."""
+
 TEMPERATURE_STEP = 0.3
 """A re-ask of an unreadable reply is sampled warmer by this much: a deterministic server would repeat itself."""
 
@@ -234,6 +237,7 @@ class Asker:
             if (outcome := replies.add({**row, "uid": uid})) is not None:
                 return outcome
             self._unreadable[key] += 1
+            self.tally.errors[UNREADABLE_REPLY] += 1
             if reading + 1 < left:
                 self.tally.retries += 1
         return replies.partial_outcome(0) or replies.open_outcome()

@@ -79,6 +79,7 @@ class StepReport:
         usage: tokens by model, as configured, and kind.
         unmetered: replies of which the server did not say how many tokens they took.
         endpoint_failures: of the failed records, those that the endpoint is to blame for.
+        errors: of any kind, by kind (``Tally.errors``).
     """
 
     in_flight: int = 0
@@ -93,6 +94,7 @@ class StepReport:
     models: tuple[str, ...] = ()
     unmetered: int = 0
     endpoint_failures: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -177,6 +179,7 @@ class Status:
         endpoints: by name.
         spent: of the budget, where there is one.
         logs: by node, what its workers logged since the driver was told last.
+        workers: that were ever heard of.
     """
 
     steps: Mapping[str, StepReport]
@@ -190,6 +193,7 @@ class Status:
     endpoints: Mapping[str, EndpointStatus] = field(default_factory=dict)
     spent: Spending = NOTHING
     logs: tuple[tuple[str, tuple[LogLine, ...]], ...] = ()
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -329,6 +333,7 @@ class Coordinator:
             ),
             spent=NOTHING if self._purse is None else self._purse.spent,
             logs=logs,
+            workers=len(self._reports),
         )
 
     @property
@@ -491,6 +496,7 @@ class Coordinator:
         parts = [(w in self._heard, r.steps[step]) for w, r in self._reports.items() if step in r.steps]
         return StepReport(
             in_flight=sum(p.in_flight for alive, p in parts if alive),
+            slots=sum(p.slots for alive, p in parts if alive),
             waiting=sum(p.waiting for alive, p in parts if alive),
             requests=sum(p.requests for _, p in parts),
             retries=sum(p.retries for _, p in parts),
@@ -501,4 +507,5 @@ class Coordinator:
             models=tuple(sorted({m for _, p in parts for m in p.models})),
             unmetered=sum(p.unmetered for _, p in parts),
             endpoint_failures=sum(p.endpoint_failures for _, p in parts),
+            errors=merge_counts([p.errors for _, p in parts]),
         )

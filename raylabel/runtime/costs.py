@@ -47,17 +47,19 @@ class Costs:
             )
         return known
 
-    def describe(self, status: Status) -> str:
-        """What was spent so far, in words; empty where there is no price, or it is still being looked up."""
-        if self._thread is None:
-            if any(step.usage for step in status.steps.values()):
-                self._thread = threading.Thread(target=self._look_up, name="prices", daemon=True)
-                self._thread.start()
-            return ""
-        if self._thread.is_alive():
-            return ""
-        usd = self.total_usd(status)
-        return "" if usd is None else in_dollars(usd)
+    def so_far(self, status: Status) -> dict[str, float | None]:
+        """What each step's answers cost so far; None where that is not known, or is still being looked up. Waits for
+        nothing."""
+        if self._thread is None and any(step.usage for step in status.steps.values()):
+            self._thread = threading.Thread(target=self._look_up, name="prices", daemon=True)
+            self._thread.start()
+        if self._thread is None or self._thread.is_alive():
+            return dict.fromkeys(status.steps)
+        return self.by_step(status)
+
+    def by_step(self, status: Status) -> dict[str, float | None]:
+        """What each step's answers cost; None where that is not known."""
+        return {name: self.usd(step) for name, step in status.steps.items()}
 
     def total_usd(self, status: Status) -> float | None:
         """Of all steps together; None where one of them asked a model without a known price."""

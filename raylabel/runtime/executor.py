@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Budget, Fatal, Status
+from raylabel.runtime.figures import RunFigures
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.traffic import MemberSet
@@ -36,6 +37,14 @@ class Executor(Protocol):
     @property
     def is_elsewhere(self) -> bool:
         """Whether workers run on machines that may see other endpoints than this one does."""
+
+    @property
+    def starting(self) -> str:
+        """What is being started at this moment and what that waits for, as a clause; empty where all is up. From any
+        thread."""
+
+    def publish(self, figures: RunFigures) -> None:
+        """Make the figures of the run known to those who look after what it runs on. From any thread."""
 
     def check(self) -> None:
         """See quickly whether it can be entered, before anything is paid for.

@@ -13,6 +13,7 @@ from raylabel.errors import RaylabelError
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
+from raylabel.runtime.figures import RunFigures
 from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.traffic import MemberSet
@@ -86,6 +87,14 @@ class HeadStart:
         self._members: MemberSet | None = None
         self._error: BaseException | None = None
         self._leaving = threading.Event()
+
+    @property
+    def starting(self) -> str:
+        return self._other.starting
+
+    def publish(self, figures: RunFigures) -> None:
+        for executor in self._active:
+            executor.publish(figures)
 
     def check(self) -> None:
         self._other.check()

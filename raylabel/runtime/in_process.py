@@ -21,6 +21,7 @@ from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Coordinator, Directive, Fatal, Report, ShardEnd, Status
 from raylabel.runtime.endpoint_limits import without_answers
 from raylabel.runtime.executor import Work
+from raylabel.runtime.figures import RunFigures
 from raylabel.runtime.process import import_deferred_modules
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
@@ -38,6 +39,7 @@ class InProcess:
     """One worker on an event loop of its own, in a thread; see ``Executor``. It can hand its work over to others."""
 
     is_elsewhere = False
+    starting = ""
 
     def __init__(self) -> None:
         self._coordinator: Coordinator | None = None
@@ -52,6 +54,9 @@ class InProcess:
         """Of the worker, to the coordinator here."""
         self._ended: list[ShardEnd] = []
         """Told here, whichever coordinator the worker reports to: that one may be gone before it was asked."""
+
+    def publish(self, figures: RunFigures) -> None:
+        """Nobody looks after a process of its own."""
 
     def check(self) -> None:
         """There is nothing to see."""

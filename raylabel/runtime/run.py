@@ -20,6 +20,7 @@ from raylabel.clients.endpoints import describe_trouble, members_of, with_key
 from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.logs import log_again, said
+from raylabel.pipelines import levels
 from raylabel.probing.endpoint import probe_endpoint
 from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.records import JsonObject, Outcome, digest_of
@@ -34,13 +35,14 @@ from raylabel.runtime.edited_files import AnnotationFiles
 from raylabel.runtime.estimating import Estimate, estimate_rest
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter, Publishing
+from raylabel.runtime.figures import Extent
 from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.manifest import write_manifest
 from raylabel.runtime.merging import Merger
 from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec, shard_digests, total_in_flight
-from raylabel.runtime.progress import Progress
+from raylabel.runtime.progress import Progress, display_for
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.sampled import Sample
@@ -85,6 +87,7 @@ def run(
     confirmed: bool = False,
     replace: bool = False,
     quiet: bool = False,
+    progress: str | None = None,
 ) -> int:
     """Label the input of a specification, continuing whatever earlier runs stored in ``results_dir``.
 
@@ -92,13 +95,15 @@ def run(
         settings: checked.
         executor: where workers run; entered while there is something to ask.
         limit: work on the first records of the input only (a pilot).
-        console: where progress and summary go; standard output by default.
+        console: where progress and summary go; standard output by default, where JSON lines go in any case.
         wanted: work on these records of the work list only; settled ones are asked anew.
         sample: work on a random sample of the records only (a pilot), and estimate what the rest will take.
         reread: ask nothing; read all stored replies again, and say what changed.
         confirmed: ask again about however many settled records whose questions changed.
         replace: write over results of something else, and over files that were edited (these are kept).
         quiet: print the result only.
+        progress: ``rich``, ``plain``, ``json`` or ``none`` (``raylabel.runtime.progress``); by default, what the
+            console can show, and nothing for a quiet run.
 
     Returns:
         The exit code: 0 all settled; 3 finished with open records, or out of quota until later; 1 broke, or too many
@@ -108,7 +113,7 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    how = _How(limit, wanted, sample, reread=reread, confirmed=confirmed, replace=replace, quiet=quiet)
+    how = _How(limit, wanted, sample, reread, confirmed, replace, quiet, "none" if quiet and not progress else progress)
     return _Run(settings, executor, how, console or Console()).go()
 
 
@@ -123,6 +128,7 @@ class _How:
     confirmed: bool
     replace: bool
     quiet: bool
+    progress: str | None
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,9 @@ class _Run:
         # On a terminal a display would take over standard error, and swallow what is written there.
         self._console = Console(quiet=True, force_terminal=False) if how.quiet else console
         self._result_console = console
+        self._progress = Progress(
+            display_for(how.progress, console), self._costs, executor.publish, lambda: executor.starting
+        )
         self._results = Results(Folder(absolute(settings.results_dir)))
         self._steps = settings.selected_steps
         self._files = AnnotationFiles(self._results, [step.directory for step in self._steps])
@@ -201,7 +210,7 @@ class _Run:
                 self._keep_out_of_uploads()
                 lease.remove_leftovers(self._results.folders([step.directory for step in self._steps]))
                 replaced = check_results(self._settings, self._results, self._files, replace=self._how.replace)
-                with self._log:
+                with self._log, self._progress:
                     return self._go_and_log(replaced)
             finally:
                 with suppress(StoreError):  # it ends by silence
@@ -233,6 +242,7 @@ class _Run:
         except Exception:
             logger.exception("a defect of raylabel ends the run", extra={"said": True})
             raise
+        self._progress.note_exit(code)
         logger.info("exit code %s after %.1f s", code, time.time() - self._started)
         return code
 
@@ -253,6 +263,7 @@ class _Run:
     def _go(self) -> int | None:
         """Once through everything; None where that showed that settled records have lost their rows, and those are to
         be done again."""
+        self._progress.enter_phase("reading the input")
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
         with ExitStack() as stack:
             try:
@@ -287,6 +298,7 @@ class _Run:
         with Delivery(plan.spec, self._settings.output_format, self._files, self._say) as delivery:
             worked = self._work(plan, delivery) if plan.todo else None
             stack.close()  # nothing more is asked
+            self._progress.finish("writing the result files")
             if worked is None:
                 delivery.add_all(plan.shards)
             elif worked.stopped and (worked.fatal is None or not worked.fatal.deliver):
@@ -403,10 +415,12 @@ class _Run:
 
     def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
         """Find out what is not known of the endpoint, and show it."""
+        self._progress.enter_phase("asking the endpoint what it is, and how its model writes boxes")
         if self._settings.serve.is_used:  # the executor knows where
             found = self._executor.probe_endpoint(self._settings, known)
         else:
             found = self._probe_from_here_or_there(known)
+        self._progress.enter_phase("looking at what is stored")
         save_facts(self._settings, self._results, found)
         for verdict in found.verdicts.values():
             self._say(verdict.describe())
@@ -471,9 +485,8 @@ class _Run:
             publishing = Publishing(every_s, partial(self._note_published, plan)) if every_s else None
             exporter = Exporter(delivery, plan.shards, plan.settled, beyond, publishing)
             stack.callback(exporter.close)
-            progress = stack.enter_context(
-                Progress(self._console, [s.name for s in self._steps], records, settled_before)
-            )
+            by_level = levels(self._steps, self._settings.autolabel_type)
+            self._progress.begin(Extent(records, settled_before, [[step.name for step in each] for each in by_level]))
             self._executor.begin(Work(spec, plan.todo, budget), signals.wake)
             whole = {s.number: s.count for s in plan.todo if spec.taken(s) == s.count}
             noted = SettledShards(self._results.shards(), plan.digests, whole)
@@ -483,7 +496,7 @@ class _Run:
                 ended = self._executor.has_ended()
                 status = self._executor.status()
                 self._log_status(status)
-                progress.show(status, self._costs.describe(status))
+                self._progress.show(status)
                 noted.add(status.ended)
                 exporter.note_ended(end.number for end in status.ended)
                 exporter.note_progress(sum(sum(s.outcomes.values()) for s in status.steps.values()) - status.unwritten)
@@ -505,6 +518,7 @@ class _Run:
                     break
                 quiet = idle
                 signals.wait(POLL_S)
+            self._progress.finish("writing the result files")
             self._executor.wind_up()
             self._spent = self._spent.plus(status.spent)
             delivers = True
@@ -561,6 +575,7 @@ class _Run:
         self._estimate = self._estimated(plan, counts)
         self._write_manifest(plan, counts, status, code)
         place = self._results.root.location
+        self._progress.make_way()
         if self._how.quiet:
             print_result(self._result_console, counts, place, self._started, self._estimate)
         else:

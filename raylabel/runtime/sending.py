@@ -221,6 +221,9 @@ class Sender:
             self._tally.retries += 1
             self._tally.sent += 1
 
+        def count(error: ClientError) -> None:
+            self._tally.errors[error.kind] += 1
+
         endpoint = trying.endpoint
         traffic = endpoint.traffic
         answered = traffic.answered
@@ -253,6 +256,7 @@ class Sender:
                 stopping=lambda: self._window.stopped,
                 judge=judge,
                 on_retry=note,
+                on_error=count,
             )
         except ClientError as error:
             if request.picture.url and _may_be_unread(error) and not self._window.stopped:

@@ -21,6 +21,7 @@ from raylabel.logs import said
 from raylabel.probing.facts import EndpointFacts
 from raylabel.runtime.coordinator import Fatal, Status
 from raylabel.runtime.executor import Executor, Work
+from raylabel.runtime.figures import RunFigures
 from raylabel.runtime.preparing import most_in_flight, total_in_flight
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
@@ -56,6 +57,8 @@ class OwnServers:
         self.settings = settings
         self._servers = servers
         self._console = console or Console()
+        self.is_waiting = False
+        """For the first to be ready."""
         self._has_begun = False
         self._standing: list[str] = []
         self._told: dict[str, ReplicaStatus] = {}
@@ -77,8 +80,11 @@ class OwnServers:
         """How often one of them was found to be of no use any more."""
         return sum(status.deaths for status in self.look())
 
-    def urls(self) -> list[str]:
+    def urls(self, *, shows: bool = True) -> list[str]:
         """The base URLs of those that are ready; waits for the first.
+
+        Args:
+            shows: the console shows what is waited for.
 
         Raises:
             StartError: none comes up.
@@ -89,13 +95,23 @@ class OwnServers:
             self._begin()
         if ready := self.ready():
             return ready
+        if not shows:
+            return self._wait_for_one(lambda text: None)
         with _Waiting(self._console, self._say) as waiting:
+            return self._wait_for_one(waiting.show)
+
+    def _wait_for_one(self, show: Callable[[str], None]) -> list[str]:
+        """The base URLs of the first that are ready; tells once a second what is waited for."""
+        self.is_waiting = True
+        try:
             show_at = time.monotonic() + _SHOW_S
             while not (ready := self.ready()):
                 time.sleep(_POLL_S)
                 if time.monotonic() >= show_at:
                     show_at += _SHOW_S
-                    waiting.show(f"{self.settings.serve.served_name}: {self.describe_starting()}")
+                    show(f"{self.settings.serve.served_name}: {self.describe_starting()}")
+        finally:
+            self.is_waiting = False
         return ready
 
     def ready(self) -> list[str]:
@@ -125,12 +141,17 @@ class OwnServers:
 
     def describe_starting(self) -> str:
         """What those are doing that are not ready, and for how long."""
-        starting = [status for status in self._told.values() if status.state is not State.FAILED and not status.url]
-        phases = Counter(status.phase or State.STARTING.value for status in starting)
+        return f"{self.phases()}, {max((status.seconds for status in self._not_ready()), default=0.0):.0f} s"
+
+    def phases(self) -> str:
+        """What those are doing that are not ready. From any thread."""
+        phases = Counter(status.phase or State.STARTING.value for status in self._not_ready())
         several = len(phases) > 1
         words = [f"{phase} ({count})" if several else phase for phase, count in phases.items()]
-        seconds = max((status.seconds for status in starting), default=0.0)
-        return f"{', '.join(words) or State.STARTING.value}, {seconds:.0f} s"
+        return ", ".join(words) or State.STARTING.value
+
+    def _not_ready(self) -> list[ReplicaStatus]:
+        return [each for each in list(self._told.values()) if each.state is not State.FAILED and not each.url]
 
     def trouble_at(self, endpoint: str) -> str:
         """Why the replica is not there that answered last at an endpoint's host and port; empty where it is."""
@@ -202,6 +223,15 @@ class Served:
     def is_elsewhere(self) -> bool:
         return self._other.is_elsewhere
 
+    @property
+    def starting(self) -> str:
+        if self._servers.is_waiting:
+            return f"starting the model server {self._servers.settings.serve.served_name}: {self._servers.phases()}"
+        return self._other.starting
+
+    def publish(self, figures: RunFigures) -> None:
+        self._other.publish(figures)
+
     def check(self) -> None:
         self._other.check()
 
@@ -228,7 +258,7 @@ class Served:
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
         while True:
-            urls, deaths = self._servers.urls(), self._servers.deaths
+            urls, deaths = self._servers.urls(shows=False), self._servers.deaths
             try:
                 return self._other.probe_endpoint(at_addresses(settings, urls), known)
             except ClientError as error:
@@ -238,7 +268,7 @@ class Served:
 
     def begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None = None) -> None:
         if not work.spec.replay_only:
-            self._asked = self._servers.urls()
+            self._asked = self._servers.urls(shows=False)
             work = self._sized(work)
             self._spec = replace(work.spec, members=self._members(work.spec))
             work = replace(work, spec=self._spec)

@@ -24,6 +24,9 @@ class Tally:
     """Replies of which the server did not say how many tokens they took."""
     endpoint_failures: int = 0
     """Of the outcomes, those that the endpoint is to blame for (``StepOutcome.by_endpoint``)."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """By kind: requests that failed (``ClientError.kind``), each time they were tried; replies that could not be read;
+    records that could not be worked on."""
     latency_s: float = 0.0
     models: set[str] = field(default_factory=set)
 

@@ -55,6 +55,8 @@ QUICK_BEAT_S = 0.1
 """Between reports while slots are missing or lie idle: another worker may have, or want, some."""
 SILENT_COORDINATOR_S = 5.0
 """A coordinator that does not answer for so long may be gone, and the run with it: nothing is asked until it does."""
+UNUSABLE, INTERNAL = "unusable record or image", "internal error"
+"""Kinds of errors, beside those of ``ClientError``."""
 _LAST_REPORTS = 4
 _LEAST_AHEAD, _MOST_AHEAD = 16, 128
 
@@ -384,6 +386,8 @@ class Worker:
             raise Stopped
         record, problem = await self._with_image(record, writing)
         problem = known_problem or problem
+        if problem:
+            self._parts[0].asker.tally.errors[UNUSABLE] += 1
         for level in self._levels:
             absent = [step for step in level.stored if not provided_by_input(step, record)]
             record, _ = restore(record, absent, stored, self._spec.generations)
@@ -461,6 +465,7 @@ class Worker:
             raise
         except Exception as error:  # a defect of raylabel costs one record, with its traceback, not the run
             logger.exception("step %s, record %s", part.step.name, record.record_id)
+            part.asker.tally.errors[INTERNAL] += 1
             trace = "".join(traceback.format_exception(error)[-3:])
             return StepEnd(StepOutcome(Outcome.FAILED, f"internal error: {error!r}", raw=trace))
 
@@ -556,6 +561,7 @@ class Worker:
                 usage={model: dict(counts) for model, counts in tally.usage.items()},
                 unmetered=tally.unmetered,
                 endpoint_failures=tally.endpoint_failures,
+                errors=dict(tally.errors),
                 models=tuple(sorted(tally.models)),
             )
         unwritten = sum(journal.unwritten for journal in self._journals())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from tests.end_to_end.running import (
     read_lines,
     referring,
 )
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -226,3 +229,39 @@ def test_what_workers_log_is_in_the_runs_log_and_shown_where_it_is_asked_for(
             assert "the model fell over http://***@host/" in kept
             on_terminal = "] try 1 of 2 failed" in capsys.readouterr().err
             assert on_terminal == shown
+
+
+def test_the_figures_of_a_run_are_among_the_metrics_of_its_ray(
+    world: World, two_workers: RayExecutor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with WireServer(latency_s=0.1) as wire:
+        settings = grounding(world, tmp_path / "r", wire.url)
+        ran = label(settings, executor=two_workers, progress="json")
+        name = wire.url.removeprefix("http://")
+    assert ran.code == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    phases = {line["phase"] for line in lines}
+    assert [phase for phase in phases if phase.startswith("starting Ray: waiting for ")], "what it waits for is told"
+    last = lines[-1]
+    assert {step: told["requests"] for step, told in last["steps"].items()} == {
+        step: told["requests"] for step, told in ran.manifest["requests"].items()
+    }
+
+    (node,) = (node for node in ray.nodes() if node["Alive"])
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    run = ran.manifest["run"]
+
+    def metric(kind: str, key: str, of: str) -> float | None:
+        """The value of this run's metric; None while Ray does not tell it."""
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+        for line in text.splitlines():
+            told, _, value = line.rpartition(" ")
+            if told.startswith(f"ray_raylabel_{kind}_{key}{{") and f'{kind}="{of}"' in told and f'run="{run}"' in told:
+                return float(value)
+        return None
+
+    for step, told in last["steps"].items():
+        for key, figure in (("requests_total", "requests"), ("tokens_in_total", "tokens_in"), ("done", "done")):
+            wait_until(lambda: metric("step", key, step) == told[figure])  # noqa: B023
+    wait_until(lambda: metric("endpoint", "requests_total", name) == last["endpoints"][name]["requests"])

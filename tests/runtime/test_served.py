@@ -103,6 +103,23 @@ def test_a_run_starts_its_server_and_ends_it(world: World, tmp_path: Path) -> No
     assert not is_running(pid)
 
 
+LATE = "import runpy, time; time.sleep(3);runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
+"""A server that takes a while to come up."""
+
+
+def test_what_the_server_does_while_it_starts_is_told(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["{python}", "-c", LATE, "--port", "{port}", "--model", "{model}"]
+    settings = specified(world, tmp_path / "results", command=command)
+    console = Console(file=io.StringIO())
+    assert run(settings, serving(settings, console), console=console, progress="json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    phases = [line["phase"] for line in lines if line["state"] == "starting"]
+    assert [phase for phase in phases if phase.startswith("starting the model server demo: ")]
+    assert lines[-1]["exit_code"] == 0
+
+
 def test_a_run_with_nothing_left_to_ask_starts_none(world: World, tmp_path: Path) -> None:
     """Though every start has another port, what is known of the endpoint is found again."""
     results = tmp_path / "results"
