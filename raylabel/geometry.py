@@ -300,6 +300,20 @@ def _plain(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
+def px_to_rel1_xywh(box_px: Box, size: Size) -> tuple[float, float, float, float]:
+    """Left, top, width and height as shares of the sides, as FiftyOne writes them and, in percent, Label Studio.
+
+    >>> px_to_rel1_xywh(Box(64, 120, 192, 240), Size(640, 480))
+    (0.1, 0.25, 0.2, 0.25)
+    """
+    return (
+        box_px.x1 / size.width,
+        box_px.y1 / size.height,
+        box_px.width / size.width,
+        box_px.height / size.height,
+    )
+
+
 def px_to_rel1_cxcywh(box_px: Box, size: Size) -> tuple[float, float, float, float]:
     """Centre, width and height as shares of the sides, as YOLO writes them.
 

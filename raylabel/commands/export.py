@@ -32,6 +32,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_argument_group("what is taken")
     chosen.add_argument("--outcome", metavar="O,...", help="outcomes of records (default: labeled,nothing)")
+    chosen.add_argument(
+        "--judged",
+        metavar="V,...",
+        help="what a person accepted, rejected or left unjudged (default: accepted,unjudged); rejected records: "
+        "label-studio and fiftyone only",
+    )
     chosen.add_argument("--verified", action="store_true", help="boxes that the double check confirmed, only")
     chosen.add_argument("--min-score", type=float, metavar="S", help="boxes with at least this score, only")
     chosen.add_argument(
@@ -43,7 +49,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep phrases and images of which a filter took some boxes, which then count as background",
     )
-    classes = parser.add_argument_group("classes (coco, yolo, kitti, odvg)")
+    classes = parser.add_argument_group("classes (coco, yolo, kitti, odvg, label-studio)")
     classes.add_argument(
         "--classes",
         action="append",
@@ -86,7 +92,13 @@ def _export(options: argparse.Namespace) -> int:
         options=Options(options.first_category_id, options.min_pixels, options.max_pixels),
         replace=options.overwrite,
     )
-    _show(run_export(wanted, _reader()), wanted.out)
+    said = run_export(wanted, _reader())
+    _show(said, wanted.out)
+    if _judged_since(said["made_from"].get("started"), wanted.results):
+        print(
+            "WARNING: a person judged records or boxes since the last run began, and these results do not know of it: "
+            '"raylabel run CONFIG" delivers judgements, without a request.'
+        )
     return 0
 
 
@@ -105,7 +117,7 @@ def _format(name: str | None) -> TrainingFormat:
 
 
 def _filters(options: argparse.Namespace) -> Filters:
-    from raylabel.exports.training.selection import SETTLED_WITH_LABELS, Filters
+    from raylabel.exports.training.selection import SETTLED_WITH_LABELS, VERDICTS, Filters
     from raylabel.records import Outcome
     from raylabel.settings import did_you_mean
     from raylabel.steps.double_check import ADJUST_PROPOSED, ADJUSTED, REWRITTEN
@@ -115,12 +127,19 @@ def _filters(options: argparse.Namespace) -> Filters:
     for name in _list(options.outcome):
         if name not in outcomes:
             raise ConfigError(f'--outcome: found "{name}", allowed: {", ".join(outcomes)}.')
+    judged = _list(options.judged)
+    for name in judged:
+        if name not in VERDICTS:
+            raise ConfigError(
+                f'--judged: found "{name}", allowed: {", ".join(VERDICTS)}.{did_you_mean(name, list(VERDICTS))}'
+            )
     names = [*RULES, ADJUSTED, ADJUST_PROPOSED, REWRITTEN]
     for name in _list(options.without):
         if name not in names:
             raise ConfigError(f'--without: no flag or rule "{name}"; see docs/output.md.{did_you_mean(name, names)}')
     return Filters(
         outcomes=tuple(_list(options.outcome)) or SETTLED_WITH_LABELS,
+        judged=tuple(judged) or Filters().judged,
         verified=options.verified,
         min_score=options.min_score,
         without=tuple(_list(options.without)),
@@ -160,6 +179,22 @@ def _reader() -> ReadUpright:
         return upright_file(read_image(location), limits)
 
     return read
+
+
+def _judged_since(started: str | None, results: str) -> bool:
+    """Whether there are judgements that ``annotations.jsonl`` cannot hold: a run delivers those of before its start."""
+    from datetime import datetime
+
+    from raylabel.storage.folders import Folder
+    from raylabel.storage.locations import absolute
+    from raylabel.store.results import Results
+
+    try:
+        began = datetime.fromisoformat(str(started)).timestamp()
+    except ValueError:
+        return False
+    given = Results(Folder(absolute(results))).judgements().scan(("at",))["at"].to_pylist()
+    return bool(max(given, default=0.0) > began)
 
 
 def _show(said: JsonObject, out: str) -> None:
