@@ -5,6 +5,7 @@ Sets are a truth and results, or two results.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ Pair = tuple[int | None, int | None]
 """Places in the first and in the second set; None: nothing there stands for it."""
 
 _ARTICLES = ("a ", "an ", "the ")
+_WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,13 @@ def overlap_of_sets(first: Sequence[Box], second: Sequence[Box]) -> float:
 
 
 def plain_words(text: str) -> str:
-    """A phrase without what does not matter: case, blanks, an article in front, a mark at the end.
+    """A phrase without what does not matter: case, blanks, marks, an article in front.
 
-    >>> plain_words(" The  Red car. ")
-    'red car'
+    >>> plain_words(" The  Red car. "), plain_words("man's left-hand bag, old")
+    ('red car', "man's left-hand bag old")
     """
-    words = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .,;:!?\"'")
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    words = " ".join(_WORD.findall(plain)) or plain.strip()
     for article in _ARTICLES:
         if words.startswith(article):
             return words.removeprefix(article)

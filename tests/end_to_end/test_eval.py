@@ -32,6 +32,13 @@ def noisy(world: World, tmp_path_factory: pytest.TempPathFactory) -> Ran:
         return label(grounding(world, tmp_path_factory.mktemp("noisy") / "results", server.url))
 
 
+@pytest.fixture(scope="module")
+def right(world: World, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Captions labeled by a model that makes no mistake."""
+    with served_here() as server:
+        return label(grounding(world, tmp_path_factory.mktemp("right") / "results", server.url))
+
+
 def judge(ran: Ran, truth: Path | str, capsys: pytest.CaptureFixture[str], *options: str) -> Json:
     capsys.readouterr()
     assert main(["eval", str(ran.results), "--truth", str(truth), "--json", *options]) == 0
@@ -71,11 +78,10 @@ def test_the_lines_say_what_the_object_says(world, noisy, capsys):
     assert any(line.startswith("Pr@(F1=1), IoU 0.5 ") for line in lines)
 
 
-def test_without_noise_all_is_found_by_either_pipeline(world, tmp_path, capsys):
+def test_without_noise_all_is_found_by_either_pipeline(world, right, tmp_path, capsys):
     with served_here() as server:
-        captions = label(grounding(world, tmp_path / "grounding", server.url))
         phrases = label(referring(world, tmp_path / "referring", server.url))
-    found = judge(captions, world.truth_path, capsys)
+    found = judge(right, world.truth_path, capsys)
     assert {value(found, name) for name in ("recall@0.5", "precision@0.5", "exact", "no_target_accuracy")} == {1.0}
     # Their words are the model's own.
     found = judge(phrases, world.truth_path, capsys)
@@ -96,6 +102,23 @@ def test_results_judged_by_themselves_are_right(noisy, tmp_path, capsys):
         found = judge(noisy, truth, capsys)
         assert {value(found, name) for name in ("recall@0.95", "precision@0.95", "target_accuracy")} == {1.0}, truth
         assert found["phrases"]["truth"] == found["phrases"]["truth_in_results"]
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "read_as"),
+    [
+        pytest.param("refcoco", "refcoco", "refcoco", id="refcoco"),
+        pytest.param("grefcoco", "grefcoco", "refcoco", id="grefcoco"),
+        pytest.param("refcoco-jsonl", "train.refcoco.xyxy-pixels.jsonl", "refcoco-jsonl", id="refcoco-jsonl"),
+    ],
+)
+def test_exported_referring_expressions_are_a_truth(right, tmp_path, capsys, name, truth, read_as):
+    assert main(["export", str(right.results), "--format", name, "--out", str(tmp_path / "out")]) == 0
+    found = judge(right, tmp_path / "out" / truth, capsys)
+    assert (found["truth"]["format"], found["matched_by"]) == (read_as, "text")
+    assert {value(found, one) for one in ("recall@0.95", "precision@0.95", "exact")} == {1.0}
+    assert found["phrases"]["truth"] == found["phrases"]["truth_in_results"]
+    assert (found["metrics"]["no_target_accuracy"]["count"] > 0) == (name == "grefcoco")
 
 
 def test_images_that_exif_turns(tmp_path, capsys):

@@ -75,6 +75,8 @@ def test_a_phrase_twice_is_paired_occurrence_by_occurrence() -> None:
         pytest.param("the", "the", id="nothing-but-an-article"),
         pytest.param("Großer\u00a0 Hund!", "grosser hund", id="case-and-blanks"),
         pytest.param("", "", id="empty"),
+        pytest.param("?!", "?!", id="nothing-but-marks"),
+        pytest.param("der rote Wagen, links", "der rote wagen links", id="a-mark-inside"),
     ],
 )
 def test_words_that_do_not_matter(text: str, plain: str) -> None:

@@ -36,12 +36,12 @@ def read_refs(location: str) -> Truth:
     """A folder with one file of references, or that file; objects are in ``instances.json`` beside it."""
     seen = look_at(location)
     if seen.is_folder:
-        found = [name for name in sorted(seen.names) if _REFS.fullmatch(name)]
+        # The same list may lie there as JSON and as a pickle.
+        found = {name.rpartition(".")[0]: name for name in sorted(seen.names, reverse=True) if _REFS.fullmatch(name)}
         if len(found) != 1:
-            raise InputError(
-                f"{location}: expected one file of references, found {', '.join(found) or 'none'}; name it"
-            )
-        folder, location = location, join_name(location, found[0])
+            names = ", ".join(sorted(found.values())) or "none"
+            raise InputError(f"{location}: expected one file of references, found {names}; name it")
+        folder, location = location, join_name(location, next(iter(found.values())))
     else:
         folder = re.sub(r"[^/\\]*$", "", location) or "."
     instances = read_json(join_name(folder, _INSTANCES))
