@@ -95,7 +95,7 @@ def task(sample: Sample, image: str, labels: dict[str, str]) -> JsonObject:
     for number, region in enumerate(sample.regions):
         instance = Instance(f"region-{number}", region.box)
         rectangle = _rectangle(rectangles, instance, labels.get(region.type, OBJECT), instance.bbox_id)
-        rectangle.descriptions.append(region.description)
+        rectangle.descriptions += [region.description] if region.description else []
     result = [*spans, *relations]
     for box, rectangle in rectangles.items():
         result += _items(box, rectangle, sample.picture.size)

@@ -81,6 +81,21 @@ def test_every_annotation_says_that_it_is_no_crowd(tmp_path: Path) -> None:
     assert [entry["iscrowd"] for entry in data["annotations"]] == [0]
 
 
+def test_each_box_says_which_phrase_of_the_evaluation_it_belongs_to(made: Made, tmp_path: Path) -> None:
+    """mmdetection 3.3, mmdet/evaluation/metrics/flickr30k_metric.py: ``phrase_ids`` count in ``tokens_positive_eval``,
+    and each phrase there has a box."""
+    export(made.folder, "coco-grounding", tmp_path / "out")
+    data = json.loads((tmp_path / "out" / "train_grounding.json").read_text(encoding="utf-8"))
+    images = {image["id"]: image for image in data["images"]}
+    seen: dict[int, set[int]] = {}
+    for entry in data["annotations"]:
+        [number] = entry["phrase_ids"]
+        assert images[entry["image_id"]]["tokens_positive_eval"][number] == entry["tokens_positive"]
+        seen.setdefault(entry["image_id"], set()).add(number)
+    for ident, image in images.items():
+        assert seen.get(ident, set()) == {*range(len(image["tokens_positive_eval"]))}
+
+
 def test_every_image_has_a_caption_so_that_tao_knows_the_form(made: Made, tmp_path: Path) -> None:
     export(made.folder, "coco-grounding", tmp_path / "out")
     data = json.loads((tmp_path / "out" / "train_grounding.json").read_text(encoding="utf-8"))

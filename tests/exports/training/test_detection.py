@@ -235,6 +235,14 @@ def test_yolo_rows_have_five_columns_in_range_and_none_is_repeated(made: Made, t
             assert all(0 <= float(v) <= 1 for v in row[1:])
 
 
+def test_an_equal_row_is_written_once(tmp_path: Path) -> None:
+    """Ultralytics removes it, with a warning for each."""
+    found = (expression(0, "two dogs", None, [DOG, CAT, DOG], "dogs"),)
+    yolo_of(tmp_path, record(0, str(tmp_path / "a.png"), SIZE, "", found))
+    [written] = rows(tmp_path).values()
+    assert len(written) == 2
+
+
 def test_an_image_without_objects_has_an_empty_label_file(tmp_path: Path) -> None:
     path, other = str(tmp_path / "a.png"), str(tmp_path / "b.png")
     yolo_of(
