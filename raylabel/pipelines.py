@@ -66,6 +66,18 @@ def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> lis
     return [s for s in PIPELINES[pipeline] if any(givers.get(f) is s for f in (step.needs if needed else givers))]
 
 
+@functools.cache
+def _found_first_by(step: type[Step], pipeline: str) -> frozenset[str]:
+    """The fields that no earlier step gives."""
+    earlier = {field for giver in PIPELINES[pipeline][: step.number] for field in giver.gives}
+    return frozenset(step.gives) - earlier
+
+
+def is_given(step: type[Step], record: Record) -> bool:
+    """Whether the input settles what the step would be the first to find, so that it is left out for the record."""
+    return bool(record.given) and not record.given.isdisjoint(_found_first_by(step, record.source))
+
+
 def levels(steps: Sequence[type[Step]], pipeline: str) -> list[list[type[Step]]]:
     """Steps that can run side by side, level after level: each stands after everything it reads.
 

@@ -65,6 +65,7 @@ class Record:
         image: None until the image was opened.
         seeds: None where the input provides none.
         outcomes: by ``pipeline_steps`` name, for the steps that ended.
+        given: fields that the input settles: the steps that would be the first to find them are left out.
         unusable: why no step can work on the record, whatever its image is; or empty.
         unused: the first rows of its label file that are no seed boxes; the flag ``seeds_skipped`` counts all of them.
         extra: fields of the input line that raylabel does not know, unchanged.
@@ -87,6 +88,7 @@ class Record:
     expressions: tuple[Expression, ...] | None = None
     outcomes: Mapping[str, StepOutcome] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
     unusable: str = ""
     unused: tuple[UnusableLine, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -75,9 +75,13 @@ def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
 
 def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> None:
     data, where = pipeline.data, "image_grounding.data"
+    if data.phrases and data.phrases_file:
+        raise ConfigError(f"{where}.phrases_file: found together with {where}.phrases; give one of the two.")
+    if data.phrases_file:
+        need_file(f"{where}.phrases_file", data.phrases_file)
     if data.image_root:
         need_folder(f"{where}.image_root", data.image_root)
-    before = steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
+    before = [] if data.gives_phrases else steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
     earlier = [f"{settings.results_dir}/{step.directory}/annotations.jsonl" for step in before]
     if any(found is None or Path(found).is_file() for found in map(local_path, earlier)):
         return  # the first step reads that file, so the input is not looked at

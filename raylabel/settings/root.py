@@ -41,6 +41,7 @@ from raylabel.settings.serve import ServeSettings
 from raylabel.settings.steps import StepBlock, every_step, steps_in
 from raylabel.settings.vlm import VlmSettings
 from raylabel.steps.base import Step
+from raylabel.validation import given_phrase_flaw
 
 
 class GroundingWorkflow(Block):
@@ -74,6 +75,13 @@ class ReferringWorkflow(Block):
     output_format: Annotated[str, an_export_format] = default_export_format()
 
 
+def _phrases(given: list[str]) -> list[str]:
+    for phrase in given:
+        if flaw := given_phrase_flaw(phrase):
+            raise not_allowed(f"phrases; {phrase[:80]!r} {flaw}")
+    return given
+
+
 class GroundingData(Block):
     """The input."""
 
@@ -82,6 +90,16 @@ class GroundingData(Block):
     step_0_expression_extraction/annotations.jsonl of results_dir."""
     image_root: PathText = ""
     """Folder that relative image paths start from; empty: where the command runs."""
+    phrases: Annotated[Words, AfterValidator(_phrases)] = Field(default_factory=list)
+    """Phrases or classes that are looked for in every image, such as [car, person, traffic light]; step 0 has nothing
+    to find then, and no caption is needed. A line may have its own: "phrases": ["a red car"]."""
+    phrases_file: PathText = ""
+    """A file with these, one a line; give one of the two."""
+
+    @property
+    def gives_phrases(self) -> bool:
+        """Whether the same phrases are looked for in every image."""
+        return bool(self.phrases or self.phrases_file)
 
 
 class ReferringData(Block):

@@ -10,6 +10,7 @@ from raylabel.errors import InputError
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
 from raylabel.sources.kitti import without_suffix
 from raylabel.sources.lines import Line, parse_object
+from raylabel.sources.phrases import read_phrases
 from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.locations import around, is_remote, is_uri
@@ -30,6 +31,7 @@ class Head(NamedTuple):
         label_path: of KITTI, or empty.
         twin: of KITTI, another image whose label that may be; or empty.
         fields: the whole line.
+        phrases: that are looked for; None where those are to be found in the caption.
     """
 
     identity: str
@@ -42,6 +44,7 @@ class Head(NamedTuple):
     fields: JsonObject
     label_path: str = ""
     twin: str = ""
+    phrases: tuple[str, ...] | None = None
 
     def record_id(self, occurrence: int) -> str:
         """The id of the record, unique over the input."""
@@ -59,6 +62,7 @@ class HeadReader:
         self._captions = source.kind == CAPTIONS
         self._kitti = source.kind == KITTI
         self._grounding = source.pipeline == IMAGE_GROUNDING
+        self._phrases = source.phrases or None
         self._root = _Root(source.root)
         self._label_root = _Root(source.label_dir)
 
@@ -78,11 +82,12 @@ class HeadReader:
         caption = fields.get("caption")
         if caption is not None and not isinstance(caption, str):
             raise InputError(_expected("caption", "a string", fields))
+        phrases = self._phrases_of(fields) if self._grounding else None
         if not caption or not caption.strip():
-            if self._captions:
+            if self._captions and phrases is None:
                 raise InputError(_expected("caption", "a non-empty string", fields))
             caption = None
-        if self._grounding and caption is None and fields.get("expressions") is None:
+        if self._grounding and caption is None and phrases is None and fields.get("expressions") is None:
             raise InputError('neither "caption" nor "expressions" is there')
         kept = fields.get("record_id")
         kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
@@ -99,7 +104,17 @@ class HeadReader:
             path if resolved else self._root.join(path),
             caption,
             fields,
+            phrases=phrases,
         )
+
+    def _phrases_of(self, fields: JsonObject) -> tuple[str, ...] | None:
+        own = fields.get("phrases")
+        if own is None:
+            return self._phrases
+        try:
+            return read_phrases(own)
+        except InputError as error:
+            raise InputError(f'"phrases": {error}') from error
 
     def _kitti_head(self, fields: JsonObject) -> Head:
         path, label = str(fields["image"]), fields["label"]

@@ -32,6 +32,7 @@ from raylabel.records import (
 from raylabel.sources.heads import Head, HeadReader
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
+from raylabel.sources.phrases import given_expressions
 from raylabel.sources.scanning import open_listing
 from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
@@ -108,7 +109,7 @@ class LineReader:
             head = self._heads.read(line)
             identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
             if self._source.kind == CAPTIONS:
-                return self._record(head, identity, flags=identity.flags)
+                return self._record(head, identity, flags=identity.flags, **_given(head, identity))
             if self._source.kind == KITTI:
                 return self._with_labels(head, identity)
             return self._with_earlier(head, identity, line.number, new_ids=occurrence > 0)
@@ -159,6 +160,8 @@ class LineReader:
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         described = None if grounding else fields.get("regions")
         regions = None if described is None else regions_from_json(described)
+        if head.phrases is not None and fields.get("expressions") is None:
+            return self._record(head, identity, flags=identity.flags, **_given(head, identity))
         expressions = _expressions(fields.get("expressions"), identity.record_id, new_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
@@ -206,6 +209,20 @@ class LineReader:
             if seed.type.lower() != "dontcare":
                 seeds.append(seed)
         return tuple(seeds), unused
+
+
+def _given(head: Head, identity: _Identity) -> dict[str, Any]:
+    """Fields of a record whose phrases come with it: there is nothing to find in a caption then.
+
+    The caption that they may come with is what their spans count in; nobody cleans it.
+    """
+    if head.phrases is None:
+        return {}
+    return {
+        "given": frozenset(("caption", "expressions")),
+        "cleaned_caption": head.caption,
+        "expressions": given_expressions(head.phrases, identity.record_id, head.caption),
+    }
 
 
 def _expressions(value: Any, owner: str, new_ids: bool) -> tuple[Expression, ...] | None:

@@ -175,6 +175,7 @@ class _Scan:
         repeated: tuple[int, ...],
     ) -> Shard:
         rest = [self._source.kind, paths, stamps, sorted(occurrences.items()), repeated]
+        rest += [self._source.phrases] if self._source.phrases else []
         rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
         draft.digest.update(json.dumps(rest).encode("ascii"))
         shard = Shard(

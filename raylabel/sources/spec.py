@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raylabel.blocks import paths_in
 from raylabel.errors import InputError
 from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
+from raylabel.sources.phrases import phrases_in_file, read_phrases
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.listing import is_folder
 from raylabel.storage.locations import is_remote, join, local_path
@@ -38,6 +40,7 @@ class SourceSpec:
             resolved, nothing is put before those.
         label_dir: of KITTI.
             All three without user and password (see ``storage.credentials``).
+        phrases: that are looked for in every image; empty: what its caption, or its line, says.
         setting: the configuration key that names ``path``, for messages.
     """
 
@@ -47,6 +50,7 @@ class SourceSpec:
     root: str = ""
     label_dir: str = ""
     setting: str = ""
+    phrases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("path", "root", "label_dir"):
@@ -96,7 +100,7 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
     Raises:
         InputError: nothing to read, or it does not exist.
     """
-    for location in settings.pipeline.data.model_dump().values():
+    for location in paths_in(settings.pipeline.data).values():
         without_credentials(location)  # also of a root that earlier results begin with, where it is not read itself
     if settings.autolabel_type == IMAGE_GROUNDING:
         return _grounding_source(settings, step_names, str(results_dir))
@@ -105,7 +109,9 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
 
 def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
     data, where = settings.image_grounding.data, "image_grounding.data"
-    before = [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
+    phrases = phrases_in_file(f"{where}.phrases_file", data.phrases_file) if data.phrases_file else ()
+    phrases = phrases or read_phrases(data.phrases)
+    before = [] if phrases else [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
     for earlier in before:
         if exists(earlier):
             return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
@@ -113,8 +119,9 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
-    kind = CAPTIONS if _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
-    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=f"{where}.input_jsonl")
+    kind = CAPTIONS if phrases or _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
+    setting = f"{where}.input_jsonl"
+    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=setting, phrases=phrases)
 
 
 def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
