@@ -10,7 +10,7 @@ from raylabel.errors import StoreError
 from raylabel.records import Record
 from raylabel.runtime.driver import Driver
 from raylabel.sources import SourceSpec
-from raylabel.sources.kitti import without_suffix
+from raylabel.sources.image_folder import without_suffix
 from raylabel.sources.sampling import sample
 from raylabel.storage.locations import around, join
 from raylabel.storage.stamps import stamps

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from raylabel.errors import ConfigError
-from raylabel.pipelines import PIPELINES, steps_before
+from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
@@ -87,12 +87,15 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
         return  # the first step reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
+    elif data.image_dir:
+        need_folder(f"{where}.image_dir", data.image_dir)
     elif earlier:
-        first = before[0].number + 1
+        first = steps_of(IMAGE_GROUNDING, pipeline.workflow.steps)[0].short
         raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier[0]}" for step {first} to run on.')
     else:
         raise ConfigError(
-            f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption."
+            f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption, or image_dir for "
+            f"images without captions."
             f"{_without_its_block(settings)}"
         )
 

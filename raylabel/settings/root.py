@@ -90,6 +90,9 @@ class GroundingData(Block):
     step_0_expression_extraction/annotations.jsonl of results_dir."""
     image_root: PathText = ""
     """Folder that relative image paths start from; empty: where the command runs."""
+    image_dir: PathText = ""
+    """Folder of images (jpg, png, webp, bmp, tif, gif), sub-folders included, in the place of input_jsonl, which wins
+    where both are given. A model captions each image first (step image_caption), unless phrases are given."""
     phrases: Annotated[Words, AfterValidator(_phrases)] = Field(default_factory=list)
     """Phrases or classes that are looked for in every image, such as [car, person, traffic light]; step 0 has nothing
     to find then, and no caption is needed. A line may have its own: "phrases": ["a red car"]."""
@@ -100,6 +103,12 @@ class GroundingData(Block):
     def gives_phrases(self) -> bool:
         """Whether the same phrases are looked for in every image."""
         return bool(self.phrases or self.phrases_file)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Fields of records that the input does not bring, and a step has to find if another one needs them."""
+        folder = self.image_dir and not self.input_jsonl
+        return frozenset(("caption",) if folder and not self.gives_phrases else ())
 
 
 class ReferringData(Block):
@@ -114,6 +123,11 @@ class ReferringData(Block):
     input_annotations_jsonl: PathText = ""
     """JSON lines with "image_path" and "kitti_bboxes" or "regions", an earlier annotations.jsonl for example. Wins over
     kitti_label_dir where both are given."""
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """As of ``GroundingData``."""
+        return frozenset()
 
 
 class GroundingPipeline(Block):
@@ -295,5 +309,11 @@ class Settings(Block):
 
     @property
     def selected_steps(self) -> list[type[Step]]:
-        """The steps that are run, in order."""
-        return steps_of(self.autolabel_type, self.pipeline.workflow.steps)
+        """The steps that are run, in order: those of ``workflow.steps``, and what fills in what the input lacks."""
+        chosen = steps_of(self.autolabel_type, self.pipeline.workflow.steps)
+        lacking = self.pipeline.data.lacking.intersection(field for step in chosen for field in step.needs)
+        return [
+            step
+            for step in steps_of(self.autolabel_type)
+            if step in chosen or (step.fills_in and not lacking.isdisjoint(step.gives))
+        ]

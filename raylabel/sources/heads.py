@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
-from raylabel.sources.kitti import without_suffix
+from raylabel.sources.image_folder import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.phrases import read_phrases
-from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
+from raylabel.sources.spec import CAPTIONS, SourceSpec
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.locations import around, is_remote, is_uri
 
@@ -60,7 +60,8 @@ class HeadReader:
 
     def __init__(self, source: SourceSpec) -> None:
         self._captions = source.kind == CAPTIONS
-        self._kitti = source.kind == KITTI
+        self._needs_captions = source.needs_captions
+        self._is_listed = source.is_listed
         self._grounding = source.pipeline == IMAGE_GROUNDING
         self._phrases = source.phrases or None
         self._root = _Root(source.root)
@@ -73,8 +74,8 @@ class HeadReader:
             InputError: no record can be made of the line; the message is the reason alone.
         """
         fields = parse_object(line)
-        if self._kitti:
-            return self._kitti_head(fields)
+        if self._is_listed:
+            return self._listed_head(fields)
         path = fields.get("image_path")
         if not isinstance(path, str) or not path.strip():
             raise InputError(_expected("image_path", "a non-empty string", fields))
@@ -84,10 +85,16 @@ class HeadReader:
             raise InputError(_expected("caption", "a string", fields))
         phrases = self._phrases_of(fields) if self._grounding else None
         if not caption or not caption.strip():
-            if self._captions and phrases is None:
+            if self._captions and self._needs_captions and phrases is None:
                 raise InputError(_expected("caption", "a non-empty string", fields))
             caption = None
-        if self._grounding and caption is None and phrases is None and fields.get("expressions") is None:
+        if (
+            self._grounding
+            and not self._captions
+            and caption is None
+            and phrases is None
+            and fields.get("expressions") is None
+        ):
             raise InputError('neither "caption" nor "expressions" is there')
         kept = fields.get("record_id")
         kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
@@ -116,8 +123,8 @@ class HeadReader:
         except InputError as error:
             raise InputError(f'"phrases": {error}') from error
 
-    def _kitti_head(self, fields: JsonObject) -> Head:
-        path, label = str(fields["image"]), fields["label"]
+    def _listed_head(self, fields: JsonObject) -> Head:
+        path, label = str(fields["image"]), fields.get("label")
         image_id = without_suffix(path)
         return Head(
             identity=record_id(image_id, path, None, 0),
@@ -130,6 +137,7 @@ class HeadReader:
             fields={},
             label_path="" if label is None else self._label_root.join_name(str(label)),
             twin=str(fields.get("twin", "")),
+            phrases=self._phrases,
         )
 
 

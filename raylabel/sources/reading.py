@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from raylabel.errors import InputError
 from raylabel.exports.annotations import KNOWN_FIELDS
-from raylabel.pipelines import all_steps
+from raylabel.pipelines import every_step
 from raylabel.records import (
     IMAGE_GROUNDING,
     REPEATED_IMAGE_ID,
@@ -34,7 +34,7 @@ from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.phrases import given_expressions
 from raylabel.sources.scanning import open_listing
-from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
+from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, FOLDER, KITTI, Shard, SourceSpec
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
 from raylabel.steps.base import Kind
 from raylabel.storage.reading import read_bytes
@@ -51,6 +51,7 @@ _READ = frozenset({"image_id", "image_path", "caption"})
 _READ_OF_EARLIER = _READ | {"cleaned_caption", "kitti_bboxes", "regions", "expressions", "outcomes", "pipeline_steps"}
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OUTCOMES = frozenset(o.value for o in Outcome)
+_CAPTION = frozenset(("caption",))
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
 
 
@@ -108,7 +109,7 @@ class LineReader:
         try:
             head = self._heads.read(line)
             identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
-            if self._source.kind == CAPTIONS:
+            if self._source.kind in (CAPTIONS, FOLDER):
                 return self._record(head, identity, flags=identity.flags, **_given(head, identity))
             if self._source.kind == KITTI:
                 return self._with_labels(head, identity)
@@ -212,12 +213,13 @@ class LineReader:
 
 
 def _given(head: Head, identity: _Identity) -> dict[str, Any]:
-    """Fields of a record whose phrases come with it: there is nothing to find in a caption then.
+    """Fields of a record about what comes with it, so that no step has to find it: a caption, or the phrases, and with
+    them the need of one.
 
     The caption that they may come with is what their spans count in; nobody cleans it.
     """
     if head.phrases is None:
-        return {}
+        return {} if head.caption is None else {"given": _CAPTION}
     return {
         "given": frozenset(("caption", "expressions")),
         "cleaned_caption": head.caption,
@@ -323,7 +325,7 @@ def _outcomes(
         "expressions": expressions,
         "boxes": any(e.instances for e in expressions or ()),
     }
-    shown = {step.label for step in all_steps().values() if there[step.finds]}
+    shown = {step.label for step in every_step() if there[step.finds]}
     return {step: StepOutcome(Outcome.LABELED) for step in claimed if isinstance(step, str) and step in shown}
 
 

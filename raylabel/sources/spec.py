@@ -23,6 +23,9 @@ ANNOTATIONS = "annotations"
 """JSON lines of an earlier run, of raylabel or TAO, or written by hand: image_path and whatever is known already."""
 KITTI = "kitti"
 """A folder of images and a folder of label files."""
+FOLDER = "folder"
+"""A folder of images, of which nothing is known."""
+_LISTED = (KITTI, FOLDER)
 
 _SEEDS = "seed_annotations.jsonl"
 _FINAL = "annotations.jsonl"
@@ -33,7 +36,7 @@ class SourceSpec:
     """Where records come from; travels to every process that reads them.
 
     Args:
-        kind: CAPTIONS, ANNOTATIONS or KITTI.
+        kind: CAPTIONS, ANNOTATIONS, KITTI or FOLDER.
         pipeline: name of the pipeline, as it stands in ``source`` of the records.
         path: the file of JSON lines, or the image folder.
         root: put before relative image paths; empty leaves them as they are. Lines that raylabel wrote hold paths as
@@ -41,6 +44,7 @@ class SourceSpec:
         label_dir: of KITTI.
             All three without user and password (see ``storage.credentials``).
         phrases: that are looked for in every image; empty: what its caption, or its line, says.
+        needs_captions: a line of CAPTIONS without a caption or phrases is none.
         setting: the configuration key that names ``path``, for messages.
     """
 
@@ -51,14 +55,22 @@ class SourceSpec:
     label_dir: str = ""
     setting: str = ""
     phrases: tuple[str, ...] = ()
+    needs_captions: bool = True
 
     def __post_init__(self) -> None:
         for name in ("path", "root", "label_dir"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
     @property
+    def is_listed(self) -> bool:
+        """Whether its lines are raylabel's own list of files that are there."""
+        return self.kind in _LISTED
+
+    @property
     def root_setting(self) -> str:
         """The configuration key that names ``root``."""
+        if self.kind == FOLDER:
+            return self.setting
         return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
 
 
@@ -115,13 +127,25 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
     for earlier in before:
         if exists(earlier):
             return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
+    if data.image_dir and not data.input_jsonl and not before:
+        folder, setting = data.image_dir, f"{where}.image_dir"
+        _need_folder(setting, folder)
+        folder = _as_listed(folder)
+        return SourceSpec(FOLDER, IMAGE_GROUNDING, folder, root=folder, setting=setting, phrases=phrases)
     if not (path := data.input_jsonl):
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
     kind = CAPTIONS if phrases or _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
-    setting = f"{where}.input_jsonl"
-    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=setting, phrases=phrases)
+    return SourceSpec(
+        kind,
+        IMAGE_GROUNDING,
+        path,
+        root=data.image_root,
+        setting=f"{where}.input_jsonl",
+        phrases=phrases,
+        needs_captions=not any("caption" in step.gives for step in steps_of(IMAGE_GROUNDING, step_names)),
+    )
 
 
 def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:

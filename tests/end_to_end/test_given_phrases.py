@@ -81,7 +81,7 @@ def test_twelve_classes_are_one_question_an_image_and_the_same_command_asks_noth
 def test_lines_may_have_phrases_a_caption_or_both(world: World, tmp_path: Path) -> None:
     names = sorted(image.name for image in world.images_dir.iterdir())[:4]
     caption = "A star beside a red circle."
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"image_path": names[0], "phrases": ["star", "red circle"]},
         {"image_path": names[1], "caption": caption},
         {"image_path": names[2], "caption": caption, "phrases": ["red circle"]},

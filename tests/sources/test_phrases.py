@@ -33,7 +33,7 @@ def texts(record: Record | UnusableLine) -> list[str] | None:
 
 
 def test_a_line_has_its_own_phrases_those_of_all_or_a_caption(tmp_path: Path) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"image_path": "a.jpg"},
         {"image_path": "b.jpg", "phrases": ["a red car", " dog ", "dog"], "caption": "A red car, a dogsled and a dog."},
         {"image_path": "c.jpg", "phrases": []},
@@ -61,7 +61,7 @@ def test_a_line_has_its_own_phrases_those_of_all_or_a_caption(tmp_path: Path) ->
 
 
 def test_without_phrases_of_all_a_line_needs_its_own_or_a_caption(tmp_path: Path) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"image_path": "a.jpg", "phrases": ["car"]},
         {"image_path": "b.jpg"},
         {"image_path": "c.jpg", "caption": "x"},
@@ -94,7 +94,7 @@ def test_a_line_with_other_phrases_is_told_with_the_reason(tmp_path: Path, given
 
 
 def test_lines_that_bring_expressions_keep_them(tmp_path: Path) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"image_path": "a.jpg", "phrases": ["car"], "expressions": [{"text": "van"}]},
         {"image_path": "b.jpg", "phrases": ["car"]},
     ]
@@ -103,7 +103,7 @@ def test_lines_that_bring_expressions_keep_them(tmp_path: Path) -> None:
 
 
 def test_other_phrases_make_another_shard_of_the_same_records(tmp_path: Path) -> None:
-    lines = [{"image_path": "a.jpg", "caption": "a cat"}]
+    lines: list[dict[str, Any]] = [{"image_path": "a.jpg", "caption": "a cat"}]
     sources = [source(tmp_path, lines, *phrases) for phrases in ((), ("car",), ("car", "cat"))]
     shards = [next(iter(scan(one, 2, tmp_path))) for one in sources]
     assert len({shard.digest for shard in shards}) == 3
