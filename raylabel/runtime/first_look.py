@@ -17,7 +17,7 @@ from raylabel.records import Record, UnusableLine
 from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
-from raylabel.sources.spec import ANNOTATIONS, KITTI
+from raylabel.sources.spec import ANNOTATIONS
 from raylabel.steps.base import Step
 from raylabel.storage.locations import around, is_uri, join, parent_of
 from raylabel.storage.spellings import nearest_name
@@ -122,8 +122,7 @@ def _check_labels(source: SourceSpec, records: Sequence[Record]) -> None:
         kinds.setdefault(_PARTICULAR.sub("", problem.rpartition('" ')[2]), problem)
     first, *others = islice(kinds.values(), _KINDS_SHOWN)
     also = f" Others: {'; '.join(others)}." if others else ""
-    block = source.setting.rpartition(".")[0]
-    key, what = (f"{block}.kitti_label_dir", "files") if source.kind == KITTI else (source.setting, "lines")
+    key, what = (source.label_setting, "files") if source.is_folder else (source.setting, "lines")
     raise InputError(
         f"{key}: {first}. {len(useless)} of {len(holding)} {what} read so far are like that; nothing was asked.{also}"
     )
@@ -199,7 +198,7 @@ def _missing_step(settings: Settings, selected: Sequence[type[Step]], missing: t
 
 
 def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
-    if source.is_listed or not records:  # those were listed
+    if source.is_folder or not records:  # those were listed
         return
     if any(stamp is not None for stamp in stamps(r.image_path for r in records)):
         return

@@ -11,7 +11,7 @@ from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
-from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
+from raylabel.settings.root import GroundingPipeline, ReferringData, ReferringPipeline, Settings
 from raylabel.steps.base import Step
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.settings import StepSettings
@@ -19,6 +19,7 @@ from raylabel.storage.locations import local_path
 
 logger = logging.getLogger(__name__)
 
+_LABELS = ("kitti_label_dir", "yolo_label_dir", "coco_json", "label_studio_json")
 _BOX_WORDS = ("box_key", "box_format")
 """Placeholders that tell a model how it writes boxes."""
 
@@ -107,6 +108,12 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
     if data.input_annotations_jsonl:
         need_file(f"{where}.input_annotations_jsonl", data.input_annotations_jsonl)
         return
+    labels = [key for key in _LABELS if getattr(data, key)]
+    if len(labels) > 1:
+        raise ConfigError(f"{where}.{labels[1]}: found together with {where}.{labels[0]}; give one of the two.")
+    if labels and labels != ["kitti_label_dir"]:
+        _check_other_labels(data, where, labels[0])
+        return
     if data.kitti_label_dir:
         need_folder(f"{where}.kitti_label_dir", data.kitti_label_dir)
     if bool(data.image_dir) != bool(data.kitti_label_dir):
@@ -118,6 +125,16 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
             f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
             f"{_without_its_block(settings)}"
         )
+
+
+def _check_other_labels(data: ReferringData, where: str, key: str) -> None:
+    if key == "yolo_label_dir":
+        need_folder(f"{where}.{key}", data.yolo_label_dir)
+        need_file(f"{where}.yolo_names", data.yolo_names, f"required, as {key} is given")
+    else:
+        need_file(f"{where}.{key}", getattr(data, key))
+    if not data.image_dir and key != "label_studio_json":  # addresses of its tasks may lead to a bucket
+        raise ConfigError(f"{where}.image_dir: required, as {key} is given.")
 
 
 def _without_its_block(settings: Settings) -> str:

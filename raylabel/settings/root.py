@@ -120,6 +120,15 @@ class ReferringData(Block):
     earlier run."""
     kitti_label_dir: Annotated[PathText, ToBeGiven()] = ""
     """Folder of KITTI label files with the images' stems. Required as image_dir is."""
+    yolo_label_dir: PathText = ""
+    """In the place of kitti_label_dir: folder of YOLO label files (class x y width height, in shares of the image)."""
+    yolo_names: PathText = ""
+    """The names of their classes: data.yaml of the data set, or a text file with one a line."""
+    coco_json: PathText = ""
+    """In the place of kitti_label_dir: a COCO file, whose file_name is relative to image_dir."""
+    label_studio_json: PathText = ""
+    """In the place of kitti_label_dir: tasks with boxes as Label Studio exports them (JSON); their images are looked
+    for in image_dir by the ends of their paths."""
     input_annotations_jsonl: PathText = ""
     """JSON lines with "image_path" and "kitti_bboxes" or "regions", an earlier annotations.jsonl for example. Wins over
     kitti_label_dir where both are given."""

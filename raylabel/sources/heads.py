@@ -32,6 +32,7 @@ class Head(NamedTuple):
         twin: of KITTI, another image whose label that may be; or empty.
         fields: the whole line.
         phrases: that are looked for; None where those are to be found in the caption.
+        labels: a line of a listing with its seeds; None where those are elsewhere.
     """
 
     identity: str
@@ -45,6 +46,7 @@ class Head(NamedTuple):
     label_path: str = ""
     twin: str = ""
     phrases: tuple[str, ...] | None = None
+    labels: JsonObject | None = None
 
     def record_id(self, occurrence: int) -> str:
         """The id of the record, unique over the input."""
@@ -114,6 +116,25 @@ class HeadReader:
             phrases=phrases,
         )
 
+    def _labeled_head(self, fields: JsonObject, path: str) -> Head:
+        ident = fields.get("id")
+        kept = {} if ident is None else {"image_id": ident}
+        image_id = _image_id(kept, path)
+        return Head(
+            identity=record_id(image_id, path, None, 0),
+            kept_id=False,
+            own=False,
+            image_id=image_id,
+            written_path=path,
+            image_path=fields["at"] if "at" in fields else self._located(path),
+            caption=None,
+            fields={**kept, "annotation_ids": fields["ids"]} if any(i is not None for i in fields["ids"]) else kept,
+            labels=fields,
+        )
+
+    def _located(self, path: str) -> str:
+        return self._root.join(path) if path.startswith("/") or is_uri(path) else self._root.join_name(path)
+
     def _phrases_of(self, fields: JsonObject) -> tuple[str, ...] | None:
         own = fields.get("phrases")
         if own is None:
@@ -125,6 +146,8 @@ class HeadReader:
 
     def _listed_head(self, fields: JsonObject) -> Head:
         path, label = str(fields["image"]), fields.get("label")
+        if "seeds" in fields:
+            return self._labeled_head(fields, path)
         image_id = without_suffix(path)
         return Head(
             identity=record_id(image_id, path, None, 0),

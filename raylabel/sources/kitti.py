@@ -1,4 +1,4 @@
-"""KITTI folders: the listing of images with their label files."""
+"""Folders of images and of label files, as KITTI and YOLO have them: the listing of both together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from raylabel.sources.image_folder import (
 )
 from raylabel.sources.kitti_rows import UnusedRow, read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
-from raylabel.sources.spec import SourceSpec
+from raylabel.sources.spec import KITTI, SourceSpec
 from raylabel.storage.listing import entries_of, path_within
 from raylabel.storage.locations import is_remote, join, join_name
 from raylabel.storage.reading import open_input
@@ -83,18 +83,17 @@ def write_listing(source: SourceSpec, work_dir: str, note: Callable[[str], None]
                 out.write(listing_line(**line))
         if not images:
             raise no_images(source, others)
-        where = source.setting.rsplit(".", 1)[0]
         if not labels:
             wanted = join(source.label_dir, without_suffix(example) + ".txt")
-            instead = _contents_of(source.label_dir)
+            instead = _contents_of(source)
             raise InputError(
-                f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
+                f"{source.label_setting}: none of the {images} images in {source.path} has a label file in "
                 f"{source.label_dir}; {printable(example)} needs {printable(wanted)}{instead}"
             )
     note_others(source, others, note)
     unused = _unused_labels(source.label_dir, used)
     if unused.number:
-        note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {unused.number} ({unused})")
+        note(f"{source.label_setting}: label files in {source.label_dir} without an image: {unused.number} ({unused})")
     return listing
 
 
@@ -171,13 +170,14 @@ def _unused_labels(folder: str, used: SeenKeys) -> UnusedFiles:
     return unused
 
 
-def _contents_of(folder: str) -> str:
+def _contents_of(source: SourceSpec) -> str:
     """What a label folder holds that no image needs, from a bounded look: names, and their format if it can be told."""
+    folder = source.label_dir
     try:
         names = [name for name, _ in entries_of(folder)[:_MAX_NAMES] if not name.startswith(".")]
         label = next(filter(is_label, names), "")
         unused: tuple[UnusedRow, ...] = ()
-        if label:
+        if label and source.kind == KITTI:
             with open_input(join_name(folder, label)) as stream:
                 _, unused = read_labels(read_up_to(stream, _LABEL_LIMIT_BYTES), _stem(label))
     except OSError:

@@ -14,17 +14,23 @@ from typing import IO
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
-from raylabel.sources import image_folder, kitti
+from raylabel.sources import coco, image_folder, kitti, label_studio
 from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
-from raylabel.sources.spec import FOLDER, KITTI, Shard, SourceSpec
+from raylabel.sources.spec import COCO, FOLDER, KITTI, LABEL_STUDIO, YOLO, Shard, SourceSpec
 from raylabel.storage.reading import open_input
 from raylabel.storage.stamps import stamps
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
-_LISTINGS = {KITTI: kitti.write_listing, FOLDER: image_folder.write_listing}
+_LISTINGS = {
+    FOLDER: image_folder.write_listing,
+    KITTI: kitti.write_listing,
+    YOLO: kitti.write_listing,
+    COCO: coco.write_listing,
+    LABEL_STUDIO: label_studio.write_listing,
+}
 _BATCH = 1024
 """Lines whose identities and files are looked up together."""
 
@@ -177,6 +183,7 @@ class _Scan:
         repeated: tuple[int, ...],
     ) -> Shard:
         rest = [self._source.kind, paths, stamps, sorted(occurrences.items()), repeated]
+        rest += [self._source.classes] if self._source.classes else []
         rest += [self._source.phrases] if self._source.phrases else []
         rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
         draft.digest.update(json.dumps(rest).encode("ascii"))

@@ -11,6 +11,7 @@ from raylabel.errors import InputError
 from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
+from raylabel.sources.class_names import read_class_names
 from raylabel.sources.phrases import phrases_in_file, read_phrases
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.listing import is_folder
@@ -25,7 +26,19 @@ KITTI = "kitti"
 """A folder of images and a folder of label files."""
 FOLDER = "folder"
 """A folder of images, of which nothing is known."""
-_LISTED = (KITTI, FOLDER)
+YOLO = "yolo"
+"""As KITTI, with label files of YOLO."""
+COCO = "coco"
+"""A JSON file of images with their boxes."""
+LABEL_STUDIO = "label_studio"
+"""A JSON file of tasks with their boxes."""
+_LISTED = (KITTI, FOLDER, YOLO)
+_LABEL_KEYS = {
+    KITTI: "kitti_label_dir",
+    YOLO: "yolo_label_dir",
+    COCO: "coco_json",
+    LABEL_STUDIO: "label_studio_json",
+}
 
 _SEEDS = "seed_annotations.jsonl"
 _FINAL = "annotations.jsonl"
@@ -36,13 +49,14 @@ class SourceSpec:
     """Where records come from; travels to every process that reads them.
 
     Args:
-        kind: CAPTIONS, ANNOTATIONS, KITTI or FOLDER.
+        kind: CAPTIONS, ANNOTATIONS, FOLDER, KITTI, YOLO, COCO or LABEL_STUDIO.
         pipeline: name of the pipeline, as it stands in ``source`` of the records.
         path: the file of JSON lines, or the image folder.
         root: put before relative image paths; empty leaves them as they are. Lines that raylabel wrote hold paths as
             resolved, nothing is put before those.
-        label_dir: of KITTI.
+        label_dir: the folder or the file of the labels, where there is one.
             All three without user and password (see ``storage.credentials``).
+        classes: their names, where labels have numbers.
         phrases: that are looked for in every image; empty: what its caption, or its line, says.
         needs_captions: a line of CAPTIONS without a caption or phrases is none.
         setting: the configuration key that names ``path``, for messages.
@@ -54,6 +68,7 @@ class SourceSpec:
     root: str = ""
     label_dir: str = ""
     setting: str = ""
+    classes: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     needs_captions: bool = True
 
@@ -63,8 +78,18 @@ class SourceSpec:
 
     @property
     def is_listed(self) -> bool:
-        """Whether its lines are raylabel's own list of files that are there."""
+        """Whether its lines are raylabel's own list."""
+        return self.kind not in (CAPTIONS, ANNOTATIONS)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether its images were found in a folder, so that they are there."""
         return self.kind in _LISTED
+
+    @property
+    def label_setting(self) -> str:
+        """The configuration key that names ``label_dir``."""
+        return f"{self.pipeline}.data.{_LABEL_KEYS.get(self.kind, '')}"
 
     @property
     def root_setting(self) -> str:
@@ -156,16 +181,28 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
         _need_file(f"{where}.input_annotations_jsonl", path)
         setting = f"{where}.input_annotations_jsonl"
         return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
+    for kind, path in ((COCO, data.coco_json), (LABEL_STUDIO, data.label_studio_json)):
+        if path:
+            setting = f"{where}.{_LABEL_KEYS[kind]}"
+            _need_file(setting, path)
+            if image_dir:
+                _need_folder(f"{where}.image_dir", image_dir)
+            pipeline = IMAGE_REFERRING_EXPRESSION
+            return SourceSpec(kind, pipeline, path, root=_as_listed(image_dir), label_dir=path, setting=setting)
+    kind = YOLO if data.yolo_label_dir else KITTI
+    label_dir = data.yolo_label_dir or label_dir
     if image_dir and label_dir:
-        for key, folder in (("image_dir", image_dir), ("kitti_label_dir", label_dir)):
+        for key, folder in (("image_dir", image_dir), (_LABEL_KEYS[kind], label_dir)):
             _need_folder(f"{where}.{key}", folder)
+        names = f"{where}.yolo_names"
         return SourceSpec(
-            KITTI,
+            kind,
             IMAGE_REFERRING_EXPRESSION,
             _as_listed(image_dir),
             root=_as_listed(image_dir),
             label_dir=_as_listed(label_dir),
             setting=f"{where}.image_dir",
+            classes=read_class_names(names, data.yolo_names) if kind == YOLO else (),
         )
     for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
         if exists(earlier := join(results_dir, name)):
@@ -190,7 +227,7 @@ def _local(folder: str) -> Path:
 
 
 def _as_listed(folder: str) -> str:
-    return folder if is_remote(folder) else str(_local(folder))
+    return folder if not folder or is_remote(folder) else str(_local(folder))
 
 
 def _need_folder(where: str, folder: str) -> None:
