@@ -11,7 +11,7 @@ from raylabel.settings import Settings, redacted
 from raylabel.storage.locations import is_uri
 from raylabel.store.results import Results
 
-_INPUTS = ("input_jsonl", "input_annotations_jsonl", "coco_json", "label_studio_json", "image_dir")
+_INPUTS = ("input_jsonl", "input_annotations_jsonl", "image_shards", "coco_json", "label_studio_json", "image_dir")
 """What tells one data set from another."""
 
 

@@ -78,6 +78,8 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
     data, where = pipeline.data, "image_grounding.data"
     if data.phrases and data.phrases_file:
         raise ConfigError(f"{where}.phrases_file: found together with {where}.phrases; give one of the two.")
+    if data.image_dir and data.image_shards:
+        raise ConfigError(f"{where}.image_shards: found together with {where}.image_dir; give one of the two.")
     if data.phrases_file:
         need_file(f"{where}.phrases_file", data.phrases_file)
     if data.image_root:
@@ -88,6 +90,8 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
         return  # the first step reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
+    elif data.image_shards:
+        pass  # it may be a pattern; what it leads to is looked up when it is read
     elif data.image_dir:
         need_folder(f"{where}.image_dir", data.image_dir)
     elif earlier:

@@ -93,6 +93,14 @@ class GroundingData(Block):
     image_dir: PathText = ""
     """Folder of images (jpg, png, webp, bmp, tif, gif), sub-folders included, in the place of input_jsonl, which wins
     where both are given. A model captions each image first (step image_caption), unless phrases are given."""
+    image_shards: PathText = ""
+    """WebDataset archives (.tar) or Parquet files with images in them, as Hugging Face has them, in the place of
+    input_jsonl: a folder of them, a file, or a pattern such as train-*.parquet or train-{000000..000127}.tar. Captions
+    and phrases that are in them are used; images without are captioned first, unless phrases are given."""
+    shard_image: str = ""
+    """The column, or the ending of members (jpg), that holds the images; empty: found out where there is only one."""
+    shard_caption: str = ""
+    """The same for captions; empty: caption or text, caption in .json, or .txt, where there is one."""
     phrases: Annotated[Words, AfterValidator(_phrases)] = Field(default_factory=list)
     """Phrases or classes that are looked for in every image, such as [car, person, traffic light]; step 0 has nothing
     to find then, and no caption is needed. A line may have its own: "phrases": ["a red car"]."""
@@ -107,8 +115,8 @@ class GroundingData(Block):
     @property
     def lacking(self) -> frozenset[str]:
         """Fields of records that the input does not bring, and a step has to find if another one needs them."""
-        folder = self.image_dir and not self.input_jsonl
-        return frozenset(("caption",) if folder and not self.gives_phrases else ())
+        images = (self.image_dir or self.image_shards) and not self.input_jsonl
+        return frozenset(("caption",) if images and not self.gives_phrases else ())
 
 
 class ReferringData(Block):

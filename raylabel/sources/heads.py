@@ -116,6 +116,26 @@ class HeadReader:
             phrases=phrases,
         )
 
+    def _head_in_shard(self, fields: JsonObject, path: str, ident: str) -> Head:
+        if "flaw" in fields:
+            raise InputError(f"{path}: {fields['flaw']}")
+        caption = fields.get("caption")
+        if caption is not None and not isinstance(caption, str):
+            raise InputError(f"{path}: {_expected('caption', 'a string', fields)}")
+        caption = caption if caption and caption.strip() else None
+        image_id = ident if fields.get("image_id") in (None, "") else _image_id(fields, path)
+        return Head(
+            identity=record_id(image_id, path, caption, 0),
+            kept_id=False,
+            own=False,
+            image_id=image_id,
+            written_path=path,
+            image_path=self._root.join_name(path),
+            caption=caption,
+            fields=fields,
+            phrases=self._phrases_of(fields),
+        )
+
     def _labeled_head(self, fields: JsonObject, path: str) -> Head:
         ident = fields.get("id")
         kept = {} if ident is None else {"image_id": ident}
@@ -148,6 +168,8 @@ class HeadReader:
         path, label = str(fields["image"]), fields.get("label")
         if "seeds" in fields:
             return self._labeled_head(fields, path)
+        if "fields" in fields:
+            return self._head_in_shard(fields["fields"], path, fields["id"])
         image_id = without_suffix(path)
         return Head(
             identity=record_id(image_id, path, None, 0),

@@ -43,6 +43,7 @@ from raylabel.sources.spec import (
     FOLDER,
     KITTI,
     LABEL_STUDIO,
+    SHARDS,
     YOLO,
     Shard,
     SourceSpec,
@@ -122,7 +123,7 @@ class LineReader:
         try:
             head = self._heads.read(line)
             identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
-            if self._source.kind in (CAPTIONS, FOLDER):
+            if self._source.kind in (CAPTIONS, FOLDER, SHARDS):
                 return self._record(head, identity, flags=identity.flags, **_given(head, identity))
             if head.labels is not None:
                 return self._with_listed(head, identity, head.labels)

@@ -14,11 +14,11 @@ from typing import IO
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
-from raylabel.sources import coco, image_folder, kitti, label_studio
+from raylabel.sources import coco, image_folder, image_shards, kitti, label_studio
 from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
-from raylabel.sources.spec import COCO, FOLDER, KITTI, LABEL_STUDIO, YOLO, Shard, SourceSpec
+from raylabel.sources.spec import COCO, FOLDER, KITTI, LABEL_STUDIO, SHARDS, YOLO, Shard, SourceSpec
 from raylabel.storage.reading import open_input
 from raylabel.storage.stamps import stamps
 
@@ -26,6 +26,7 @@ _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
 _LISTINGS = {
     FOLDER: image_folder.write_listing,
+    SHARDS: image_shards.write_listing,
     KITTI: kitti.write_listing,
     YOLO: kitti.write_listing,
     COCO: coco.write_listing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from raylabel.sources.class_names import read_class_names
 from raylabel.sources.phrases import phrases_in_file, read_phrases
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.listing import is_folder
-from raylabel.storage.locations import is_remote, join, local_path
+from raylabel.storage.locations import around, is_remote, join, local_path
 from raylabel.storage.stamps import exists
 
 CAPTIONS = "captions"
@@ -32,7 +33,9 @@ COCO = "coco"
 """A JSON file of images with their boxes."""
 LABEL_STUDIO = "label_studio"
 """A JSON file of tasks with their boxes."""
-_LISTED = (KITTI, FOLDER, YOLO)
+SHARDS = "shards"
+"""WebDataset archives or Parquet files with images in them."""
+_LISTED = (KITTI, FOLDER, YOLO, SHARDS)
 _LABEL_KEYS = {
     KITTI: "kitti_label_dir",
     YOLO: "yolo_label_dir",
@@ -49,7 +52,7 @@ class SourceSpec:
     """Where records come from; travels to every process that reads them.
 
     Args:
-        kind: CAPTIONS, ANNOTATIONS, FOLDER, KITTI, YOLO, COCO or LABEL_STUDIO.
+        kind: CAPTIONS, ANNOTATIONS, FOLDER, SHARDS, KITTI, YOLO, COCO or LABEL_STUDIO.
         pipeline: name of the pipeline, as it stands in ``source`` of the records.
         path: the file of JSON lines, or the image folder.
         root: put before relative image paths; empty leaves them as they are. Lines that raylabel wrote hold paths as
@@ -58,6 +61,7 @@ class SourceSpec:
             All three without user and password (see ``storage.credentials``).
         classes: their names, where labels have numbers.
         phrases: that are looked for in every image; empty: what its caption, or its line, says.
+        shard_image, shard_caption: which columns, or endings of members, hold these; empty: found out.
         needs_captions: a line of CAPTIONS without a caption or phrases is none.
         setting: the configuration key that names ``path``, for messages.
     """
@@ -71,6 +75,8 @@ class SourceSpec:
     classes: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     needs_captions: bool = True
+    shard_image: str = ""
+    shard_caption: str = ""
 
     def __post_init__(self) -> None:
         for name in ("path", "root", "label_dir"):
@@ -94,7 +100,7 @@ class SourceSpec:
     @property
     def root_setting(self) -> str:
         """The configuration key that names ``root``."""
-        if self.kind == FOLDER:
+        if self.kind in (FOLDER, SHARDS):
             return self.setting
         return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
 
@@ -152,6 +158,22 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
     for earlier in before:
         if exists(earlier):
             return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
+    if data.image_shards and not data.input_jsonl and not before:
+        path, setting = without_credentials(data.image_shards), f"{where}.image_shards"
+        try:
+            root = root_of(path)
+        except OSError as error:
+            raise InputError(f"{setting}: {path} cannot be looked up ({error})") from error
+        return SourceSpec(
+            SHARDS,
+            IMAGE_GROUNDING,
+            root if root == path.rstrip("/") else path,
+            root=root,
+            setting=setting,
+            phrases=phrases,
+            shard_image=data.shard_image,
+            shard_caption=data.shard_caption,
+        )
     if data.image_dir and not data.input_jsonl and not before:
         folder, setting = data.image_dir, f"{where}.image_dir"
         _need_folder(setting, folder)
@@ -220,6 +242,21 @@ def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
     """The fields that selected steps need and none of them gives before."""
     steps = steps_of(pipeline, step_names)
     return {f for n, step in enumerate(steps) for f in step.needs if not any(f in s.gives for s in steps[:n])}
+
+
+NUMBERED = re.compile(r"\{(\d+)\.\.(\d+)\}")
+"""A range of numbers in the names of shards, as WebDataset writes it."""
+
+
+def root_of(path: str) -> str:
+    """The folder that the files of ``image_shards`` are in: itself, or what stands before the last name."""
+    bare = path.rstrip("/")
+    is_file = bare.partition("?")[0].lower().endswith((".tar", ".parquet"))
+    if not is_file and NUMBERED.search(path) is None and is_folder(path):
+        return bare
+    before, behind = around(path)
+    folder = before.rstrip("/").rpartition("/")[0]
+    return f"{folder}{behind}"
 
 
 def _local(folder: str) -> Path:
