@@ -74,7 +74,9 @@ def seen_from_here(results: Results, source: SourceSpec, listing: str, limit: in
         Driver.here(),
         holder_of(results),
         _sizes([listing]),
-        _sizes(_usual_label(source, record.image_path) for record in records) if source.is_folder else {},
+        _sizes(_usual_label(source, record.image_path) for record in records)
+        if source.is_folder and source.label_dir
+        else {},
         _sizes(record.image_path for record in records),
     )
 

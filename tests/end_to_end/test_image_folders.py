@@ -36,6 +36,7 @@ from tests.end_to_end.running import (
 )
 from tests.exports.training.exporting import export
 from tests.served_here import served_here
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -130,10 +131,12 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_file(tmp_path: Path
         config.write_text(yaml.safe_dump({"results_dir": str(tmp_path / "killed"), "image_grounding": block}))
         run = CliRun(config)
         run.wait_until(lambda: len(read_journal(journal)) >= 70)
-        run.kill_all()
+        death = run.kill_all()
+        wait_until(lambda: server.ledger.stats()["in_flight"] == 0)  # answered into the void
+        at_risk = sum(e["arrived"] <= death and e["answered"] > death - 0.5 for e in read_journal(journal))
         code, out = CliRun(config).finish()
         assert code == 0, out
-        assert asked_twice(read_journal(journal)) <= 2 * 8
+        assert asked_twice(read_journal(journal)) <= at_risk
     assert (tmp_path / "killed/annotations.jsonl").read_bytes() == (whole.results / "annotations.jsonl").read_bytes()
 
 
