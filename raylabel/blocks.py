@@ -155,6 +155,15 @@ def metadata(field: FieldInfo) -> list[Any]:
     return [mark for each in [*field.metadata, *inner] for mark in getattr(each, "metadata", [each])]
 
 
+def paths_in(block: Block) -> dict[str, str]:
+    """The paths and URIs that a block itself holds, by key, without empty ones."""
+    return {
+        name: value
+        for name, field in type(block).model_fields.items()
+        if (value := getattr(block, name)) and any(getattr(mark, "func", None) is _expanded for mark in metadata(field))
+    }
+
+
 def block_of(name: str, doc: str, module: str, blocks: Mapping[str, type[BlockT]]) -> type[Block]:
     """A block that holds one block under each name, for sets of blocks that are not known to its author.
 

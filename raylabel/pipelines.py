@@ -8,6 +8,7 @@ of its own does so before ``raylabel.settings`` is imported: ``PIPELINES[name] =
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record
@@ -16,27 +17,41 @@ from raylabel.steps.double_check import DoubleCheck
 from raylabel.steps.expression_extraction import ExpressionExtraction
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.grounding_expr import GroundingExpr
-from raylabel.steps.image_caption import ImageCaption
+from raylabel.steps.image_caption import ImageCaption, MissingCaption
 from raylabel.steps.region_expr import RegionExpr
 
 
 def numbered(*steps: type[Step]) -> tuple[type[Step], ...]:
-    """The steps of a pipeline, told their places in it. No step may stand in two pipelines."""
-    for number, step in enumerate(steps):
-        step.number = number
-        step.label, step.directory = f"step{number}_{step.name}", f"step_{number}_{step.name}"
+    """The steps of a pipeline, told their places in it. No class may stand in two pipelines; a name may, for the same
+    question with the same settings."""
+    numbers = itertools.count()
+    for place, step in enumerate(steps):
+        step.place, step.number = place, None if step.fills_in else next(numbers)
+        if step.number is None:
+            step.short, step.label, step.directory = step.name, f"step_{step.name}", f"step_{step.name}"
+            continue
+        step.short = str(step.number)
+        step.label, step.directory = f"step{step.number}_{step.name}", f"step_{step.number}_{step.name}"
     return steps
 
 
 PIPELINES: dict[str, tuple[type[Step], ...]] = {
-    IMAGE_GROUNDING: numbered(ExpressionExtraction, Grounding),
+    IMAGE_GROUNDING: numbered(MissingCaption, ExpressionExtraction, Grounding),
     IMAGE_REFERRING_EXPRESSION: numbered(RegionExpr, ImageCaption, GroundingExpr, DoubleCheck),
 }
 
 
+def every_step() -> list[type[Step]]:
+    """The steps of all pipelines."""
+    return [step for steps in PIPELINES.values() for step in steps]
+
+
 def all_steps() -> dict[str, type[Step]]:
-    """The steps of all pipelines by name."""
-    return {step.name: step for steps in PIPELINES.values() for step in steps}
+    """The same by name: one where two pipelines ask the same question."""
+    found: dict[str, type[Step]] = {}
+    for step in sorted(every_step(), key=lambda step: step.fills_in):
+        found.setdefault(step.name, step)
+    return found
 
 
 def steps_of(pipeline: str, names: Sequence[str] | None = None) -> list[type[Step]]:
@@ -45,14 +60,15 @@ def steps_of(pipeline: str, names: Sequence[str] | None = None) -> list[type[Ste
 
 
 def steps_before(pipeline: str, names: Sequence[str]) -> list[type[Step]]:
-    """The steps below the first of those named, the latest first."""
-    return list(reversed(PIPELINES[pipeline][: steps_of(pipeline, names)[0].number]))
+    """The steps below the first of those named that give what these start from, the latest first."""
+    before = PIPELINES[pipeline][: steps_of(pipeline, names)[0].place]
+    return [step for step in reversed(before) if not step.fills_in]
 
 
 @functools.cache
 def givers_of(step: type[Step], pipeline: str) -> dict[str, type[Step]]:
     """The fields that the step reads of those that earlier steps give, each with the last of these."""
-    last = {field: giver for giver in PIPELINES[pipeline][: step.number] for field in giver.gives}
+    last = {field: giver for giver in PIPELINES[pipeline][: step.place] for field in giver.gives}
     return {field: last[field] for field in (*step.needs, *step.uses) if field in last}
 
 
@@ -64,6 +80,18 @@ def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> lis
     """
     givers = givers_of(step, pipeline)
     return [s for s in PIPELINES[pipeline] if any(givers.get(f) is s for f in (step.needs if needed else givers))]
+
+
+@functools.cache
+def _found_first_by(step: type[Step], pipeline: str) -> frozenset[str]:
+    """The fields that no earlier step gives."""
+    earlier = {field for giver in PIPELINES[pipeline][: step.place] for field in giver.gives}
+    return frozenset(step.gives) - earlier
+
+
+def is_given(step: type[Step], record: Record) -> bool:
+    """Whether the input settles what the step would be the first to find, so that it is left out for the record."""
+    return bool(record.given) and not record.given.isdisjoint(_found_first_by(step, record.source))
 
 
 def levels(steps: Sequence[type[Step]], pipeline: str) -> list[list[type[Step]]]:
@@ -96,4 +124,4 @@ def outcome_of(record: Record) -> Outcome:
 @functools.cache
 def _labels_towards_boxes() -> list[str]:
     """Of all steps that do not caption the image, the last ones first."""
-    return [step.label for step in reversed(all_steps().values()) if step.finds != "captions"]
+    return [step.label for step in reversed(every_step()) if step.finds != "captions"]

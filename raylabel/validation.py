@@ -317,6 +317,22 @@ def is_empty_phrase(phrase: str) -> bool:
     return not any(char.isalnum() for char in phrase)
 
 
+MOST_PHRASE_CHARS = 500
+"""Of a phrase that somebody gives; it stands in a question with others."""
+
+
+def given_phrase_flaw(phrase: str) -> str:
+    """Why a text that somebody gives is no phrase to ask for, as the end of a sentence; or nothing.
+
+    It may well be a sentence: it is what they want to know.
+    """
+    if is_empty_phrase(phrase):
+        return "holds neither a letter nor a digit"
+    if len(phrase) > MOST_PHRASE_CHARS:
+        return f"has more than {MOST_PHRASE_CHARS} characters"
+    return "" if phrase.strip().isprintable() else "holds a line break or another control character"
+
+
 def phrase_violation(phrase: str) -> str | None:
     """The rule that a phrase breaks by itself, or None."""
     if is_empty_phrase(phrase):

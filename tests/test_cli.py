@@ -21,7 +21,7 @@ from raylabel.prompts import PREAMBLE
 from raylabel.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-STEPS = [step.name for pipeline in PIPELINES.values() for step in pipeline]
+STEPS = [step.name for pipeline in PIPELINES.values() for step in pipeline if not step.fills_in]
 SECRET = "sk-very-secret-0123456789"
 
 

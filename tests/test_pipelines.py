@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from raylabel.pipelines import PIPELINES, all_steps, levels, outcome_of, steps_of, upstream_of
+from raylabel.pipelines import (
+    PIPELINES,
+    all_steps,
+    every_step,
+    levels,
+    outcome_of,
+    steps_before,
+    steps_of,
+    upstream_of,
+)
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record, StepOutcome
 
 # TAO's table: pipeline, number, directory, name in pipeline_steps, what the step adds.
@@ -25,12 +34,30 @@ TABLE = [
 
 @pytest.mark.tao_row("names, numbers, directories and fields of the six steps")
 def test_the_steps_are_those_of_tao_under_its_names():
-    found = [(pipeline, s.directory, s.label, set(s.gives)) for pipeline, steps in PIPELINES.items() for s in steps]
+    found = [
+        (pipeline, s.directory, s.label, set(s.gives))
+        for pipeline, steps in PIPELINES.items()
+        for s in steps
+        if not s.fills_in
+    ]
     assert found == TABLE
 
 
-def test_no_step_stands_in_two_pipelines():
-    assert len(all_steps()) == sum(len(steps) for steps in PIPELINES.values())
+def test_what_fills_in_stands_before_the_others_and_has_no_number():
+    (captioning, *others) = PIPELINES[IMAGE_GROUNDING]
+    assert captioning.fills_in
+    assert (captioning.label, captioning.directory, captioning.short) == (*["step_image_caption"] * 2, "image_caption")
+    assert [step.number for step in others] == [0, 1]
+    assert steps_before(IMAGE_GROUNDING, ["expression_extraction", "grounding"]) == []
+    assert names(steps_before(IMAGE_GROUNDING, ["grounding"])) == ["expression_extraction"]
+
+
+def test_no_step_stands_in_two_pipelines_and_an_equal_name_is_an_equal_question():
+    labels = [step.label for step in every_step()]
+    assert len(set(labels)) == len(labels)
+    for step in every_step():
+        assert (step.prompt, step.settings) == (all_steps()[step.name].prompt, all_steps()[step.name].settings)
+    assert not all_steps()["image_caption"].fills_in
 
 
 def test_a_step_finds_what_it_gives_and_boxes_are_those_of_expressions():
@@ -57,7 +84,8 @@ def names(steps):
 @pytest.mark.parametrize(
     ("pipeline", "chosen", "layout"),
     [
-        (IMAGE_GROUNDING, None, [["expression_extraction"], ["grounding"]]),
+        (IMAGE_GROUNDING, None, [["image_caption"], ["expression_extraction"], ["grounding"]]),
+        (IMAGE_GROUNDING, ["expression_extraction", "grounding"], [["expression_extraction"], ["grounding"]]),
         (
             IMAGE_REFERRING_EXPRESSION,
             None,
@@ -80,9 +108,9 @@ def test_steps_come_in_pipeline_order_whatever_order_they_were_named_in():
 
 
 def test_a_step_reads_the_last_step_that_gives_what_it_needs():
-    upstream = {s.name: names(upstream_of(s, p)) for p, steps in PIPELINES.items() for s in steps}
+    upstream = {s.name: names(upstream_of(s, p)) for p, steps in PIPELINES.items() for s in steps if not s.fills_in}
     assert upstream == {
-        "expression_extraction": [],
+        "expression_extraction": ["image_caption"],
         "grounding": ["expression_extraction"],
         "region_expr": [],
         "image_caption": [],
@@ -93,7 +121,9 @@ def test_a_step_reads_the_last_step_that_gives_what_it_needs():
 
 # --- outcomes of records ---------------------------------------------------------------------------------------------
 
-GROUNDING, REFERRING = ([step.label for step in PIPELINES[p]] for p in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION))
+(CAPTION, *GROUNDING), REFERRING = (
+    [step.label for step in PIPELINES[p]] for p in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION)
+)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +143,8 @@ GROUNDING, REFERRING = ([step.label for step in PIPELINES[p]] for p in (IMAGE_GR
         pytest.param(REFERRING, "skipped labeled skipped skipped", "skipped", id="a-caption-and-no-seeds"),
         pytest.param(REFERRING, "- labeled", "labeled", id="a-caption-was-all-that-was-asked-for"),
         pytest.param(REFERRING, "labeled labeled", "labeled", id="descriptions-were-all-that-was-asked-for"),
+        pytest.param([CAPTION, *GROUNDING], "labeled labeled nothing", "nothing", id="captioned-first"),
+        pytest.param([CAPTION, *GROUNDING], "refused skipped skipped", "refused", id="no-caption-to-be-had"),
         pytest.param((), "", "skipped", id="no-steps"),
         pytest.param(("stepA", "stepB"), "nothing labeled", "labeled", id="steps-of-somebody-else"),
     ],

@@ -177,8 +177,8 @@ def check_endpoint(settings: Settings) -> None:
 
     try:
         check_backend(settings.pipeline.vlm, os.environ)
-        for step in settings.pipeline.workflow.steps:
-            configured_profile(settings.pipeline.vlm, sampling_for(settings, step).model)
+        for step in settings.selected_steps:
+            configured_profile(settings.pipeline.vlm, sampling_for(settings, step.name).model)
     except ConfigError as error:
         # The clients know a vlm block, not whose it is.
         owner = f"{settings.autolabel_type}." if str(error).startswith("vlm.") else ""

@@ -20,13 +20,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from raylabel.pipelines import all_steps
+    from raylabel.pipelines import every_step
     from raylabel.runtime.status import groups_of
     from raylabel.storage.folders import Folder
     from raylabel.storage.locations import absolute
     from raylabel.store.results import Results
 
-    groups = groups_of(Results(Folder(absolute(options.results))), all_steps().values())
+    groups = groups_of(Results(Folder(absolute(options.results))), every_step())
     if not groups:
         raise InputError(f'RESULTS: no results in "{options.results}"; give the results_dir of a run.')
     for step, of_step in groups.items():

@@ -112,7 +112,7 @@ def complaint(data: SharedData, found: Mapping[str, Unseen]) -> RaylabelError | 
         )
     looks: tuple[_Look, ...] = (
         _Look(source.setting, "input", data.input, lambda unseen: unseen.input),
-        _Look(f"{source.pipeline}.data.kitti_label_dir", "label files", data.labels, lambda unseen: unseen.labels),
+        _Look(source.label_setting, "label files", data.labels, lambda unseen: unseen.labels),
         _Look(source.root_setting if source.root else source.setting, "images", data.images, lambda u: u.images),
     )
     for look in looks:

@@ -62,7 +62,7 @@ def to_line(record: Record, *, finished: bool = True) -> JsonObject:
         line["caption"] = record.caption
     if record.cleaned_caption is not None:
         line["cleaned_caption"] = record.cleaned_caption
-    if record.seeds is not None:
+    if record.seeds is not None and record.seed_frame is None:
         line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds]
     if record.regions is not None:
         line["regions"] = [region_to_json(r, write_box) for r in record.regions]
@@ -132,6 +132,6 @@ def seed_line(record: Record) -> JsonObject:
     line: JsonObject = {"image_id": record.extra.get("image_id", record.image_id), "image_path": record.image_path}
     if record.image is not None:
         line |= {"width": record.image.size.width, "height": record.image.size.height}
-    if record.seeds is not None or not record.unusable:
+    if record.seed_frame is None and (record.seeds is not None or not record.unusable):
         line["kitti_bboxes"] = [seed_to_json(s) for s in record.seeds or ()]
     return line | {"record_id": record.record_id, "source": record.source}

@@ -97,7 +97,7 @@ async def _probe_endpoint(
                 verdicts[model] = await with_box_reading(session, verdicts[model], sending[model], reporter.read)
         if not probes_schemas(settings) or (known.has_probed and vlm.calibrate != "always"):
             return EndpointFacts(verdicts, known.schema_form, known.has_probed)
-        sampling = sampling_for(settings, settings.pipeline.workflow.steps[0])
+        sampling = sampling_for(settings, settings.selected_steps[0].name)
         form = await probe_schema_form(client, sampling, backend_of(vlm).schema_forms, retry_policy(settings))
         return EndpointFacts(verdicts, form, has_probed=True)
     finally:

@@ -15,6 +15,7 @@ from raylabel.records.record import (
     REPEATED_IMAGE_ID as REPEATED_IMAGE_ID,
     Changes as Changes,
     Record as Record,
+    SeedFrame as SeedFrame,
     StepOutcome as StepOutcome,
     UnusableLine as UnusableLine,
 )

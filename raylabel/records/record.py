@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raylabel.records.values import Expression, ImageFacts, Outcome, ReadExpression, Region, Seed
+from raylabel.records.values import Expression, ImageFacts, Outcome, ReadExpression, Region, Seed, Size
 
 IMAGE_GROUNDING = "image_grounding"
 IMAGE_REFERRING_EXPRESSION = "image_referring_expression"
@@ -53,6 +53,19 @@ _CHANGED = tuple(field.name for field in dataclasses.fields(Changes))
 
 
 @dataclass(frozen=True, slots=True)
+class SeedFrame:
+    """How the boxes of seeds are written until their image is known.
+
+    Args:
+        shares: as shares (0 to 1) of the sides of the image as displayed; otherwise in pixels.
+        size: of the image that they were drawn in, as their file has it; None where it does not say.
+    """
+
+    shares: bool = False
+    size: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image with its input and what was found so far.
 
@@ -64,7 +77,9 @@ class Record:
         source: the pipeline's name.
         image: None until the image was opened.
         seeds: None where the input provides none.
+        seed_frame: how their boxes are written; None: in pixels of the image as displayed.
         outcomes: by ``pipeline_steps`` name, for the steps that ended.
+        given: fields that the input settles: the steps that would be the first to find them are left out.
         unusable: why no step can work on the record, whatever its image is; or empty.
         unused: the first rows of its label file that are no seed boxes; the flag ``seeds_skipped`` counts all of them.
         extra: fields of the input line that raylabel does not know, unchanged.
@@ -83,10 +98,12 @@ class Record:
     caption: str | None = None
     cleaned_caption: str | None = None
     seeds: tuple[Seed, ...] | None = None
+    seed_frame: SeedFrame | None = None
     regions: tuple[Region, ...] | None = None
     expressions: tuple[Expression, ...] | None = None
     outcomes: Mapping[str, StepOutcome] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
     unusable: str = ""
     unused: tuple[UnusableLine, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -18,10 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from raylabel.blocks import paths_in
 from raylabel.errors import InputError, RaylabelError
 from raylabel.exports.annotations import to_line
 from raylabel.geometry import round_box
-from raylabel.pipelines import PIPELINES
+from raylabel.pipelines import PIPELINES, is_given
 from raylabel.probing.facts import load_facts
 from raylabel.records import Box, JsonObject, Record, expression_to_json
 from raylabel.review.shown import MisshapenError, Shown, phrases_of, with_verdicts
@@ -136,8 +137,8 @@ class _Stored:
     def __init__(self, results: Results, specification: Specification, annotations: Path) -> None:
         settings = specification.settings
         data = settings.pipeline.data
-        for name, value in data.model_dump().items():
-            if value and specification.directory and not is_uri(value):
+        for name, value in paths_in(data).items():
+            if specification.directory and not is_uri(value):
                 setattr(data, name, str(Path(specification.directory) / value))
         source = source_for(settings, settings.pipeline.workflow.steps, results.root.location)
         facts = load_facts(settings, results)
@@ -243,7 +244,8 @@ def _seen_by_steps(item: Assembled, given: Record, record: Record) -> dict[str, 
     seen: dict[str, Record] = {}
     last = replace(given, image=record.image)
     for step, state in item.states:
-        seen[step.label] = last
+        if not is_given(step, given):
+            seen[step.label] = last
         last = state
     return seen
 

@@ -25,7 +25,6 @@ from raylabel.runtime.rows import StoredRows
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import mask_of
 from raylabel.sources import Shard, read_shard
-from raylabel.sources.spec import KITTI
 from raylabel.store.judgements import Judgements, load_judgements
 from raylabel.validation import consequence_of
 
@@ -273,7 +272,7 @@ class Delivery:
                     self.open_records[shard.number] += 1
             else:
                 # What is numbered in an image folder is raylabel's own list of its files.
-                number = line.line_number if self._spec.source.kind != KITTI else None
+                number = None if self._spec.source.is_listed else line.line_number
                 self.counts.unusable_reasons.add(line.reason, line_number=number)
                 self._failures.write_line(unusable_line(line))
 

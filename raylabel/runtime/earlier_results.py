@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from raylabel.errors import ConfigError
 from raylabel.records import JsonObject
 from raylabel.runtime.edited_files import AnnotationFiles, Edit, keep
 from raylabel.settings import Settings, redacted
-from raylabel.steps.base import Step
 from raylabel.storage.locations import is_uri
 from raylabel.store.results import Results
 
-_INPUTS = ("input_jsonl", "input_annotations_jsonl", "image_dir")
+_INPUTS = ("input_jsonl", "input_annotations_jsonl", "image_shards", "coco_json", "label_studio_json", "image_dir")
 """What tells one data set from another."""
 
 
@@ -62,17 +60,17 @@ def _refusal(settings: Settings, edit: Edit) -> str:
 def _how_to_use(settings: Settings, edit: Edit) -> str:
     """What an edited file is good for."""
     steps = settings.selected_steps
-    later = [step.number for step in steps if edit.directory and step.number > _step_of(steps, edit.directory).number]
+    edited = next((step for step in steps if step.directory == edit.directory), None)
+    if edited is not None and edited.fills_in:
+        setting = f"{settings.autolabel_type}.data.input_jsonl"
+        return f"To have its lines taken as they are now, make them the input: {setting}={edit.path}. "
+    later = [step.short for step in steps if edited is not None and step.place > edited.place]
     if not later:
         return "Move it to keep it as it is. "
     return (
         f"To have its lines taken as they are now, run the later steps alone: {settings.autolabel_type}.workflow."
-        f"steps=[{','.join(map(str, later))}]. "
+        f"steps=[{','.join(later)}]. "
     )
-
-
-def _step_of(steps: Sequence[type[Step]], directory: str) -> type[Step]:
-    return next(step for step in steps if step.directory == directory)
 
 
 def _other_results(settings: Settings, results: Results) -> tuple[str, str] | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from raylabel.errors import InputError
 from raylabel.exports.formats import EXPORT_FORMATS
-from raylabel.pipelines import PIPELINES
+from raylabel.pipelines import PIPELINES, is_given
 from raylabel.records import Record, UnusableLine
 from raylabel.settings import Settings
 from raylabel.sources import SourceSpec
 from raylabel.sources.sampling import FIRST, sample
-from raylabel.sources.spec import ANNOTATIONS, KITTI
+from raylabel.sources.spec import ANNOTATIONS
 from raylabel.steps.base import Step
 from raylabel.storage.locations import around, is_uri, join, parent_of
 from raylabel.storage.spellings import nearest_name
@@ -86,7 +86,7 @@ def _check_format(source: SourceSpec, lines: Sequence[Record | UnusableLine]) ->
     """Name a file of another format, instead of what is wrong with its first line."""
     first, usable = lines[0] if lines else None, sum(isinstance(line, Record) for line in lines)
     # The last line of a list that has an entry a line is an object without a comma behind it.
-    if source.kind == KITTI or not isinstance(first, UnusableLine) or usable > 1:
+    if source.is_listed or not isinstance(first, UnusableLine) or usable > 1:
         return
     path, text = source.path, first.text
     if magic := next((said for start, said in _MAGIC.items() if text.startswith(start)), ""):
@@ -122,8 +122,7 @@ def _check_labels(source: SourceSpec, records: Sequence[Record]) -> None:
         kinds.setdefault(_PARTICULAR.sub("", problem.rpartition('" ')[2]), problem)
     first, *others = islice(kinds.values(), _KINDS_SHOWN)
     also = f" Others: {'; '.join(others)}." if others else ""
-    block = source.setting.rpartition(".")[0]
-    key, what = (f"{block}.kitti_label_dir", "files") if source.kind == KITTI else (source.setting, "lines")
+    key, what = (source.label_setting, "files") if source.is_folder else (source.setting, "lines")
     raise InputError(
         f"{key}: {first}. {len(useless)} of {len(holding)} {what} read so far are like that; nothing was asked.{also}"
     )
@@ -146,9 +145,10 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
     pipeline = PIPELINES[settings.autolabel_type]
     selected = settings.selected_steps
     for step in selected:
-        for field in step.needs:
-            givers = [s for s in pipeline[: step.number] if field in s.gives]
-            if _is_provided(field, givers, settings, results, records):
+        needing = [record for record in records if not is_given(step, record)]
+        for field in step.needs if needing else ():
+            givers = [s for s in pipeline[: step.place] if field in s.gives]
+            if _is_provided(field, givers, settings, results, needing):
                 continue
             if givers:
                 raise InputError(_missing_step(settings, selected, givers[-1]))
@@ -156,7 +156,7 @@ def _check_steps(settings: Settings, results: Results, source: SourceSpec, recor
                 name = _GIVEN_AS.get(field, field)
                 raise InputError(
                     f'{source.setting}: none of the {len(records)} lines read so far of {source.path} has "{name}", '
-                    f"which step {step.number} needs; nothing was asked."
+                    f"which step {step.short} needs; nothing was asked."
                 )
 
 
@@ -167,7 +167,7 @@ def _check_export(settings: Settings, results: Results, source: SourceSpec, reco
     for field in EXPORT_FORMATS[settings.output_format].needs:
         givers = [s for s in PIPELINES[settings.autolabel_type] if field in s.gives]
         if not _is_provided(field, givers, settings, results, records):
-            steps = " or ".join(f"{s.number} ({s.name})" for s in givers)
+            steps = " or ".join(f"{s.short} ({s.name})" for s in givers)
             raise InputError(
                 f'{settings.autolabel_type}.workflow.output_format: found "{settings.output_format}", which needs '
                 f'"{_GIVEN_AS.get(field, field)}"; neither the input nor a selected step provides it'
@@ -185,12 +185,12 @@ def _is_provided(
 
 
 def _missing_step(settings: Settings, selected: Sequence[type[Step]], missing: type[Step]) -> str:
-    numbers = [s.number for s in selected]
-    found, both = (json.dumps([str(n) for n in some]) for some in (numbers, sorted({missing.number, *numbers})))
+    every = sorted({missing, *selected}, key=lambda step: step.place)
+    found, both = (json.dumps([step.short for step in some]) for some in (selected, every))
     left = join(settings.results_dir, f"{missing.directory}/annotations.jsonl")
     return (
         f"{settings.autolabel_type}.workflow.steps: found {found}, but {left} does not exist; run step "
-        f"{missing.number} first, or write {both}."
+        f"{missing.short} first, or write {both}."
     )
 
 
@@ -198,7 +198,7 @@ def _missing_step(settings: Settings, selected: Sequence[type[Step]], missing: t
 
 
 def _check_images(source: SourceSpec, records: Sequence[Record]) -> None:
-    if source.kind == KITTI or not records:  # those were listed
+    if source.is_folder or not records:  # those were listed
         return
     if any(stamp is not None for stamp in stamps(r.image_path for r in records)):
         return

@@ -144,7 +144,7 @@ def shard_digests(spec: RunSpec, shards: Sequence[Shard]) -> list[str]:
     relevant: set[type[Step]] = set()
     for step in reversed(PIPELINES[spec.pipeline]):
         if step in selected or step in relevant:
-            relevant |= {step, *upstream_of(step, spec.pipeline)}
+            relevant |= {step, *(s for s in upstream_of(step, spec.pipeline) if s in selected or not s.fills_in)}
     specification = digest_of(
         [s.name for s in selected],
         {s.directory: state.get(s.directory) for s in relevant},

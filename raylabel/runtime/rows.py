@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from raylabel.pipelines import PIPELINES, givers_of, upstream_of
+from raylabel.pipelines import PIPELINES, givers_of, is_given, upstream_of
 from raylabel.records import (
     Changes,
     ImageFacts,
@@ -45,6 +45,8 @@ def inputs_digest(step: type[Step], record: Record) -> str:
     What a step only uses where it is there (the caption, for grouping) is no part of it: a caption that comes later is
     no reason to leave out labels that were right without it.
     """
+    if is_given(step, record):
+        return digest_of("given", *sorted(record.given))
     image = None if record.image is None else record.image.digest
     read = {field: getattr(record, field) for field in step.needs if field in _FIELDS}
     seeds = read.pop("seeds", None)
@@ -144,7 +146,8 @@ def is_same(row: Row, stored: Row | None) -> bool:
 
 def drop_recomputed_fields(record: Record, selected: Sequence[type[Step]]) -> Record:
     """An input record without what the selected steps, and those that build on them, are about to make anew."""
-    fields, labels = _recomputed(record.source, tuple(selected))
+    fields, labels = _recomputed(record.source, tuple(s for s in selected if not is_given(s, record)))
+    fields = fields - record.given
     if labels.isdisjoint(record.outcomes) and all(getattr(record, field) is None for field in fields):
         return record
     kept = {label: outcome for label, outcome in record.outcomes.items() if label not in labels}
@@ -165,8 +168,12 @@ def _recomputed(source: str, selected: tuple[type[Step], ...]) -> tuple[frozense
 
 
 def provided_by_input(step: type[Step], record: Record) -> bool:
-    """Whether the record holds what the step gives, or says how the step ended."""
-    return step.label in record.outcomes or all(getattr(record, f) is not None for f in step.gives)
+    """Whether the record holds what the step gives, or says how the step ended, or settles it."""
+    return (
+        step.label in record.outcomes
+        or is_given(step, record)
+        or all(getattr(record, f) is not None for f in step.gives)
+    )
 
 
 def with_stored_image(record: Record, steps: Sequence[type[Step]], stored: StoredRows) -> Record:
@@ -220,8 +227,12 @@ def blocked_by(step: type[Step], record: Record, selected: Sequence[type[Step]])
 
     Returns:
         None: it can. A label: that earlier step is open, nothing is noted for this one. An outcome: that is how this
-        step ends (skipped: an earlier step settled without giving what it needs; failed: nobody ever gave it).
+        step ends (skipped: the input settles what it is for, or an earlier step settled without giving what it needs;
+        failed: nobody ever gave it).
     """
+    if is_given(step, record):
+        there = sorted(field for field in record.given if getattr(record, field) is not None)
+        return StepOutcome(Outcome.SKIPPED, f"the input gives {' and '.join(there)}")
     for field, giver in givers_of(step, record.source).items():
         ended = record.outcomes.get(giver.label)
         optional = field in step.uses

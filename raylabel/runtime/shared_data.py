@@ -10,7 +10,7 @@ from raylabel.errors import StoreError
 from raylabel.records import Record
 from raylabel.runtime.driver import Driver
 from raylabel.sources import SourceSpec
-from raylabel.sources.kitti import without_suffix
+from raylabel.sources.image_folder import without_suffix
 from raylabel.sources.sampling import sample
 from raylabel.storage.locations import around, join
 from raylabel.storage.stamps import stamps
@@ -74,7 +74,9 @@ def seen_from_here(results: Results, source: SourceSpec, listing: str, limit: in
         Driver.here(),
         holder_of(results),
         _sizes([listing]),
-        _sizes(_usual_label(source, record.image_path) for record in records) if source.label_dir else {},
+        _sizes(_usual_label(source, record.image_path) for record in records)
+        if source.is_folder and source.label_dir
+        else {},
         _sizes(record.image_path for record in records),
     )
 

@@ -168,7 +168,7 @@ class Worker:
         self._parts = list(parts.values())
         self._levels = []
         for level in levels(self._selected, spec.pipeline):
-            before = pipeline[: max(step.number for step in level)]
+            before = pipeline[: max(step.place for step in level)]
             stored = tuple(step for step in before if step not in self._selected)
             self._levels.append(_Level(tuple(parts[step] for step in level), stored))
         # What comes after the last level is not looked at.

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from raylabel.errors import ConfigError
-from raylabel.pipelines import PIPELINES, steps_before
+from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
-from raylabel.settings.root import GroundingPipeline, ReferringPipeline, Settings
+from raylabel.settings.root import GroundingPipeline, ReferringData, ReferringPipeline, Settings
 from raylabel.steps.base import Step
 from raylabel.steps.grounding import Grounding
 from raylabel.steps.settings import StepSettings
@@ -19,6 +19,7 @@ from raylabel.storage.locations import local_path
 
 logger = logging.getLogger(__name__)
 
+_LABELS = ("kitti_label_dir", "yolo_label_dir", "coco_json", "label_studio_json")
 _BOX_WORDS = ("box_key", "box_format")
 """Placeholders that tell a model how it writes boxes."""
 
@@ -75,20 +76,31 @@ def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
 
 def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> None:
     data, where = pipeline.data, "image_grounding.data"
+    if data.phrases and data.phrases_file:
+        raise ConfigError(f"{where}.phrases_file: found together with {where}.phrases; give one of the two.")
+    if data.image_dir and data.image_shards:
+        raise ConfigError(f"{where}.image_shards: found together with {where}.image_dir; give one of the two.")
+    if data.phrases_file:
+        need_file(f"{where}.phrases_file", data.phrases_file)
     if data.image_root:
         need_folder(f"{where}.image_root", data.image_root)
-    before = steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
+    before = [] if data.gives_phrases else steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
     earlier = [f"{settings.results_dir}/{step.directory}/annotations.jsonl" for step in before]
     if any(found is None or Path(found).is_file() for found in map(local_path, earlier)):
         return  # the first step reads that file, so the input is not looked at
     if data.input_jsonl:
         need_file(f"{where}.input_jsonl", data.input_jsonl)
+    elif data.image_shards:
+        pass  # it may be a pattern; what it leads to is looked up when it is read
+    elif data.image_dir:
+        need_folder(f"{where}.image_dir", data.image_dir)
     elif earlier:
-        first = before[0].number + 1
+        first = steps_of(IMAGE_GROUNDING, pipeline.workflow.steps)[0].short
         raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier[0]}" for step {first} to run on.')
     else:
         raise ConfigError(
-            f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption."
+            f"{where}.input_jsonl: required; give a file of JSON lines with image_path and caption, or image_dir for "
+            f"images without captions."
             f"{_without_its_block(settings)}"
         )
 
@@ -99,6 +111,12 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
         need_folder(f"{where}.image_dir", data.image_dir)
     if data.input_annotations_jsonl:
         need_file(f"{where}.input_annotations_jsonl", data.input_annotations_jsonl)
+        return
+    labels = [key for key in _LABELS if getattr(data, key)]
+    if len(labels) > 1:
+        raise ConfigError(f"{where}.{labels[1]}: found together with {where}.{labels[0]}; give one of the two.")
+    if labels and labels != ["kitti_label_dir"]:
+        _check_other_labels(data, where, labels[0])
         return
     if data.kitti_label_dir:
         need_folder(f"{where}.kitti_label_dir", data.kitti_label_dir)
@@ -111,6 +129,16 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
             f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
             f"{_without_its_block(settings)}"
         )
+
+
+def _check_other_labels(data: ReferringData, where: str, key: str) -> None:
+    if key == "yolo_label_dir":
+        need_folder(f"{where}.{key}", data.yolo_label_dir)
+        need_file(f"{where}.yolo_names", data.yolo_names, f"required, as {key} is given")
+    else:
+        need_file(f"{where}.{key}", getattr(data, key))
+    if not data.image_dir and key != "label_studio_json":  # addresses of its tasks may lead to a bucket
+        raise ConfigError(f"{where}.image_dir: required, as {key} is given.")
 
 
 def _without_its_block(settings: Settings) -> str:

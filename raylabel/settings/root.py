@@ -41,6 +41,7 @@ from raylabel.settings.serve import ServeSettings
 from raylabel.settings.steps import StepBlock, every_step, steps_in
 from raylabel.settings.vlm import VlmSettings
 from raylabel.steps.base import Step
+from raylabel.validation import given_phrase_flaw
 
 
 class GroundingWorkflow(Block):
@@ -74,6 +75,13 @@ class ReferringWorkflow(Block):
     output_format: Annotated[str, an_export_format] = default_export_format()
 
 
+def _phrases(given: list[str]) -> list[str]:
+    for phrase in given:
+        if flaw := given_phrase_flaw(phrase):
+            raise not_allowed(f"phrases; {phrase[:80]!r} {flaw}")
+    return given
+
+
 class GroundingData(Block):
     """The input."""
 
@@ -82,6 +90,33 @@ class GroundingData(Block):
     step_0_expression_extraction/annotations.jsonl of results_dir."""
     image_root: PathText = ""
     """Folder that relative image paths start from; empty: where the command runs."""
+    image_dir: PathText = ""
+    """Folder of images (jpg, png, webp, bmp, tif, gif), sub-folders included, in the place of input_jsonl, which wins
+    where both are given. A model captions each image first (step image_caption), unless phrases are given."""
+    image_shards: PathText = ""
+    """WebDataset archives (.tar) or Parquet files with images in them, as Hugging Face has them, in the place of
+    input_jsonl: a folder of them, a file, or a pattern such as train-*.parquet or train-{000000..000127}.tar. Captions
+    and phrases that are in them are used; images without are captioned first, unless phrases are given."""
+    shard_image: str = ""
+    """The column, or the ending of members (jpg), that holds the images; empty: found out where there is only one."""
+    shard_caption: str = ""
+    """The same for captions; empty: caption or text, caption in .json, or .txt, where there is one."""
+    phrases: Annotated[Words, AfterValidator(_phrases)] = Field(default_factory=list)
+    """Phrases or classes that are looked for in every image, such as [car, person, traffic light]; step 0 has nothing
+    to find then, and no caption is needed. A line may have its own: "phrases": ["a red car"]."""
+    phrases_file: PathText = ""
+    """A file with these, one a line; give one of the two."""
+
+    @property
+    def gives_phrases(self) -> bool:
+        """Whether the same phrases are looked for in every image."""
+        return bool(self.phrases or self.phrases_file)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Fields of records that the input does not bring, and a step has to find if another one needs them."""
+        images = (self.image_dir or self.image_shards) and not self.input_jsonl
+        return frozenset(("caption",) if images and not self.gives_phrases else ())
 
 
 class ReferringData(Block):
@@ -93,9 +128,23 @@ class ReferringData(Block):
     earlier run."""
     kitti_label_dir: Annotated[PathText, ToBeGiven()] = ""
     """Folder of KITTI label files with the images' stems. Required as image_dir is."""
+    yolo_label_dir: PathText = ""
+    """In the place of kitti_label_dir: folder of YOLO label files (class x y width height, in shares of the image)."""
+    yolo_names: PathText = ""
+    """The names of their classes: data.yaml of the data set, or a text file with one a line."""
+    coco_json: PathText = ""
+    """In the place of kitti_label_dir: a COCO file, whose file_name is relative to image_dir."""
+    label_studio_json: PathText = ""
+    """In the place of kitti_label_dir: tasks with boxes as Label Studio exports them (JSON); their images are looked
+    for in image_dir by the ends of their paths."""
     input_annotations_jsonl: PathText = ""
     """JSON lines with "image_path" and "kitti_bboxes" or "regions", an earlier annotations.jsonl for example. Wins over
     kitti_label_dir where both are given."""
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """As of ``GroundingData``."""
+        return frozenset()
 
 
 class GroundingPipeline(Block):
@@ -277,5 +326,11 @@ class Settings(Block):
 
     @property
     def selected_steps(self) -> list[type[Step]]:
-        """The steps that are run, in order."""
-        return steps_of(self.autolabel_type, self.pipeline.workflow.steps)
+        """The steps that are run, in order: those of ``workflow.steps``, and what fills in what the input lacks."""
+        chosen = steps_of(self.autolabel_type, self.pipeline.workflow.steps)
+        lacking = self.pipeline.data.lacking.intersection(field for step in chosen for field in step.needs)
+        return [
+            step
+            for step in steps_of(self.autolabel_type)
+            if step in chosen or (step.fills_in and not lacking.isdisjoint(step.gives))
+        ]

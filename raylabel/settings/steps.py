@@ -34,7 +34,7 @@ def resolve_steps(autolabel_type: str, steps: Sequence[object]) -> list[str]:
     spellings = {
         spelling: step.name
         for step in PIPELINES[autolabel_type]
-        for spelling in (str(step.number), step.name, step.label, step.directory)
+        for spelling in (step.short, step.name, step.label, step.directory)
     }
     chosen = set()
     for place, step in enumerate(steps):
@@ -47,7 +47,8 @@ def resolve_steps(autolabel_type: str, steps: Sequence[object]) -> list[str]:
 
 
 def _numbers_and_names(autolabel_type: str) -> str:
-    return ", ".join(f"{step.number} {step.name}" for step in PIPELINES[autolabel_type])
+    steps = sorted(PIPELINES[autolabel_type], key=lambda step: step.fills_in)
+    return ", ".join(step.name if step.number is None else f"{step.number} {step.name}" for step in steps)
 
 
 def steps_in(autolabel_type: str) -> AfterValidator:
@@ -57,9 +58,12 @@ def steps_in(autolabel_type: str) -> AfterValidator:
 
 def every_step(autolabel_type: str) -> Any:
     """The default of a pipeline's ``steps``, with its documentation."""
-    numbers = [str(step.number) for step in PIPELINES[autolabel_type]]
-    doc = f'By number ("0") or name: {_numbers_and_names(autolabel_type)}.'
-    return Field(default=numbers, validate_default=True, description=doc)
+    steps = [step for step in PIPELINES[autolabel_type] if not step.fills_in]
+    doc = f'By number ("0") or name: {", ".join(f"{step.short} {step.name}" for step in steps)}.'
+    for step in PIPELINES[autolabel_type]:
+        if step.fills_in:
+            doc += f" {step.name} goes before the others, by itself where a folder of images is the input."
+    return Field(default=[step.short for step in steps], validate_default=True, description=doc)
 
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
-from raylabel.sources.kitti import without_suffix
+from raylabel.sources.image_folder import without_suffix
 from raylabel.sources.lines import Line, parse_object
-from raylabel.sources.spec import CAPTIONS, KITTI, SourceSpec
+from raylabel.sources.phrases import read_phrases
+from raylabel.sources.spec import CAPTIONS, SourceSpec
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.locations import around, is_remote, is_uri
 
@@ -30,6 +31,8 @@ class Head(NamedTuple):
         label_path: of KITTI, or empty.
         twin: of KITTI, another image whose label that may be; or empty.
         fields: the whole line.
+        phrases: that are looked for; None where those are to be found in the caption.
+        labels: a line of a listing with its seeds; None where those are elsewhere.
     """
 
     identity: str
@@ -42,6 +45,8 @@ class Head(NamedTuple):
     fields: JsonObject
     label_path: str = ""
     twin: str = ""
+    phrases: tuple[str, ...] | None = None
+    labels: JsonObject | None = None
 
     def record_id(self, occurrence: int) -> str:
         """The id of the record, unique over the input."""
@@ -57,8 +62,10 @@ class HeadReader:
 
     def __init__(self, source: SourceSpec) -> None:
         self._captions = source.kind == CAPTIONS
-        self._kitti = source.kind == KITTI
+        self._needs_captions = source.needs_captions
+        self._is_listed = source.is_listed
         self._grounding = source.pipeline == IMAGE_GROUNDING
+        self._phrases = source.phrases or None
         self._root = _Root(source.root)
         self._label_root = _Root(source.label_dir)
 
@@ -69,8 +76,8 @@ class HeadReader:
             InputError: no record can be made of the line; the message is the reason alone.
         """
         fields = parse_object(line)
-        if self._kitti:
-            return self._kitti_head(fields)
+        if self._is_listed:
+            return self._listed_head(fields)
         path = fields.get("image_path")
         if not isinstance(path, str) or not path.strip():
             raise InputError(_expected("image_path", "a non-empty string", fields))
@@ -78,11 +85,18 @@ class HeadReader:
         caption = fields.get("caption")
         if caption is not None and not isinstance(caption, str):
             raise InputError(_expected("caption", "a string", fields))
+        phrases = self._phrases_of(fields) if self._grounding else None
         if not caption or not caption.strip():
-            if self._captions:
+            if self._captions and self._needs_captions and phrases is None:
                 raise InputError(_expected("caption", "a non-empty string", fields))
             caption = None
-        if self._grounding and caption is None and fields.get("expressions") is None:
+        if (
+            self._grounding
+            and not self._captions
+            and caption is None
+            and phrases is None
+            and fields.get("expressions") is None
+        ):
             raise InputError('neither "caption" nor "expressions" is there')
         kept = fields.get("record_id")
         kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
@@ -99,10 +113,63 @@ class HeadReader:
             path if resolved else self._root.join(path),
             caption,
             fields,
+            phrases=phrases,
         )
 
-    def _kitti_head(self, fields: JsonObject) -> Head:
-        path, label = str(fields["image"]), fields["label"]
+    def _head_in_shard(self, fields: JsonObject, path: str, ident: str) -> Head:
+        if "flaw" in fields:
+            raise InputError(f"{path}: {fields['flaw']}")
+        caption = fields.get("caption")
+        if caption is not None and not isinstance(caption, str):
+            raise InputError(f"{path}: {_expected('caption', 'a string', fields)}")
+        caption = caption if caption and caption.strip() else None
+        image_id = ident if fields.get("image_id") in (None, "") else _image_id(fields, path)
+        return Head(
+            identity=record_id(image_id, path, caption, 0),
+            kept_id=False,
+            own=False,
+            image_id=image_id,
+            written_path=path,
+            image_path=self._root.join_name(path),
+            caption=caption,
+            fields=fields,
+            phrases=self._phrases_of(fields),
+        )
+
+    def _labeled_head(self, fields: JsonObject, path: str) -> Head:
+        ident = fields.get("id")
+        kept = {} if ident is None else {"image_id": ident}
+        image_id = _image_id(kept, path)
+        return Head(
+            identity=record_id(image_id, path, None, 0),
+            kept_id=False,
+            own=False,
+            image_id=image_id,
+            written_path=path,
+            image_path=fields["at"] if "at" in fields else self._located(path),
+            caption=None,
+            fields={**kept, "annotation_ids": fields["ids"]} if any(i is not None for i in fields["ids"]) else kept,
+            labels=fields,
+        )
+
+    def _located(self, path: str) -> str:
+        return self._root.join(path) if path.startswith("/") or is_uri(path) else self._root.join_name(path)
+
+    def _phrases_of(self, fields: JsonObject) -> tuple[str, ...] | None:
+        own = fields.get("phrases")
+        if own is None:
+            return self._phrases
+        try:
+            return read_phrases(own)
+        except InputError as error:
+            raise InputError(f'"phrases": {error}') from error
+
+    def _listed_head(self, fields: JsonObject) -> Head:
+        path, label = str(fields["image"]), fields.get("label")
+        if "seeds" in fields:
+            return self._labeled_head(fields, path)
+        if "fields" in fields:
+            return self._head_in_shard(fields["fields"], path, fields["id"])
         image_id = without_suffix(path)
         return Head(
             identity=record_id(image_id, path, None, 0),
@@ -115,6 +182,7 @@ class HeadReader:
             fields={},
             label_path="" if label is None else self._label_root.join_name(str(label)),
             twin=str(fields.get("twin", "")),
+            phrases=self._phrases,
         )
 
 

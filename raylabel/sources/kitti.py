@@ -1,19 +1,28 @@
-"""KITTI folders: the listing of images with their label files."""
+"""Folders of images and of label files, as KITTI and YOLO have them: the listing of both together."""
 
 from __future__ import annotations
 
-import json
-import os
-import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 from raylabel.errors import InputError
+from raylabel.sources.image_folder import (
+    UnusedFiles,
+    images_in,
+    is_image,
+    is_label,
+    listing_line,
+    no_images,
+    normalized,
+    note_others,
+    printable,
+    walk,
+    without_suffix,
+)
 from raylabel.sources.kitti_rows import UnusedRow, read_labels
 from raylabel.sources.seen import SeenKeys, keys_of
-from raylabel.sources.spec import SourceSpec
+from raylabel.sources.spec import KITTI, SourceSpec
 from raylabel.storage.listing import entries_of, path_within
 from raylabel.storage.locations import is_remote, join, join_name
 from raylabel.storage.reading import open_input
@@ -21,30 +30,12 @@ from raylabel.storage.regular import read_up_to
 from raylabel.storage.stamps import stamps
 from raylabel.storage.writing import WholeFile
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""In any case of letters."""
 _LABEL_SUFFIXES = (".txt", ".TXT", ".Txt")
 _BATCH = 4096
 _MAX_NAMES = 2000
 """Names of a label folder that holds no label of an image, looked at for a hint."""
 _LABEL_LIMIT_BYTES = 10_000_000
 """Of the one of them that is read for it."""
-
-
-@dataclass(slots=True)
-class _UnusedFiles:
-    """Files that are not used: how many, and the first of them."""
-
-    number: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, name: str) -> None:
-        self.number += 1
-        if len(self.first) < 3:
-            self.first.append(_printable(name))
-
-    def __str__(self) -> str:
-        return ", ".join([*self.first, *(["..."] if self.number > len(self.first) else [])])
 
 
 def write_listing(source: SourceSpec, work_dir: str, note: Callable[[str], None]) -> str:
@@ -64,13 +55,13 @@ def write_listing(source: SourceSpec, work_dir: str, note: Callable[[str], None]
     images = labels = 0
     example = ""
     shared_stems: set[int] | None = None
-    used, others = SeenKeys(), _UnusedFiles()
-    walk = _images(source, others)
+    used, others = SeenKeys(), UnusedFiles()
+    found_images = _images(source, others)
     names: _LabelNames = (
         _ListedLabels(source.label_dir) if is_remote(source.label_dir) else _LocalLabels(source.label_dir)
     )
     with WholeFile(listing, durable=False) as out:
-        while batch := list(islice(walk, _BATCH)):
+        while batch := list(islice(found_images, _BATCH)):
             found = names.of([without_suffix(image) for image, _ in batch])
             nested = [n for n, (image, _) in enumerate(batch) if found[n] is None and "/" in image]
             flat = names.of([_stem(batch[n][0]) for n in nested])
@@ -78,89 +69,45 @@ def write_listing(source: SourceSpec, work_dir: str, note: Callable[[str], None]
                 if label is not None:
                     if shared_stems is None:
                         shared_stems = _shared_stems(source.path)
-                    if hash(_normalized(_stem(batch[n][0]))) not in shared_stems:
+                    if hash(normalized(_stem(batch[n][0]))) not in shared_stems:
                         found[n] = label
             images += len(batch)
             example = example or batch[0][0]
             there = [label for label in found if label is not None]
             labels += len(there)
-            used.add(keys_of(map(_normalized, there)))
+            used.add(keys_of(map(normalized, there)))
             for (image, twin), label in zip(batch, found, strict=True):
                 line = {"image": image, "label": label}
                 if label is not None:
                     line |= {"twin": twin} if twin else {}
-                # ASCII, so that file names that are not valid UTF-8 survive until their record fails.
-                out.write(json.dumps(line).encode("ascii") + b"\n")
+                out.write(listing_line(**line))
         if not images:
-            seen = f"; it holds {others}" if others.number else ""
-            raise InputError(f"{source.setting}: no {', '.join(IMAGE_SUFFIXES)} files in {source.path}{seen}")
-        where = source.setting.rsplit(".", 1)[0]
+            raise no_images(source, others)
         if not labels:
             wanted = join(source.label_dir, without_suffix(example) + ".txt")
-            instead = _contents_of(source.label_dir)
+            instead = _contents_of(source)
             raise InputError(
-                f"{where}.kitti_label_dir: none of the {images} images in {source.path} has a label file in "
-                f"{source.label_dir}; {_printable(example)} needs {_printable(wanted)}{instead}"
+                f"{source.label_setting}: none of the {images} images in {source.path} has a label file in "
+                f"{source.label_dir}; {printable(example)} needs {printable(wanted)}{instead}"
             )
-    if others.number:
-        note(f"{source.setting}: files in {source.path} that are no images by their names: {others.number} ({others})")
+    note_others(source, others, note)
     unused = _unused_labels(source.label_dir, used)
     if unused.number:
-        note(f"{where}.kitti_label_dir: label files in {source.label_dir} without an image: {unused.number} ({unused})")
+        note(f"{source.label_setting}: label files in {source.label_dir} without an image: {unused.number} ({unused})")
     return listing
 
 
-def images_in(folder: str) -> Iterator[str]:
-    """Images of a folder and its sub-folders, as paths relative to it, each folder in the order of its names."""
-    return (path for path, _ in _walk(folder) if is_image(path))
-
-
-def is_image(path: str) -> bool:
-    """Whether a file is an image by its name."""
-    return path.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _images(source: SourceSpec, others: _UnusedFiles) -> Iterator[tuple[str, str]]:
-    """Images with the name of a twin (see ``_walk``); all other files that are no labels and not hidden are noted."""
+def _images(source: SourceSpec, others: UnusedFiles) -> Iterator[tuple[str, str]]:
+    """Images with the name of a twin (see ``walk``); all other files that are no labels and not hidden are noted."""
     labels = path_within(source.path, source.label_dir)
-    for path, twin in _walk(source.path):
+    for path, twin in walk(source.path):
         folder, _, name = path.rpartition("/")
         if is_image(path):
             yield path, twin
         elif not name.startswith(".") and not (
-            _is_label(name) and (labels == "." or (labels is not None and f"{folder}/".startswith(f"{labels}/")))
+            is_label(name) and (labels == "." or (labels is not None and f"{folder}/".startswith(f"{labels}/")))
         ):
             others.add(path)
-
-
-def _walk(folder: str, under: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Files of a folder and its sub-folders, as paths relative to it, each folder in the order of its names.
-
-    With an image comes the name of another one in its folder that has the same name up to the suffix, if there is one.
-    """
-    real = folder if is_remote(folder) else os.path.realpath(folder)
-    if real in above:
-        return  # A link that leads back up.
-    entries = entries_of(folder)
-    twins = _twins([name for name, is_folder in entries if not is_folder and is_image(name)])
-    for name, is_folder in entries:
-        if is_folder:
-            yield from _walk(join_name(folder, name), f"{under}{name}/", (*above, real))
-        else:
-            yield under + name, twins.get(name, "")
-
-
-def _twins(images: list[str]) -> dict[str, str]:
-    """By name, for the images of a folder that are not alone in having their stem."""
-    keys = keys_of(_normalized(without_suffix(name)) for name in images)
-    shared = {int(keys[place]) for place in SeenKeys().add(keys)}
-    if not shared:
-        return {}
-    groups: dict[int, list[str]] = {}
-    for name, key in zip(images, keys.tolist(), strict=True):
-        if key in shared:
-            groups.setdefault(key, []).append(name)
-    return {name: next(other for other in names if other != name) for names in groups.values() for name in names}
 
 
 class _LabelNames(Protocol):
@@ -195,27 +142,27 @@ class _ListedLabels:
         self._keys = SeenKeys()
         self._spelled: dict[str, str] = {}
         """By their usual spelling, for those that have another one."""
-        files = (path for path, _ in _walk(folder) if _is_label(path))
+        files = (path for path, _ in walk(folder) if is_label(path))
         while batch := list(islice(files, _BATCH)):
-            usual = [_normalized(path) for path in batch]
+            usual = [normalized(path) for path in batch]
             self._keys.add(keys_of(usual))
             self._spelled |= {name: path for name, path in zip(usual, batch, strict=True) if name != path}
 
     def of(self, stems: list[str]) -> list[str | None]:
-        names = [_normalized(f"{stem}.txt") for stem in stems]
+        names = [normalized(f"{stem}.txt") for stem in stems]
         known = self._keys.has(keys_of(names))
         return [
             self._spelled.get(name, name) if is_there else None for name, is_there in zip(names, known, strict=True)
         ]
 
 
-def _unused_labels(folder: str, used: SeenKeys) -> _UnusedFiles:
+def _unused_labels(folder: str, used: SeenKeys) -> UnusedFiles:
     """The label files that no image uses."""
-    unused = _UnusedFiles()
+    unused = UnusedFiles()
     try:
-        labels = (path for path, _ in _walk(folder) if _is_label(path) and not path.rpartition("/")[2].startswith("."))
+        labels = (path for path, _ in walk(folder) if is_label(path) and not path.rpartition("/")[2].startswith("."))
         while batch := list(islice(labels, _BATCH)):
-            for path, is_used in zip(batch, used.has(keys_of(map(_normalized, batch))), strict=True):
+            for path, is_used in zip(batch, used.has(keys_of(map(normalized, batch))), strict=True):
                 if not is_used:
                     unused.add(path)
     except OSError:
@@ -223,51 +170,31 @@ def _unused_labels(folder: str, used: SeenKeys) -> _UnusedFiles:
     return unused
 
 
-def _contents_of(folder: str) -> str:
+def _contents_of(source: SourceSpec) -> str:
     """What a label folder holds that no image needs, from a bounded look: names, and their format if it can be told."""
+    folder = source.label_dir
     try:
         names = [name for name, _ in entries_of(folder)[:_MAX_NAMES] if not name.startswith(".")]
-        label = next(filter(_is_label, names), "")
+        label = next(filter(is_label, names), "")
         unused: tuple[UnusedRow, ...] = ()
-        if label:
+        if label and source.kind == KITTI:
             with open_input(join_name(folder, label)) as stream:
                 _, unused = read_labels(read_up_to(stream, _LABEL_LIMIT_BYTES), _stem(label))
     except OSError:
         return ""
-    first = ", ".join([*map(_printable, names[:3]), *(["..."] if len(names) > 3 else [])])
+    first = ", ".join([*map(printable, names[:3]), *(["..."] if len(names) > 3 else [])])
     held = f"; the folder holds {first}" if names else ""
-    return (
-        f"{held} ({_printable(label)} looks like {unused[0].looks_like})" if unused and unused[0].looks_like else held
-    )
+    return f"{held} ({printable(label)} looks like {unused[0].looks_like})" if unused and unused[0].looks_like else held
 
 
 def _shared_stems(folder: str) -> set[int]:
     """Hashes of the stems that more than one image has."""
     seen, shared = SeenKeys(), set()
-    stems = (_normalized(_stem(image)) for image in images_in(folder))
+    stems = (normalized(_stem(image)) for image in images_in(folder))
     while batch := list(islice(stems, _BATCH)):
         shared |= {hash(batch[place]) for place in seen.add(keys_of(batch))}
     return shared
 
 
-def _is_label(path: str) -> bool:
-    return path.lower().endswith(".txt")
-
-
-def _normalized(path: str) -> str:
-    """A path without regard to its Unicode normal form, or to the case of ``.txt``."""
-    path = path[: -len(".txt")] + ".txt" if _is_label(path) else path
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
-
-
-def without_suffix(image: str) -> str:
-    """An image's path in its folder without ``.jpg`` or whatever it ends in; it has a suffix."""
-    return image[: image.rindex(".")]
-
-
 def _stem(image: str) -> str:
     return without_suffix(image).rpartition("/")[2]
-
-
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "replace").decode("utf-8")

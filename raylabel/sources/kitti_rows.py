@@ -94,11 +94,11 @@ def read_labels(data: bytes, stem: str = "") -> tuple[tuple[Seed, ...], tuple[Un
     """
     seeds: list[tuple[Seed, int, str, int | None]] = []
     unused: list[UnusedRow] = []
-    for number, row, flaw in _rows(data):
+    for number, row, flaw in rows_of(data):
         if _DONT_CARE.match(row) or not (row or flaw):
             continue
         if flaw:
-            unused.append(UnusedRow(number, row, f"{_shown(row)} {flaw}", UTF_16 if UTF_16 in flaw else ""))
+            unused.append(UnusedRow(number, row, f"{shown(row)} {flaw}", UTF_16 if UTF_16 in flaw else ""))
             continue
         try:
             parts = _split(row)
@@ -106,17 +106,17 @@ def read_labels(data: bytes, stem: str = "") -> tuple[tuple[Seed, ...], tuple[Un
         except _RowError as error:
             alike = _looks_like(row)
             why = f"; it looks like {alike}" if alike else f": {error}"
-            unused.append(UnusedRow(number, row, f"{_shown(row)} is no KITTI row ({_COLUMNS}){why}", alike))
+            unused.append(UnusedRow(number, row, f"{shown(row)} is no KITTI row ({_COLUMNS}){why}", alike))
     strange = _of_other_frames({frame for *_, frame in seeds if frame is not None}, stem)
     if strange:
         elsewhere = [(number, row) for _, number, row, frame in seeds if frame is not None]
-        unused += [UnusedRow(number, row, f"{_shown(row)} {strange}", TRACKING) for number, row in elsewhere]
+        unused += [UnusedRow(number, row, f"{shown(row)} {strange}", TRACKING) for number, row in elsewhere]
         unused.sort(key=lambda one: one.number)
     kept = tuple(seed for seed, _, _, frame in seeds if frame is None or not strange)
     return kept, tuple(unused)
 
 
-def _rows(data: bytes) -> Iterator[tuple[int, str, str]]:
+def rows_of(data: bytes) -> Iterator[tuple[int, str, str]]:
     """Number, text and flaw of each line; the flaw is empty where the text is as the file has it."""
     codec = _wide_codec(data)
     if codec:
@@ -269,6 +269,7 @@ def _is_yolo(tokens: list[str]) -> bool:
     return all(_NUMBER.fullmatch(n) and 0 <= float(n) <= 1 for n in numbers)
 
 
-def _shown(row: str) -> str:
+def shown(row: str) -> str:
+    """A row in quotes, or its beginning."""
     plain = "".join(char if char.isprintable() else " " for char in row[: _SHOWN + 1])
     return f'"{plain}"' if len(plain) <= _SHOWN else f'"{plain[: _SHOWN - 3]}..."'

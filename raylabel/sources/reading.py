@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 
 from raylabel.errors import InputError
 from raylabel.exports.annotations import KNOWN_FIELDS
-from raylabel.pipelines import all_steps
+from raylabel.pipelines import every_step
 from raylabel.records import (
     IMAGE_GROUNDING,
     REPEATED_IMAGE_ID,
+    Box,
     Expression,
     JsonObject,
     Outcome,
     Record,
     Region,
     Seed,
+    SeedFrame,
+    Size,
     StepOutcome,
     UnusableLine,
     bbox_id,
@@ -32,9 +35,21 @@ from raylabel.records import (
 from raylabel.sources.heads import Head, HeadReader
 from raylabel.sources.kitti_rows import read_labels
 from raylabel.sources.lines import Line, read_lines
+from raylabel.sources.phrases import given_expressions
 from raylabel.sources.scanning import open_listing
-from raylabel.sources.spec import ANNOTATIONS, CAPTIONS, KITTI, Shard, SourceSpec
+from raylabel.sources.spec import (
+    ANNOTATIONS,
+    CAPTIONS,
+    FOLDER,
+    KITTI,
+    LABEL_STUDIO,
+    SHARDS,
+    YOLO,
+    Shard,
+    SourceSpec,
+)
 from raylabel.sources.units import FOREIGN_REGIONS, with_seeds
+from raylabel.sources.yolo_rows import read_yolo_labels
 from raylabel.steps.base import Kind
 from raylabel.storage.reading import read_bytes
 from raylabel.urls import mask_urls
@@ -50,6 +65,7 @@ _READ = frozenset({"image_id", "image_path", "caption"})
 _READ_OF_EARLIER = _READ | {"cleaned_caption", "kitti_bboxes", "regions", "expressions", "outcomes", "pipeline_steps"}
 _OWN_EXPRESSION_ID = re.compile(r"e[0-9a-f]{32}")
 _OUTCOMES = frozenset(o.value for o in Outcome)
+_CAPTION = frozenset(("caption",))
 _OWN_BBOX_ID = re.compile(r"b[0-9a-f]{32}")
 
 
@@ -107,9 +123,11 @@ class LineReader:
         try:
             head = self._heads.read(line)
             identity = _Identity(head.record_id(occurrence), *at, (REPEATED_IMAGE_ID,) if repeated else ())
-            if self._source.kind == CAPTIONS:
-                return self._record(head, identity, flags=identity.flags)
-            if self._source.kind == KITTI:
+            if self._source.kind in (CAPTIONS, FOLDER, SHARDS):
+                return self._record(head, identity, flags=identity.flags, **_given(head, identity))
+            if head.labels is not None:
+                return self._with_listed(head, identity, head.labels)
+            if self._source.kind in (KITTI, YOLO):
                 return self._with_labels(head, identity)
             return self._with_earlier(head, identity, line.number, new_ids=occurrence > 0)
         except InputError as error:
@@ -148,9 +166,23 @@ class LineReader:
             data = read_bytes(path)
         except OSError as error:
             return self._record(head, identity, flags=identity.flags, unusable=f"label file: {error}")
-        seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
+        if self._source.kind == YOLO:
+            seeds, unused = read_yolo_labels(data, self._source.classes)
+        else:
+            seeds, unused = read_labels(data, head.image_id.rpartition("/")[2])
         lines = [UnusableLine(path, row.number, row.reason, row.text) for row in unused]
-        return self._record(head, identity, **_seeds_of(seeds, lines, identity.flags, alone=not seeds))
+        frame = SeedFrame(shares=True) if self._source.kind == YOLO else None
+        given = _seeds_of(seeds, lines, identity.flags, alone=not seeds)
+        return self._record(head, identity, seed_frame=frame if given["seeds"] is not None else None, **given)
+
+    def _with_listed(self, head: Head, identity: _Identity, labels: JsonObject) -> Record:
+        """The record of an image that is listed with its seeds."""
+        path, size = self._source.label_dir, labels.get("size")
+        seeds = tuple(Seed(Box(*map(float, row[:4])), row[4]) for row in labels["seeds"])
+        lines = [UnusableLine(path, place, reason, text) for place, reason, text in labels["unused"]]
+        given = _seeds_of(seeds, lines, identity.flags, alone=not seeds, entry="entry")
+        frame = SeedFrame(self._source.kind == LABEL_STUDIO, None if size is None else Size(*map(int, size)))
+        return self._record(head, identity, seed_frame=frame if given["seeds"] is not None else None, **given)
 
     def _with_earlier(self, head: Head, identity: _Identity, line_number: int, *, new_ids: bool) -> Record:
         fields, own, grounding = head.fields, head.own, self._grounding
@@ -159,6 +191,8 @@ class LineReader:
         cleaned = cleaned if isinstance(cleaned, str) and cleaned.strip() else None
         described = None if grounding else fields.get("regions")
         regions = None if described is None else regions_from_json(described)
+        if head.phrases is not None and fields.get("expressions") is None:
+            return self._record(head, identity, flags=identity.flags, **_given(head, identity))
         expressions = _expressions(fields.get("expressions"), identity.record_id, new_ids)
         if cleaned is not None and expressions is not None:
             expressions = tuple(_with_true_span(e, cleaned) for e in expressions)
@@ -206,6 +240,21 @@ class LineReader:
             if seed.type.lower() != "dontcare":
                 seeds.append(seed)
         return tuple(seeds), unused
+
+
+def _given(head: Head, identity: _Identity) -> dict[str, Any]:
+    """Fields of a record about what comes with it, so that no step has to find it: a caption, or the phrases, and with
+    them the need of one.
+
+    The caption that they may come with is what their spans count in; nobody cleans it.
+    """
+    if head.phrases is None:
+        return {} if head.caption is None else {"given": _CAPTION}
+    return {
+        "given": frozenset(("caption", "expressions")),
+        "cleaned_caption": head.caption,
+        "expressions": given_expressions(head.phrases, identity.record_id, head.caption),
+    }
 
 
 def _expressions(value: Any, owner: str, new_ids: bool) -> tuple[Expression, ...] | None:
@@ -256,12 +305,18 @@ def _own(value: Any, shape: re.Pattern[str], new_ids: bool) -> str:
 
 
 def _seeds_of(
-    seeds: tuple[Seed, ...] | None, unused: list[UnusableLine], flags: tuple[str, ...], *, alone: bool
+    seeds: tuple[Seed, ...] | None,
+    unused: list[UnusableLine],
+    flags: tuple[str, ...],
+    *,
+    alone: bool,
+    entry: str = "line",
 ) -> dict[str, Any]:
     """Fields of a record: its seeds, and what becomes of the other rows.
 
     Args:
         alone: there are no others, and the record is of no use if there is such a row.
+        entry: what a row is called.
     """
     if not unused:
         return {"seeds": seeds, "flags": flags}
@@ -269,7 +324,7 @@ def _seeds_of(
     return {
         "seeds": None if alone else seeds,
         "flags": tuple(dict.fromkeys((*flags, f"{SEEDS_SKIPPED}:{len(unused)}"))),
-        "unusable": f"{first.where}, line {first.line_number}: {first.reason}; no row of it can be used"
+        "unusable": f"{first.where}, {entry} {first.line_number}: {first.reason}; no row of it can be used"
         if alone
         else "",
         "unused": tuple(dataclasses.replace(line, text=line.text[:_TEXT_LIMIT]) for line in unused[:_UNUSED_KEPT]),
@@ -306,7 +361,7 @@ def _outcomes(
         "expressions": expressions,
         "boxes": any(e.instances for e in expressions or ()),
     }
-    shown = {step.label for step in all_steps().values() if there[step.finds]}
+    shown = {step.label for step in every_step() if there[step.finds]}
     return {step: StepOutcome(Outcome.LABELED) for step in claimed if isinstance(step, str) and step in shown}
 
 

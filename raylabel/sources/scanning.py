@@ -14,16 +14,24 @@ from typing import IO
 
 from raylabel.errors import InputError
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
-from raylabel.sources import kitti
+from raylabel.sources import coco, image_folder, image_shards, kitti, label_studio
 from raylabel.sources.heads import HeadReader
 from raylabel.sources.lines import Line, read_lines
 from raylabel.sources.seen import SeenKeys, keys_of, keys_of_digests
-from raylabel.sources.spec import KITTI, Shard, SourceSpec
+from raylabel.sources.spec import COCO, FOLDER, KITTI, LABEL_STUDIO, SHARDS, YOLO, Shard, SourceSpec
 from raylabel.storage.reading import open_input
 from raylabel.storage.stamps import stamps
 
 _SEEDS_READ_AS = "rows by their structure"
 """Changes when the same files give other seeds: what an earlier version settled is looked at again then."""
+_LISTINGS = {
+    FOLDER: image_folder.write_listing,
+    SHARDS: image_shards.write_listing,
+    KITTI: kitti.write_listing,
+    YOLO: kitti.write_listing,
+    COCO: coco.write_listing,
+    LABEL_STUDIO: label_studio.write_listing,
+}
 _BATCH = 1024
 """Lines whose identities and files are looked up together."""
 
@@ -41,14 +49,15 @@ def scan(
 
     Args:
         shard_size: records a shard.
-        work_dir: where the listing of a KITTI folder is written; every process that reads shards must see it.
+        work_dir: where the listing of a folder is written; every process that reads shards must see it.
         note: told in one sentence of files in the folders of a source that are not used.
 
     Raises:
         InputError: the input cannot be opened, or (at the end) holds not one usable line.
     """
     try:
-        path = kitti.write_listing(source, str(work_dir), note) if source.kind == KITTI else source.path
+        write_listing = _LISTINGS.get(source.kind)
+        path = source.path if write_listing is None else write_listing(source, str(work_dir), note)
     except OSError as error:
         raise InputError(f"{source.setting}: {source.path} cannot be listed ({error})") from error
     with closing(open_listing(source, path)) as stream:
@@ -175,6 +184,8 @@ class _Scan:
         repeated: tuple[int, ...],
     ) -> Shard:
         rest = [self._source.kind, paths, stamps, sorted(occurrences.items()), repeated]
+        rest += [self._source.classes] if self._source.classes else []
+        rest += [self._source.phrases] if self._source.phrases else []
         rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
         draft.digest.update(json.dumps(rest).encode("ascii"))
         shard = Shard(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raylabel.blocks import paths_in
 from raylabel.errors import InputError
 from raylabel.pipelines import steps_before, steps_of
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings import Settings
+from raylabel.sources.class_names import read_class_names
+from raylabel.sources.phrases import phrases_in_file, read_phrases
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.listing import is_folder
-from raylabel.storage.locations import is_remote, join, local_path
+from raylabel.storage.locations import around, is_remote, join, local_path
 from raylabel.storage.stamps import exists
 
 CAPTIONS = "captions"
@@ -21,6 +25,23 @@ ANNOTATIONS = "annotations"
 """JSON lines of an earlier run, of raylabel or TAO, or written by hand: image_path and whatever is known already."""
 KITTI = "kitti"
 """A folder of images and a folder of label files."""
+FOLDER = "folder"
+"""A folder of images, of which nothing is known."""
+YOLO = "yolo"
+"""As KITTI, with label files of YOLO."""
+COCO = "coco"
+"""A JSON file of images with their boxes."""
+LABEL_STUDIO = "label_studio"
+"""A JSON file of tasks with their boxes."""
+SHARDS = "shards"
+"""WebDataset archives or Parquet files with images in them."""
+_LISTED = (KITTI, FOLDER, YOLO, SHARDS)
+_LABEL_KEYS = {
+    KITTI: "kitti_label_dir",
+    YOLO: "yolo_label_dir",
+    COCO: "coco_json",
+    LABEL_STUDIO: "label_studio_json",
+}
 
 _SEEDS = "seed_annotations.jsonl"
 _FINAL = "annotations.jsonl"
@@ -31,13 +52,17 @@ class SourceSpec:
     """Where records come from; travels to every process that reads them.
 
     Args:
-        kind: CAPTIONS, ANNOTATIONS or KITTI.
+        kind: CAPTIONS, ANNOTATIONS, FOLDER, SHARDS, KITTI, YOLO, COCO or LABEL_STUDIO.
         pipeline: name of the pipeline, as it stands in ``source`` of the records.
         path: the file of JSON lines, or the image folder.
         root: put before relative image paths; empty leaves them as they are. Lines that raylabel wrote hold paths as
             resolved, nothing is put before those.
-        label_dir: of KITTI.
+        label_dir: the folder or the file of the labels, where there is one.
             All three without user and password (see ``storage.credentials``).
+        classes: their names, where labels have numbers.
+        phrases: that are looked for in every image; empty: what its caption, or its line, says.
+        shard_image, shard_caption: which columns, or endings of members, hold these; empty: found out.
+        needs_captions: a line of CAPTIONS without a caption or phrases is none.
         setting: the configuration key that names ``path``, for messages.
     """
 
@@ -47,14 +72,36 @@ class SourceSpec:
     root: str = ""
     label_dir: str = ""
     setting: str = ""
+    classes: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    needs_captions: bool = True
+    shard_image: str = ""
+    shard_caption: str = ""
 
     def __post_init__(self) -> None:
         for name in ("path", "root", "label_dir"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
     @property
+    def is_listed(self) -> bool:
+        """Whether its lines are raylabel's own list."""
+        return self.kind not in (CAPTIONS, ANNOTATIONS)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether its images were found in a folder, so that they are there."""
+        return self.kind in _LISTED
+
+    @property
+    def label_setting(self) -> str:
+        """The configuration key that names ``label_dir``."""
+        return f"{self.pipeline}.data.{_LABEL_KEYS.get(self.kind, '')}"
+
+    @property
     def root_setting(self) -> str:
         """The configuration key that names ``root``."""
+        if self.kind in (FOLDER, SHARDS):
+            return self.setting
         return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
 
 
@@ -96,7 +143,7 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
     Raises:
         InputError: nothing to read, or it does not exist.
     """
-    for location in settings.pipeline.data.model_dump().values():
+    for location in paths_in(settings.pipeline.data).values():
         without_credentials(location)  # also of a root that earlier results begin with, where it is not read itself
     if settings.autolabel_type == IMAGE_GROUNDING:
         return _grounding_source(settings, step_names, str(results_dir))
@@ -105,16 +152,47 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
 
 def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
     data, where = settings.image_grounding.data, "image_grounding.data"
-    before = [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
+    phrases = phrases_in_file(f"{where}.phrases_file", data.phrases_file) if data.phrases_file else ()
+    phrases = phrases or read_phrases(data.phrases)
+    before = [] if phrases else [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
     for earlier in before:
         if exists(earlier):
             return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
+    if data.image_shards and not data.input_jsonl and not before:
+        path, setting = without_credentials(data.image_shards), f"{where}.image_shards"
+        try:
+            root = root_of(path)
+        except OSError as error:
+            raise InputError(f"{setting}: {path} cannot be looked up ({error})") from error
+        return SourceSpec(
+            SHARDS,
+            IMAGE_GROUNDING,
+            root if root == path.rstrip("/") else path,
+            root=root,
+            setting=setting,
+            phrases=phrases,
+            shard_image=data.shard_image,
+            shard_caption=data.shard_caption,
+        )
+    if data.image_dir and not data.input_jsonl and not before:
+        folder, setting = data.image_dir, f"{where}.image_dir"
+        _need_folder(setting, folder)
+        folder = _as_listed(folder)
+        return SourceSpec(FOLDER, IMAGE_GROUNDING, folder, root=folder, setting=setting, phrases=phrases)
     if not (path := data.input_jsonl):
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
-    kind = CAPTIONS if _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
-    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=f"{where}.input_jsonl")
+    kind = CAPTIONS if phrases or _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
+    return SourceSpec(
+        kind,
+        IMAGE_GROUNDING,
+        path,
+        root=data.image_root,
+        setting=f"{where}.input_jsonl",
+        phrases=phrases,
+        needs_captions=not any("caption" in step.gives for step in steps_of(IMAGE_GROUNDING, step_names)),
+    )
 
 
 def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
@@ -125,16 +203,28 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
         _need_file(f"{where}.input_annotations_jsonl", path)
         setting = f"{where}.input_annotations_jsonl"
         return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
+    for kind, path in ((COCO, data.coco_json), (LABEL_STUDIO, data.label_studio_json)):
+        if path:
+            setting = f"{where}.{_LABEL_KEYS[kind]}"
+            _need_file(setting, path)
+            if image_dir:
+                _need_folder(f"{where}.image_dir", image_dir)
+            pipeline = IMAGE_REFERRING_EXPRESSION
+            return SourceSpec(kind, pipeline, path, root=_as_listed(image_dir), label_dir=path, setting=setting)
+    kind = YOLO if data.yolo_label_dir else KITTI
+    label_dir = data.yolo_label_dir or label_dir
     if image_dir and label_dir:
-        for key, folder in (("image_dir", image_dir), ("kitti_label_dir", label_dir)):
+        for key, folder in (("image_dir", image_dir), (_LABEL_KEYS[kind], label_dir)):
             _need_folder(f"{where}.{key}", folder)
+        names = f"{where}.yolo_names"
         return SourceSpec(
-            KITTI,
+            kind,
             IMAGE_REFERRING_EXPRESSION,
             _as_listed(image_dir),
             root=_as_listed(image_dir),
             label_dir=_as_listed(label_dir),
             setting=f"{where}.image_dir",
+            classes=read_class_names(names, data.yolo_names) if kind == YOLO else (),
         )
     for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
         if exists(earlier := join(results_dir, name)):
@@ -154,12 +244,27 @@ def _to_be_given(pipeline: str, step_names: Sequence[str]) -> set[str]:
     return {f for n, step in enumerate(steps) for f in step.needs if not any(f in s.gives for s in steps[:n])}
 
 
+NUMBERED = re.compile(r"\{(\d+)\.\.(\d+)\}")
+"""A range of numbers in the names of shards, as WebDataset writes it."""
+
+
+def root_of(path: str) -> str:
+    """The folder that the files of ``image_shards`` are in: itself, or what stands before the last name."""
+    bare = path.rstrip("/")
+    is_file = bare.partition("?")[0].lower().endswith((".tar", ".parquet"))
+    if not is_file and NUMBERED.search(path) is None and is_folder(path):
+        return bare
+    before, behind = around(path)
+    folder = before.rstrip("/").rpartition("/")[0]
+    return f"{folder}{behind}"
+
+
 def _local(folder: str) -> Path:
     return Path(local_path(folder) or folder)
 
 
 def _as_listed(folder: str) -> str:
-    return folder if is_remote(folder) else str(_local(folder))
+    return folder if not folder or is_remote(folder) else str(_local(folder))
 
 
 def _need_folder(where: str, folder: str) -> None:

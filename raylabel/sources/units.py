@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from raylabel.geometry import clip_to, decide_region_units, px_to_legacy1000, rel1000_to_px
-from raylabel.records import Box, Instance, Record, Region, Seed, Size
+from raylabel.errors import GeometryError
+from raylabel.geometry import (
+    clip_to,
+    decide_region_units,
+    px_to_legacy1000,
+    rel1_to_px,
+    rel1000_to_px,
+    stored_to_displayed,
+)
+from raylabel.records import Box, ImageFacts, Instance, Record, Region, Seed, SeedFrame, Size
 
 FOREIGN_REGIONS = "foreign_regions"
 """Flag of a record whose regions and boxes are as its file has them: in pixels or on TAO's 0-1000 grid."""
@@ -15,19 +23,25 @@ UNDESCRIBED_REGIONS = "undescribed_regions"
 
 
 def resolve_units(record: Record) -> Record:
-    """A record whose regions and boxes are displayed pixels, whatever its file had; others come back as they are.
+    """A record whose seeds, regions and boxes are displayed pixels, whatever its file had.
 
     Regions that fit the 0-1000 grid of a seed take the seed's exact box. Where the file has no ``kitti_bboxes``, the
     regions' boxes become the seeds.
 
     Args:
-        record: with ``image`` filled in.
+        record: with ``image`` filled in; without, it comes back as it is.
 
     Raises:
         GeometryError: the unit cannot be told, or a box leaves the image: the record fails with this sentence.
     """
-    if FOREIGN_REGIONS not in record.flags or record.image is None:
+    if record.image is None:
         return record
+    if record.seed_frame is not None and record.seeds is not None:
+        seeds = tuple(_placed(record.seeds, record.seed_frame, record.image))
+        record = dataclasses.replace(record, seeds=seeds, seed_frame=None)
+    if FOREIGN_REGIONS not in record.flags:
+        return record
+    assert record.image is not None
     size = record.image.size
     regions, expressions = record.regions or (), record.expressions or ()
     written = [r.box for r in regions] or [i.box for e in expressions for i in e.instances or ()]
@@ -55,6 +69,24 @@ def resolve_units(record: Record) -> Record:
             flags=tuple(f for f in record.flags if f != FOREIGN_REGIONS),
         )
     )
+
+
+def _placed(seeds: Sequence[Seed], frame: SeedFrame, image: ImageFacts) -> Iterator[Seed]:
+    """Seeds in displayed pixels."""
+    size, drawn_in = image.size, frame.size
+    stored = Size(size.height, size.width)
+    for seed in seeds:
+        if frame.shares:
+            yield Seed(rel1_to_px(seed.box, size), seed.type)
+        elif drawn_in is None or drawn_in == size:
+            yield seed
+        elif image.orientation >= 5 and drawn_in == stored:  # whoever drew them did not look at the EXIF tag
+            yield Seed(stored_to_displayed(seed.box, stored, image.orientation), seed.type)
+        else:
+            raise GeometryError(
+                f"its boxes are of an image of {drawn_in.width} x {drawn_in.height}, and this one has {size.width} x "
+                f"{size.height} pixels; give the image that they were drawn in"
+            )
 
 
 def with_seeds(record: Record) -> Record:

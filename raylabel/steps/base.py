@@ -175,8 +175,10 @@ class Step(ABC):
     ``sends_boxes``: they stand in its questions, so the model must be able to read them, too.
     ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
 
-    Given by its place in a pipeline (``raylabel.pipelines``): ``number``, ``label`` (in ``pipeline_steps``) and
-    ``directory`` (in ``results_dir``).
+    ``fills_in``: it stands before the others, and runs for records that came without what it gives; it has no number.
+
+    Given by its place in a pipeline (``raylabel.pipelines``): ``place`` (from 0), ``number``, ``short`` (the number, or
+    the name where there is none), ``label`` (in ``pipeline_steps``) and ``directory`` (in ``results_dir``).
     """
 
     name: ClassVar[str]
@@ -189,7 +191,10 @@ class Step(ABC):
     involves_boxes: ClassVar[bool] = False
     sends_boxes: ClassVar[bool] = False
     version: ClassVar[int] = 1
-    number: ClassVar[int]
+    fills_in: ClassVar[bool] = False
+    place: ClassVar[int]
+    number: ClassVar[int | None]
+    short: ClassVar[str]
     label: ClassVar[str]
     directory: ClassVar[str]
 

@@ -30,3 +30,9 @@ class ImageCaption(WholeReplyStep):
         if (problem := problem_result(answers)) is not None:
             return problem
         return Result(Outcome.LABELED, Changes(caption=answers[-1].value))
+
+
+class MissingCaption(ImageCaption):
+    """The same before the steps that start from a caption, for images that came without one."""
+
+    fills_in = True

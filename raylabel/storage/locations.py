@@ -6,10 +6,12 @@ Nothing is looked up, and pyarrow is not imported: settings are checked with thi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?]*)([^?]*)(\?.*)?$", re.DOTALL)
+_FILE_WITH_FILES = re.compile(r"\.(?:tar|parquet)/(?=[^/])", re.IGNORECASE)
 _MARK = "://"
 """Looked for first: it is in no local path to speak of, and the expression costs ten times as much."""
 
@@ -89,6 +91,24 @@ def join_name(folder: str, name: str) -> str:
     """
     before, behind = around(folder)
     return f"{before}{quote(name) if is_remote(folder) else name}{behind}"
+
+
+def into_files(location: str) -> Iterator[tuple[str, str]]:
+    """The ways in which a location may lead into a tar archive or a Parquet file: each file, and the name in it.
+
+    >>> list(into_files("/d/a.tar/x/1.jpg")), list(into_files("s3://b/a%20b.tar/c%20d.jpg?region=x"))
+    ([('/d/a.tar', 'x/1.jpg')], [('s3://b/a%20b.tar?region=x', 'c d.jpg')])
+    >>> list(into_files("/d/1.jpg"))
+    []
+    """
+    for found in _FILE_WITH_FILES.finditer(location):
+        file, rest = location[: found.end() - 1], location[found.end() :]
+        match = _URI.match(location) if _MARK in location else None
+        if match is None:
+            yield file, rest
+        else:
+            options = match[4] or ""
+            yield f"{file}{options}", unquote(rest.removesuffix(options))
 
 
 def parent_of(uri: str) -> str:

@@ -1,6 +1,7 @@
 """Files as streams, as something to read parts of, and as their bytes.
 
-A location that leads to nothing is tried in its other spellings; see ``spellings``.
+A location that leads to nothing is tried in its other spellings; see ``spellings``. One that leads on into a tar
+archive or a Parquet file is that of a file in it; see ``members``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from raylabel.storage.filesystems import READING_S, filesystem_of, insisting
 from raylabel.storage.locations import local_path
+from raylabel.storage.members import read_member
 from raylabel.storage.regular import open_regular, read_up_to
 from raylabel.storage.spellings import nearest_name, other_spelling
 
@@ -28,7 +30,11 @@ def open_input(location: str) -> IO[bytes]:
     """
     try:
         return _open(location)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if (member := read_member(location)) is not None:
+            return io.BytesIO(member)
+        if isinstance(error, NotADirectoryError):
+            raise FileNotFoundError(f"no such file: {location}") from error
         other = other_spelling(location)
         if other is None:
             raise

@@ -1,6 +1,7 @@
 """Stamps: what tells that a file is there, and that it is no longer the same; of one file and of very many.
 
-A stamp is ``size:mtime``, in bytes and nanoseconds. Another stamp means that the file may have changed.
+A stamp is ``size:mtime``, in bytes and nanoseconds. Another stamp means that the file may have changed. A file inside
+of another one has the stamp of that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stat import S_ISDIR
 
 from raylabel.storage.filesystems import remote_stamp
 from raylabel.storage.locations import is_remote, local_path, split_uri
+from raylabel.storage.members import member_stamp
 from raylabel.storage.spellings import other_spelling
 from raylabel.urls import mask_urls
 
@@ -103,7 +105,12 @@ def _local_stamps(locations: list[str]) -> list[str | None]:
 
 
 def _look_up(location: str) -> str | None:
-    found = _stamp_as_written(location)
+    try:
+        found = _stamp_as_written(location)
+    except NotADirectoryError:
+        found = None
+    if found is None:
+        found = member_stamp(location)
     if found is None and (other := other_spelling(location)) is not None:
         return _stamp_as_written(other)
     return found

@@ -75,7 +75,7 @@ class Costs:
 
     def tokens(self, pipeline: str) -> dict[str, dict[str, float]]:
         """The same for one record, and the sum over the steps."""
-        names = [step.name for step in PIPELINES[pipeline]]
+        names = [step.name for step in PIPELINES[pipeline] if not step.fills_in]
         by_step = {
             name: {column: self._spent[name][column] / self.records[pipeline] for column in COLUMNS} for name in names
         }
@@ -105,6 +105,8 @@ def taken_through(record: Record, picture: bytes, model: Model, profile: Profile
     """The record after all steps of its pipeline; what they cost is added."""
     costs.records[record.source] += 1
     for kind in PIPELINES[record.source]:
+        if kind.fills_in:
+            continue
         step = kind(StepSetup((ModelTarget(kind.prompt_for(profile), profile),), adjust="apply"))
         before = record
         record = _after(step, record, picture, model, costs)

@@ -29,7 +29,7 @@ SIZE = Size(1242, 375)
 FACTS = ImageFacts("digest", SIZE, 1, "image/jpeg", True)
 LABELED = StepOutcome(Outcome.LABELED)
 MADE_BY = {"model": "tiny-vlm", "prompt": "1", "reader": 2}
-LABELS = {pipeline: [step.label for step in steps] for pipeline, steps in PIPELINES.items()}
+LABELS = {name: [step.label for step in steps if not step.fills_in] for name, steps in PIPELINES.items()}
 SEED = Seed(Box(100, 120, 220.5, 210), "Car")
 SEDAN = Expression(
     "e1", "white sedan", (2, 13), "sedan", (Instance("b1", Box(99.5, 119.6, 220.49, 210.5), 0.93, True),), True

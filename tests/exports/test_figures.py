@@ -25,7 +25,7 @@ from raylabel.records import (
     StepOutcome,
 )
 
-LABELS = {pipeline: [step.label for step in steps] for pipeline, steps in PIPELINES.items()}
+LABELS = {name: [step.label for step in steps if not step.fills_in] for name, steps in PIPELINES.items()}
 BOX = Box(1, 2, 30, 40)
 SEED = Seed(BOX, "Car")
 REGION = Region(BOX, "car", "white", "the white sedan")

@@ -14,7 +14,7 @@ from raylabel.records import IMAGE_GROUNDING, Outcome, Record, StepOutcome
 from raylabel.steps.base import Step
 from raylabel.storage.folders import Folder
 
-EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
+_, EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
 
 
 def record(name: str, *outcomes: Outcome) -> Record:

@@ -39,7 +39,7 @@ from raylabel.steps.base import ModelTarget, StepSetup
 from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 
-EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
+_, EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
 EXTRACTED = Changes(cleaned_caption="cars", expressions=(Expression("e", "cars", (0, 4)),))
 BOXES = (Instance("b0", Box(0, 0, 50, 40), flags=("clipped",)), Instance("b1", Box(0, 1, 50, 40), flags=("adjusted",)))
 GROUNDED = Changes(expressions=(Expression("e", "cars", (0, 4), None, BOXES, flags=("constant_stride",)),))

@@ -37,7 +37,7 @@ from raylabel.storage.folders import Folder
 from raylabel.store.results import ROW_COLUMNS, Results
 from raylabel.store.tables import Table
 
-EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
+_, EXTRACTION, GROUNDING = PIPELINES[IMAGE_GROUNDING]
 REGIONS, CAPTION, GROUPS, CHECK = PIPELINES[IMAGE_REFERRING_EXPRESSION]
 
 LABELED = StepOutcome(Outcome.LABELED)

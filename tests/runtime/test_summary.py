@@ -17,7 +17,7 @@ from raylabel.runtime.delivery import Counts
 from raylabel.runtime.summary import in_words, print_summary, warning_about
 from raylabel.validation import RULES
 
-STEPS = PIPELINES[IMAGE_GROUNDING]
+STEPS = PIPELINES[IMAGE_GROUNDING][1:]
 
 
 def figures(records: dict[str, int], seeds: bool = False, **totals: int) -> Figures:

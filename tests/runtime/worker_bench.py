@@ -25,7 +25,7 @@ from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from raylabel.store.tables import Table
 
-EXTRACTION, GROUNDING = (step.name for step in PIPELINES[IMAGE_GROUNDING])
+_, EXTRACTION, GROUNDING = (step.name for step in PIPELINES[IMAGE_GROUNDING])
 GROUNDED = '[{"id": 1, "bbox_2d": [10, 10, 500, 500], "score": 0.9}]'
 
 

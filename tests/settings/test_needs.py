@@ -51,6 +51,19 @@ def test_a_prompt_that_does_not_tell_how_boxes_are_written_is_warned_of(data, ca
     assert record.getMessage().startswith("steps.grounding.prompt_file: the prompt does not hold $box_format, so")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param(["phrases=[car,'--']"], "holds neither a letter nor a digit", id="no-letter"),
+        pytest.param(["phrases=car"], "phrases", id="a-text"),
+        pytest.param(["phrases_file=gone.txt"], 'phrases_file: no file "gone.txt"', id="no-file"),
+        pytest.param(["phrases=[car]", "phrases_file=captions.jsonl"], "give one of the two", id="both"),
+    ],
+)
+def test_mistakes_in_phrases_are_told_in_a_sentence(data, given, said):
+    assert said in sentence(None, *GROUNDING, *(f"image_grounding.data.{one}" for one in given))
+
+
 BLOCK = "image_referring_expression.data"
 
 

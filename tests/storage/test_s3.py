@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from raylabel.records import digest_of
 from raylabel.storage.folders import Folder
-from raylabel.storage.locations import join
+from raylabel.storage.locations import join, join_name
 from raylabel.storage.reading import read_bytes
 from raylabel.storage.stamps import is_missing, stamp, stamps
 from raylabel.storage.writing import WholeFile
 from raylabel.store.tables import Table
 from tests.s3_server import S3Server
+from tests.storage.test_members import write_parquet, write_tar
 
 
 def asked(s3: S3Server) -> list[str]:
@@ -86,3 +88,20 @@ def test_of_a_table_only_the_row_group_that_is_wanted_is_read(s3: S3Server) -> N
     requests = list(s3.asked)
     assert [request.method for request in requests] == ["HEAD", "GET", "GET"]
     assert sum(request.size for request in requests) < folder.sizes()[name] / 4
+
+
+def test_files_inside_of_archives_and_tables_are_read_by_ranges(s3: S3Server, tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", {f"{n} ä.jpg": bytes([n]) * 1000 for n in range(40)})
+    table = write_parquet(tmp_path / "t.parquet", [bytes([n]) * 1000 for n in range(40)])
+    for file in (tar, table):
+        s3.objects[f"bucket/x/{file.name}"] = (file.read_bytes(), 1_700_000_000.0)
+    folder = s3.uri("bucket/x")
+    image, row = join_name(folder, "a.tar/7 ä.jpg"), join_name(folder, "t.parquet/image/17.jpg")
+    assert read_bytes(image) == bytes([7]) * 1000
+    assert read_bytes(row) == bytes([17]) * 1000
+    size = len(s3.objects["bucket/x/a.tar"][0])
+    assert stamp(image) == f"{size}:1700000000000000000"
+    assert is_missing(join_name(folder, "a.tar/none.jpg"))
+    asked(s3)
+    assert read_bytes(join_name(folder, "a.tar/8 ä.jpg")) == bytes([8]) * 1000
+    assert len(asked(s3)) <= 5, "not the whole archive again"

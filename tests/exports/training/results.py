@@ -29,7 +29,7 @@ from raylabel.records import (
     StepOutcome,
 )
 
-STEPS = [step.label for step in PIPELINES[IMAGE_GROUNDING]]
+STEPS = [step.label for step in PIPELINES[IMAGE_GROUNDING] if not step.fills_in]
 DESCRIBING, _, GROUPING, _ = (step.label for step in PIPELINES[IMAGE_REFERRING_EXPRESSION])
 PREFIX = "\u3000 🚗 In İzmir: "
 """Blanks, a letter of two UTF-16 units, and one that is two letters in lower case: each moves spans in some reader."""
