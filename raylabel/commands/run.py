@@ -11,6 +11,8 @@ from raylabel.commands import Command, add_pilot, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from raylabel.runtime.executor import Executor
     from raylabel.runtime.sampled import Sample
     from raylabel.runtime.served import OwnServers
@@ -87,8 +89,15 @@ def run_settings(
     confirmed: bool = False,
     replace: bool = False,
     quiet: bool = False,
+    console: Console | None = None,
+    own_process: bool = True,
 ) -> int:
-    """Label what the settings name, or only the wanted records of it; returns the exit code."""
+    """Label what the settings name, or only the wanted records of it; returns the exit code.
+
+    Args:
+        console: for progress and summary; standard output by default.
+        own_process: this process does nothing else, before or after, and may be set up for it.
+    """
     check_endpoint(settings)
     from raylabel.engine.nodes import check_results_dir
     from raylabel.runtime import process
@@ -100,9 +109,18 @@ def run_settings(
         from raylabel.runtime.served import Served
 
         executor = Served(executor, own_servers(settings, on_cluster=executor.is_elsewhere, quiet=quiet))
-    process.set_up()
+    if own_process:
+        process.set_up()
     return run(
-        settings, executor, limit, wanted=wanted, sample=sample, confirmed=confirmed, replace=replace, quiet=quiet
+        settings,
+        executor,
+        limit,
+        console=console,
+        wanted=wanted,
+        sample=sample,
+        confirmed=confirmed,
+        replace=replace,
+        quiet=quiet,
     )
 
 
