@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raylabel.errors import InputError, RaylabelError
 from raylabel.records import PERSON, ImageFacts, JsonObject, Outcome, Record, Size
-from raylabel.settings import Settings
+from raylabel.settings import Settings, use_loaded
 from raylabel.settings import load_settings as _load_settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def load_settings(
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     needs_input: bool = True,
+    plugins: Sequence[str | PathLike[str]] = (),
 ) -> Settings:
     """Read, merge and check a configuration, as the command line does.
 
@@ -49,12 +50,14 @@ def load_settings(
         overrides: ``{"limits.max_requests": 100}``, or ``["limits.max_requests=100"]`` as on the command line; None (or
             nothing behind the ``=``) means "not set".
         needs_input: whether the input has to be named.
+        plugins: beside those that the configuration names (``docs/plugins.md``).
 
     Raises:
         RaylabelError: one sentence that names the key, what was found and what is allowed.
     """
     words = [_word(*each) for each in overrides.items()] if isinstance(overrides, Mapping) else list(overrides)
-    return _load_settings(None if config is None else Path(config), words, needs_input=needs_input)
+    path = None if config is None else Path(config)
+    return _load_settings(path, words, needs_input=needs_input, plugins=[fspath(plugin) for plugin in plugins])
 
 
 def _word(key: str, value: Any) -> str:
@@ -140,6 +143,7 @@ def run(
     from raylabel.storage.folders import Folder
     from raylabel.storage.locations import absolute
 
+    use_loaded(settings.loaded_plugins)
     check_needs(settings)
     root = Folder(absolute(settings.results_dir))
     before = _manifest_in(root.read(_MANIFEST))

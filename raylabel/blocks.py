@@ -165,6 +165,25 @@ def block_of(name: str, doc: str, module: str, blocks: Mapping[str, type[BlockT]
     return create_model(name, __base__=Block, __doc__=doc, __module__=module, **fields)
 
 
+def set_blocks(outer: type[Block], blocks: Mapping[str, type[Block]]) -> bool:
+    """Have a block of ``block_of`` hold these blocks from now on, and no others.
+
+    Its schema, and those of the blocks around it, are built anew by ``model_rebuild(force=True)``.
+
+    Returns:
+        Whether that changes anything.
+    """
+    fields = outer.model_fields
+    if {name: inner_block(field) for name, field in fields.items()} == dict(blocks):
+        return False
+    for name in set(fields) - set(blocks):
+        del fields[name]
+    for name, inner in blocks.items():
+        if name not in fields or inner_block(fields[name]) is not inner:
+            fields[name] = FieldInfo.from_annotated_attribute(inner, block())
+    return True
+
+
 # --- marks ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,14 +1,15 @@
 """The pipelines: which steps, in which order. A new step is one file in ``steps/`` and one line here.
 
 All else that is known of a step by its name or its place derives from this table: its number, its label in
-``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. A program that adds a step
-of its own does so before ``raylabel.settings`` is imported: ``PIPELINES[name] = numbered(*PIPELINES[name], MyStep)``.
+``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. Steps of plugins come in
+while a specification is read (``raylabel.plugins``), behind the others, whose numbers and folders stay what they are.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record
 from raylabel.steps.base import Step
@@ -18,6 +19,16 @@ from raylabel.steps.grounding import Grounding
 from raylabel.steps.grounding_expr import GroundingExpr
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
+
+CachedT = TypeVar("CachedT", bound=Callable[..., Any])
+
+_caches: list[Any] = []
+
+
+def derived(function: CachedT) -> CachedT:
+    """Keep what a function of the table says until the table is another one."""
+    _caches.append(cached := functools.cache(function))
+    return cached  # type: ignore[return-value]  # it is called alike
 
 
 def numbered(*steps: type[Step]) -> tuple[type[Step], ...]:
@@ -32,6 +43,18 @@ PIPELINES: dict[str, tuple[type[Step], ...]] = {
     IMAGE_GROUNDING: numbered(ExpressionExtraction, Grounding),
     IMAGE_REFERRING_EXPRESSION: numbered(RegionExpr, ImageCaption, GroundingExpr, DoubleCheck),
 }
+
+
+def set_steps_of_plugins(added: Mapping[str, Sequence[type[Step]]]) -> None:
+    """Have the pipelines hold these steps behind their own, and none of other plugins.
+
+    Args:
+        added: by pipeline; told that they are of a plugin.
+    """
+    for name, steps in PIPELINES.items():
+        PIPELINES[name] = numbered(*(step for step in steps if not step.plugin), *added.get(name, ()))
+    for cached in _caches:
+        cached.cache_clear()
 
 
 def all_steps() -> dict[str, type[Step]]:
@@ -49,7 +72,7 @@ def steps_before(pipeline: str, names: Sequence[str]) -> list[type[Step]]:
     return list(reversed(PIPELINES[pipeline][: steps_of(pipeline, names)[0].number]))
 
 
-@functools.cache
+@derived
 def givers_of(step: type[Step], pipeline: str) -> dict[str, type[Step]]:
     """The fields that the step reads of those that earlier steps give, each with the last of these."""
     last = {field: giver for giver in PIPELINES[pipeline][: step.number] for field in giver.gives}
@@ -93,7 +116,7 @@ def outcome_of(record: Record) -> Outcome:
     return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
 
 
-@functools.cache
+@derived
 def _labels_towards_boxes() -> list[str]:
     """Of all steps that do not caption the image, the last ones first."""
     return [step.label for step in reversed(all_steps().values()) if step.finds != "captions"]

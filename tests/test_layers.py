@@ -33,6 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),
     # what is written: the formats can be set
     ("exports",),
+    # steps from outside of the package
+    ("plugins",),
     # what can be set, the steps among it
     ("settings",),
     # what touches the world

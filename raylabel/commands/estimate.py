@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_seed, add_writing, add_yes, positive
+from raylabel.commands import Command, add_plugins, add_seed, add_writing, add_yes, positive
 from raylabel.commands.run import load, run_settings, sample_of
 
 _SAMPLE = 20
@@ -25,6 +25,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_yes(parser)
     add_writing(parser)
     parser.set_defaults(limit=None)
+    add_plugins(parser)
 
 
 def _estimate(options: argparse.Namespace) -> int:
@@ -43,5 +44,6 @@ ESTIMATE = Command(
     "raylabel estimate config.yaml --sample 50",
     _add_arguments,
     _estimate,
-    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--exit-zero] CONFIG [key=value ...]",
+    "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--exit-zero] "
+    "[--plugin P] CONFIG [key=value ...]",
 )

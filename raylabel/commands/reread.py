@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_writing
+from raylabel.commands import Command, add_plugins, add_writing
 from raylabel.commands.run import load
 
 
@@ -16,6 +16,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the specification of the run, and settings that win over it: rules may be others, questions not",
     )
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _reread(options: argparse.Namespace) -> int:
@@ -35,5 +36,5 @@ REREAD = Command(
     "raylabel reread config.yaml double_check.adjust=apply",
     _add_arguments,
     _reread,
-    "raylabel reread [-h] [-v] [-q] [--replace] [--exit-zero] CONFIG [key=value ...]",
+    "raylabel reread [-h] [-v] [-q] [--replace] [--exit-zero] [--plugin P] CONFIG [key=value ...]",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_writing
+from raylabel.commands import Command, add_plugins, add_writing
 from raylabel.commands.run import load, run_settings
 from raylabel.errors import ConfigError
 
@@ -39,6 +39,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help='that a person rejected ("raylabel review RESULTS --apply judgements.jsonl"), however it ended',
     )
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -81,5 +82,5 @@ RETRY = Command(
     _add_arguments,
     _retry,
     "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
-    "[--replace] [--exit-zero] CONFIG [key=value ...]",
+    "[--replace] [--exit-zero] [--plugin P] CONFIG [key=value ...]",
 )

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_pilot, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_plugins, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pilot(parser)
     add_yes(parser)
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -77,7 +78,7 @@ def load(options: argparse.Namespace, command: str, *, needs_input: bool = True)
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides, needs_input=needs_input)
+    return load_settings(Path(config), options.overrides, needs_input=needs_input, plugins=options.plugins)
 
 
 def run_settings(
@@ -180,6 +181,6 @@ RUN = Command(
     "raylabel run config.yaml results_dir=results image_grounding.workflow.max_workers=16 --limit 20",
     _add_arguments,
     _run,
-    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--exit-zero] CONFIG "
-    "[key=value ...]",
+    "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--exit-zero] "
+    "[--plugin P] CONFIG [key=value ...]",
 )

@@ -29,6 +29,7 @@ _INSTANCE = pa.struct(
         "proposed_bbox": _BOX,
         "flags": _TEXTS,
         "by": pa.string(),
+        "attributes": pa.string(),
     }
 )
 _EXPRESSION = pa.struct(
@@ -43,6 +44,7 @@ _EXPRESSION = pa.struct(
         "original_text": pa.string(),
         "flags": _TEXTS,
         "by": pa.string(),
+        "attributes": pa.string(),
     }
 )
 _REGION = pa.struct(
@@ -113,9 +115,21 @@ def to_row(line: JsonObject) -> JsonObject:
     row: JsonObject = {name: line.get(name) for name in _FIELDS}
     row["image_id"] = str(line["image_id"])
     row["kitti_bboxes"] = _each(line.get("kitti_bboxes"), lambda seed: {"bbox": seed[:4], "type": seed[4]})
+    row["expressions"] = _each(line.get("expressions"), _expression)
     row["outcomes"] = [{"step": step, "outcome": outcome} for step, outcome in line.get("outcomes", {}).items()]
     row["more"] = json.dumps({name: value for name, value in line.items() if name not in _FIELDS}, ensure_ascii=False)
     return row
+
+
+def _expression(entry: JsonObject) -> JsonObject:
+    return _with_attributes({**entry, "instances": _each(entry["instances"], _with_attributes)})
+
+
+def _with_attributes(entry: JsonObject) -> JsonObject:
+    """With what plugins found, which is of any kind, as JSON text."""
+    if "attributes" not in entry:
+        return entry
+    return {**entry, "attributes": json.dumps(entry["attributes"], ensure_ascii=False)}
 
 
 def _each(entries: Any, convert: Any) -> list[Any] | None:

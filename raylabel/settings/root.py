@@ -12,7 +12,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from raylabel.blocks import (
     AUTO,
@@ -35,6 +35,7 @@ from raylabel.blocks import (
 )
 from raylabel.exports.formats import JSONL
 from raylabel.pipelines import PIPELINES, steps_of
+from raylabel.plugins.loading import Plugin
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.exports import an_export_format, default_export_format
 from raylabel.settings.serve import ServeSettings
@@ -240,6 +241,9 @@ class Settings(Block):
     """Folder of the results and of all that is needed to go on after an interruption; may be s3:// or gs://."""
     autolabel_type: Annotated[str, one_of(*PIPELINES)] = "image_grounding"
     """image_grounding | image_referring_expression."""
+    plugins: Words = Field(default_factory=list)
+    """Steps of your own, behind the others: files such as my_steps.py, or names of installed plugins. Their code is
+    run; see docs/plugins.md."""
     image_grounding: GroundingPipeline = block()
     image_referring_expression: ReferringPipeline = block()
     serve: ServeSettings = block()
@@ -252,6 +256,16 @@ class Settings(Block):
     is installed (genai-prices), which knows public providers by their address. cached_input may be left out."""
     retry: RetrySettings = block()
     ray: RaySettings = block()
+    _loaded_plugins: tuple[Plugin, ...] = PrivateAttr(default=())
+
+    @property
+    def loaded_plugins(self) -> tuple[Plugin, ...]:
+        """The plugins as they were when the specification was read."""
+        return self._loaded_plugins
+
+    def note_plugins(self, plugins: tuple[Plugin, ...]) -> None:
+        """Remember what the names under ``plugins`` stand for."""
+        self._loaded_plugins = plugins
 
     @property
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:

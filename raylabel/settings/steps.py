@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import AfterValidator, Field
 
-from raylabel.blocks import Block, block_of
+from raylabel.blocks import Block, block_of, follow
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES, all_steps
 from raylabel.settings.nearest import did_you_mean
@@ -57,9 +57,23 @@ def steps_in(autolabel_type: str) -> AfterValidator:
 
 def every_step(autolabel_type: str) -> Any:
     """The default of a pipeline's ``steps``, with its documentation."""
-    numbers = [str(step.number) for step in PIPELINES[autolabel_type]]
-    doc = f'By number ("0") or name: {_numbers_and_names(autolabel_type)}.'
-    return Field(default=numbers, validate_default=True, description=doc)
+
+    def numbers() -> list[str]:
+        return [str(step.number) for step in PIPELINES[autolabel_type]]
+
+    return Field(default_factory=numbers, validate_default=True, description=_steps_in_words(autolabel_type))
+
+
+def _steps_in_words(autolabel_type: str) -> str:
+    return f'By number ("0") or name: {_numbers_and_names(autolabel_type)}.'
+
+
+def document_steps(settings: type[Block]) -> None:
+    """Have the documentation of each pipeline's ``steps`` name those that there are by now."""
+    for name in PIPELINES:
+        _, field = follow(settings, [name, "workflow", "steps"])
+        assert field is not None
+        field.description = _steps_in_words(name)
 
 
 if TYPE_CHECKING:

@@ -176,7 +176,7 @@ class Step(ABC):
     ``version`` is raised when reading or concluding changes, so that stored rows are made anew from the stored replies.
 
     Given by its place in a pipeline (``raylabel.pipelines``): ``number``, ``label`` (in ``pipeline_steps``) and
-    ``directory`` (in ``results_dir``).
+    ``directory`` (in ``results_dir``). ``plugin`` is the digest of the plugin that it comes with, if it does.
     """
 
     name: ClassVar[str]
@@ -192,6 +192,7 @@ class Step(ABC):
     number: ClassVar[int]
     label: ClassVar[str]
     directory: ClassVar[str]
+    plugin: ClassVar[str] = ""
 
     def __init__(self, setup: StepSetup) -> None:
         self.setup = setup
