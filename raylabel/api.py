@@ -186,13 +186,18 @@ def read(results_dir: str | PathLike[str]) -> Iterator[Record]:
     Raises:
         RaylabelError: there are no results, or the file is none of raylabel's.
     """
+    from raylabel.runtime.specification import know_plugins
     from raylabel.sources.lines import parse_object, read_lines
     from raylabel.sources.reading import LineReader
     from raylabel.sources.spec import ANNOTATIONS, SourceSpec
+    from raylabel.storage.folders import Folder
     from raylabel.storage.locations import absolute, join
     from raylabel.storage.reading import open_input
+    from raylabel.store.results import Results
 
-    location = join(absolute(fspath(results_dir)), _ANNOTATIONS)
+    root = absolute(fspath(results_dir))
+    know_plugins(Results(Folder(root)))
+    location = join(root, _ANNOTATIONS)
     try:
         stream = open_input(location)
     except FileNotFoundError:
@@ -276,7 +281,10 @@ def export(
     from raylabel.exports.training.run import Export, run_export
     from raylabel.exports.training.splits import read_splits
     from raylabel.exports.training.writers import Options
-    from raylabel.storage.locations import join
+    from raylabel.runtime.specification import know_plugins
+    from raylabel.storage.folders import Folder
+    from raylabel.storage.locations import absolute, join
+    from raylabel.store.results import Results
 
     results, made = fspath(results_dir), format_named(format)
     wanted = Export(
@@ -300,4 +308,5 @@ def export(
         options=Options(first_category_id, min_pixels, max_pixels),
         replace=overwrite,
     )
+    know_plugins(Results(Folder(absolute(results))))
     return run_export(wanted, reader())

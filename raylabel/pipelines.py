@@ -20,6 +20,15 @@ from raylabel.steps.grounding_expr import GroundingExpr
 from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.region_expr import RegionExpr
 
+_LIKE: dict[str, str] = {}
+"""Pipelines of plugins, each with the one of raylabel's own whose input and settings it has."""
+
+
+def input_of(pipeline: str) -> str:
+    """The pipeline of raylabel's own whose kind of input, and settings, a pipeline has: itself, or that one."""
+    return _LIKE.get(pipeline, pipeline)
+
+
 CachedT = TypeVar("CachedT", bound=Callable[..., Any])
 
 _caches: list[Any] = []
@@ -45,14 +54,25 @@ PIPELINES: dict[str, tuple[type[Step], ...]] = {
 }
 
 
-def set_steps_of_plugins(added: Mapping[str, Sequence[type[Step]]]) -> None:
+def pipelines_of_plugins() -> dict[str, str]:
+    """The pipelines that plugins add, each with the one of raylabel's own that it is like."""
+    return dict(_LIKE)
+
+
+def set_steps_of_plugins(added: Mapping[str, Sequence[type[Step]]], like: Mapping[str, str]) -> None:
     """Have the pipelines hold these steps behind their own, and none of other plugins.
 
     Args:
         added: by pipeline; told that they are of a plugin.
+        like: the pipelines that are not raylabel's own, and what they are like.
     """
-    for name, steps in PIPELINES.items():
-        PIPELINES[name] = numbered(*(step for step in steps if not step.plugin), *added.get(name, ()))
+    for name in _LIKE:
+        del PIPELINES[name]
+    _LIKE.clear()
+    _LIKE.update(like)
+    for name in (*PIPELINES, *like):
+        own = (step for step in PIPELINES.get(name, ()) if not step.plugin)
+        PIPELINES[name] = numbered(*own, *added.get(name, ()))
     for cached in _caches:
         cached.cache_clear()
 

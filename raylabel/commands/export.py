@@ -70,7 +70,10 @@ def _export(options: argparse.Namespace) -> int:
     from raylabel.exports.training.run import Export, run_export
     from raylabel.exports.training.splits import read_splits
     from raylabel.exports.training.writers import Options
-    from raylabel.storage.locations import join
+    from raylabel.runtime.specification import know_plugins
+    from raylabel.storage.folders import Folder
+    from raylabel.storage.locations import absolute, join
+    from raylabel.store.results import Results
 
     made = format_named(options.format)
     wanted = Export(
@@ -94,6 +97,7 @@ def _export(options: argparse.Namespace) -> int:
         options=Options(options.first_category_id, options.min_pixels, options.max_pixels),
         replace=options.overwrite,
     )
+    know_plugins(Results(Folder(absolute(wanted.results))))
     _show(run_export(wanted, reader()), wanted.out)
     return 0
 

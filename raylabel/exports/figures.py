@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raylabel.exports.annotations import is_rejected
-from raylabel.pipelines import all_steps, derived
+from raylabel.pipelines import all_steps, derived, input_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
 from raylabel.steps.base import KINDS
 from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, parse_flag
@@ -73,7 +73,9 @@ class Figures:
         """Count one line."""
         totals, ended = self.totals, line["outcomes"]
         found = {"captions": 0, "regions": 0}
-        if line["source"] == IMAGE_REFERRING_EXPRESSION:  # the other pipeline carries these fields through unread
+        if (
+            input_of(line["source"]) == IMAGE_REFERRING_EXPRESSION
+        ):  # the other pipeline carries these fields through unread
             self.with_seeds = True
             regions = line.get("regions", ())
             totals["seed_boxes"] += len(line.get("kitti_bboxes", ()))

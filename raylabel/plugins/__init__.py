@@ -6,6 +6,7 @@ A plugin is one Python file, or an installed module, with a table of the steps t
 
 from raylabel.answers.json_text import by_number, list_under, read_json, text_of, unreadable
 from raylabel.errors import AnswerError, AnswerProblem
+from raylabel.plugins.loading import Pipeline
 from raylabel.prompts import Prompt, json_lines
 from raylabel.prompts.boxes import box_values, format_box
 from raylabel.records import Box, Changes, Expression, Instance, Outcome, Record, Region, Seed, Size
@@ -21,7 +22,13 @@ from raylabel.steps.base import (
     box_in_image,
     problem_result,
 )
+from raylabel.steps.double_check import DoubleCheck
+from raylabel.steps.expression_extraction import ExpressionExtraction
+from raylabel.steps.grounding import Grounding
+from raylabel.steps.grounding_expr import GroundingExpr
+from raylabel.steps.image_caption import ImageCaption
 from raylabel.steps.items import ask_for_missing, in_parts
+from raylabel.steps.region_expr import RegionExpr
 from raylabel.steps.settings import StepSettings
 
 __all__ = [
@@ -30,14 +37,21 @@ __all__ = [
     "Answered",
     "Box",
     "Changes",
+    "DoubleCheck",
     "Expression",
+    "ExpressionExtraction",
     "FollowUp",
+    "Grounding",
+    "GroundingExpr",
+    "ImageCaption",
     "Instance",
     "Outcome",
+    "Pipeline",
     "Prompt",
     "Question",
     "Record",
     "Region",
+    "RegionExpr",
     "ReplyText",
     "Result",
     "Seed",

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from raylabel.errors import ConfigError
-from raylabel.pipelines import PIPELINES, all_steps, set_steps_of_plugins
+from raylabel.pipelines import PIPELINES, all_steps, input_of, pipelines_of_plugins, set_steps_of_plugins
 from raylabel.prompts import Prompt
 from raylabel.records import Changes, JsonObject, Record, digest_of
 from raylabel.steps.base import KINDS, Answered, Question, Result, Skip, Step, WholeReplyStep
@@ -37,7 +37,7 @@ from raylabel.storage.regular import read_limited
 GROUP = "raylabel.plugins"
 """Of entry points: ``[project.entry-points."raylabel.plugins"]`` with ``my-colors = "my_package.steps"``."""
 TABLE = "PIPELINES"
-"""What a plugin has to hold: its steps by the name of their pipeline."""
+"""What a plugin has to hold: its steps by the name of their pipeline, or a ``Pipeline`` by that of a new one."""
 
 _LIMIT_BYTES = 2_000_000
 _SHOWN_CHARS = 200
@@ -130,15 +130,18 @@ def activate(plugins: Sequence[Plugin]) -> None:
     if tuple(plugins) == _active and not _has_declared:
         return
     added: dict[str, list[type[Step]]] = {}
+    like: dict[str, str] = {}
     names = {step.name for step in all_steps().values() if not step.plugin}
     for plugin in plugins:
-        for pipeline, step in _steps_in(plugin, _imported(plugin)):
+        for pipeline, step in _steps_in(plugin, _imported(plugin), like):
             if step.name in names:
-                raise ConfigError(f'plugins: "{plugin.name}": there is another step called "{step.name}"; rename it.')
+                raise ConfigError(
+                    f'plugins: "{plugin.name}": there is another step called "{step.name}"; give it a name of its own.'
+                )
             names.add(step.name)
             step.plugin = plugin.digest
             added.setdefault(pipeline, []).append(step)
-    set_steps_of_plugins(added)
+    set_steps_of_plugins(added, like)
     _active, _has_declared = tuple(plugins), False
 
 
@@ -192,8 +195,24 @@ def _line(plugin: Plugin, error: Exception) -> str:
 # --- what is in them ------------------------------------------------------------------------------------------------
 
 
-def _steps_in(plugin: Plugin, module: ModuleType) -> Iterator[tuple[str, type[Step]]]:
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline of a plugin's own, in its table in the place of a list.
+
+    Args:
+        like: the pipeline of raylabel's own whose input it takes, and whose settings its block has.
+        steps: in order. Those of raylabel cannot stand in two pipelines: derive from one, with a name of its own.
+    """
+
+    like: str
+    steps: Sequence[type[Step]]
+
+
+def _steps_in(plugin: Plugin, module: ModuleType, like: dict[str, str]) -> Iterator[tuple[str, type[Step]]]:
     """The steps of a plugin with their pipelines, in order.
+
+    Args:
+        like: the pipelines that plugins add; those of this one are put there.
 
     Raises:
         ConfigError: a sentence on what is no step, and why.
@@ -205,8 +224,16 @@ def _steps_in(plugin: Plugin, module: ModuleType) -> Iterator[tuple[str, type[St
         )
     for pipeline, steps in table.items():
         where = f'plugins: "{plugin.name}": {TABLE}'
-        if pipeline not in PIPELINES:
-            raise ConfigError(f'{where}: no pipeline "{pipeline}"; known: {", ".join(PIPELINES)}.')
+        known = [name for name in PIPELINES if name not in pipelines_of_plugins()]
+        if isinstance(steps, Pipeline):
+            if problem := _problem_of_pipeline(pipeline, steps, [*known, *like], known):
+                raise ConfigError(f"{where}: {problem}.")
+            like[pipeline], steps = steps.like, steps.steps
+        elif pipeline not in (*known, *like):
+            raise ConfigError(
+                f'{where}: no pipeline "{pipeline}"; known: {", ".join([*known, *like])}; a new one is written as '
+                "Pipeline(like, steps)."
+            )
         if not isinstance(steps, Sequence):
             raise ConfigError(f'{where}["{pipeline}"]: found {type(steps).__name__}, expected a list of steps.')
         for step in steps:
@@ -215,6 +242,17 @@ def _steps_in(plugin: Plugin, module: ModuleType) -> Iterator[tuple[str, type[St
             if problem := _problem(step):
                 raise ConfigError(f'plugins: "{plugin.name}": {step.__name__}: {problem}.')
             yield pipeline, step
+
+
+def _problem_of_pipeline(name: object, pipeline: Pipeline, taken: Sequence[str], own: Sequence[str]) -> str:
+    """What is wrong with a pipeline of a plugin's own, in words; empty where nothing is."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"found {name!r}, expected lower-case letters, digits and _"
+    if name in taken:
+        return f'there is another pipeline called "{name}"; rename it'
+    if pipeline.like not in own:
+        return f'"{name}": like: found "{pipeline.like}", allowed: {", ".join(own)}'
+    return "" if pipeline.steps else f'"{name}": found no steps'
 
 
 def _problem(step: type[Step]) -> str:
@@ -275,6 +313,7 @@ def declarations() -> list[JsonObject]:
             "steps": [
                 {
                     "pipeline": pipeline,
+                    "like": input_of(pipeline),
                     "name": step.name,
                     "purpose": (step.__doc__ or "").partition("\n")[0],
                     **{name: list(getattr(step, name)) for name in ("needs", "uses", "gives")},
@@ -297,14 +336,17 @@ def declare(noted: Any) -> None:
     """
     global _has_declared
     added = {pipeline: [step for step in steps if step.plugin] for pipeline, steps in PIPELINES.items()}
+    like = pipelines_of_plugins()
     names = set(all_steps())
     for plugin in noted if isinstance(noted, list) else ():
         for one in plugin["steps"]:
-            if one["name"] not in names and one["pipeline"] in PIPELINES and _NAME.fullmatch(one["name"]):
+            if one["name"] not in names and one["like"] in PIPELINES and _NAME.fullmatch(one["name"]):
                 values = {name: tuple(one[name]) for name in ("needs", "uses", "gives")}
                 values |= {"name": one["name"], "finds": one["finds"], "plugin": plugin["digest"]}
                 step = type("DeclaredStep", (DeclaredStep,), {**values, "__doc__": one["purpose"]})
-                added[one["pipeline"]].append(step)
+                added.setdefault(one["pipeline"], []).append(step)
+                if one["pipeline"] != one["like"]:
+                    like[one["pipeline"]] = one["like"]
                 names.add(one["name"])
                 _has_declared = True
-    set_steps_of_plugins(added)
+    set_steps_of_plugins(added, like)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from raylabel.blocks import documentation, set_blocks
-from raylabel.pipelines import all_steps
+from raylabel.blocks import documentation, inner_block, set_blocks
+from raylabel.pipelines import all_steps, pipelines_of_plugins
 from raylabel.plugins.loading import Plugin, activate, active, find_plugin
-from raylabel.settings.root import Settings
+from raylabel.settings.root import Settings, pipeline_block
 from raylabel.settings.steps import StepBlock, document_steps
 
 T = TypeVar("T")
+
+_OWN = frozenset(Settings.model_fields)
 
 
 def use_plugins(names: Sequence[str]) -> tuple[Plugin, ...]:
@@ -32,8 +34,13 @@ def use_loaded(plugins: Sequence[Plugin]) -> None:
 
 
 def know_steps() -> None:
-    """Have the settings know the steps that there are in the pipelines by now."""
-    if not set_blocks(StepBlock, {name: step.settings for name, step in all_steps().items()}):
+    """Have the settings know the pipelines, and the steps in them, that there are by now."""
+    has_other_steps = set_blocks(StepBlock, {name: step.settings for name, step in all_steps().items()})
+    own = {
+        name: block for name, field in Settings.model_fields.items() if (block := inner_block(field)) and name in _OWN
+    }
+    added = {name: pipeline_block(name, like) for name, like in pipelines_of_plugins().items()}
+    if not set_blocks(Settings, {**own, **added}) and not has_other_steps:
         return
     document_steps(Settings)
     documentation.cache_clear()

@@ -8,11 +8,12 @@ Precedence: defaults < file < overrides (see ``raylabel.settings.loading``).
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr, create_model
 
 from raylabel.blocks import (
     AUTO,
@@ -31,7 +32,6 @@ from raylabel.blocks import (
     YesOrNo,
     block,
     not_allowed,
-    one_of,
 )
 from raylabel.exports.formats import JSONL
 from raylabel.pipelines import PIPELINES, steps_of
@@ -234,12 +234,18 @@ def _prices(by_model: dict[str, Any]) -> dict[str, Any]:
     return by_model
 
 
+def _a_pipeline(name: str) -> str:
+    if name not in PIPELINES:  # as it is now: plugins add to it
+        raise not_allowed(", ".join(PIPELINES), *PIPELINES)
+    return name
+
+
 class Settings(Block):
     """The whole specification."""
 
     results_dir: Annotated[PathText, ToBeGiven()] = ""
     """Folder of the results and of all that is needed to go on after an interruption; may be s3:// or gs://."""
-    autolabel_type: Annotated[str, one_of(*PIPELINES)] = "image_grounding"
+    autolabel_type: Annotated[str, AfterValidator(_a_pipeline)] = "image_grounding"
     """image_grounding | image_referring_expression."""
     plugins: Words = Field(default_factory=list)
     """Steps of your own, behind the others: files such as my_steps.py, or names of installed plugins. Their code is
@@ -270,7 +276,8 @@ class Settings(Block):
     @property
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:
         """The block that ``autolabel_type`` names."""
-        return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
+        block: GroundingPipeline | ReferringPipeline = getattr(self, self.autolabel_type)
+        return block
 
     @property
     def max_workers(self) -> int | None:
@@ -293,3 +300,23 @@ class Settings(Block):
     def selected_steps(self) -> list[type[Step]]:
         """The steps that are run, in order."""
         return steps_of(self.autolabel_type, self.pipeline.workflow.steps)
+
+
+@functools.cache
+def pipeline_block(name: str, like: str) -> type[Block]:
+    """The block of a pipeline that a plugin adds: that of the one it is like, with its own steps."""
+    outer, workflow = _BLOCKS[like]
+    steps: Any = (Annotated[Words, steps_in(name)], every_step(name))
+    inner = create_model(
+        f"Workflow_{name}", __base__=workflow, __doc__=workflow.__doc__, __module__=__name__, steps=steps
+    )
+    doc = f"As {like}; used where autolabel_type is {name}."
+    made = create_model(f"Pipeline_{name}", __base__=outer, __doc__=doc, __module__=__name__, workflow=(inner, block()))
+    globals().update({inner.__name__: inner, made.__name__: made})  # where pickle looks for them
+    return made
+
+
+_BLOCKS: dict[str, tuple[type[Block], type[Block]]] = {
+    IMAGE_GROUNDING: (GroundingPipeline, GroundingWorkflow),
+    IMAGE_REFERRING_EXPRESSION: (ReferringPipeline, ReferringWorkflow),
+}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raylabel.errors import InputError
-from raylabel.pipelines import steps_before, steps_of
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings import Settings
+from raylabel.pipelines import input_of, steps_before, steps_of
+from raylabel.records import IMAGE_GROUNDING
+from raylabel.settings import GroundingData, GroundingPipeline, ReferringData, Settings
 from raylabel.storage.credentials import without_credentials
 from raylabel.storage.listing import is_folder
 from raylabel.storage.locations import is_remote, join, local_path
@@ -55,7 +55,7 @@ class SourceSpec:
     @property
     def root_setting(self) -> str:
         """The configuration key that names ``root``."""
-        return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
+        return f"{self.pipeline}.data.{'image_root' if input_of(self.pipeline) == IMAGE_GROUNDING else 'image_dir'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,47 +98,48 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
     """
     for location in settings.pipeline.data.model_dump().values():
         without_credentials(location)  # also of a root that earlier results begin with, where it is not read itself
-    if settings.autolabel_type == IMAGE_GROUNDING:
-        return _grounding_source(settings, step_names, str(results_dir))
-    return _referring_source(settings, step_names, str(results_dir))
+    pipeline, block = settings.autolabel_type, settings.pipeline
+    if isinstance(block, GroundingPipeline):
+        return _grounding_source(pipeline, block.data, step_names, str(results_dir))
+    return _referring_source(pipeline, block.data, step_names, str(results_dir))
 
 
-def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
-    data, where = settings.image_grounding.data, "image_grounding.data"
-    before = [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
+def _grounding_source(pipeline: str, data: GroundingData, step_names: Sequence[str], results_dir: str) -> SourceSpec:
+    where = f"{pipeline}.data"
+    before = [join(results_dir, name) for name in _files_before(pipeline, step_names)]
     for earlier in before:
         if exists(earlier):
-            return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
+            return SourceSpec(ANNOTATIONS, pipeline, earlier, setting="results_dir")
     if not (path := data.input_jsonl):
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
-    kind = CAPTIONS if _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
-    return SourceSpec(kind, IMAGE_GROUNDING, path, root=data.image_root, setting=f"{where}.input_jsonl")
+    kind = CAPTIONS if _to_be_given(pipeline, step_names) <= {"caption"} else ANNOTATIONS
+    return SourceSpec(kind, pipeline, path, root=data.image_root, setting=f"{where}.input_jsonl")
 
 
-def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
-    data, where = settings.image_referring_expression.data, "image_referring_expression.data"
+def _referring_source(pipeline: str, data: ReferringData, step_names: Sequence[str], results_dir: str) -> SourceSpec:
+    where = f"{pipeline}.data"
     image_dir, label_dir = data.image_dir, data.kitti_label_dir
     # Empty unless somebody asks for it, so it wins over folders that a shared configuration names.
     if path := data.input_annotations_jsonl:
         _need_file(f"{where}.input_annotations_jsonl", path)
         setting = f"{where}.input_annotations_jsonl"
-        return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
+        return SourceSpec(ANNOTATIONS, pipeline, path, root=image_dir, setting=setting)
     if image_dir and label_dir:
         for key, folder in (("image_dir", image_dir), ("kitti_label_dir", label_dir)):
             _need_folder(f"{where}.{key}", folder)
         return SourceSpec(
             KITTI,
-            IMAGE_REFERRING_EXPRESSION,
+            pipeline,
             _as_listed(image_dir),
             root=_as_listed(image_dir),
             label_dir=_as_listed(label_dir),
             setting=f"{where}.image_dir",
         )
-    for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
+    for name in (_SEEDS, *_files_before(pipeline, step_names), _FINAL):
         if exists(earlier := join(results_dir, name)):
-            return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, earlier, setting="results_dir")
+            return SourceSpec(ANNOTATIONS, pipeline, earlier, setting="results_dir")
     missing = "kitti_label_dir" if image_dir else "image_dir"
     raise InputError(f"{where}.{missing}: not given; give image_dir with kitti_label_dir, or input_annotations_jsonl")
 

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+import raylabel
 from raylabel.demo.world import World, build_world
 from raylabel.engine.executor import RayExecutor
-from raylabel.settings import RaySettings, Settings, use_plugins
+from raylabel.runtime.stored_counts import count_stored
+from raylabel.settings import RaySettings, Settings, load_settings, use_plugins
+from raylabel.storage.folders import Folder
+from raylabel.store.results import Results
 from tests.end_to_end.running import (
     REPOSITORY,
     Fault,
@@ -143,6 +147,48 @@ def test_a_run_without_it_leaves_what_it_found_in_the_store(world: World, wire: 
     wire.asked()
     assert label(settings(world, wire)).annotations == ran.annotations
     assert not wire.asked()
+
+
+OWN_PIPELINE = """
+from raylabel.plugins import ExpressionExtraction, Grounding, Pipeline
+
+class Phrases(ExpressionExtraction):
+    name = "phrases"
+
+class Boxes(Grounding):
+    name = "boxes"
+
+PIPELINES = {"colored_boxes": Pipeline("image_grounding", [Phrases, Boxes, ObjectColors])}
+"""
+
+
+def test_a_pipeline_of_its_own_runs_is_read_and_goes_on(world: World, wire: WireServer, folder: Path) -> None:
+    (folder / "object_colors.py").write_text(EXAMPLE + OWN_PIPELINE, encoding="utf-8")
+    data = [
+        f"colored_boxes.data.input_jsonl={world.captions_path}",
+        f"colored_boxes.data.image_root={world.images_dir}",
+    ]
+    words = ["results_dir=results", "plugins=[object_colors.py]", *endpoint("colored_boxes", wire.url), *data]
+    ran = label(load_settings(None, words))
+    assert ran.code == 0
+    assert is_right(ran.annotations)
+    assert ran.annotations[0]["source"] == "colored_boxes"
+    assert ran.annotations[0]["pipeline_steps"] == ["step0_phrases", "step1_boxes", "step2_object_colors"]
+    wire.asked()
+    later = label(load_settings(None, [*words[:-2], "colored_boxes.workflow.steps=[object_colors]"]))
+    assert later.annotations == ran.annotations
+    assert not wire.asked()
+    use_plugins([])
+    records = list(raylabel.read("results"))
+    assert [record.record_id for record in records] == [line["record_id"] for line in ran.annotations]
+    assert records[0].source == "colored_boxes"
+    assert records[0].caption == ran.annotations[0]["caption"]
+    assert raylabel.export("results", "coco")["out"]["records"] == len(records)
+    assert [step.step.name for step in count_stored(Results(Folder("results"))).steps] == [
+        "phrases",
+        "boxes",
+        "object_colors",
+    ]
 
 
 def test_the_workers_of_ray_have_it_by_its_text(world: World, wire: WireServer, folder: Path) -> None:

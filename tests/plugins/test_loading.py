@@ -14,7 +14,15 @@ import pytest
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES
 from raylabel.plugins.loading import active, declarations, declare, find_plugin
-from raylabel.settings import Carried, Settings, know_steps, load_settings, use_loaded, use_plugins
+from raylabel.settings import (
+    Carried,
+    GroundingPipeline,
+    Settings,
+    know_steps,
+    load_settings,
+    use_loaded,
+    use_plugins,
+)
 from raylabel.settings.default_file import default_specification
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +139,70 @@ def test_settings_of_its_own_have_rules_and_documentation(write: Callable[[str],
     shown = default_specification("image_grounding")
     assert "    # In which it is named.\n    language: English\n" in shown
     assert "0 expression_extraction, 1 grounding, 2 mine." in shown
+
+
+# --- pipelines ------------------------------------------------------------------------------------------------------
+
+OWN_PIPELINE = STEP.replace(
+    'PIPELINES = {"image_grounding": [Mine]}',
+    """
+from raylabel.plugins import ExpressionExtraction, Pipeline
+
+class Phrases(ExpressionExtraction):
+    name = "phrases"
+
+PIPELINES = {"phrases_only": Pipeline("image_grounding", [Phrases, Mine])}
+""",
+)
+
+
+def test_a_pipeline_of_its_own_has_a_block_with_the_settings_of_the_one_it_is_like(write: Callable[[str], str]) -> None:
+    write(OWN_PIPELINE)
+    given = ["results_dir=r", "plugins=[mine.py]", "autolabel_type=phrases_only", "phrases_only.vlm.gemini.api_key=k"]
+    settings = load_settings(None, [*given, "phrases_only.workflow.steps=[phrases]", "steps.phrases.workers=3"], False)
+    assert settings.pipeline.vlm.gemini.api_key == "k"
+    assert [step.label for step in settings.selected_steps] == ["step0_phrases"]
+    assert isinstance(settings.pipeline, GroundingPipeline)
+    travelled = pickle.loads(pickle.dumps(Carried(settings))).value
+    assert travelled == settings
+    assert load_settings(None, given, False).pipeline.workflow.steps == ["phrases", "mine"]
+    with pytest.raises(
+        ConfigError, match=r'autolabel_type: found "phrase_only", allowed: .*Did you mean "phrases_only"'
+    ):
+        load_settings(None, [*given, "autolabel_type=phrase_only"], False)
+    with pytest.raises(ConfigError, match=r"phrases_only.data.input_jsonl: required"):
+        load_settings(None, given)
+    text = default_specification()
+    assert "\nphrases_only:\n" in text
+    assert 'By number ("0") or name: 0 phrases, 1 mine.' in text
+    noted = declarations()
+    use_plugins([])
+    assert "phrases_only" not in Settings.model_fields
+    with pytest.raises(ConfigError, match=r"phrases_only: unknown key|autolabel_type|phrases_only.vlm"):
+        load_settings(None, [*GIVEN, *given[2:]], False)
+    declare(noted)
+    know_steps()
+    assert [step.label for step in PIPELINES["phrases_only"]] == ["step0_phrases", "step1_mine"]
+    assert Settings.model_validate({"autolabel_type": "phrases_only"}).pipeline.workflow.steps == ["phrases", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"image_grounding", [', '"image_gg", [', 'like: found "image_gg", allowed: image_grounding, image_ref'),
+        ("[Phrases, Mine]", "[]", '"phrases_only": found no steps'),
+        ('{"phrases_only"', '{"image_grounding"', 'there is another pipeline called "image_grounding"; rename it'),
+        ('{"phrases_only"', '{"My pipeline"', "found 'My pipeline', expected lower-case letters"),
+        ("[Phrases, Mine]", "[ExpressionExtraction]", 'there is another step called "expression_extraction"'),
+    ],
+)
+def test_what_is_no_pipeline_is_told_in_a_sentence(
+    write: Callable[[str], str], old: str, new: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        use_plugins([write(OWN_PIPELINE.replace(old, new))])
+    assert list(PIPELINES) == ["image_grounding", "image_referring_expression"]
+    assert not PIPELINES["image_grounding"][0].plugin
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
