@@ -22,15 +22,15 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES, all_steps, input_of, pipelines_of_plugins, set_steps_of_plugins
 from raylabel.prompts import Prompt
 from raylabel.records import Changes, JsonObject, Record, digest_of
-from raylabel.steps.base import KINDS, Answered, Question, Result, Skip, Step, WholeReplyStep
+from raylabel.steps.base import KINDS, Answered, Kind, Question, Result, Skip, Step, WholeReplyStep
 from raylabel.steps.settings import StepSettings
 from raylabel.storage.regular import read_limited
 
@@ -328,25 +328,58 @@ def declarations() -> list[JsonObject]:
     ]
 
 
+def _named(text: str) -> str:
+    if not _NAME.fullmatch(text):  # it becomes the name of a folder
+        raise ValueError("no name")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_named)]
+
+
+class _NotedStep(BaseModel):
+    pipeline: _Name
+    like: str
+    name: _Name
+    purpose: str
+    needs: tuple[str, ...]
+    uses: tuple[str, ...]
+    gives: tuple[str, ...]
+    finds: Kind
+
+
+class _NotedPlugin(BaseModel):
+    digest: Annotated[str, Field(min_length=1)]
+    steps: list[_NotedStep]
+
+
 def declare(noted: Any) -> None:
     """Have the pipelines hold steps by what was noted of them (``declarations``), those aside that they hold already.
 
     Args:
-        noted: what was read; what is none of raylabel's own making is passed over.
+        noted: what was read; plugins that are noted in another way, by another release, are passed over.
     """
     global _has_declared
     added = {pipeline: [step for step in steps if step.plugin] for pipeline, steps in PIPELINES.items()}
     like = pipelines_of_plugins()
     names = set(all_steps())
-    for plugin in noted if isinstance(noted, list) else ():
-        for one in plugin["steps"]:
-            if one["name"] not in names and one["like"] in PIPELINES and _NAME.fullmatch(one["name"]):
-                values = {name: tuple(one[name]) for name in ("needs", "uses", "gives")}
-                values |= {"name": one["name"], "finds": one["finds"], "plugin": plugin["digest"]}
-                step = type("DeclaredStep", (DeclaredStep,), {**values, "__doc__": one["purpose"]})
-                added.setdefault(one["pipeline"], []).append(step)
-                if one["pipeline"] != one["like"]:
-                    like[one["pipeline"]] = one["like"]
-                names.add(one["name"])
-                _has_declared = True
+    for each in noted if isinstance(noted, list) else ():
+        try:
+            plugin = _NotedPlugin.model_validate(each)
+        except ValidationError:
+            continue
+        for one in plugin.steps:
+            if (
+                one.name in names
+                or one.like not in PIPELINES
+                or (one.pipeline in PIPELINES) != (one.pipeline == one.like)
+            ):
+                continue
+            values = one.model_dump(include={"name", "needs", "uses", "gives", "finds"})
+            step = type("DeclaredStep", (DeclaredStep,), {**values, "plugin": plugin.digest, "__doc__": one.purpose})
+            added.setdefault(one.pipeline, []).append(step)
+            if one.pipeline != one.like:
+                like[one.pipeline] = one.like
+            names.add(one.name)
+            _has_declared = True
     set_steps_of_plugins(added, like)

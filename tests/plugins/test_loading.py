@@ -320,6 +320,26 @@ def test_what_was_noted_of_them_is_enough_to_know_their_steps() -> None:
     assert steps_now() == ["expression_extraction", "grounding"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({}, id="nothing-is-wrong"),
+        pytest.param({"name": "../../etc"}, id="no-name"),
+        pytest.param({"name": "mine\n"}, id="a-line-more"),
+        pytest.param({"pipeline": "a b", "like": "image_grounding"}, id="no-pipeline"),
+        pytest.param({"like": "another"}, id="like-nothing"),
+        pytest.param({"finds": "gold"}, id="finds-nothing-known"),
+        pytest.param({"needs": 3}, id="no-list"),
+        pytest.param({"name": "grounding"}, id="taken"),
+    ],
+)
+def test_what_was_noted_otherwise_is_passed_over(change: dict[str, object]) -> None:
+    step: dict[str, object] = {"pipeline": "image_grounding", "like": "image_grounding", "name": "mine", "purpose": ""}
+    step |= {"needs": [], "uses": [], "gives": ["expressions"], "finds": "boxes"}
+    declare([{"name": "mine.py", "digest": "d", "steps": [{**step, **change}]}, 3, {"name": "x"}])
+    assert steps_now() == ["expression_extraction", "grounding", *([] if change else ["mine"])]
+
+
 @pytest.mark.parametrize("noted", [None, [], {}, "x"])
 def test_results_of_earlier_releases_have_none(noted: object) -> None:
     declare(noted)
