@@ -251,6 +251,7 @@ def export(
     image_root: str | None = None,
     splits: Mapping[str, float] | None = None,
     outcome: Sequence[str] = (),
+    judged: Sequence[str] = (),
     verified: bool = False,
     min_score: float | None = None,
     without: Sequence[str] = (),
@@ -293,6 +294,7 @@ def export(
         out=join(results, f"exports/{made.name}") if out is None else fspath(out),
         filters=filters_of(
             outcomes=outcome,
+            judged=judged,
             verified=verified,
             min_score=min_score,
             without=without,

@@ -23,11 +23,14 @@ from raylabel import __version__
 from raylabel.commands import Command
 from raylabel.commands.calibrate import CALIBRATE
 from raylabel.commands.check import CHECK
+from raylabel.commands.compare import COMPARE
 from raylabel.commands.default_specs import DEFAULT_SPECS
 from raylabel.commands.demo import DEMO
 from raylabel.commands.estimate import ESTIMATE
+from raylabel.commands.eval import EVAL
 from raylabel.commands.export import EXPORT
 from raylabel.commands.generate import GENERATE
+from raylabel.commands.import_tao import IMPORT_TAO
 from raylabel.commands.init import INIT
 from raylabel.commands.prompts import PROMPTS
 from raylabel.commands.read_answers import READ_ANSWERS
@@ -45,10 +48,10 @@ BROKE, FIX, OPEN, INTERRUPTED = 1, 2, 3, 130
 _MOST_COLUMNS = 120
 
 _GROUPS = {
-    "begin": (INIT, DEFAULT_SPECS, DEMO),
+    "begin": (INIT, DEFAULT_SPECS, DEMO, IMPORT_TAO),
     "before a run": (CHECK, ESTIMATE, PROMPTS, CALIBRATE),
     "label": (RUN, GENERATE, RETRY, REREAD, SERVE),
-    "look at results": (STATUS, STATS, REVIEW),
+    "look at results": (STATUS, STATS, REVIEW, EVAL, COMPARE),
     "use them": (EXPORT, READ_ANSWERS),
 }
 """The way from nothing to labels in use; ``--help`` lists the commands so."""

@@ -300,6 +300,20 @@ def _plain(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
+def px_to_rel1_xywh(box_px: Box, size: Size) -> tuple[float, float, float, float]:
+    """Left, top, width and height as shares of the sides, as FiftyOne writes them and, in percent, Label Studio.
+
+    >>> px_to_rel1_xywh(Box(64, 120, 192, 240), Size(640, 480))
+    (0.1, 0.25, 0.2, 0.25)
+    """
+    return (
+        box_px.x1 / size.width,
+        box_px.y1 / size.height,
+        box_px.width / size.width,
+        box_px.height / size.height,
+    )
+
+
 def px_to_rel1_cxcywh(box_px: Box, size: Size) -> tuple[float, float, float, float]:
     """Centre, width and height as shares of the sides, as YOLO writes them.
 
@@ -437,6 +451,56 @@ def iou(a: Box, b: Box) -> float:
     shared = max(width, 0.0) * max(height, 0.0)
     union = a.area + b.area - shared
     return shared / union if union > 0 else 0.0
+
+
+def covered_share(box: Box, by: Box) -> float:
+    """Which share of a box lies in another one.
+
+    >>> covered_share(Box(0, 0, 10, 10), Box(5, 0, 100, 100))
+    0.5
+    """
+    width = min(box.x2, by.x2) - max(box.x1, by.x1)
+    height = min(box.y2, by.y2) - max(box.y1, by.y1)
+    return max(width, 0.0) * max(height, 0.0) / box.area if box.area > 0 else 0.0
+
+
+def enclosing(boxes: Sequence[Box]) -> Box:
+    """The smallest box around one or more.
+
+    >>> enclosing([Box(0, 5, 10, 20), Box(8, 0, 9, 6)])
+    Box(x1=0, y1=0, x2=10, y2=20)
+    """
+    return Box(
+        min(box.x1 for box in boxes),
+        min(box.y1 for box in boxes),
+        max(box.x2 for box in boxes),
+        max(box.y2 for box in boxes),
+    )
+
+
+TRANSPOSED = (5, 6, 7, 8)
+"""EXIF orientations that show the sides of the stored picture exchanged."""
+
+
+def stored_to_displayed(box_px: Box, orientation: int, displayed: Size) -> Box:
+    """A box in pixels as stored, in those of the image as displayed.
+
+    Args:
+        orientation: of EXIF, 1 to 8.
+
+    Source: EXIF 2.32 (CIPA DC-008), tag 274.
+
+    >>> stored_to_displayed(Box(10, 0, 30, 5), 6, Size(100, 200))
+    Box(x1=95, y1=10, x2=100, y2=30)
+    """
+    x1, y1, x2, y2 = box_px.as_tuple()
+    if orientation in TRANSPOSED:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in (2, 3, 6, 7):
+        x1, x2 = displayed.width - x2, displayed.width - x1
+    if orientation in (3, 4, 7, 8):
+        y1, y2 = displayed.height - y2, displayed.height - y1
+    return Box(x1, y1, x2, y2)
 
 
 def px_to_legacy1000(box_px: Box, size: Size) -> tuple[int, int, int, int]:

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "raylabel"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
-    ("errors", "urls"),
+    ("errors", "urls", "resampling"),
     ("logs",),
     ("blocks",),
     ("records",),
@@ -45,7 +45,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the whole run, without Ray and on it, and what looks at its results
     ("runtime",),
     ("engine",),
-    ("review",),
+    ("review", "importing"),
+    # labels against a truth, and two results against each other
+    ("evaluation",),
     ("demo",),
     # entry
     ("commands",),
@@ -74,6 +76,8 @@ VENDORS = {
     "omegaconf": ("settings/*",),
     "pyarrow.fs": ("storage/*",),
     "fsspec": ("storage/*",),
+    "scipy": ("evaluation/pairing.py",),
+    "pycocotools": ("evaluation/average_precision.py",),
 }
 """Third-party packages and modules that few files may know."""
 

@@ -33,6 +33,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_argument_group("what is taken")
     chosen.add_argument("--outcome", metavar="O,...", help="outcomes of records (default: labeled,nothing)")
+    chosen.add_argument(
+        "--judged",
+        metavar="V,...",
+        help="what a person accepted, rejected or left unjudged (default: accepted,unjudged); rejected records: "
+        "label-studio and fiftyone only",
+    )
     chosen.add_argument("--verified", action="store_true", help="boxes that the double check confirmed, only")
     chosen.add_argument("--min-score", type=float, metavar="S", help="boxes with at least this score, only")
     chosen.add_argument(
@@ -44,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep phrases and images of which a filter took some boxes, which then count as background",
     )
-    classes = parser.add_argument_group("classes (coco, yolo, kitti, odvg)")
+    classes = parser.add_argument_group("classes (coco, yolo, kitti, odvg, label-studio)")
     classes.add_argument(
         "--classes",
         action="append",
@@ -82,6 +88,7 @@ def _export(options: argparse.Namespace) -> int:
         out=options.out or join(options.results, f"exports/{made.name}"),
         filters=filters_of(
             outcomes=_list(options.outcome),
+            judged=_list(options.judged),
             verified=options.verified,
             min_score=options.min_score,
             without=_list(options.without),
@@ -98,7 +105,13 @@ def _export(options: argparse.Namespace) -> int:
         replace=options.overwrite,
     )
     know_plugins(Results(Folder(absolute(wanted.results))))
-    _show(run_export(wanted, reader()), wanted.out)
+    said = run_export(wanted, reader())
+    _show(said, wanted.out)
+    if _judged_since(said["made_from"].get("started"), wanted.results):
+        print(
+            "WARNING: a person judged records or boxes since the last run began, and these results do not know of it: "
+            '"raylabel run CONFIG" delivers judgements, without a request.'
+        )
     return 0
 
 
@@ -124,6 +137,7 @@ def format_named(name: str | None) -> TrainingFormat:
 def filters_of(
     *,
     outcomes: Sequence[str],
+    judged: Sequence[str],
     verified: bool,
     min_score: float | None,
     without: Sequence[str],
@@ -133,9 +147,9 @@ def filters_of(
     """What of the records is taken.
 
     Raises:
-        ConfigError: no such outcome, flag or rule.
+        ConfigError: no such outcome, verdict, flag or rule.
     """
-    from raylabel.exports.training.selection import SETTLED_WITH_LABELS, Filters
+    from raylabel.exports.training.selection import SETTLED_WITH_LABELS, VERDICTS, Filters
     from raylabel.records import Outcome
     from raylabel.settings import did_you_mean
     from raylabel.steps.double_check import ADJUST_PROPOSED, ADJUSTED, REWRITTEN
@@ -145,12 +159,18 @@ def filters_of(
     for name in outcomes:
         if name not in known:
             raise ConfigError(f'--outcome: found "{name}", allowed: {", ".join(known)}.')
+    for name in judged:
+        if name not in VERDICTS:
+            raise ConfigError(
+                f'--judged: found "{name}", allowed: {", ".join(VERDICTS)}.{did_you_mean(name, list(VERDICTS))}'
+            )
     names = [*RULES, ADJUSTED, ADJUST_PROPOSED, REWRITTEN]
     for name in without:
         if name not in names:
             raise ConfigError(f'--without: no flag or rule "{name}"; see docs/output.md.{did_you_mean(name, names)}')
     return Filters(
         outcomes=tuple(outcomes) or SETTLED_WITH_LABELS,
+        judged=tuple(judged) or Filters().judged,
         verified=verified,
         min_score=min_score,
         without=tuple(without),
@@ -191,6 +211,22 @@ def reader() -> ReadUpright:
         return upright_file(read_image(location), limits)
 
     return read
+
+
+def _judged_since(started: str | None, results: str) -> bool:
+    """Whether there are judgements that ``annotations.jsonl`` cannot hold: a run delivers those of before its start."""
+    from datetime import datetime
+
+    from raylabel.storage.folders import Folder
+    from raylabel.storage.locations import absolute
+    from raylabel.store.results import Results
+
+    try:
+        began = datetime.fromisoformat(str(started)).timestamp()
+    except ValueError:
+        return False
+    given = Results(Folder(absolute(results))).judgements().scan(("at",))["at"].to_pylist()
+    return bool(max(given, default=0.0) > began)
 
 
 def _show(said: JsonObject, out: str) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raylabel.clients.endpoints import with_key
 from raylabel.engine.actors import tell
@@ -86,8 +87,10 @@ class RayExecutor:
             raise ServerError(f"Ray does not take up the work: {in_one_line(error)}") from error
 
     def _begin(self, work: Work, on_end: Callable[[], None], joined: Callable[[SendReport], None] | None) -> None:
-        # The coordinator stays with the driver's node and dies with it.
-        self._coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(work.budget, work.spec.driver)
+        # With the driver's node the run ends anyway; another one may die. Ray would choose any.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        coordinator = ray.remote(Coordinator).options(num_cpus=0, scheduling_strategy=here)
+        self._coordinator = coordinator.remote(work.budget, work.spec.driver)
         if joined is not None:
             joined(partial(tell, self._coordinator))
         # Half a second, in which the coordinator starts. While Ray starts, it would hold that up by a second.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from functools import lru_cache
 
 Rgb = tuple[int, int, int]
@@ -15,6 +16,8 @@ _GOLDEN = 0.618034
 """Of the circle of hues between one color and the next: none comes twice, and neighbours are far apart."""
 _DASHES = ((), (14, 5), (5, 5), (14, 4, 3, 4))
 """By how many times the palette was used up: color is not the only thing that tells phrases apart."""
+_SIDES = ((_FIRST[0], ()), (_FIRST[3], (6, 6)), (_FIRST[5], (2, 4)))
+_SHARED = (_FIRST[2], ())
 _DARK = 0.18
 """Luminance below which white letters are easier to read than black ones (both have a contrast of 4.5 there)."""
 
@@ -32,6 +35,15 @@ def color_of(number: int) -> Rgb:
 def dash_of(number: int) -> tuple[int, ...]:
     """Lengths of line and gap in turn; empty for a whole line."""
     return _DASHES[number // len(_FIRST) % len(_DASHES)]
+
+
+def look_of_side(side: str, sides: Sequence[str]) -> tuple[Rgb, tuple[int, ...]]:
+    """Color and dashes of what one of up to three has; those of the second and third let the lines before be seen.
+
+    Args:
+        side: its name; empty: the first two have it.
+    """
+    return _SIDES[sides.index(side)] if side else _SHARED
 
 
 def ink_on(color: Rgb) -> Rgb:

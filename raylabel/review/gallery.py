@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 from raylabel.errors import ImageError, InputError
 from raylabel.images import displayed, read_image
 from raylabel.records import JsonObject, digest_of
-from raylabel.review.colors import color_of, dash_of, ink_on, to_css
+from raylabel.review.colors import Rgb, color_of, dash_of, ink_on, look_of_side, to_css
 from raylabel.review.outlines import outline, scaled
 from raylabel.review.reading import Reviewed
-from raylabel.review.shown import Phrase, Shown, ShownBox
-from raylabel.review.statistics import Statistics
+from raylabel.review.shown import TRUTH, Phrase, Shown, ShownBox
+from raylabel.review.statistics import Section, Statistics
 from raylabel.settings import ImageSettings
 from raylabel.store.judgements import Judgement
 
@@ -47,7 +47,12 @@ class _Picture:
     small: Image.Image | None = None
 
 
-def write_gallery(reviewed: Reviewed, out: Path, progress: Callable[[int], None] = lambda _: None) -> Path:
+def write_gallery(
+    reviewed: Reviewed,
+    out: Path,
+    progress: Callable[[int], None] = lambda _: None,
+    comparison: Sequence[Section] | None = None,
+) -> Path:
     """Write the gallery of some records; a gallery that was there before is replaced.
 
     Memory holds one record's pictures and one chunk of data, whatever the number of records.
@@ -55,6 +60,7 @@ def write_gallery(reviewed: Reviewed, out: Path, progress: Callable[[int], None]
     Args:
         out: gets ``index.html``, ``statistics.html`` and folders of its own; other files in it stay.
         progress: told how many records are written.
+        comparison: of two whose labels are shown together; it stands in the place of the records' statistics.
 
     Returns:
         The page to open.
@@ -81,7 +87,8 @@ def write_gallery(reviewed: Reviewed, out: Path, progress: Callable[[int], None]
         chunks.flush()
     if not index.count:
         raise InputError(f"{reviewed.annotations.parent}: holds no such record to review")
-    _write_pages(reviewed, out, index.count, index.files, statistics)
+    second = ("Statistics", statistics.sections()) if comparison is None else ("Comparison", comparison)
+    _write_pages(reviewed, out, index.count, index.files, *second)
     return out / "index.html"
 
 
@@ -168,8 +175,8 @@ class _Pictures:
         drawing = ImageDraw.Draw(small)
         scale = small.width / picture.size_wh[0]
         for place, phrase in enumerate(shown.phrases):
-            for box in phrase.kept:
-                outline(drawing, scaled(box.box, scale), color_of(place))
+            for box in (box for box in phrase.kept if box.side != TRUTH):
+                outline(drawing, scaled(box.box, scale), _look(box.side, place, shown)[0])
         name = self._place("thumbs", number, "webp")
         small.save(self._out / name, quality=75, method=0)
         return name
@@ -184,10 +191,16 @@ class _Pictures:
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
+def _look(side: str, number: int, shown: Shown) -> tuple[Rgb, tuple[int, ...]]:
+    """Color and dashes: by phrase, and by whose it is where two are shown together."""
+    return look_of_side(side, shown.sides) if shown.sides else (color_of(number), dash_of(number))
+
+
 def _in_index(shown: Shown, thumb: str) -> JsonObject:
     """What the grid and the filters need; names are short, since this is held for all records at once."""
     boxes = shown.boxes
-    return {
+    compared = {"d": shown.differences, "w": round(shown.apart, 3)} if shown.sides else {}
+    return compared | {
         "i": str(shown.line.get("record_id", "")),
         "m": str(shown.line.get("image_id", "")),
         "o": shown.outcome,
@@ -225,6 +238,7 @@ def _in_full(shown: Shown, picture: _Picture) -> JsonObject:
         "height": height,
         "trouble": picture.trouble,
         "caption": caption,
+        "sides": shown.sides,
         "phrases": [_phrase(p, n, caption, shown) for n, p in enumerate(shown.phrases)],
         "steps": shown.steps,
         "flags": shown.flags,
@@ -234,8 +248,10 @@ def _in_full(shown: Shown, picture: _Picture) -> JsonObject:
 
 
 def _phrase(phrase: Phrase, number: int, caption: str, shown: Shown) -> JsonObject:
-    color = color_of(number)
+    color, dash = _look(phrase.side, number, shown)
     return {
+        "side": phrase.side,
+        "other": phrase.other,
         "text": phrase.text,
         "was": phrase.was,
         "outcome": phrase.outcome,
@@ -243,14 +259,16 @@ def _phrase(phrase: Phrase, number: int, caption: str, shown: Shown) -> JsonObje
         "by": phrase.by,
         "flags": list(phrase.flags),
         "span": _span_in(phrase, caption),
-        "color": to_css(color),
-        "ink": to_css(ink_on(color)),
-        "dash": " ".join(map(str, dash_of(number))),
-        "boxes": [_box(box, shown) for box in phrase.boxes],
+        **_drawn(color, dash),
+        "boxes": [_box(box, number, shown) for box in phrase.boxes],
     }
 
 
-def _box(box: ShownBox, shown: Shown) -> JsonObject:
+def _drawn(color: Rgb, dash: tuple[int, ...]) -> JsonObject:
+    return {"color": to_css(color), "ink": to_css(ink_on(color)), "dash": " ".join(map(str, dash))}
+
+
+def _box(box: ShownBox, number: int, shown: Shown) -> JsonObject:
     judged = shown.judgements.boxes.get(box.bbox_id)
     if judged is not None and not judged.is_about(box.box):
         judged = None
@@ -265,6 +283,9 @@ def _box(box: ShownBox, shown: Shown) -> JsonObject:
         "proposed": box.proposed,
         "flags": list(box.flags),
         "judged": _verdict(judged),
+        "side": box.side,
+        "iou": None if box.iou is None else round(box.iou, 3),
+        **_drawn(*_look(box.side, number, shown)),
     }
 
 
@@ -293,7 +314,9 @@ def _plain(value: Any) -> Any:
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 
-def _write_pages(reviewed: Reviewed, out: Path, records: int, chunks: int, statistics: Statistics) -> None:
+def _write_pages(
+    reviewed: Reviewed, out: Path, records: int, chunks: int, subject: str, sections: Sequence[Section]
+) -> None:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     page = files("raylabel.review") / "page"
@@ -302,8 +325,7 @@ def _write_pages(reviewed: Reviewed, out: Path, records: int, chunks: int, stati
     environment = Environment(
         loader=PackageLoader("raylabel.review", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    sections = statistics.sections()
-    common = {"name": reviewed.name, "records": f"{records:,}", "origin": reviewed.origin}
+    common = {"name": reviewed.name, "records": f"{records:,}", "origin": reviewed.origin, "subject": subject}
     for name in ("index.html", "statistics.html"):
         text = environment.get_template(f"{name}.j2").render(
             **common, sections=sections, plotted=any(section.svg for section in sections)

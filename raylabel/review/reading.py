@@ -26,6 +26,7 @@ from raylabel.probing.facts import load_facts
 from raylabel.records import Box, JsonObject, Record, expression_to_json
 from raylabel.review.shown import MisshapenError, Shown, phrases_of, with_verdicts
 from raylabel.runtime.assembling import Assembled, assemble
+from raylabel.runtime.costs import Costs
 from raylabel.runtime.exchanges import stored_exchanges
 from raylabel.runtime.judging import digest_of_labels
 from raylabel.runtime.plan import SHARD_RECORDS
@@ -144,6 +145,7 @@ class _Stored:
         self._spec = build_spec(settings, results, source, facts, None, replay_only=True)
         self._directory = specification.directory
         self._annotations = annotations
+        self._costs = Costs(settings)
         self._pipeline = PIPELINES[self._spec.pipeline]
         self._selected = [plan.step for plan in self._spec.selected]
         reopened = load_reopenings(results)
@@ -191,7 +193,7 @@ class _Stored:
                 "reason": ended.reason,
                 "attempts": ended.attempts,
                 "violations": dict(ended.violations),
-                "model": str((ended.provenance or {}).get("model", "")),
+                "model": _maker(ended.provenance),
             }
             for label, ended in record.outcomes.items()
         ]
@@ -214,17 +216,26 @@ class _Stored:
             for one in stored_exchanges(step, plan.ask, keys, answers[plan.step.directory], seen[label]):
                 question = one.question
                 text = "\n\n".join(part for part in (question.preamble, question.text) if part)
-                yield {"step": label, "question": text, "replies": [_reply(row) for row in one.replies]}
+                yield {"step": label, "question": text, "replies": [_reply(row, self._costs) for row in one.replies]}
 
 
-def _reply(row: Row) -> JsonObject:
+def _maker(provenance: object) -> str:
+    """The model, or the tool, that the labels of a step are from."""
+    made = provenance if isinstance(provenance, Mapping) else {}
+    return str(made.get("model") or made.get("imported") or "")
+
+
+def _reply(row: Row, costs: Costs) -> JsonObject:
+    tokens_out = [row[name] for name in ("tokens_output", "tokens_thought") if row[name] is not None]
     return {
         "text": (row["text"] or "")[:REPLY_CHARS],
         "finish": row["finish_detail"] or row["finish"] or "",
         "model": row["model"] or "",
         "seconds": round(row["latency_s"] or 0.0, 3),
         "tokens_in": row["tokens_input"],
-        "tokens_out": row["tokens_output"],
+        "tokens_cached": row["tokens_cached"],
+        "tokens_out": sum(tokens_out) if tokens_out else None,
+        "usd": costs.usd_of_reply(row),
     }
 
 
@@ -298,8 +309,7 @@ def _shown_line(
     made = provenance if isinstance(provenance, dict) else {}
     steps: list[JsonObject] = []
     for label, outcome in (outcomes if isinstance(outcomes, dict) else {}).items():
-        by = made.get(label)
-        model = str(by.get("model", "")) if isinstance(by, dict) else ""
+        model = _maker(made.get(label))
         steps.append({"label": str(label), "outcome": str(outcome), "reason": "", "attempts": 0, "violations": {}})
         steps[-1]["model"] = model
     location = _located(str(line.get("image_path", "")), directory)

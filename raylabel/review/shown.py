@@ -15,6 +15,9 @@ FARTHEST_PX = 10_000_000
 """No picture is as large; Pillow draws to 2 ** 31."""
 FAILED = (Outcome.FAILED.value, Outcome.UNREADABLE.value, Outcome.REFUSED.value)
 
+TRUTH = "truth"
+"""Side of what is true, which is no label of anybody's."""
+
 
 class MisshapenError(ValueError):
     """What a line holds is not shaped as raylabel writes it; the reason alone."""
@@ -28,6 +31,8 @@ class ShownBox:
         rejected: it is no label: the double check said so, or a person.
         was: before the double check moved it.
         proposed: where the double check would move it.
+        side: whose it is, where several are shown together (``Shown.sides``).
+        iou: with the box of the other side that stands for the same object.
     """
 
     box: list[float]
@@ -39,6 +44,8 @@ class ShownBox:
     proposed: list[float] | None = None
     flags: tuple[str, ...] = ()
     by: str = ""
+    side: str = ""
+    iou: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Phrase:
         outcome: ``labeled``, ``nothing`` or ``rejected``; empty where nobody looked for it.
         was: its text before the double check rewrote it.
         span: where it stands in the caption that is shown.
+        side: who alone has it, where several are shown together; empty where both results have.
+        other: how the second of them words it, where that is otherwise.
     """
 
     text: str
@@ -59,6 +68,8 @@ class Phrase:
     span: tuple[int, int] | None = None
     flags: tuple[str, ...] = ()
     by: str = ""
+    side: str = ""
+    other: str = ""
 
     @property
     def kept(self) -> list[ShownBox]:
@@ -87,6 +98,10 @@ class Shown:
         judgements: what people said of it until now.
         line_number: in ``annotations.jsonl``, from 1; None where it is not there.
         exchanges: fetches the questions that were asked about it, with the replies to each.
+        sides: names of those whose labels are shown together: two results, and what is true; empty where it is one
+            result's record.
+        differences: how these differ, in words.
+        apart: how far they differ.
     """
 
     line: JsonObject
@@ -97,6 +112,9 @@ class Shown:
     judgements: RecordJudgements = field(default_factory=RecordJudgements)
     line_number: int | None = None
     exchanges: Callable[[], list[JsonObject]] = no_exchanges
+    sides: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    apart: float = 0.0
 
     @property
     def outcome(self) -> str:
@@ -117,7 +135,7 @@ class Shown:
     @property
     def boxes(self) -> list[ShownBox]:
         """Those that are labels."""
-        return [box for phrase in self.phrases for box in phrase.kept]
+        return [box for phrase in self.phrases for box in phrase.kept if box.side != TRUTH]
 
     @property
     def changes(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from raylabel.answers.nouns import head_noun
 from raylabel.records import JsonObject, Outcome
 from raylabel.review.shown import Shown
+from raylabel.runtime.costs import in_dollars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,9 @@ _SIZES = np.geomspace(0.0001, 1, 13)
 _INK = "#010203"
 """Stands for the color of the page's text, which the reader's system chooses."""
 _BAR = "#3b82c4"
+_BEHIND_THESE = (
+    "Replies to the questions about these records as they are put now; raylabel stats counts all that was paid for."
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,21 @@ class Section:
 class _Asked:
     """Requests of one step to one model."""
 
+    records: int = 0
     requests: int = 0
     tokens_in: int = 0
+    tokens_cached: int = 0
     tokens_out: int = 0
+    usd: float | None = 0.0
     centiseconds: Counter[int] = field(default_factory=Counter)
+
+    def add(self, reply: JsonObject) -> None:
+        self.requests += 1
+        self.tokens_in += reply["tokens_in"] or 0
+        self.tokens_cached += reply["tokens_cached"] or 0
+        self.tokens_out += reply["tokens_out"] or 0
+        self.usd = total_of((self.usd, reply["usd"]))
+        self.centiseconds[round(100 * reply["seconds"])] += 1
 
 
 @dataclass
@@ -94,13 +109,13 @@ class Statistics:
         self._flags.update(shown.flags)
         self._rules.update(shown.rules)
         self._add_phrases(shown)
+        asked: set[tuple[str, str]] = set()
         for exchange in exchanges:
             for reply in exchange["replies"]:
-                asked = self._asked[exchange["step"], reply["model"]]
-                asked.requests += 1
-                asked.tokens_in += reply["tokens_in"] or 0
-                asked.tokens_out += reply["tokens_out"] or 0
-                asked.centiseconds[round(100 * reply["seconds"])] += 1
+                asked.add(by := (exchange["step"], reply["model"]))
+                self._asked[by].add(reply)
+        for by in asked:
+            self._asked[by].records += 1
 
     def _add_phrases(self, shown: Shown) -> None:
         size = (shown.line.get("width"), shown.line.get("height"))
@@ -157,6 +172,7 @@ class Statistics:
             _counted("Flags", "Flag", self._flags.most_common(), note="Records with the flag anywhere in them."),
             _counted("Rules", "Rule", self._rules.most_common(), note="Records with a label or reply that broke it."),
             self._requests(),
+            self._money(),
             self._latencies(),
         ]
 
@@ -195,7 +211,7 @@ class Statistics:
         names = [f"up to {bound:.2%}" for bound in _SIZES]
         counts = [self._areas[n] for n in range(len(_SIZES))]
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True) if count]
-        svg = _bars(names, counts, "share of the image's area") if rows else ""
+        svg = bars(names, counts, "share of the image's area") if rows else ""
         return Section("Sizes of boxes", ["Area of the image", "Boxes"], rows, svg)
 
     def _positions(self) -> Section:
@@ -220,20 +236,50 @@ class Statistics:
         names = [f"{n / 20:.2f} to {(n + 1) / 20:.2f}" for n in range(20)]
         counts = self._scores.tolist()
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True) if count]
-        svg = _bars([f"{n / 20:.2f}" for n in range(20)], counts, "score from") if rows else ""
+        svg = bars([f"{n / 20:.2f}" for n in range(20)], counts, "score from") if rows else ""
         return Section(
             "Scores of boxes", ["Score", "Boxes"], rows, svg, "Agreement of votes, or what the model claims."
         )
 
     def _requests(self) -> Section:
         rows = [
-            [step, model or "(unnamed)", f"{one.requests:,}", f"{one.tokens_in:,}", f"{one.tokens_out:,}"]
+            [
+                step,
+                model or "(unnamed)",
+                *(f"{n:,}" for n in (one.requests, one.tokens_in, one.tokens_cached, one.tokens_out)),
+            ]
             for (step, model), one in sorted(self._asked.items())
         ]
         names = [f"{step}, {model}" for step, model in sorted(self._asked)]
         tokens = [one.tokens_in + one.tokens_out for _, one in sorted(self._asked.items())]
         svg = _lines_of_bars(names, tokens, "tokens") if any(tokens) else ""
-        return Section("Requests and tokens", ["Step", "Model", "Requests", "Tokens in", "Tokens out"], rows, svg)
+        head = ["Step", "Model", "Requests", "Tokens in", "of them cached", "Tokens out"]
+        return Section("Requests and tokens", head, rows, svg, _BEHIND_THESE)
+
+    def _money(self) -> Section:
+        rows, names, cents = [], [], []
+        for (step, model), one in sorted(self._asked.items()):
+            each = None if one.usd is None else 1000 * one.usd / one.records
+            rows.append([step, model or "(unnamed)", f"{one.records:,}", _in_money(one.usd), _in_money(each)])
+            if one.usd is not None:
+                names.append(f"{step}, {model}")
+                cents.append(100 * one.usd)
+        for model in sorted({model for _, model in self._asked} if len(rows) > 1 else ()):
+            usd = total_of(one.usd for (_, by), one in self._asked.items() if by == model)
+            rows.append(["all steps", model or "(unnamed)", "", _in_money(usd), ""])
+        if len({model for _, model in self._asked}) > 1:
+            rows.append(
+                ["all steps", "all models", "", _in_money(total_of(one.usd for one in self._asked.values())), ""]
+            )
+        svg = _lines_of_bars(names, cents, "US cents") if any(cents) else ""
+        head = ["Step", "Model", "Records", "Cost", "Cost of 1,000 records"]
+        return Section(
+            "Money",
+            head,
+            rows,
+            svg,
+            f"{_BEHIND_THESE} A model without a known price has none, and so has a sum it is in.",
+        )
 
     def _latencies(self) -> Section:
         rows = []
@@ -248,6 +294,16 @@ class Statistics:
             axes.set_ylabel("requests")
 
         return Section("Latency", ["Step", "Model", "Median", "95 %", "Slowest"], rows, _drawn(draw) if every else "")
+
+
+def total_of(costs: Iterable[float | None]) -> float | None:
+    """The sum of amounts of money; None where one of them is not known."""
+    known = list(costs)
+    return None if None in known else sum(cost for cost in known if cost is not None)
+
+
+def _in_money(usd: float | None) -> str:
+    return "no price" if usd is None else in_dollars(usd)
 
 
 def _percentile(counts: Counter[int], share: float) -> int:
@@ -278,13 +334,15 @@ def _distribution(title: str, head: str, counts: Counter[int]) -> Section:
         mean = sum(n * c for n, c in counts.items()) / counts.total()
         rows += [["mean", f"{mean:.2f}"], ["most", f"{max(counts):,}"]]
     what = "Images" if title.endswith("image") else "Phrases"
-    return Section(title, [head, what], rows, _bars(names, values, head.lower()) if rows else "")
+    return Section(title, [head, what], rows, bars(names, values, head.lower()) if rows else "")
 
 
 # --- plots ----------------------------------------------------------------------------------------------------------
 
 
-def _bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
+def bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
+    """A plot of standing bars as SVG; empty without matplotlib."""
+
     def draw(axes: Axes) -> None:
         axes.bar(range(len(names)), values, color=_BAR)
         every = max(1, len(names) // 10)
@@ -294,7 +352,7 @@ def _bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
     return _drawn(draw)
 
 
-def _lines_of_bars(names: Sequence[str], values: Sequence[int], label: str) -> str:
+def _lines_of_bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
     def draw(axes: Axes) -> None:
         axes.barh(range(len(names)), values, color=_BAR)
         axes.set_yticks(range(len(names)), [_plotted(name) for name in names])

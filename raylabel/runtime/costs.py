@@ -92,6 +92,13 @@ class Costs:
             return None
         return price.nano_usd({kind: usage[f"tokens_{kind}"] for kind in TOKEN_KINDS}) / 1e9
 
+    def usd_of_reply(self, reply: Row) -> float | None:
+        """What one stored reply cost: a row of ``Results.answers``; None where that is not known."""
+        tokens = {f"tokens_{kind}": reply[f"tokens_{kind}"] or 0 for kind in TOKEN_KINDS}
+        counted = int(reply["tokens_output"] is not None)
+        asked = {"model": reply["model"], "endpoint": reply["endpoint"]}
+        return self.usd_of({**asked, **tokens, "replies": 1, "counted": counted})
+
     def price_of(self, model: str, endpoint: str) -> Price | None:
         """The price of a model that answered, as its server named it; None where it is not known: also of one that was
         asked at another endpoint than the settings name."""

@@ -1,11 +1,9 @@
 """What the rest of an input will take, projected from a random sample of it with an interval.
 
-The sample's replies are in the store like all others. What each of its records took is resampled (bootstrap), which
-says how far the mean of so few may be off. Three corrections keep the interval honest: percentiles are taken further
-out than their names, since so few records spread less than all (the "expanded percentile" of Hesterberg, What Teachers
-Should Know About the Bootstrap, 2015); what the rest itself spreads by is added; and where the sample looks all alike,
-the rest need not: by the rule of three, up to some 3 in N records may be of a kind that a sample of N did not meet, and
-those are counted with one request more, or less.
+The sample's replies are in the store like all others. What each of its records took is resampled
+(``raylabel.resampling``), which says how far the mean of so few may be off. What the rest itself spreads by is added;
+and where the sample looks all alike, the rest need not: by the rule of three, up to some 3 in N records may be of a
+kind that a sample of N did not meet, and those are counted with one request more, or less.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +19,7 @@ import pyarrow.compute as pc
 
 from raylabel.clients.base import TOKEN_KINDS
 from raylabel.records import JsonObject, Record
+from raylabel.resampling import resampled_sums, tail, unseen_share
 from raylabel.runtime.costs import Costs, in_dollars
 from raylabel.runtime.spec import RunSpec
 from raylabel.settings import LimitSettings
@@ -242,23 +240,10 @@ def project(values: Sequence[float], requests: Sequence[float], rest: int) -> In
     """
     sampled = np.asarray(values, float)
     number, mean = len(sampled), float(sampled.mean())
-    resampled = np.random.default_rng(0).choice(sampled, (_RESAMPLES, number)).mean(axis=1)
-    tail = NormalDist().cdf(-math.sqrt(number / (number - 1)) * _student_quantile((1 + _PERCENTILES) / 2, number - 1))
-    low, high = np.quantile(resampled, (tail, 1 - tail))
+    means = resampled_sums(sampled[:, np.newaxis], _RESAMPLES) / number
+    outer = tail(number, _PERCENTILES)
+    low, high = np.quantile(means, (outer, 1 - outer))
     wider = math.sqrt(1 + number / rest)  # the mean of the rest is not that of all either
-    alone = (1 - (1 - CONFIDENCE) ** (1 / number)) * mean * number / max(sum(requests), 1)
+    alone = unseen_share(number, CONFIDENCE) * mean * number / max(sum(requests), 1)
     low, high = mean - max((mean - low) * wider, alone), mean + max((high - mean) * wider, alone)
     return Interval(rest * mean, rest * max(0.0, float(low)), rest * float(high))
-
-
-def _student_quantile(probability: float, freedom: int) -> float:
-    """Of Student's t (Cornish and Fisher's expansion: within 1 % from 3 degrees of freedom on, too small below).
-
-    >>> round(_student_quantile(0.975, 19), 2)
-    2.09
-    """
-    z = NormalDist().inv_cdf(probability)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3

@@ -43,6 +43,15 @@ THREADS = 4
 """Images opened at a time; decoding and digesting release the interpreter's lock."""
 
 
+def image_key(path: str, mark: str | None) -> str:
+    """Under which key the facts of an image stand in the store.
+
+    Args:
+        mark: stamp of the file (``raylabel.storage.stamps``).
+    """
+    return digest_of("image", VERSION, path, mark)
+
+
 class ImageLoader:
     """Facts and pictures by record, for one worker. What is kept is bounded by ``KEPT_BYTES`` plus what is in flight.
 
@@ -110,7 +119,7 @@ class ImageLoader:
 
     def _open(self, path: str) -> tuple[ImageFacts | str, Row | None]:
         mark = stamp(path)
-        key = digest_of("image", VERSION, path, mark)
+        key = image_key(path, mark)
         if mark is not None and (known := self._known.last(key)) is not None:
             return read_image_facts(known["facts"]), None
         by_file = self._are_wanted_as_files

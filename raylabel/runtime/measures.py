@@ -33,8 +33,10 @@ PROOF_ANSWERS, PROOF_S = 40, 3.0
 CLOSE = 1.04
 """Times what is good: a rate that was refused, and no further looked at for a while."""
 CLOSE_ANSWERS, CLOSE_S = 600, 30.0
-SAFER = 0.97
-"""Of a rate that was good and is not any more."""
+LONG_ANSWERS = 120
+"""For which a rate was good that is refused once by chance: requests are late now and then, and come close together."""
+LEAST_LOWER = 0.015
+"""By which a rate falls that is refused sooner, doubled each time before."""
 FAR = 2.0
 """Times what is known to be good: a rate climbs no further within a minute."""
 FIRST_STEP, SURE_STEP = 0.01, 0.05
@@ -88,6 +90,7 @@ class Ceiling:
         self._has_fallen = False
         self._bad = math.inf
         """What was too much: what is between this and what is good is looked at by halves."""
+        self._lower = LEAST_LOWER
 
     def set(self, value: float, now_s: float, answered: int, error: float = 0.0) -> None:
         """Begin anew from here.
@@ -100,14 +103,19 @@ class Ceiling:
         self._since = (now_s, answered)
         self._has_fallen = False
         self._bad = math.inf
+        self._lower = LEAST_LOWER
 
     def halve(self, now_s: float, answered: int) -> None:
         """It is too high, which a limit of a second or so shows at once: the limit is between this and what is good."""
-        good, bad = self.good, self.value
+        good, bad, lower = self.good, self.value, self._lower
         if not self.has_climbed:
-            good = SAFER * bad
+            if answered - self._since[1] >= LONG_ANSWERS:
+                self.set(bad, now_s, answered)
+                return
+            lower = min(2 * lower, 0.5)
+            good = (1 - lower) * bad
         self.set((good + bad) / 2 if bad > CLOSE * good else good, now_s, answered)
-        self.good, self._bad = good, bad
+        self.good, self._bad, self._lower = good, bad, lower
 
     def fall(self, recent: float, now_s: float, answered: int) -> None:
         """It climbed too high: back to what was good of late, or, if that was too much, to what was good before."""

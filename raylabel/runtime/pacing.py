@@ -60,6 +60,8 @@ FIRST_IN_FLIGHT = 4
 """Where nobody says how many requests the endpoint takes at a time."""
 CUT = 0.9
 """What is left of the number in flight after an episode."""
+FIRST_CLIMB = 0.05
+"""By which the number in flight climbs first after that: whether it was what the server turned down is soon known."""
 IDLE_SHARE = 0.2
 SAFE_SHARE = 0.95
 """Of a measured rate."""
@@ -361,11 +363,15 @@ class Pace:
             self._move_anchor(taken)
         elif not is_paced and not (self._has_cut and not self._at_once.has_climbed):
             # Only so many at a time, it seems.
-            self._at_once.set(self._fewer(), now_s, self._answered)
+            self._at_once.set(self._fewer(), now_s, self._answered, FIRST_CLIMB)
             self._has_cut = True
             self._first_anchor = self._anchor
             self._move_anchor(taken)
-        elif is_paced and is_of_seconds and (self._per_s.has_climbed or answered >= STEADY_ANSWERS):
+        elif (
+            is_paced
+            and is_of_seconds
+            and (self._per_s.has_climbed or self._per_s.is_looked_for or answered >= STEADY_ANSWERS)
+        ):
             self._tries_rate = False
             self._per_s.halve(now_s, self._answered)
             self._move_anchor(taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from raylabel.runtime.rows import provenance_text
+from raylabel.runtime.rows import is_imported, provenance_text
 from raylabel.runtime.spec import RunSpec, StepPlan
 from raylabel.runtime.status import newest_rows
 
@@ -52,5 +52,5 @@ def _ends_of(spec: RunSpec, plan: StepPlan) -> _Ends:
 def _made_otherwise(spec: RunSpec, plan: StepPlan) -> int:
     """Rows that another model, prompt or reader made."""
     rows = newest_rows(spec.results, plan.step, spec.generations, ("versions",))
-    counts = Counter(rows["versions"].to_pylist())
-    return counts.total() - counts[provenance_text(plan)]
+    now = provenance_text(plan)
+    return sum(versions != now and not is_imported(versions) for versions in rows["versions"].to_pylist())

@@ -35,6 +35,7 @@ _ASCII_JSON, _JSON, _SORTED_JSON = (
     json.JSONEncoder(ensure_ascii=False),
     json.JSONEncoder(sort_keys=True),
 )
+_IMPORTED = "imported"
 _FIELDS = ("caption", "cleaned_caption", "seeds", "regions", "expressions")
 
 
@@ -115,6 +116,27 @@ def _provenance(text: str) -> Mapping[str, Any] | None:
     return json.loads(text) if text.startswith("{") else None
 
 
+def imported_text(origin: str) -> str:
+    """What stands in the place of ``provenance_text`` where another tool made the labels: its name."""
+    return _JSON.encode({_IMPORTED: origin})
+
+
+def is_imported(versions: str) -> bool:
+    """Whether another tool made the labels of a row."""
+    return _IMPORTED in (_provenance(versions) or ())
+
+
+def imported_end(step: type[Step], record: Record, row: Row | None, generation: int) -> StepEnd | None:
+    """How a step ended for a record by labels that were imported; None where there are none, or not for the record as
+    it is now. They need no reply behind them, whatever the specification says of models and prompts."""
+    if row is None or not is_imported(row["versions"]) or row["generation"] != generation:
+        return None
+    outcome, changes = _end_of(row)
+    if outcome.outcome.is_open or row["built_on"] != inputs_digest(step, record):
+        return None
+    return StepEnd(outcome, changes)
+
+
 def is_same(row: Row, stored: Row | None) -> bool:
     """Whether a stored row already says this; where a record stands in the input does not matter."""
     places = ("shard", "position")
@@ -188,7 +210,7 @@ def _end_of(row: Row) -> tuple[StepOutcome, Changes]:
         row["attempts"] or 0,
         row["raw"] or "",
         json.loads(row["violations"]) if row.get("violations") else {},
-        _provenance(row["versions"]) if row["answers"] != "[]" else None,
+        _provenance(row["versions"]) if row["answers"] != "[]" or is_imported(row["versions"]) else None,
         bool(row.get("by_endpoint")),
     )
     return outcome, read_changes(row["changes"])

@@ -34,6 +34,7 @@ from raylabel.runtime.rows import (
     blocked_by,
     build_row,
     drop_recomputed_fields,
+    imported_end,
     is_same,
     provenance_text,
     provided_by_input,
@@ -429,16 +430,22 @@ class Worker:
         blocked = blocked_by(part.step, record, self._selected)
         if isinstance(blocked, str):
             return None
+        generation = part.plan.ask.generation
+        before, reopening = stored[part.step.directory].get(record.record_id), part.reopened.get(record.record_id)
+        is_reopened = reopening is not None and reopening.is_pending(before)
+        imported = None if is_reopened else imported_end(part.step, record, before, generation)
         if blocked is not None:
             end = StepEnd(blocked)
         elif problem:
             end = StepEnd(StepOutcome(Outcome.FAILED, problem))
+        elif imported is not None:
+            end = imported
         else:
             end = await self._run_step(part, record)
-        row = build_row(part.step, record, end, part.plan.ask.generation, provenance_text(part.plan))
-        before, reopening = stored[part.step.directory].get(record.record_id), part.reopened.get(record.record_id)
-        if not is_same(row, before) or (reopening is not None and reopening.is_pending(before)):
-            writing.append(part.journal.add(row))
+        if end is not imported:
+            row = build_row(part.step, record, end, generation, provenance_text(part.plan))
+            if is_reopened or not is_same(row, before):
+                writing.append(part.journal.add(row))
         part.asker.tally.outcomes[end.outcome.outcome.value] += 1
         part.asker.tally.endpoint_failures += end.outcome.by_endpoint
         return end

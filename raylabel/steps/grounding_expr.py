@@ -67,7 +67,7 @@ class GroundingExpr(WholeReplyStep):
                 return FollowUp(tuple(self._ask((n,), LAST_ROUND, record) for n in missing))
             names = ", ".join(str(n) for n in missing[:8])
             return Result(Outcome.UNREADABLE, reason=f"no expression names region {names}", violations=violations)
-        return Result(Outcome.LABELED, Changes(expressions=_expressions(groups, record)), violations=violations)
+        return Result(Outcome.LABELED, Changes(expressions=expressions_of(groups, record)), violations=violations)
 
     def _ask(self, focus: tuple[int, ...], asking_round: int, record: Record) -> Question:
         profile, view = self.setup.profile.for_questions, self.view_of(record)
@@ -129,7 +129,12 @@ def _joined(groups: Sequence[Group]) -> list[Group]:
     return list(by_phrase.values())
 
 
-def _expressions(groups: Sequence[Group], record: Record) -> tuple[Expression, ...]:
+def expressions_of(groups: Sequence[Group], record: Record) -> tuple[Expression, ...]:
+    """The expressions that groups of a record's regions are, with the regions' boxes.
+
+    Args:
+        groups: of different phrases, with numbers of regions, from 1.
+    """
     regions = record.regions or ()
     ids = expression_ids(record.record_id, [g.text for g in groups])
     return tuple(

@@ -83,8 +83,12 @@ class Run:
         self._cli = CliRun(self._config, env=self._nodes.env)
         return self._cli
 
+    @property
+    def answers(self) -> int:
+        return len(read_journal(self.journal))
+
     def wait_for_answers(self, count: int) -> None:
-        self._cli.wait_until(lambda: len(read_journal(self.journal)) >= count)
+        self._cli.wait_until(lambda: self.answers >= count)
 
     def wait_for_log(self, text: str) -> None:
         log = self.results / "logs" / "raylabel.log"
@@ -156,6 +160,7 @@ def test_whatever_is_killed_nothing_is_lost_and_no_server_is_left(
     there = [pid for pid, ip in run.servers().items() if ip == victim.ip]
     victim.kill_raylet()
     run.wait_for_end_of(there)
+    run.wait_for_answers(run.answers + 5)  # it goes on: nothing that it cannot do without was on that node
 
     run.kill_driver()
     run.wait_for_end_of(list(run.servers()))

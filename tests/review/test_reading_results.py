@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ from raylabel.cli import main
 from raylabel.demo.world import World, build_world
 from raylabel.errors import InputError
 from raylabel.images import displayed, read_image
+from raylabel.records import JsonObject
 from raylabel.review.reading import WISHES, open_results
-from raylabel.review.statistics import Statistics
+from raylabel.review.shown import Shown
+from raylabel.review.statistics import Section, Statistics
+from raylabel.runtime.costs import in_dollars
 from raylabel.settings import ImageSettings
-from tests.end_to_end.running import CHECK, GROUPING, WireServer, error, grounding, label, referring, says
+from tests.end_to_end.running import CHECK, GROUPING, MODEL, WireServer, error, grounding, label, referring, says
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +158,60 @@ def test_statistics_count_what_is_there(checked: Path) -> None:
     per_phrase = {row[0]: row[1] for row in sections["Boxes per phrase"].rows}
     assert sum(int(n) * int(count) for n, count in per_phrase.items() if n.isdecimal()) == kept
     assert len(sections["Requests and tokens"].rows) == 4
+    *_, all_steps = sections["Money"].rows
+    assert all_steps == ["all steps", MODEL, "", "no price", ""], "the server is on this machine: no price, and not 0"
     assert all("<svg" in section.svg for section in sections.values() if section.title.startswith("Boxes per"))
     shares = [float(value.rstrip("%")) for row in sections["Positions of boxes"].rows for value in row[1:]]
     assert sum(shares) == pytest.approx(100, abs=1)
+
+
+def sections_of(shown: Iterable[Shown]) -> dict[str, Section]:
+    statistics = Statistics()
+    for one in shown:
+        statistics.add(one, one.exchanges())
+    return {section.title: section for section in statistics.sections()}
+
+
+def test_money_and_latency_by_step_and_model_are_those_of_stats(
+    world: World, server: WireServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = "prices={raylabel-demo-vlm: {input: 300.0, output: 1200.0}}"
+    results = label(grounding(world, tmp_path / "results", server.url, prices)).results
+    sections = sections_of(open_results(results).shown())
+    capsys.readouterr()
+    assert main(["stats", str(results), "--json"]) == 0
+    stored = json.loads(capsys.readouterr().out)
+    money = {step: rest for step, _, *rest in sections["Money"].rows}
+    tokens = {step: [int(n.replace(",", "")) for n in rest] for step, _, *rest in sections["Requests and tokens"].rows}
+    for name, own in stored["steps"].items():
+        step = next(each for each in tokens if each.endswith(name))
+        assert tokens[step] == [own["replies"], *(own["tokens"][kind] for kind in ("input", "cached", "output"))]
+        assert money[step][0] == str(own["records"])
+        assert money[step][1] == in_dollars(own["cost_usd"])
+        assert money[step][2] == in_dollars(1000 * own["cost_usd"] / own["records"])
+    assert money["all steps"][1] == in_dollars(stored["cost_usd"])
+    assert "<svg" in sections["Money"].svg
+    assert [row[0] for row in sections["Latency"].rows] == list(tokens)
+
+
+def reply(model: str, usd: float | None, seconds: float = 0.25) -> JsonObject:
+    return {"model": model, "tokens_in": 10, "tokens_cached": 4, "tokens_out": 2, "usd": usd, "seconds": seconds}
+
+
+def test_a_model_without_a_price_takes_it_from_the_sums_it_is_in_and_is_never_free() -> None:
+    replies = [[reply("dear", 0.5), reply("dear", 0.25, 1.0)], [reply("dear", 0.25)], [reply("own", None)]]
+    asked = [[{"step": "find", "question": "", "replies": of}] for of in replies]
+    asked[2].append({"step": "check", "question": "", "replies": [reply("dear", 1.0)]})
+    sections = sections_of(Shown({}, "", [], [], exchanges=partial(list, own)) for own in asked)
+    assert sections["Money"].rows == [
+        ["check", "dear", "1", "1.00 USD", "1000.00 USD"],
+        ["find", "dear", "2", "1.00 USD", "500.00 USD"],
+        ["find", "own", "1", "no price", "no price"],
+        ["all steps", "dear", "", "2.00 USD", ""],
+        ["all steps", "own", "", "no price", ""],
+        ["all steps", "all models", "", "no price", ""],
+    ]
+    assert sections["Latency"].rows[1] == ["find", "dear", "0.25 s", "1.00 s", "1.00 s"]
 
 
 def test_a_folder_without_results_is_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def test_what_headers_say_is_left_is_shared_by_two_workers(make: Callable[..., W
     status = asyncio.run(by_two(make(150, telling(script), max_workers=16)))
     assert status.steps[GROUNDING].outcomes == {"labeled": 150}
     assert len(script.answered_at) == 300
-    assert len(script.refused_at) <= 0.02 * 300
+    assert len(script.refused_at) <= 0.1 * 300
     assert all(status.nodes.values()), "both had their part"
 
 

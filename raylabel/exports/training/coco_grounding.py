@@ -62,7 +62,7 @@ COCO_GROUNDING = TrainingFormat(
     coordinates="bbox: left, top, width, height in pixels of the image as displayed; tokens_positive: half-open ranges "
     "of the caption's characters (Unicode code points)",
     open=_open,
-    lost=("flags",),
+    lost=("flags", "regions"),
     background=True,
     note="An image entry for each caption. Entries without annotations are negatives for MDETR; Ultralytics and TAO do "
     "not use them.",

@@ -214,7 +214,7 @@ FLORENCE = Dialect(
 )
 DIALECTS = {"qwen2.5-vl": QWEN2_5, "qwen3-vl": QWEN3, "internvl": INTERN, "paligemma": PALI, "florence-2": FLORENCE}
 
-_LOST = ("score", "verified", "bbox_id", "flags", "char_span", "caption")
+_LOST = ("score", "verified", "bbox_id", "flags", "char_span", "caption", "regions")
 
 
 def _opening(dialect: Dialect, name: str) -> Callable[[Job], Writer]:

@@ -19,8 +19,8 @@ ROW_BYTES = 4 << 10
 
 
 def row(sample: Sample) -> JsonObject:
-    """A record: its boxes as lists of equal length, the habit of detection data sets there, and the phrases that match
-    nothing. Every field has one type in all rows, and None where nothing is known."""
+    """A record: its boxes as lists of equal length, the habit of detection data sets there, the phrases that match
+    nothing, and the described regions. Every field has one type in all rows, and None where nothing is known."""
     found = [(phrase, instance) for phrase in sample.phrases for instance in phrase.instances]
     return {
         "record_id": sample.record_id,
@@ -38,6 +38,12 @@ def row(sample: Sample) -> JsonObject:
             "bbox_id": [instance.bbox_id for _, instance in found],
         },
         "absent": [phrase.text for phrase in sample.absent],
+        "regions": {
+            "bbox": [[float(v) for v in px_to_xywh(region.box)] for region in sample.regions],
+            "type": [region.type for region in sample.regions],
+            "color": [region.color for region in sample.regions],
+            "description": [region.description for region in sample.regions],
+        },
     }
 
 
@@ -65,6 +71,12 @@ FEATURES: JsonObject = {
         "bbox_id": _list(_value("string")),
     },
     "absent": _list(_value("string")),
+    "regions": {
+        "bbox": _list(_list(_value("float32"), length=4)),
+        "type": _list(_value("string")),
+        "color": _list(_value("string")),
+        "description": _list(_value("string")),
+    },
 }
 """What ``datasets`` is told of the columns of ``row``; without, an image would be a struct of bytes."""
 
@@ -80,7 +92,7 @@ configs:
 
 Phrases with boxes, made by raylabel. `objects.bbox` is left, top, width, height in pixels of the image as displayed;
 `char_start` and `char_end` are a half-open range of characters of `caption`. `absent`: phrases that match nothing in
-the image.
+the image. `regions`: boxes that were described one by one.
 """
     return text.encode()
 

@@ -70,7 +70,7 @@ _COORDINATES = (
     "objects.bbox: x1, y1, x2, y2 in pixels of the image as displayed (bbox_type real); ms-swift turns them into the "
     "numbers of the model"
 )
-_LOST = ("score", "verified", "bbox_id", "flags", "char_span", "caption")
+_LOST = ("score", "verified", "bbox_id", "flags", "char_span", "caption", "regions")
 _ROOT = "ms-swift looks for images below the folder in ROOT_IMAGE_DIR."
 
 MS_SWIFT = TrainingFormat(

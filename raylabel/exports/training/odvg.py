@@ -178,7 +178,7 @@ ODVG = TrainingFormat(
     coordinates="bbox: x1, y1, x2, y2 in pixels of the image as displayed; tokens_positive: half-open ranges of the "
     "caption's characters (Unicode code points)",
     open=_Writer,
-    lost=("score", "verified", "bbox_id", "flags"),
+    lost=("score", "verified", "bbox_id", "flags", "regions"),
     background=True,
     by_image=True,
     classes=True,

@@ -1,4 +1,5 @@
-"""``refcoco-jsonl``: a line for each phrase and its box, as the evaluations of Qwen-VL and InternVL read RefCOCO.
+"""``refcoco-jsonl``: a line for each phrase or description and its box, as the evaluations of Qwen-VL and InternVL read
+RefCOCO.
 
 Source: QwenLM/Qwen-VL, eval_mm/evaluate_grounding.py; OpenGVLab/InternVL, eval/refcoco.
 """
@@ -17,8 +18,8 @@ from raylabel.records import JsonObject
 
 
 def referring_lines(sample: Sample, notes: Notes) -> Iterator[JsonObject]:
-    """A line for each different phrase that exactly one object of the image matches."""
-    phrases, merged = merged_by_text(sample.phrases)
+    """A line for each different phrase or description that exactly one object of the image matches."""
+    phrases, merged = merged_by_text(sample.referred)
     notes.change(report.SAME_TEXT, merged)
     for phrase in phrases:
         if not phrase.instances:

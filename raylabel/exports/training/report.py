@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from raylabel.exports.training.samples import Phrase, Sample
+from raylabel.exports.training.samples import Sample
 from raylabel.records import JsonObject
 
 NAME = "export.json"
 """Written last; a folder that has it is whole."""
 
-RECORDS, PHRASES, BOXES, IMAGES = "records", "phrases", "boxes", "images"
+RECORDS, PHRASES, BOXES, IMAGES, REGIONS = "records", "phrases", "boxes", "images", "regions"
 
 # --- left out ---
 UNFINISHED, OTHER_OUTCOME, NO_SIZE, NOT_GROUNDED = "unfinished", "outcome", "no_image_size", "not_grounded"
@@ -22,6 +22,7 @@ NO_SCORE, NOT_VERIFIED, NO_CLASS, IGNORED = "no_score", "not_verified", "no_clas
 UNREADABLE_IMAGE, CHANGED_IMAGE = "image_not_readable", "image_changed"
 NEGATIVE, RESERVED, REPEATED = "negative", "reserved_mark", "repeated_box"
 EMPTY, MANY_NOUNS, SEVERAL_BOXES = "empty_phrase", "too_many_nouns", "several_boxes"
+OTHER_VERDICT = "verdict"
 # --- changed ---
 CAPTION_BUILT, PHRASE_APPENDED, LETTER_REPLACED, CAPTION_STRIPPED = (
     "caption_built",
@@ -53,9 +54,10 @@ MEANINGS: Mapping[str, str] = {
     CHANGED_IMAGE: "the image has another size than it had in the run",
     NEGATIVE: "the format has no way to say that nothing is there",
     RESERVED: "its text contains a mark that means something else to the trainer",
-    REPEATED: "it repeats a box of the same class of another phrase",
+    REPEATED: "it repeats a box of another phrase of the same class or text",
     EMPTY: "nothing is left of its text",
     SEVERAL_BOXES: "the format holds one box a phrase",
+    OTHER_VERDICT: "a person's verdict on it, or that there is none, is not what was chosen (--judged)",
     MANY_NOUNS: "there are more nouns than --max-classes; map them to classes with --classes",
     CAPTION_BUILT: "the caption was built from the phrases",
     PHRASE_APPENDED: "the phrase does not occur in the caption and was appended to it",
@@ -69,15 +71,17 @@ MEANINGS: Mapping[str, str] = {
     MANY_WORDS: "the caption was too long for the trainer's text encoder and was built from the phrases",
 }
 
-_LOSSES = {
-    "score": lambda phrases: sum(i.score is not None for p in phrases for i in p.instances),
-    "verified": lambda phrases: sum(i.verified is not None for p in phrases for i in p.instances),
-    "bbox_id": lambda phrases: sum(len(p.instances) for p in phrases),
-    "flags": lambda phrases: sum(len(i.flags) for p in phrases for i in p.instances),
-    "char_span": lambda phrases: sum(p.span is not None for p in phrases),
-    "phrase": lambda phrases: sum(bool(p.instances) for p in phrases),
+_LOSSES: Mapping[str, Callable[[Sample], int]] = {
+    "score": lambda sample: sum(i.score is not None for p in sample.phrases for i in p.instances),
+    "verified": lambda sample: sum(i.verified is not None for p in sample.phrases for i in p.instances),
+    "bbox_id": lambda sample: sum(len(p.instances) for p in sample.phrases),
+    "flags": lambda sample: sum(len(i.flags) for p in sample.phrases for i in p.instances),
+    "char_span": lambda sample: sum(p.span is not None for p in sample.phrases),
+    "phrase": lambda sample: sum(bool(p.instances) for p in sample.phrases),
+    "caption": lambda sample: int(bool(sample.caption)),
+    REGIONS: lambda sample: len(sample.regions),
 }
-LOSABLE = (*_LOSSES, "caption")
+LOSABLE = tuple(_LOSSES)
 
 
 class Tally:
@@ -104,8 +108,12 @@ class Tally:
         for phrase in sample.phrases:
             counts[BOXES] += len(phrase.instances)
             counts["phrases_matching_nothing"] += not phrase.instances
+        if sample.regions and REGIONS not in self.lost:
+            counts[REGIONS] += len(sample.regions)
+        if sample.unlabelled:
+            counts["records_without_labels"] += 1
         for name in self.lost:
-            self.lost[name] += bool(sample.caption) if name == "caption" else _lost(name, sample.phrases)
+            self.lost[name] += _LOSSES[name](sample)
 
     def to_json(self) -> JsonObject:
         """For ``export.json``."""
@@ -118,10 +126,6 @@ class Tally:
             "changed": _explained(self.changed),
             "lost": dict(self.lost),
         }
-
-
-def _lost(name: str, phrases: tuple[Phrase, ...]) -> int:
-    return int(_LOSSES[name](phrases))
 
 
 def _explained(counts: Mapping[str, int]) -> dict[str, Any]:

@@ -15,9 +15,18 @@ from raylabel.exports.training import report
 from raylabel.exports.training.base import ALWAYS, TrainingFormat
 from raylabel.exports.training.classes import LISTED, ClassMap, ClassSurvey, most_frequent
 from raylabel.exports.training.pictures import Images, ReadUpright, relative_name, short_key
-from raylabel.exports.training.report import RECORDS, Tally
+from raylabel.exports.training.report import RECORDS, REGIONS, Tally
 from raylabel.exports.training.samples import Picture, Sample, joined
-from raylabel.exports.training.selection import UNANSWERED, UNMAPPED, Filters, Refused, Selection, check_line, size_of
+from raylabel.exports.training.selection import (
+    REJECTED_RECORD,
+    UNANSWERED,
+    UNMAPPED,
+    Filters,
+    Refused,
+    Selection,
+    check_line,
+    size_of,
+)
 from raylabel.exports.training.splits import Splits
 from raylabel.exports.training.writers import Entry, Job, Options, Writer
 from raylabel.pipelines import PIPELINES
@@ -91,6 +100,11 @@ def _check(wanted: Export) -> Splits:
             f'--outcome {unanswered[0]}: in "{made.name}", what has no box is background; a record with a question '
             "that was not answered cannot be written."
         )
+    if REJECTED_RECORD in wanted.filters.judged and not made.unlabelled:
+        raise ConfigError(
+            f"--judged {REJECTED_RECORD}: nothing but the image is left of a record that a person rejected, and "
+            f'"{made.name}" has no form for an image that is to be labeled anew.'
+        )
     if wanted.classes is not None and not made.classes:
         raise ConfigError(f'--classes: "{made.name}" has no classes; leave it out.')
     splits = wanted.splits or (_TRAIN_AND_VAL if made.needs_splits else Splits())
@@ -141,7 +155,13 @@ class _Exporting:
         self._tally.splits = {name: Counter() for name in splits.names}
         self._classes = ClassMap(wanted.classes)
         own_classes = made.classes and not made.phrases
-        self._selection = Selection(wanted.filters, made.background, self._classes if own_classes else None)
+        self._selection = Selection(
+            wanted.filters,
+            made.background,
+            self._classes if own_classes else None,
+            regions=REGIONS not in made.lost,
+            unlabelled=made.unlabelled,
+        )
         self._together: dict[bytes, list[int]] = {}
         self._oriented = 0
 
@@ -157,6 +177,7 @@ class _Exporting:
                 classes=classes,
                 class_map=self._classes,
                 image_root=self._made.named_from if copies else self._root,
+                copies=copies,
             )
             writer = self._made.open(job)
             self._images = Images(self._root, self._tally, out, read if copies else None, self._made.image_folder)
@@ -179,13 +200,15 @@ class _Exporting:
                 self._together.setdefault(key, [first[key]]).append(offset)
             else:
                 first[key] = offset
+            if not self._made.classes:
+                continue
             sample, counts = self._selection.sample(line, _picture(line))
             missing = {text: number for (what, text), number in counts.items() if what == UNMAPPED}
             if isinstance(sample, Sample):
                 survey.add(*self._categories(sample, missing))
         problem = survey.problem(self._wanted.max_unmapped, self._wanted.max_classes)
         if self._made.phrases and self._wanted.classes is None and problem is not None:
-            self._tally.leave_out("set of files with classes", report.MANY_NOUNS)
+            self._tally.leave_out("list of classes", report.MANY_NOUNS)
             return ()
         if problem is not None:
             raise InputError(problem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from raylabel.records import Box, Instance, Size
+from raylabel.records import Box, Instance, Region, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Sample:
         caption: the text that spans count in; may be empty.
         caption_holds: all phrases of the caption that were asked about are here. Otherwise it must not be written
             where words without boxes mean that nothing is there.
-        complete: no filter took a box that was found.
+        complete: no filter took a box that was found, and every question was answered.
+        regions: the boxes of image_referring_expression that were described one by one.
     """
 
     record_id: str
@@ -63,6 +64,18 @@ class Sample:
     phrases: tuple[Phrase, ...]
     caption_holds: bool = True
     complete: bool = True
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def unlabelled(self) -> bool:
+        """Nothing is known of the image: neither what is in it nor what is not."""
+        return not self.phrases and not self.regions
+
+    @property
+    def referred(self) -> list[Phrase]:
+        """The phrases, and the descriptions of regions as phrases with one box: one fits its box and no other."""
+        described = [Phrase(r.description, None, (Instance("", r.box),), noun=r.type) for r in self.regions]
+        return [*self.phrases, *(phrase for phrase in described if phrase.text)]
 
     @property
     def absent(self) -> list[Phrase]:
@@ -81,7 +94,8 @@ def joined(samples: Sequence[Sample]) -> Sample:
     if len(samples) == 1:
         return samples[0]
     phrases = tuple(replace(phrase, span=None) for sample in samples for phrase in sample.phrases)
-    return replace(samples[0], caption="", phrases=phrases)
+    regions = tuple(dict.fromkeys(region for sample in samples for region in sample.regions))
+    return replace(samples[0], caption="", phrases=phrases, regions=regions)
 
 
 def merged_by_text(phrases: Sequence[Phrase]) -> tuple[list[Phrase], int]:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raylabel.errors import InputError
 from raylabel.exports.annotations import is_rejected
 from raylabel.exports.training import report
 from raylabel.exports.training.classes import ClassMap, plain
-from raylabel.exports.training.report import BOXES, PHRASES
+from raylabel.exports.training.report import BOXES, PHRASES, REGIONS
 from raylabel.exports.training.samples import Phrase, Picture, Sample
 from raylabel.records import (
+    PERSON,
     REJECTED,
     REJECTED_BY_PERSON,
     Expression,
     Instance,
     JsonObject,
     Outcome,
+    Region,
     Size,
     expressions_from_json,
+    regions_from_json,
 )
 from raylabel.validation import REJECTED_PHRASE, parse_flag
 
 SETTLED_WITH_LABELS = (Outcome.LABELED.value, Outcome.NOTHING.value)
 UNANSWERED = frozenset(outcome.value for outcome in Outcome if outcome.is_unanswered)
+
+ACCEPTED, UNJUDGED, REJECTED_RECORD = VERDICTS = ("accepted", "unjudged", "rejected")
+"""What a person said of a record or of a box of it. A rejected box is in no results; of a rejected record, they have
+the image and the caption."""
 
 UNMAPPED = "unmapped"
 """Counted beside what is left out: the texts that the class map has no class for."""
@@ -37,6 +44,7 @@ class Filters:
 
     Args:
         outcomes: of records.
+        judged: names of ``VERDICTS``.
         verified: boxes that the double check confirmed, only.
         min_score: boxes with at least this score, only; None: all.
         without: flags and rules (``raylabel.validation``). What carries one is left out: the record, the phrase with
@@ -47,6 +55,7 @@ class Filters:
     """
 
     outcomes: tuple[str, ...] = SETTLED_WITH_LABELS
+    judged: tuple[str, ...] = (ACCEPTED, UNJUDGED)
     verified: bool = False
     min_score: float | None = None
     without: tuple[str, ...] = ()
@@ -57,6 +66,7 @@ class Filters:
         """For ``export.json``."""
         return {
             "outcomes": list(self.outcomes),
+            "judged": list(self.judged),
             "verified": self.verified,
             "min_score": self.min_score,
             "without": list(self.without),
@@ -80,11 +90,15 @@ class Selection:
     Args:
         background: where no box is, the format says that nothing is there.
         classes: None where the format has none.
+        regions: the format holds described regions.
+        unlabelled: and images of which nothing is known, as that.
     """
 
     filters: Filters
     background: bool
     classes: ClassMap | None = None
+    regions: bool = False
+    unlabelled: bool = False
     _without: frozenset[str] = field(init=False)
     _only: frozenset[str] = field(init=False)
 
@@ -116,14 +130,14 @@ class Selection:
                 # Of phrases that have no class, the objects are background, as they should be.
                 complete = complete and why != report.LOST_BOXES
                 holds = holds and why in (report.NO_CLASS, report.IGNORED)
-        if not phrases:
-            return Refused(report.NO_PHRASE), counts
-        if line.get("outcome") in UNANSWERED:  # asked for by its outcome: what was found counts, absence does not
+        known = line.get("outcome") not in UNANSWERED and not is_rejected(line)
+        if not known:  # asked for all the same: what was found counts, absence does not
             found = [phrase for phrase in phrases if phrase.instances]
             counts[PHRASES, f"{report.OTHER_OUTCOME}:{line['outcome']}"] += len(phrases) - len(found)
             phrases, holds = found, False
-            if not phrases:
-                return Refused(report.NO_PHRASE), counts
+        regions = self._regions(line, counts)
+        if not phrases and not (regions and self.regions) and (known or not self.unlabelled):
+            return Refused(report.NO_PHRASE), counts
         caption = line.get("cleaned_caption") or line.get("caption") or ""
         caption = caption if isinstance(caption, str) else ""
         sample = Sample(
@@ -133,7 +147,8 @@ class Selection:
             caption=caption,
             phrases=tuple(_with_valid_span(phrase, caption) for phrase in phrases),
             caption_holds=holds,
-            complete=complete or self.filters.keep_partial,
+            complete=known and (complete or self.filters.keep_partial),
+            regions=regions,
         )
         return sample, counts
 
@@ -146,8 +161,10 @@ class Selection:
         outcome = line.get("outcome")
         if outcome is None:
             return Refused(report.UNFINISHED, blocks=True)
-        if is_rejected(line):
+        if is_rejected(line) and REJECTED_RECORD not in self.filters.judged:
             return Refused(report.REJECTED, blocks=True)
+        if not is_rejected(line) and not self._may_hold_wanted(line):
+            return Refused(report.OTHER_VERDICT, blocks=True)
         if outcome not in self.filters.outcomes:
             # An open record says nothing about its image; one that was not chosen does, but nobody wants it.
             return Refused(f"{report.OTHER_OUTCOME}:{outcome}", blocks=outcome in UNANSWERED)
@@ -158,6 +175,33 @@ class Selection:
             if found & self._without:
                 return Refused(report.FLAGGED, blocks=True)
         return None
+
+    def _may_hold_wanted(self, line: JsonObject) -> bool:
+        """Whether a verdict on a record that was not rejected leaves anything to take; of boxes there are others."""
+        judged = self.filters.judged
+        return ACCEPTED in judged or (UNJUDGED in judged and not _is_accepted(line))
+
+    def _is_wanted(self, by: str | None) -> bool:
+        return (ACCEPTED if by == PERSON else UNJUDGED) in self.filters.judged
+
+    def _regions(self, line: JsonObject, counts: Counter[Any]) -> tuple[Region, ...]:
+        """The described regions that are taken, or all where the format holds none: they are lost then.
+
+        They are like boxes without a score that nobody verified, unless a person accepted the record.
+        """
+        found = regions_from_json(line["regions"]) if line.get("regions") else ()
+        if not self.regions:
+            return found
+        accepted = _is_accepted(line)
+        against = {region: self._against_region(region, accepted) for region in found}
+        counts.update((REGIONS, why) for why in against.values() if why is not None)
+        return tuple(region for region, why in against.items() if why is None)
+
+    def _against_region(self, region: Region, accepted: bool) -> str | None:
+        if self._only and not self._only & {plain(text) for text in (region.description, region.type) if text}:
+            return report.NOT_CHOSEN
+        by = PERSON if accepted else None
+        return self._against(Instance("", region.box, verified=accepted or None, flags=region.flags, by=by))
 
     def _phrase(self, expression: Expression, counts: Counter[Any]) -> tuple[Phrase | None, str]:
         """The phrase, or why it is left out."""
@@ -175,6 +219,8 @@ class Selection:
             return None, report.NOT_CHOSEN
         if self._without and self._without & {parse_flag(flag)[0] for flag in expression.flags}:
             return None, report.LOST_BOXES if expression.kept else report.FLAGGED
+        if not expression.instances and not self._is_wanted(expression.by):
+            return None, report.OTHER_VERDICT
         kept = expression.kept
         counts[BOXES, report.REJECTED] += len(expression.instances) - len(kept)
         instances = tuple(i for i in kept if (why := self._against(i)) is None or counts.update([(BOXES, why)]))
@@ -192,6 +238,8 @@ class Selection:
     def _against(self, instance: Instance) -> str | None:
         """The filter that takes a box."""
         filters = self.filters
+        if not self._is_wanted(instance.by):
+            return report.OTHER_VERDICT
         if filters.verified and not instance.verified:
             return report.NOT_VERIFIED
         if filters.min_score is not None:
@@ -202,6 +250,11 @@ class Selection:
         if self._without and self._without & {parse_flag(flag)[0] for flag in instance.flags}:
             return report.FLAGGED
         return None
+
+
+def _is_accepted(line: JsonObject) -> bool:
+    """Whether a person accepted the record of a line."""
+    return line.get("verified") is True and line.get("by") == PERSON
 
 
 def size_of(line: JsonObject) -> Size | None:
@@ -222,7 +275,7 @@ def _with_valid_span(phrase: Phrase, caption: str) -> Phrase:
     """The phrase without its span where the caption has other words there: someone edited either."""
     if phrase.span is None or caption[slice(*phrase.span)] == phrase.text:
         return phrase
-    return Phrase(phrase.text, None, phrase.instances, phrase.expression_id, phrase.noun, phrase.category)
+    return replace(phrase, span=None)
 
 
 def check_line(line: Any, where: str) -> JsonObject:

@@ -51,6 +51,7 @@ class Job:
         classes: names by index; empty where the format has none.
         class_map: leads to them, for formats that also hold phrases without a class.
         image_root: the folder that names of images are relative to, for formats that say so.
+        copies: the files of images are part of the export, so that this folder is in ``out``.
     """
 
     out: WholeFolder
@@ -60,6 +61,7 @@ class Job:
     classes: Sequence[str] = ()
     class_map: ClassMap = field(default_factory=ClassMap)
     image_root: str = ""
+    copies: bool = False
 
 
 @dataclass
@@ -160,8 +162,54 @@ CocoEntries = tuple[list[JsonObject], list[JsonObject]]
 """Of ``images`` and ``annotations``."""
 
 
+class JsonList:
+    """A list in a file, an entry a line, written as a stream.
+
+    Args:
+        before: up to its bracket.
+    """
+
+    def __init__(self, out: IO[bytes], before: bytes = b"[") -> None:
+        self._out = out
+        self._between = b"\n"
+        out.write(before)
+
+    def add(self, value: Mapping[str, object]) -> None:
+        """Write an entry."""
+        self._out.write(self._between + to_json_line(value)[:-1])
+        self._between = b",\n"
+
+    def close(self, behind: bytes = b"\n]\n") -> None:
+        """End the list."""
+        self._out.write(behind)
+
+
+class CocoFile:
+    """A COCO object: images go to the file at once, annotations to a temporary one and then behind them."""
+
+    def __init__(self, job: Job, name: str, info: Mapping[str, object]) -> None:
+        self._out, self._behind = job.out.open(name), job.out.scratch()
+        before = b'{"info": ' + to_json_line(info).rstrip() + b',\n"licenses": [],\n"images": ['
+        self._images, self._annotations = JsonList(self._out, before), JsonList(self._behind, b"")
+
+    def add(self, images: Iterable[JsonObject], annotations: Iterable[JsonObject]) -> None:
+        """Write entries."""
+        for image in images:
+            self._images.add(image)
+        for annotation in annotations:
+            self._annotations.add(annotation)
+
+    def close(self, categories: Iterable[Mapping[str, object]]) -> None:
+        """Write the rest."""
+        self._images.close(b'\n],\n"annotations": [')
+        self._behind.seek(0)
+        shutil.copyfileobj(self._behind, self._out, _COPY_BYTES)
+        listed = b",\n".join(to_json_line(category)[:-1] for category in categories)
+        self._out.write(b'\n],\n"categories": [\n' + listed + b"\n]}\n")
+
+
 class CocoWriter:
-    """A COCO object for each split: images go to the file at once, annotations to a temporary one and then behind them.
+    """A COCO object for each split.
 
     Args:
         name: of the file of a split.
@@ -181,29 +229,17 @@ class CocoWriter:
         self._categories = categories
         self._names = {split: name(split) for split in job.splits.names}
         self._numbers = {split: Numbers() for split in job.splits.names}
-        self._files: dict[str, tuple[IO[bytes], IO[bytes]]] = {}
-        for split, file in self._names.items():
-            out = job.out.open(file)
-            out.write(b'{"info": ' + to_json_line(info).rstrip() + b',\n"licenses": [],\n"images": [')
-            self._files[split] = out, job.out.scratch()
+        self._files = {split: CocoFile(job, file, info) for split, file in self._names.items()}
 
     def add(self, entry: Entry) -> None:
         """See ``Writer``."""
         numbers, notes = self._numbers[entry.split], Notes()
         for sample in entry.samples:
-            first = numbers.image, numbers.annotation
-            entries = self._convert(sample, numbers, notes)
-            for part, start, out in zip(entries, first, self._files[entry.split], strict=True):
-                for at, value in enumerate(part, start):
-                    out.write((b"\n" if at == 1 else b",\n") + to_json_line(value)[:-1])
+            self._files[entry.split].add(*self._convert(sample, numbers, notes))
         notes.count_in(self._job.tally)
 
     def close(self) -> list[str]:
         """See ``Writer``."""
-        categories = b",\n".join(to_json_line(category)[:-1] for category in self._categories)
-        for out, behind in self._files.values():
-            out.write(b'\n],\n"annotations": [')
-            behind.seek(0)
-            shutil.copyfileobj(behind, out, _COPY_BYTES)
-            out.write(b'\n],\n"categories": [\n' + categories + b"\n]}\n")
+        for file in self._files.values():
+            file.close(self._categories)
         return list(self._names.values())

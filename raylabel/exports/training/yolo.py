@@ -56,7 +56,7 @@ YOLO = TrainingFormat(
     coordinates="class, centre x, centre y, width, height, as shares (0 to 1) of the width and height of the image as "
     "displayed",
     open=_Writer,
-    lost=("score", "verified", "bbox_id", "flags", "char_span", "caption", "phrase"),
+    lost=("score", "verified", "bbox_id", "flags", "char_span", "caption", "phrase", "regions"),
     background=True,
     by_image=True,
     classes=True,

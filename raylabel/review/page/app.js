@@ -7,6 +7,7 @@ const raylabel = (() => {
   const BAD = ["failed", "unreadable", "refused"];
   const SIZES = { s: "small", m: "medium", l: "large" };
   const SORTS = {
+    apart: ["farthest apart first", (a, b) => b.w - a.w || a.n - b.n],
     input: ["as in the input", (a, b) => a.n - b.n],
     worst: ["worst first", (a, b) => badness(b) - badness(a) || a.n - b.n],
     flags: ["most flags first", (a, b) => b.f.length - a.f.length || a.n - b.n],
@@ -22,6 +23,7 @@ const raylabel = (() => {
   let opened = null;
   let page = 0;
   let asked = {};
+  let usual = "input"; // farthest apart first, where two results are shown together
 
   const $ = (id) => document.getElementById(id);
   const lowest = (r) => (r.c.length ? Math.min(...r.c) : 2);
@@ -107,6 +109,7 @@ const raylabel = (() => {
 
   // --- filters --------------------------------------------------------------------------------------------------
   const LISTS = {
+    difference: ["Difference", (r) => r.d || []],
     outcome: ["Outcome", (r) => [r.o]],
     step: ["Step", (r) => Object.entries(r.s).map(([step, outcome]) => `${step}: ${outcome}`)],
     flag: ["Flag", (r) => r.f],
@@ -120,7 +123,7 @@ const raylabel = (() => {
     const form = $("filters");
     form.addEventListener("submit", (event) => event.preventDefault());
     const sort = el("select", { id: "sort", on: { change: changed } });
-    for (const [name, [words]] of Object.entries(SORTS)) sort.append(el("option", { value: name }, words));
+    for (const [name, [words]] of Object.entries(SORTS)) if (name !== "apart" || usual === name) sort.append(el("option", { value: name }, words));
     form.append(el("fieldset", {}, el("legend", {}, "Order"), el("label", { for: "sort" }, "Sorted"), sort));
     form.append(el("fieldset", {}, el("legend", {}, "Phrase"), el("label", { for: "text" }, "Holds this text"),
       el("input", { type: "search", id: "text", on: { input: changed } })));
@@ -153,7 +156,7 @@ const raylabel = (() => {
     follow();
   }
   function changed() {
-    const wanted = { sort: $("sort").value === "input" ? "" : $("sort").value, text: $("text").value };
+    const wanted = { sort: $("sort").value === usual ? "" : $("sort").value, text: $("text").value };
     for (const name of Object.keys(RANGES)) {
       const [from, to] = [$(`${name}-from`).value, $(`${name}-to`).value];
       wanted[name] = from || to ? `${from}-${to}` : "";
@@ -164,7 +167,7 @@ const raylabel = (() => {
     go(wanted, true);
   }
   function show(wanted) {
-    $("sort").value = wanted.sort in SORTS ? wanted.sort : "input";
+    $("sort").value = wanted.sort in SORTS ? wanted.sort : usual;
     if ($("text").value !== (wanted.text || "")) $("text").value = wanted.text || "";
     for (const name of Object.keys(RANGES)) {
       const [from, to] = (wanted[name] || "-").split("-");
@@ -186,7 +189,7 @@ const raylabel = (() => {
     if (wanted.score) { const fits = within(wanted.score); tests.push((r) => r.c.some(fits)); }
     if (wanted.boxes) { const fits = within(wanted.boxes); tests.push((r) => fits(r.b)); }
     if (wanted.text) { const text = wanted.text.toLowerCase(); tests.push((r) => r.p.some((phrase) => phrase.toLowerCase().includes(text))); }
-    const order = SORTS[wanted.sort in SORTS ? wanted.sort : "input"][1];
+    const order = SORTS[wanted.sort in SORTS ? wanted.sort : usual][1];
     return index.filter((r) => tests.every((test) => test(r))).sort(order);
   }
   function follow() {
@@ -374,26 +377,30 @@ const raylabel = (() => {
     const step = (7 * width) / Math.max(1, image.clientWidth);
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     figure.append(drawing);
-    const seen = new Map(); // equal boxes are drawn inside each other, and tags of one corner side by side
+    const [seen, corners] = [new Map(), new Map()]; // equal boxes are drawn inside each other, and tags of one corner side by side
     whole.phrases.forEach((phrase, number) => {
       for (const box of phrase.boxes) {
         const group = svg("g", { class: `of${box.rejected ? " rejected" : ""}`, "data-of": number });
-        const same = box.box.map((v) => Math.round(v / step)).join();
+        const same = box.side + box.box.map((v) => Math.round(v / step)).join();
         const turn = seen.get(same) || 0;
         seen.set(same, turn + 1);
+        const corner = [box.box[0], box.box[1]].map((v) => Math.round(v / (3 * step))).join();
+        const place = corners.get(corner) || 0;
+        corners.set(corner, place + 1);
         const inset = turn * step;
-        group.append(rectangle(box.box, inset, { class: "halo" }));
-        group.append(rectangle(box.box, inset, { class: "edge", stroke: phrase.color, "stroke-dasharray": phrase.dash }));
+        // The dashes of a second result let the line of the first be seen, where both have the box.
+        if (!(box.side && box.dash)) group.append(rectangle(box.box, inset, { class: "halo" }));
+        group.append(rectangle(box.box, inset, { class: "edge", stroke: box.color, "stroke-dasharray": box.dash }));
         const hit = rectangle(box.box, inset, { class: "hit" });
         hit.addEventListener("mouseenter", () => light(number));
         hit.addEventListener("mouseleave", () => light(null));
         group.append(hit);
         if (box.rejected) group.append(svg("line", { class: "strike", x1: box.box[0], y1: box.box[3], x2: box.box[2], y2: box.box[1] }));
-        if (box.was) group.append(rectangle(box.was, 0, { class: "was", stroke: phrase.color }));
-        if (box.proposed) group.append(rectangle(box.proposed, 0, { class: "proposed", stroke: phrase.color }));
+        if (box.was) group.append(rectangle(box.was, 0, { class: "was", stroke: box.color }));
+        if (box.proposed) group.append(rectangle(box.proposed, 0, { class: "proposed", stroke: box.color }));
         drawing.append(group);
         figure.append(el("span", { class: `tag of${box.rejected ? " rejected" : ""}`, "data-of": number, "aria-hidden": "true",
-          style: { left: `calc(${(100 * box.box[0]) / width}% + ${turn * 22}px)`, top: `${(100 * box.box[1]) / height}%`, transform: box.box[1] > (18 * step) / 7 ? "translateY(-100%)" : "", background: phrase.color, color: phrase.ink } }, number + 1));
+          style: { left: `calc(${(100 * box.box[0]) / width}% + ${place * (box.side ? 30 : 22)}px)`, top: `${(100 * box.box[1]) / height}%`, transform: box.box[1] > (18 * step) / 7 ? "translateY(-100%)" : "", background: box.color, color: box.ink } }, `${number + 1}${box.side.slice(0, 1).toUpperCase()}`));
       }
     });
   }
@@ -422,11 +429,12 @@ const raylabel = (() => {
       const gone = phrase.outcome === "rejected";
       const item = el("li", { "data-of": number, style: { borderColor: phrase.color }, on: lighting(number) },
         el("span", { class: `text${gone ? " struck" : ""}`, tabindex: 0, role: "button", "aria-label": `Show the boxes of ${visible(phrase.text)}` }, `${number + 1}. `, said(phrase.text)),
-        el("div", { class: "quiet" }, [phrase.outcome || "not grounded", verified(phrase.verified, phrase.by), ...phrase.flags].join(" · ")),
+        el("div", { class: "quiet" }, [...(whole.sides.length ? [phrase.side === "truth" ? "the truth" : phrase.side ? `only in ${phrase.side}` : `in ${whole.sides.slice(0, 2).join(" and ")}`] : []), phrase.outcome || "not grounded", verified(phrase.verified, phrase.by), ...phrase.flags].join(" · ")),
+        phrase.other ? el("div", {}, `${whole.sides[1]} says: `, said(phrase.other)) : null,
         phrase.was ? el("div", {}, "Before the double check: ", said(phrase.was)) : null);
       const list = el("ul", {});
       phrase.boxes.forEach((box) => {
-        const words = [percent(box.score), verified(box.rejected ? false : box.verified, box.by), ...box.flags].join(" · ");
+        const words = box.side === "truth" ? "the truth" : [...(box.side ? [box.side, box.iou === null ? "no box of the other stands for it" : `IoU ${box.iou.toFixed(2)}`] : []), percent(box.score), verified(box.rejected ? false : box.verified, box.by), ...box.flags].join(" · ");
         const change = box.was ? `moved from [${box.was.map(Math.round).join(", ")}]` : box.proposed ? `the double check would move it to [${box.proposed.map(Math.round).join(", ")}]` : "";
         list.append(el("li", { "data-box": box.id }, el("span", { class: box.rejected ? "struck" : "" }, `[${box.box.map(Math.round).join(", ")}]`), el("span", {}, words), change ? el("span", { class: "warn" }, change) : null,
           box.id && (!box.rejected || box.judged) ? verdictButtons(r, box) : null));
@@ -437,6 +445,7 @@ const raylabel = (() => {
     return whole.phrases.length ? made : el("p", {}, "None.");
   }
   function note(r) {
+    if ("w" in r) return el("p", { class: "quiet" }, "Judgements are for reviews of one result: raylabel review RESULTS.");
     if (!r.l) return el("p", { class: "quiet" }, "These results have no store, so there is nothing to hand judgements back to.");
     const box = el("textarea", { id: "note", maxlength: 10000, on: { input: (event) => judge(r, { note: event.target.value }) } });
     box.value = verdictOn(r).note || "";
@@ -457,7 +466,7 @@ const raylabel = (() => {
       let found = [];
       try { found = await chunk("replies", r.n); } catch (error) { place.replaceChildren(el("p", { class: "bad" }, error.message)); return; }
       const parts = found.map((one) => el("section", {}, el("h4", {}, one.step), el("pre", { class: "question", dir: "auto", tabindex: 0 }, one.question),
-        one.replies.map((reply) => [el("p", { class: "quiet" }, [reply.model, reply.finish, `${reply.seconds} s`, reply.tokens_in === null ? "" : `${reply.tokens_in} tokens in, ${reply.tokens_out} out`].filter(Boolean).join(" · ")), el("pre", { class: "reply", dir: "auto", tabindex: 0 }, reply.text)])));
+        one.replies.map((reply) => [el("p", { class: "quiet" }, [reply.model, reply.finish, `${reply.seconds} s`, reply.tokens_in === null ? "" : `${reply.tokens_in} tokens in, ${reply.tokens_out} out`, reply.usd === null ? "" : `${Number(reply.usd.toPrecision(3))} USD`].filter(Boolean).join(" · ")), el("pre", { class: "reply", dir: "auto", tabindex: 0 }, reply.text)])));
       place.replaceChildren(...(parts.length ? parts : [el("p", {}, "The store has no reply to a question of this record as it is put now.")]));
     });
     return made;
@@ -505,6 +514,7 @@ const raylabel = (() => {
 
   async function start() {
     for (let n = 0; n < meta.index_chunks; n++) await load(`data/index-${String(n).padStart(5, "0")}.js`);
+    if (index.some((r) => "w" in r)) usual = "apart";
     build();
     keep();
     follow();

@@ -38,7 +38,7 @@ class Cell:
         faults: of the demo server.
         images: of the world that is drawn for it; there are a few more captions.
         per_s: requests a second that it allows, by the second from which on.
-        warm_s: from which second on requests that were rejected count: two rounds of the limit.
+        warm_s: from which second on what is rejected and used counts: two rounds of the limit, and a minute at least.
         stops: the run is to stop with the sentence about the quota, before everything is labeled.
     """
 
@@ -62,7 +62,7 @@ CELLS = (
     *(
         Cell(f"{name}, {told}", f"limit {limit} {words}{more.format(words)}", ((0, per_s),), images, warm_s, protocol)
         for name, limit, per_s, images, warm_s, more in (
-            ("20 a second", "20/second window=sliding", 20.0, 500, 20, ""),
+            ("20 a second", "20/second window=sliding", 20.0, 1500, 60, ""),
             ("120 a minute", "120/minute", 2.0, 210, 120, ""),
             ("15 a minute", "15/minute", 0.25, 32, 120, "; limit 1000/day {}"),
         )
@@ -97,6 +97,7 @@ class RateFigures:
 
     Args:
         rejected_share, used_share: once the run is warm; None where it ended before.
+        used_before_share: until then, the start of the run included.
     """
 
     cell: Cell
@@ -107,6 +108,7 @@ class RateFigures:
     rejected: int
     rejected_share: float | None
     used_share: float | None
+    used_before_share: float | None
     last_words: str
 
     @property
@@ -139,7 +141,17 @@ def measure_rates(wanted: Sequence[str] = ()) -> list[RateFigures]:
 
 def rates_sheet(figures: Sequence[RateFigures]) -> Sheet:
     """A row a cell."""
-    headings = ["limit, and how it is told", "", "labeled", "exit", "wall s", "rejected", "% once warm", "% of it used"]
+    headings = [
+        "limit, and how it is told",
+        "",
+        "labeled",
+        "exit",
+        "wall s",
+        "rejected",
+        "% once warm",
+        "% of it used",
+        "% before",
+    ]
     return Sheet("Endpoints with a limit, nothing set", headings, [_cells(run) for run in figures])
 
 
@@ -153,6 +165,7 @@ def _cells(run: RateFigures) -> list[str]:
         f"{run.rejected}",
         "" if run.rejected_share is None else f"{100 * run.rejected_share:.1f}",
         "" if run.used_share is None else f"{100 * run.used_share:.0f}",
+        "" if run.used_before_share is None else f"{100 * run.used_before_share:.0f}",
     ]
 
 
@@ -180,16 +193,26 @@ def _run(cell: Cell, world: World, folder: Path) -> RateFigures:
     return run
 
 
-def _figures(cell: Cell, seen: Sequence[tuple[float, int, int]]) -> tuple[float | None, float | None]:
-    """Shares of what was rejected, and of what was allowed and used, while there was enough to do."""
+def _figures(cell: Cell, seen: Sequence[tuple[float, int, int]]) -> tuple[float | None, float | None, float | None]:
+    """Shares of what was rejected, and of what was allowed and used, while there was enough to do; and of what was
+    used before the run was warm."""
     _, most, _ = seen[-1]
     busy = [look for look in seen if look[0] >= cell.warm_s and look[1] < 0.98 * most]
     if len(busy) < 10:
-        return None, None
+        return None, None, None
     (from_s, answered_before, rejected_before), (to_s, answered, rejected) = busy[0], busy[-1]
     answered, rejected = answered - answered_before, rejected - rejected_before
     per_s = [rate for since_s, rate in cell.per_s if since_s <= cell.warm_s][-1]
-    return rejected / max(1, rejected + answered), answered / (per_s * (to_s - from_s))
+    used = answered / (per_s * (to_s - from_s))
+    return rejected / max(1, rejected + answered), used, answered_before / _allowed(cell, from_s)
+
+
+def _allowed(cell: Cell, until_s: float) -> float:
+    """Requests that the limit allows until then."""
+    ends = [*(since_s for since_s, _ in cell.per_s[1:]), until_s]
+    return sum(
+        rate * max(0.0, min(end, until_s) - since_s) for (since_s, rate), end in zip(cell.per_s, ends, strict=True)
+    )
 
 
 def _counts(server: RunningServer) -> tuple[int, int]:

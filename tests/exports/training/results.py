@@ -16,17 +16,21 @@ from raylabel.exports.json_lines import to_json_line
 from raylabel.pipelines import PIPELINES
 from raylabel.records import (
     IMAGE_GROUNDING,
+    IMAGE_REFERRING_EXPRESSION,
     Box,
     Expression,
     ImageFacts,
     Instance,
     Outcome,
     Record,
+    Region,
+    Seed,
     Size,
     StepOutcome,
 )
 
 STEPS = [step.label for step in PIPELINES[IMAGE_GROUNDING]]
+DESCRIBING, _, GROUPING, _ = (step.label for step in PIPELINES[IMAGE_REFERRING_EXPRESSION])
 PREFIX = "\u3000 🚗 In İzmir: "
 """Blanks, a letter of two UTF-16 units, and one that is two letters in lower case: each moves spans in some reader."""
 IMAGES = 60
@@ -91,6 +95,35 @@ def record(
     )
 
 
+def described(
+    number: int,
+    path: str,
+    size: Size,
+    regions: tuple[Region, ...],
+    expressions: tuple[Expression, ...] | None,
+    orientation: int = 1,
+    **more: Any,
+) -> Record:
+    """A record of image_referring_expression; without expressions, only its first step was run."""
+    outcomes = {DESCRIBING: StepOutcome(Outcome.LABELED)}
+    if expressions is not None:
+        outcomes[GROUPING] = StepOutcome(more.pop("ended", Outcome.LABELED))
+    return Record(
+        record_id=f"{number:032x}",
+        shard=0,
+        position=number,
+        image_id=Path(path).stem,
+        image_path=path,
+        source=IMAGE_REFERRING_EXPRESSION,
+        image=ImageFacts("0" * 32, size, orientation, "image/jpeg", orientation == 1),
+        seeds=tuple(Seed(region.box, region.type) for region in regions),
+        regions=regions,
+        expressions=expressions,
+        outcomes=outcomes,
+        **more,
+    )
+
+
 def expression(
     owner: int,
     text: str,
@@ -122,10 +155,7 @@ def demo_results(root: Path) -> Made:
 
 
 def _records_of(first: int, index: int, path: str, entry: dict[str, Any], caption: dict[str, Any]) -> Iterator[Record]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        orientation = image.getexif().get(274, 1)
+    orientation = orientation_of(path)
     size, text = Size(entry["width"], entry["height"]), caption["cleaned_caption"]
     boxes = [Box(*drawn["box"]) for drawn in entry["objects"]]
 
@@ -168,6 +198,32 @@ def _records_of(first: int, index: int, path: str, entry: dict[str, Any], captio
             yield record(first + 3, path, size, text, (*found, bad), None, orientation)
         case _:
             yield record(first + 3, path, size, text, found, None, orientation)
+
+
+def described_results(root: Path) -> Made:
+    """A world whose objects were described one by one and then grouped under phrases, which have no caption; of every
+    fourth image, the descriptions alone."""
+    world = build_world(root / "c", 24, seed=11, style=dataclasses.replace(USUAL, turned=True))
+    records = []
+    for number, entry in enumerate(world.truth["images"], 1000):
+        path, size = str(world.images_dir / entry["file"]), Size(entry["width"], entry["height"])
+        boxes = [Box(*drawn["box"]) for drawn in entry["objects"]]
+        phrases = [(p["text"], p["objects"]) for caption in entry["captions"] for p in caption["phrases"]]
+        named = dict(reversed([(n, text) for text, objects in phrases for n in objects]))
+        regions = tuple(
+            Region(box, named.get(n, "thing").split()[-1], "rot", f"{named.get(n, 'thing')}, Nr. {n} – hier")
+            for n, box in enumerate(boxes)
+        )
+        found = tuple(expression(number, text, None, [boxes[n] for n in objects]) for text, objects in phrases)
+        records.append(described(number, path, size, regions, found if number % 4 else None, orientation_of(path)))
+    return Made(write_results(root / "described", records, root), root, records)
+
+
+def orientation_of(path: str) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return int(image.getexif().get(274, 1))
 
 
 def boxes_of(phrases: Iterable[Expression]) -> list[tuple[str, tuple[float, ...]]]:

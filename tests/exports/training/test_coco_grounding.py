@@ -88,6 +88,19 @@ def test_every_image_has_a_caption_so_that_tao_knows_the_form(made: Made, tmp_pa
     assert all(type(image["id"]) is int for image in data["images"])
 
 
+@pytest.mark.parametrize("split", ["train", "flickr_separateGT_train", "final_flickr_separateGT_train_segm"])
+def test_no_file_has_the_name_of_a_set_whose_boxes_ultralytics_counts(tmp_path: Path, split: str) -> None:
+    """ultralytics/data/dataset.py, ``GroundingDataset.verify_labels``: their numbers must be those of the originals."""
+    from raylabel.exports.training.splits import read_splits
+
+    said = export(
+        write_results(tmp_path / "r", []), "coco-grounding", tmp_path / "out", splits=read_splits(f"{split}=1")
+    )
+    counted = {f"{name}.json" for name in ("final_mixed_train_no_coco", "final_flickr_separateGT_train")}
+    counted |= {name.replace(".json", "_segm.json") for name in counted}
+    assert not counted & {*said["files"]}
+
+
 def test_a_span_survives_blanks_and_lower_case(tmp_path: Path) -> None:
     caption = PREFIX + "a red dog  "
     start = caption.index("red dog")

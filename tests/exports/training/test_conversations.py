@@ -291,6 +291,15 @@ def test_y_comes_first_for_paligemma_and_x_for_florence() -> None:
     assert florence.answer == "dog<loc_500><loc_250><loc_750><loc_500>"
 
 
+def test_refcoco_lines_hold_the_descriptions_of_boxes(told: Made, tmp_path: Path) -> None:
+    export(told.folder, "refcoco-jsonl", tmp_path / "out")
+    found = {(line["image"], line["sent"]): tuple(line["bbox"]) for line in lines(tmp_path / "out")}
+    regions = [(made_of, region) for made_of in told.records for region in made_of.regions or ()]
+    assert regions
+    for owner, region in regions:
+        assert found[told.name(owner), region.description] == region.box.as_tuple()
+
+
 def test_refcoco_lines_are_the_phrases_with_one_box(made: Made, tmp_path: Path) -> None:
     export(made.folder, "refcoco-jsonl", tmp_path / "out")
     true = [

@@ -10,6 +10,9 @@ import pytest
 from raylabel.cli import main
 from raylabel.exports.training.formats import TRAINING_FORMATS
 from raylabel.records import Box, Size
+from raylabel.storage.folders import Folder
+from raylabel.store.judgements import Judgement, store_judgements
+from raylabel.store.results import Results
 from tests.exports.training.results import Made, expression, record, write_results
 
 SIZE = Size(120, 80)
@@ -45,6 +48,7 @@ def test_all_filters_arrive(tmp_path: Path) -> None:
     (tmp_path / "map.txt").write_text("car = vehicle\ndog = animal\n")
     words = "--format coco --verified --min-score 0.5 --without partial,clipped --only vehicle --keep-partial"
     more = "--splits train=1 --first-category-id 0 --outcome labeled --max-unmapped 0 --image-root /x"
+    more += " --judged accepted,unjudged"
     classes = ["--classes", str(tmp_path / "map.txt"), "--classes", "sky="]
     assert main(["export", str(results), *words.split(), *more.split(), *classes, "--out", str(tmp_path / "o")]) == 0
     data = json.loads((tmp_path / "o" / "train.json").read_text())
@@ -52,6 +56,7 @@ def test_all_filters_arrive(tmp_path: Path) -> None:
     assert [entry["attributes"]["expression"] for entry in data["annotations"]] == ["red car"]
     filters = json.loads((tmp_path / "o" / "export.json").read_text())["filters"]
     assert filters["min_score"] == 0.5
+    assert filters["judged"] == ["accepted", "unjudged"]
     assert filters["without"] == ["partial", "clipped"]
 
 
@@ -61,6 +66,8 @@ def test_all_filters_arrive(tmp_path: Path) -> None:
         pytest.param([], "no format given", id="none"),
         pytest.param(["--format", "cocoo"], 'Did you mean "coco"?', id="typo"),
         pytest.param(["--format", "coco", "--outcome", "done"], '--outcome: found "done"', id="outcome"),
+        pytest.param(["--format", "coco", "--judged", "acepted"], 'Did you mean "accepted"?', id="verdict"),
+        pytest.param(["--format", "coco", "--judged", "rejected"], "--judged rejected: nothing but", id="rejected"),
         pytest.param(["--format", "coco", "--without", "cliped"], 'Did you mean "clipped"?', id="flag"),
         pytest.param(["--format", "coco", "--classes", "nothing.txt"], "--classes: no such file", id="no-map"),
         pytest.param(["--format", "qwen3-vl", "--classes", "a=b"], '"qwen3-vl" has no classes', id="no-classes"),
@@ -75,6 +82,22 @@ def test_mistakes_are_said_in_one_sentence(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_judgements_that_no_run_has_delivered_yet_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A box that was rejected would be exported without a word."""
+    results = write_results(tmp_path / "r", [record(0, "a.jpg", SIZE, "", (expression(0, "dog", None, []),))])
+    words = ["export", str(results), "--format", "ms-swift", "--overwrite"]
+    assert main(words) == 0
+    assert "judged" not in capsys.readouterr().out
+    verdict = Judgement(f"{0:032x}", "reject", labels="x")
+    store_judgements(Results(Folder(str(results))), [verdict])
+    for started, told in (("2020-01-01T00:00:00+00:00", True), ("2920-01-01T00:00:00+00:00", False), ("?", False)):
+        (results / "run.json").write_text(json.dumps({"started": started}))
+        assert main(words) == 0
+        assert ("since the last run began" in capsys.readouterr().out) is told
 
 
 def test_without_a_format_all_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,10 +19,10 @@ from raylabel.exports.training.formats import TRAINING_FORMATS
 from raylabel.exports.training.run import Export, run_export
 from raylabel.exports.training.selection import Filters
 from raylabel.exports.training.splits import Splits, read_splits
-from raylabel.records import Box, Outcome, Record, Size
+from raylabel.records import PERSON, REJECTED_BY_PERSON, Box, Expression, Outcome, Record, Region, Size
 from raylabel.storage.filesystems import filesystem_of
 from tests.exports.training.exporting import export, read
-from tests.exports.training.results import Made, expression, record, write_results
+from tests.exports.training.results import Made, described, expression, record, write_results
 
 SIZE = Size(120, 80)
 DOG, CAT = Box(1, 2, 30, 40), Box(50, 60, 70, 80)
@@ -83,6 +83,96 @@ def test_filters_take_phrases_whole(tmp_path: Path, filters: Filters, kept: list
     export(results, "ms-swift", tmp_path / "out", filters=filters)
     text = (tmp_path / "out" / "train.ms-swift.xyxy-pixels.jsonl").read_text()
     assert [json.loads(line)["objects"]["ref"][0] for line in text.splitlines()] == kept
+
+
+def judged_records() -> list[Record]:
+    """Accepted as a whole, rejected, not judged, and one with a box each that was accepted, rejected and neither."""
+
+    def found(number: int, *names: str) -> tuple[Expression, ...]:
+        return tuple(expression(number, name, None, [DOG]) for name in names)
+
+    def accepted(one: Expression) -> Expression:
+        boxes = tuple(dataclasses.replace(i, verified=True, by=PERSON) for i in one.instances or ())
+        return dataclasses.replace(one, instances=boxes)
+
+    whole = tuple(dataclasses.replace(accepted(one), verified=True, by=PERSON) for one in found(0, "whole"))
+    absent = expression(0, "absent", None, [], verified=True, by=PERSON)
+    mixed = (accepted(*found(3, "liked")), *found(3, "neither"), expression(3, "missing", None, []))
+    return [
+        dataclasses.replace(record(0, "0.jpg", SIZE, "", (*whole, absent)), verified=True),
+        dataclasses.replace(record(1, "1.jpg", SIZE, "", None, Outcome.LABELED), verified=False),
+        record(2, "2.jpg", SIZE, "", found(2, "untouched")),
+        dataclasses.replace(record(3, "3.jpg", SIZE, "", mixed), flags=(f"{REJECTED_BY_PERSON}:1",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("judged", "taken"),
+    [
+        pytest.param((), ["whole", "absent", "untouched", "liked", "neither", "missing"], id="by-default"),
+        pytest.param(("accepted",), ["whole", "absent", "liked"], id="accepted"),
+        pytest.param(("unjudged",), ["untouched", "neither", "missing"], id="unjudged"),
+    ],
+)
+def test_what_a_person_said_decides_what_is_taken(tmp_path: Path, judged: tuple[str, ...], taken: list[str]) -> None:
+    results = write_results(tmp_path / "r", judged_records())
+    filters = Filters(judged=judged) if judged else Filters()
+    said = export(results, "ms-swift", tmp_path / "out", filters=filters)
+    text = (tmp_path / "out" / "train.ms-swift.xyxy-pixels.jsonl").read_text()
+    assert [json.loads(line)["objects"]["ref"][0] for line in text.splitlines()] == taken
+    assert said["left_out"]["records"]["rejected"]["count"] == 1
+    assert said["filters"]["judged"] == list(filters.judged)
+
+
+def test_boxes_of_another_verdict_are_no_background(tmp_path: Path) -> None:
+    """An image of which a person accepted one box has others: without these, their objects would be background."""
+    results = write_results(tmp_path / "r", judged_records())
+    said = export(results, "coco", tmp_path / "out", filters=Filters(judged=("accepted",)))
+    data = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert [image["file_name"] for image in data["images"]] == ["0.jpg"]
+    assert said["left_out"]["records"]["lost_boxes"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        pytest.param(Filters(), ["the dog", "the cat", "the hen"], id="all"),
+        pytest.param(Filters(without=("same_description",)), ["the dog", "the hen"], id="flag"),
+        pytest.param(Filters(only=("Dog", "the hen")), ["the dog", "the hen"], id="type-or-description"),
+        pytest.param(Filters(min_score=0.5), ["the hen"], id="score"),
+        pytest.param(Filters(verified=True), ["the hen"], id="verified"),
+        pytest.param(Filters(judged=("accepted",)), ["the hen"], id="accepted"),
+        pytest.param(Filters(judged=("unjudged",)), ["the dog", "the cat"], id="unjudged"),
+    ],
+)
+def test_described_regions_go_through_the_filters(tmp_path: Path, filters: Filters, kept: list[str]) -> None:
+    def region(name: str, box: Box, *flags: str) -> Region:
+        return Region(box, name, "", f"the {name}", flags)
+
+    hen = expression(1, "the hen", None, [CAT], score=0.9, verified=True, by=PERSON)
+    hen = dataclasses.replace(hen, instances=tuple(dataclasses.replace(i, by=PERSON) for i in hen.instances or ()))
+    records = [
+        described(0, "0.jpg", SIZE, (region("dog", DOG), region("cat", CAT, "same_description")), None),
+        described(1, "1.jpg", SIZE, (region("hen", CAT),), (hen,), verified=True),
+    ]
+    said = export(write_results(tmp_path / "r", records), "refcoco-jsonl", tmp_path / "out", filters=filters)
+    lines = (tmp_path / "out" / "train.refcoco.xyxy-pixels.jsonl").read_text().splitlines()
+    assert [json.loads(line)["sent"] for line in lines] == kept
+    assert "flags" in said["lost"]
+
+
+@pytest.mark.parametrize("name", TRAINING_FORMATS)
+def test_described_regions_are_written_or_counted_as_lost(told: Made, tmp_path: Path, name: str) -> None:
+    said = export(told.folder, name, tmp_path / "out", max_classes=1000)
+    number = sum(len(r.regions or ()) for r in told.records)
+    alone = sum(len(r.regions or ()) for r in told.records if r.expressions is None)
+    assert said["lost"].get("regions", 0) + said["out"].get("regions", 0) == number - alone * (
+        "regions" in said["lost"]
+    )
+    assert said["in"]["records"] == len(told.records)
+    assert said["out"]["records"] == len(told.records) - said["left_out"].get("records", {}).get("no_phrase", {}).get(
+        "count", 0
+    )
 
 
 def test_a_record_that_broke_a_rule_or_carries_a_flag_is_left_out_whole(tmp_path: Path) -> None:

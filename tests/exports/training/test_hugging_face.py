@@ -57,6 +57,18 @@ def test_datasets_reads_parquet_with_images_and_boxes(made: Made, tmp_path: Path
         check(row, records[row["record_id"]])
 
 
+def test_datasets_reads_described_regions(told: Made, tmp_path: Path) -> None:
+    export(told.folder, "hf-parquet", tmp_path / "out")
+    records = {r.record_id: r for r in told.records}
+    for row in load(str(tmp_path / "out"), cache=tmp_path / "cache")["train"]:
+        check(row, records[row["record_id"]])
+        found = row["regions"]
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in found["bbox"]]
+        assert list(zip(boxes, found["type"], found["color"], found["description"], strict=True)) == [
+            (r.box.as_tuple(), r.type, r.color, r.description) for r in records[row["record_id"]].regions or ()
+        ]
+
+
 def test_large_exports_are_several_files_and_row_groups(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
