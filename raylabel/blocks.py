@@ -83,7 +83,9 @@ def documentation(block: type[Block], name: str = "") -> str:
     Read from the source when it is wanted: pydantic's ``use_attribute_docstrings`` does it at import, in 20 ms of every
     process.
     """
-    text = (name and block.model_fields[name].description) or block.__doc__ or ""
+    text = block.__doc__ or ""
+    if name and (put_together := block.model_fields[name].description):
+        return " ".join(put_together.replace("``", "").split())
     for base in reversed(block.__mro__) if name else ():
         if name in vars(base).get("__annotations__", {}):
             (declared,) = ast.parse(inspect.getsource(base)).body
@@ -172,6 +174,26 @@ def block_of(name: str, doc: str, module: str, blocks: Mapping[str, type[BlockT]
     """
     fields: dict[str, Any] = {key: (inner, block()) for key, inner in blocks.items()}
     return create_model(name, __base__=Block, __doc__=doc, __module__=module, **fields)
+
+
+def set_blocks(outer: type[Block], blocks: Mapping[str, type[Block]]) -> bool:
+    """Have a block hold these blocks from now on, and no others; its values stay.
+
+    Its schema, and those of the blocks around it, are built anew by ``model_rebuild(force=True)``.
+
+    Returns:
+        Whether that changes anything.
+    """
+    fields = outer.model_fields
+    before = {name: inner for name, field in fields.items() if (inner := inner_block(field)) is not None}
+    if before == dict(blocks):
+        return False
+    for name in before.keys() - blocks.keys():
+        del fields[name]
+    for name, inner in blocks.items():
+        if name not in fields or inner_block(fields[name]) is not inner:
+            fields[name] = FieldInfo.from_annotated_attribute(inner, block())
+    return True
 
 
 # --- marks ----------------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: ``raylabel``, ``auto_label`` and ``python -m raylabel`` are this one program.
 
 Exit codes: 0 all settled; 1 the run broke; 2 the user must fix something; 3 finished with open records (0 with
@@ -14,7 +15,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -63,6 +64,11 @@ def entry() -> NoReturn:
 
     Once Ray was in a process, taking the interpreter down lasts up to a second, in which nothing of use happens.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        from raylabel.commands.completing import complete
+
+        parser = _parser()
+        complete(parser, parser.commands)
     code = main()
     logging.shutdown()
     with suppress(BrokenPipeError):
@@ -133,6 +139,8 @@ def _near(found: str, known: Sequence[str]) -> str:
 class _Parser(argparse.ArgumentParser):
     """argparse whose mistakes are ``ConfigError`` sentences, and which takes overrides before and after options."""
 
+    commands: Mapping[str, argparse.ArgumentParser]
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f'{message} (see "{self.prog} --help").')
 
@@ -179,6 +187,7 @@ def _parser() -> _Parser:
 
     for command in _COMMANDS:
         _add(commands, command)
+    parser.commands = commands.choices
     return parser
 
 

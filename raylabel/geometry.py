@@ -540,24 +540,6 @@ def rel1_to_px(box_rel1: Box, size: Size) -> Box:
     return Box(box_rel1.x1 * size.width, box_rel1.y1 * size.height, box_rel1.x2 * size.width, box_rel1.y2 * size.height)
 
 
-def stored_to_displayed(box_px: Box, stored: Size, orientation: int) -> Box:
-    """Turn a box with its image: from pixels as they are stored to those as they are displayed.
-
-    Args:
-        stored: the size as stored.
-        orientation: EXIF's, 1 to 8.
-
-    >>> stored_to_displayed(Box(10, 20, 30, 60), Size(640, 480), 6)
-    Box(x1=420, y1=10, x2=460, y2=30)
-    """
-    x1, y1, x2, y2 = box_px.as_tuple()
-    if orientation in (2, 3, 7, 8):
-        x1, x2 = stored.width - x2, stored.width - x1
-    if orientation in (3, 4, 6, 7):
-        y1, y2 = stored.height - y2, stored.height - y1
-    return Box(y1, x1, y2, x2) if orientation >= 5 else Box(x1, y1, x2, y2)
-
-
 def decide_region_units(regions: Sequence[Box], seeds_px: Sequence[Box] | None, size: Size) -> str:
     """Tell whether the regions of a foreign file are pixels or lie on the 0-1000 grid (TAO's referring pipeline).
 

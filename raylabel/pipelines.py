@@ -1,15 +1,16 @@
 """The pipelines: which steps, in which order. A new step is one file in ``steps/`` and one line here.
 
 All else that is known of a step by its name or its place derives from this table: its number, its label in
-``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. A program that adds a step
-of its own does so before ``raylabel.settings`` is imported: ``PIPELINES[name] = numbered(*PIPELINES[name], MyStep)``.
+``pipeline_steps``, its folder, its block of settings, what an input may bring in its stead. Steps of plugins come in
+while a specification is read (``raylabel.plugins``), behind the others, whose numbers and folders stay what they are.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, Outcome, Record
 from raylabel.steps.base import Step
@@ -19,6 +20,25 @@ from raylabel.steps.grounding import Grounding
 from raylabel.steps.grounding_expr import GroundingExpr
 from raylabel.steps.image_caption import ImageCaption, MissingCaption
 from raylabel.steps.region_expr import RegionExpr
+
+_LIKE: dict[str, str] = {}
+"""Pipelines of plugins, each with the one of raylabel's own whose input and settings it has."""
+
+
+def input_of(pipeline: str) -> str:
+    """The pipeline of raylabel's own whose kind of input, and settings, a pipeline has: itself, or that one."""
+    return _LIKE.get(pipeline, pipeline)
+
+
+CachedT = TypeVar("CachedT", bound=Callable[..., Any])
+
+_caches: list[Any] = []
+
+
+def derived(function: CachedT) -> CachedT:
+    """Keep what a function of the table says until the table is another one."""
+    _caches.append(cached := functools.cache(function))
+    return cached  # type: ignore[return-value]  # it is called alike
 
 
 def numbered(*steps: type[Step]) -> tuple[type[Step], ...]:
@@ -39,6 +59,29 @@ PIPELINES: dict[str, tuple[type[Step], ...]] = {
     IMAGE_GROUNDING: numbered(MissingCaption, ExpressionExtraction, Grounding),
     IMAGE_REFERRING_EXPRESSION: numbered(RegionExpr, ImageCaption, GroundingExpr, DoubleCheck),
 }
+
+
+def pipelines_of_plugins() -> dict[str, str]:
+    """The pipelines that plugins add, each with the one of raylabel's own that it is like."""
+    return dict(_LIKE)
+
+
+def set_steps_of_plugins(added: Mapping[str, Sequence[type[Step]]], like: Mapping[str, str]) -> None:
+    """Have the pipelines hold these steps behind their own, and none of other plugins.
+
+    Args:
+        added: by pipeline; told that they are of a plugin.
+        like: the pipelines that are not raylabel's own, and what they are like.
+    """
+    for name in _LIKE:
+        del PIPELINES[name]
+    _LIKE.clear()
+    _LIKE.update(like)
+    for name in (*PIPELINES, *like):
+        own = (step for step in PIPELINES.get(name, ()) if not step.plugin)
+        PIPELINES[name] = numbered(*own, *added.get(name, ()))
+    for cached in _caches:
+        cached.cache_clear()
 
 
 def every_step() -> list[type[Step]]:
@@ -65,7 +108,7 @@ def steps_before(pipeline: str, names: Sequence[str]) -> list[type[Step]]:
     return [step for step in reversed(before) if not step.fills_in]
 
 
-@functools.cache
+@derived
 def givers_of(step: type[Step], pipeline: str) -> dict[str, type[Step]]:
     """The fields that the step reads of those that earlier steps give, each with the last of these."""
     last = {field: giver for giver in PIPELINES[pipeline][: step.place] for field in giver.gives}
@@ -82,7 +125,7 @@ def upstream_of(step: type[Step], pipeline: str, *, needed: bool = False) -> lis
     return [s for s in PIPELINES[pipeline] if any(givers.get(f) is s for f in (step.needs if needed else givers))]
 
 
-@functools.cache
+@derived
 def _found_first_by(step: type[Step], pipeline: str) -> frozenset[str]:
     """The fields that no earlier step gives."""
     earlier = {field for giver in PIPELINES[pipeline][: step.place] for field in giver.gives}
@@ -121,7 +164,7 @@ def outcome_of(record: Record) -> Outcome:
     return next((outcome for outcome in ended if outcome is not Outcome.SKIPPED), Outcome.SKIPPED)
 
 
-@functools.cache
+@derived
 def _labels_towards_boxes() -> list[str]:
     """Of all steps that do not caption the image, the last ones first."""
     return [step.label for step in reversed(every_step()) if step.finds != "captions"]

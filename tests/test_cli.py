@@ -413,6 +413,15 @@ def test_help_is_everywhere_and_holds_an_example(command, capsys):
     assert "example:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_reads_a_specification_takes_plugins_that_it_may_speak_of(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    reads_one = "CONFIG [key=value" in said or "experiment_spec_file" in said
+    assert ("--plugin" in said) == (reads_one or command == "review")
+
+
 def test_help_imports_nothing_that_takes_time():
     program = (
         "import contextlib, sys; from raylabel.cli import main\n"

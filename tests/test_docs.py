@@ -15,6 +15,7 @@ from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.exports.training.formats import TRAINING_FORMATS
 from raylabel.pipelines import all_steps
 from raylabel.profiles import PROFILES
+from raylabel.steps.base import Step
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,8 +71,8 @@ def test_a_command_that_is_shown_exists_with_its_options(
     if command == "init":
         assert rest[0] in {*recipes(), "RECIPE"}
     if command == "prompts":
-        assert rest[0] in {*all_steps()} | {"STEP"}
-    if command in ("init", "prompts") and rest[0].islower():
+        assert rest[0] in {*all_steps()} | {"STEP", "config.yaml"}
+    if command in ("init", "prompts") and rest[0].islower() and "." not in rest[0]:
         assert main([command, *rest]) == 0
 
 
@@ -100,3 +101,12 @@ def test_every_format_of_export_is_named_where_they_are_chosen(name: str) -> Non
 def test_the_number_of_families_is_about_what_is_said() -> None:
     assert "some thirty families" in text_of(PAGES[0]).replace("\n", " ").replace("  ", " ")
     assert 25 <= len(PROFILES) <= 39
+
+
+@pytest.mark.parametrize("step", all_steps().values(), ids=lambda step: step.name)
+def test_every_placeholder_of_a_prompt_is_listed_where_prompts_are_changed(step: type[Step]) -> None:
+    (row,) = re.findall(rf"^\| `{step.name}` \| (.+) \|$", text_of(ROOT / "docs" / "models.md"), re.MULTILINE)
+    prompts = [step.prompt, *filter(None, [step.prompt.singly])]
+    known = {name for prompt in prompts for name in re.findall(r"\$([a-z_]+)", prompt.text)}
+    assert set(re.findall(r"\$([a-z_]+)", row)) == known
+    assert set(re.findall(r"\*\*`\$([a-z_]+)`\*\*", row)) == {name for prompt in prompts for name in prompt.needs}

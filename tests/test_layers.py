@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),
     # what is written: the formats can be set
     ("exports",),
+    # steps from outside of the package
+    ("plugins",),
     # what can be set, the steps among it
     ("settings",),
     # what touches the world
@@ -48,6 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("demo",),
     # entry
     ("commands",),
+    # what programs import, and what people type
+    ("api",),
     ("cli",),
     ("__main__",),
 )
@@ -101,6 +106,9 @@ WORLDLESS = {"errors", "records", "geometry", "profiles", "validation", "answers
 """Packages without files, network, processes, clock or chance."""
 PURE_LIBRARIES = {"pydantic"}
 
+FACE = "__init__.py"
+"""The package itself: at the bottom, for its version; what it offers programs is looked up in ``api`` when used."""
+
 SPEAKERS = ("cli.py", "commands/*", "__main__.py", "runtime/progress.py", "demo/*.py", "demo/server/__main__.py")
 """Files that may print; in the demo, the server (a library) may not."""
 ENTRIES = ("cli.py", "__main__.py", "demo/server/__main__.py", "servers/watchdog.py")
@@ -127,7 +135,10 @@ def is_module(name: str) -> bool:
 
 def imports_of(path: str, source: str) -> Iterator[str]:
     """The full names of the modules a file imports, wherever in the file it does so."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    if path == FACE:  # type checkers read there what it hands on at its first use
+        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -139,6 +150,13 @@ def imports_of(path: str, source: str) -> Iterator[str]:
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 yield inner if inner in VENDORS or (base.startswith("raylabel") and is_module(inner)) else base
+
+
+def names_from_package(source: str) -> Iterator[str]:
+    """What a file imports from ``raylabel`` itself."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "raylabel" and not node.level:
+            yield from (f"raylabel.{alias.name}" for alias in node.names)
 
 
 def calls_of(source: str) -> Iterator[str]:
@@ -205,6 +223,8 @@ def complaints(path: str, source: str) -> list[str]:
         ):
             found.append(f"imports {top}, which touches the world or is no small pure library")
 
+    if any(re.fullmatch(r"raylabel\.(?!__)\w+", name) and not is_module(name) for name in names_from_package(source)):
+        found.append("imports what is for programs")
     for called in calls_of(source):
         if called == "print" and not fits(path, SPEAKERS):
             found.append("prints")
@@ -251,6 +271,8 @@ def test_a_file_keeps_to_its_layer(path: str) -> None:
         pytest.param("store/a.py", "import re\nX = re.compile('[a-z]+://')", "tells URIs", id="remote-by-expression"),
         pytest.param("demo/server/seeing.py", "from raylabel.records import Box", "nothing but", id="model-peeks"),
         pytest.param("attic/box.py", "", "no layer", id="unknown-package"),
+        pytest.param("__init__.py", "from raylabel.api import run", "upstairs", id="the-face-at-import"),
+        pytest.param("store/a.py", "from raylabel import read", "what is for programs", id="the-face-from-within"),
         pytest.param("store/utils.py", "", "says nothing", id="no-noun"),
         pytest.param("store/tables.py", "print('x')", "prints", id="print-in-the-store"),
         pytest.param("demo/server/model.py", "print('x')", "prints", id="print-in-the-demo-server"),
@@ -274,6 +296,7 @@ def test_a_breach_is_seen(path: str, source: str, complaint: str) -> None:
         pytest.param("sources/spec.py", "def f():\n    'A path or s3://bucket.'", id="a-docstring-with-a-uri"),
         pytest.param("demo/show.py", "print('x')", id="the-demo-speaks"),
         pytest.param("cli.py", "from raylabel import __version__, settings", id="entry"),
+        pytest.param("__init__.py", "if TYPE_CHECKING:\n    from raylabel.api import run", id="the-face-for-types"),
     ],
 )
 def test_what_is_allowed_passes(path: str, source: str) -> None:

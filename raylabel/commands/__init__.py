@@ -65,6 +65,19 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """``--plugin FILE|NAME``."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        dest="plugins",
+        metavar="FILE|NAME",
+        help="steps of your own beside those that the specification names: a Python file, or an installed plugin; may "
+        "be given again",
+    )
+
+
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """``--replace``, ``--quiet`` and ``--exit-zero``."""
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_plugins
 from raylabel.commands.run import check_endpoint, load, own_servers
 from raylabel.errors import ClientError, ConfigError, printable
 
@@ -20,6 +20,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("calibration"), metavar="DIR", help="for the pictures; default: calibration"
     )
+    add_plugins(parser)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -47,5 +48,5 @@ CALIBRATE = Command(
     "raylabel calibrate config.yaml --out verdicts",
     _add_arguments,
     _calibrate,
-    "raylabel calibrate [-h] [-v] [--out DIR] CONFIG [key=value ...]",
+    "raylabel calibrate [-h] [-v] [--out DIR] [--plugin P] CONFIG [key=value ...]",
 )

@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_plugins
 from raylabel.commands.run import check_endpoint, load, own_servers
 from raylabel.errors import ConfigError, printable
 
@@ -22,6 +22,7 @@ _MARKS = {True: ("ok", "green"), False: ("BAD", "bold red"), None: ("-", "dim")}
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="CONFIG key=value", help="as for run; no label is stored")
     parser.add_argument("--offline", action="store_true", help="leave the endpoint out: nothing is asked")
+    add_plugins(parser)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -87,5 +88,5 @@ CHECK = Command(
     "raylabel check config.yaml",
     _add_arguments,
     _check,
-    "raylabel check [-h] [-v] [--offline] CONFIG [key=value ...]",
+    "raylabel check [-h] [-v] [--offline] [--plugin P] CONFIG [key=value ...]",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_progress, add_seed, add_writing, add_yes, positive
+from raylabel.commands import Command, add_plugins, add_progress, add_seed, add_writing, add_yes, positive
 from raylabel.commands.run import load, run_settings, sample_of
 
 _SAMPLE = 20
@@ -26,6 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_progress(parser)
     add_writing(parser)
     parser.set_defaults(limit=None)
+    add_plugins(parser)
 
 
 def _estimate(options: argparse.Namespace) -> int:
@@ -46,5 +47,5 @@ ESTIMATE = Command(
     _add_arguments,
     _estimate,
     "raylabel estimate [-h] [-v] [-q] [--sample N] [--seed S] [--yes] [--replace] [--progress KIND] [--exit-zero] "
-    "CONFIG [key=value ...]",
+    "[--plugin P] CONFIG [key=value ...]",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raylabel.commands import Command
@@ -75,14 +76,25 @@ def _export(options: argparse.Namespace) -> int:
     from raylabel.exports.training.run import Export, run_export
     from raylabel.exports.training.splits import read_splits
     from raylabel.exports.training.writers import Options
-    from raylabel.storage.locations import join
+    from raylabel.runtime.specification import know_plugins
+    from raylabel.storage.folders import Folder
+    from raylabel.storage.locations import absolute, join
+    from raylabel.store.results import Results
 
-    made = _format(options.format)
+    made = format_named(options.format)
     wanted = Export(
         results=options.results,
         format=made,
         out=options.out or join(options.results, f"exports/{made.name}"),
-        filters=_filters(options),
+        filters=filters_of(
+            outcomes=_list(options.outcome),
+            judged=_list(options.judged),
+            verified=options.verified,
+            min_score=options.min_score,
+            without=_list(options.without),
+            only=_list(options.only),
+            keep_partial=options.keep_partial,
+        ),
         splits=None if options.splits is None else read_splits(options.splits),
         classes=_classes(options.classes) if options.classes else None,
         max_classes=options.max_classes,
@@ -92,7 +104,8 @@ def _export(options: argparse.Namespace) -> int:
         options=Options(options.first_category_id, options.min_pixels, options.max_pixels),
         replace=options.overwrite,
     )
-    said = run_export(wanted, _reader())
+    know_plugins(Results(Folder(absolute(wanted.results))))
+    said = run_export(wanted, reader())
     _show(said, wanted.out)
     if _judged_since(said["made_from"].get("started"), wanted.results):
         print(
@@ -102,7 +115,12 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _format(name: str | None) -> TrainingFormat:
+def format_named(name: str | None) -> TrainingFormat:
+    """The format of a name.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
     from raylabel.exports.training.formats import TRAINING_FORMATS
     from raylabel.settings import did_you_mean
 
@@ -116,35 +134,48 @@ def _format(name: str | None) -> TrainingFormat:
     return TRAINING_FORMATS[name]
 
 
-def _filters(options: argparse.Namespace) -> Filters:
+def filters_of(
+    *,
+    outcomes: Sequence[str],
+    judged: Sequence[str],
+    verified: bool,
+    min_score: float | None,
+    without: Sequence[str],
+    only: Sequence[str],
+    keep_partial: bool,
+) -> Filters:
+    """What of the records is taken.
+
+    Raises:
+        ConfigError: no such outcome, verdict, flag or rule.
+    """
     from raylabel.exports.training.selection import SETTLED_WITH_LABELS, VERDICTS, Filters
     from raylabel.records import Outcome
     from raylabel.settings import did_you_mean
     from raylabel.steps.double_check import ADJUST_PROPOSED, ADJUSTED, REWRITTEN
     from raylabel.validation import RULES
 
-    outcomes = [outcome.value for outcome in Outcome]
-    for name in _list(options.outcome):
-        if name not in outcomes:
-            raise ConfigError(f'--outcome: found "{name}", allowed: {", ".join(outcomes)}.')
-    judged = _list(options.judged)
+    known = [outcome.value for outcome in Outcome]
+    for name in outcomes:
+        if name not in known:
+            raise ConfigError(f'--outcome: found "{name}", allowed: {", ".join(known)}.')
     for name in judged:
         if name not in VERDICTS:
             raise ConfigError(
                 f'--judged: found "{name}", allowed: {", ".join(VERDICTS)}.{did_you_mean(name, list(VERDICTS))}'
             )
     names = [*RULES, ADJUSTED, ADJUST_PROPOSED, REWRITTEN]
-    for name in _list(options.without):
+    for name in without:
         if name not in names:
             raise ConfigError(f'--without: no flag or rule "{name}"; see docs/output.md.{did_you_mean(name, names)}')
     return Filters(
-        outcomes=tuple(_list(options.outcome)) or SETTLED_WITH_LABELS,
+        outcomes=tuple(outcomes) or SETTLED_WITH_LABELS,
         judged=tuple(judged) or Filters().judged,
-        verified=options.verified,
-        min_score=options.min_score,
-        without=tuple(_list(options.without)),
-        only=tuple(_list(options.only)),
-        keep_partial=options.keep_partial,
+        verified=verified,
+        min_score=min_score,
+        without=tuple(without),
+        only=tuple(only),
+        keep_partial=keep_partial,
     )
 
 
@@ -169,7 +200,8 @@ def _classes(given: list[str]) -> dict[str, str]:
     return read_class_map(parts)
 
 
-def _reader() -> ReadUpright:
+def reader() -> ReadUpright:
+    """Reads images, upright, within the default limits."""
     from raylabel.images import UprightFile, read_image, upright_file
     from raylabel.settings import ImageSettings
 

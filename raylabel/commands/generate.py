@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raylabel.commands import Command, add_pilot, add_progress, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_plugins, add_progress, add_writing, add_yes
 from raylabel.commands.run import run_settings, sample_of
 from raylabel.errors import ConfigError
 
@@ -19,6 +19,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_yes(parser)
     add_progress(parser)
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -27,7 +28,7 @@ def _generate(options: argparse.Namespace) -> int:
     sample = sample_of(options)
     from raylabel.settings import load_settings
 
-    settings = load_settings(Path(options.experiment_spec_file), options.overrides)
+    settings = load_settings(Path(options.experiment_spec_file), options.overrides, plugins=options.plugins)
     return run_settings(
         settings,
         options.limit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_progress, add_writing
+from raylabel.commands import Command, add_plugins, add_progress, add_writing
 from raylabel.commands.run import console_of, load
 
 
@@ -17,6 +17,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_progress(parser)
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _reread(options: argparse.Namespace) -> int:
@@ -44,5 +45,5 @@ REREAD = Command(
     "raylabel reread config.yaml double_check.adjust=apply",
     _add_arguments,
     _reread,
-    "raylabel reread [-h] [-v] [-q] [--replace] [--progress KIND] [--exit-zero] CONFIG [key=value ...]",
+    "raylabel reread [-h] [-v] [-q] [--replace] [--progress KIND] [--exit-zero] [--plugin P] CONFIG [key=value ...]",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command, add_progress, add_writing
+from raylabel.commands import Command, add_plugins, add_progress, add_writing
 from raylabel.commands.run import load, run_settings
 from raylabel.errors import ConfigError
 
@@ -40,6 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_progress(parser)
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -83,5 +84,5 @@ RETRY = Command(
     _add_arguments,
     _retry,
     "raylabel retry [-h] [-v] [-q] [--reason TEXT] [--step STEP] [--id ID] [--outcome OUTCOME] [--rejected] "
-    "[--replace] [--progress KIND] [--exit-zero] CONFIG [key=value ...]",
+    "[--replace] [--progress KIND] [--exit-zero] [--plugin P] CONFIG [key=value ...]",
 )

@@ -27,6 +27,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--apply", type=Path, metavar="FILE", help="store the judgements that a gallery was left with; draw nothing"
     )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        dest="plugins",
+        metavar="FILE|NAME",
+        help="the plugin of the run, to show its questions and replies, too; nothing else needs it",
+    )
 
 
 def _review(options: argparse.Namespace) -> int:
@@ -36,7 +44,9 @@ def _review(options: argparse.Namespace) -> int:
     if options.apply and drawing:
         raise ConfigError(f"--apply stores judgements and draws nothing; leave out --{drawing[0]}.")
     from raylabel.review.reading import open_results
+    from raylabel.settings import use_plugins
 
+    use_plugins(options.plugins)
     reviewed = open_results(options.results)
     if options.apply:
         return _apply(reviewed, options.apply, options.results)

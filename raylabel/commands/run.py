@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raylabel.commands import Command, add_pilot, add_progress, add_writing, add_yes
+from raylabel.commands import Command, add_pilot, add_plugins, add_progress, add_writing, add_yes
 from raylabel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_yes(parser)
     add_progress(parser)
     add_writing(parser)
+    add_plugins(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -79,7 +80,7 @@ def load(options: argparse.Namespace, command: str, *, needs_input: bool = True)
             'to start from, "raylabel default_specs results_dir=DIR module_name=auto_label" writes every setting.'
         )
     options.overrides.remove(config)
-    return load_settings(Path(config), options.overrides, needs_input=needs_input)
+    return load_settings(Path(config), options.overrides, needs_input=needs_input, plugins=options.plugins)
 
 
 def run_settings(
@@ -92,8 +93,15 @@ def run_settings(
     replace: bool = False,
     quiet: bool = False,
     progress: str | None = None,
+    console: Console | None = None,
+    own_process: bool = True,
 ) -> int:
-    """Label what the settings name, or only the wanted records of it; returns the exit code."""
+    """Label what the settings name, or only the wanted records of it; returns the exit code.
+
+    Args:
+        console: for progress and summary; standard output by default.
+        own_process: this process does nothing else, before or after, and may be set up for it.
+    """
     check_endpoint(settings)
     from raylabel.engine.nodes import check_results_dir
     from raylabel.runtime import process
@@ -105,7 +113,8 @@ def run_settings(
         from raylabel.runtime.served import Served
 
         executor = Served(executor, own_servers(settings, console, on_cluster=executor.is_elsewhere, quiet=quiet))
-    process.set_up()
+    if own_process:
+        process.set_up()
     return run(
         settings,
         executor,
@@ -192,5 +201,5 @@ RUN = Command(
     _add_arguments,
     _run,
     "raylabel run [-h] [-v] [-q] [--limit N | --sample N [--seed S]] [--yes] [--replace] [--progress KIND] "
-    "[--exit-zero] CONFIG [key=value ...]",
+    "[--exit-zero] [--plugin P] CONFIG [key=value ...]",
 )

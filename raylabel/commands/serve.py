@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raylabel.commands import Command
+from raylabel.commands import Command, add_plugins
 from raylabel.commands.run import load
 from raylabel.errors import ConfigError, printable
 
@@ -16,6 +16,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG key=value",
         help="as for run, where no input need be named; its block serve says what is started",
     )
+    add_plugins(parser)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -34,5 +35,5 @@ SERVE = Command(
     "raylabel serve config.yaml serve.model=Qwen/Qwen2.5-VL-7B-Instruct",
     _add_arguments,
     _serve,
-    "raylabel serve [-h] [-v] CONFIG [key=value ...]",
+    "raylabel serve [-h] [-v] [--plugin P] CONFIG [key=value ...]",
 )

@@ -21,12 +21,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stats(options: argparse.Namespace) -> int:
+    from raylabel.runtime.specification import know_plugins
     from raylabel.runtime.stored_counts import count_stored
     from raylabel.storage.folders import Folder
     from raylabel.storage.locations import absolute
     from raylabel.store.results import Results
 
-    counts = count_stored(Results(Folder(absolute(options.results))))
+    results = Results(Folder(absolute(options.results)))
+    know_plugins(results)
+    counts = count_stored(results)
     if not counts.steps:
         raise InputError(f'RESULTS: no results in "{options.results}"; give the results_dir of a run.')
     if options.json:

@@ -21,12 +21,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from raylabel.pipelines import every_step
+    from raylabel.runtime.specification import know_plugins
     from raylabel.runtime.status import groups_of
     from raylabel.storage.folders import Folder
     from raylabel.storage.locations import absolute
     from raylabel.store.results import Results
 
-    groups = groups_of(Results(Folder(absolute(options.results))), every_step())
+    results = Results(Folder(absolute(options.results)))
+    know_plugins(results)
+    groups = groups_of(results, every_step())
     if not groups:
         raise InputError(f'RESULTS: no results in "{options.results}"; give the results_dir of a run.')
     for step, of_step in groups.items():

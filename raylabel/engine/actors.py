@@ -20,6 +20,7 @@ from raylabel.runtime.coordinator import Directive, Report
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
+from raylabel.settings import Carried
 from raylabel.sources import Shard
 
 
@@ -38,14 +39,14 @@ class WorkerActor:
 
     def __init__(
         self,
-        spec: RunSpec,
+        spec: Carried[RunSpec],
         shards: Any,
         coordinator: Any,
         workers: int,
         data: SharedData | None = None,
         log_level: int = logging.WARNING,
     ) -> None:
-        spec.driver.enter_folder()
+        spec.value.driver.enter_folder()
         self._log = LogBuffer()
         logging.getLogger().addHandler(self._log)
         logging.getLogger(LOGGER).setLevel(log_level)
@@ -59,7 +60,7 @@ class WorkerActor:
         try:
             if data is not None:
                 check_this_node(data)
-            self._worker = self._wait(self._opened(spec, node, workers))
+            self._worker = self._wait(self._opened(spec.value, node, workers))
         except Exception as error:  # raised with the first block: what a constructor raises, Ray prints to the terminal
             self._worker = error
 

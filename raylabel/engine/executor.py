@@ -30,7 +30,7 @@ from raylabel.runtime.plan import worker_count
 from raylabel.runtime.shared_data import SharedData
 from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
-from raylabel.settings import RaySettings, Settings
+from raylabel.settings import Carried, RaySettings, Settings, VlmSettings
 
 ANSWER_S = 1.0
 """For which the coordinator is waited for until somebody looks whether its Ray is still there."""
@@ -102,9 +102,10 @@ class RayExecutor:
         self._data = data
 
     def probe_endpoint(self, settings: Settings, known: EndpointFacts) -> EndpointFacts:
-        task = ray.remote(probe_endpoint).options(num_cpus=0, scheduling_strategy="SPREAD")
+        task = ray.remote(_probe_endpoint).options(num_cpus=0, scheduling_strategy="SPREAD")
+        asked = Carried((settings, with_key(settings.pipeline.vlm, os.environ), known))
         try:
-            found: EndpointFacts = ray.get(task.remote(settings, with_key(settings.pipeline.vlm, os.environ), known))
+            found: EndpointFacts = ray.get(task.remote(asked))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         return found
@@ -199,3 +200,7 @@ class RayExecutor:
                 reason = str(error).partition("\n")[0].rstrip(".")  # a page of details follows
                 self._break(f"the run's coordinator died ({reason})")
                 raise ServerError(self._broken) from error
+
+
+def _probe_endpoint(asked: Carried[tuple[Settings, VlmSettings, EndpointFacts]]) -> EndpointFacts:
+    return probe_endpoint(*asked.value)

@@ -18,6 +18,7 @@ from raylabel.logs import LOGGER
 from raylabel.runtime.executor import Work
 from raylabel.runtime.plan import blocks_of
 from raylabel.runtime.shared_data import SharedData
+from raylabel.settings import Carried
 
 PLACED_BY_BYTES = 1 << 20
 """What an actor reserves. A share of a CPU, however small, would leave a node of one CPU without room for reading, and
@@ -113,7 +114,7 @@ def _dataset(work: Work, coordinator: Any, workers: int, data: SharedData | None
     return items.map_batches(
         WorkerActor,
         fn_constructor_kwargs={
-            "spec": work.spec,
+            "spec": Carried(work.spec),
             "shards": ray.put(list(work.shards)),
             "coordinator": coordinator,
             "workers": workers,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raylabel.exports.annotations import is_rejected
-from raylabel.pipelines import every_step
+from raylabel.pipelines import derived, every_step, input_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, REJECTED, JsonObject, Outcome
 from raylabel.steps.base import KINDS
 from raylabel.validation import REJECTED_BOX, REJECTED_PHRASE, SEEDS_SKIPPED, parse_flag
@@ -31,7 +30,7 @@ _TOTALS = (
 _COUNTERS = ("records", "totals", "flags")
 
 
-@functools.cache
+@derived
 def _findings_by_step() -> list[tuple[str, str]]:
     """The labels of all steps, each with the kind of thing it finds, the most telling kind first."""
     return [(step.label, kind) for kind in KINDS for step in every_step() if step.finds == kind]
@@ -74,7 +73,9 @@ class Figures:
         """Count one line."""
         totals, ended = self.totals, line["outcomes"]
         found = {"captions": 0, "regions": 0}
-        if line["source"] == IMAGE_REFERRING_EXPRESSION:  # the other pipeline carries these fields through unread
+        if (
+            input_of(line["source"]) == IMAGE_REFERRING_EXPRESSION
+        ):  # the other pipeline carries these fields through unread
             self.with_seeds = True
             regions = line.get("regions", ())
             totals["seed_boxes"] += len(line.get("kitti_bboxes", ()))

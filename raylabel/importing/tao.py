@@ -147,7 +147,7 @@ class _Import:
         self._folder, self._manner, self._note = folder, manner, note
         source = source_for(settings, settings.pipeline.workflow.steps, results.root.location)
         self._spec: RunSpec = build_spec(settings, results, source, EndpointFacts(), None, replay_only=True)
-        self._steps = steps_of(settings.autolabel_type)
+        self._steps = [step for step in steps_of(settings.autolabel_type) if not step.fills_in]
         mask = mask_of(settings.pipeline.vlm)
         self._found = Found(settings.autolabel_type, {step: StepFound(Reasons(mask)) for step in self._steps})
         self._images = _Images(settings, results)

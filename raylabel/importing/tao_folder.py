@@ -226,7 +226,7 @@ class TaoFolder:
 
     def __init__(self, location: str, pipeline: str) -> None:
         self.location = location
-        self._steps = PIPELINES[pipeline]
+        self._steps = [step for step in PIPELINES[pipeline] if not step.fills_in]
         self._files = ExitStack()
         self._objects: dict[str, list[_Objects]] = {}
         self._labels: dict[str, frozenset[str]] = {}
@@ -276,7 +276,7 @@ class TaoFolder:
             yield from (Old(objects.kind, True, fields) for fields in objects.find(subject))
         if self.has_label(step, subject) and subject.is_alone:
             yield Old(LABELS, True, text=self._label(step, subject))
-        for directory in (*(later.directory for later in self._steps[step.number + 1 :]), ""):
+        for directory in (*(later.directory for later in self._steps[self._steps.index(step) + 1 :]), ""):
             for objects in self._objects[directory]:
                 yield from (Old(objects.kind, False, fields) for fields in objects.find(subject))
 

@@ -18,7 +18,7 @@ from raylabel.steps.grounding import Grounding
 def models_of(settings: Settings, step: type[Step]) -> list[Sampling]:
     """The models a step asks, with their sampling: one, or the voters of the grounding step."""
     sampling, workflow = sampling_for(settings, step.name), settings.pipeline.workflow
-    if step is Grounding and isinstance(workflow, GroundingWorkflow) and workflow.voters:
+    if issubclass(step, Grounding) and isinstance(workflow, GroundingWorkflow) and workflow.voters:
         return [dataclasses.replace(sampling, model=model) for model in workflow.voters]
     return [sampling]
 

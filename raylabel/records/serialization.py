@@ -67,6 +67,8 @@ def expression_to_json(expression: Expression, write_box: BoxWriter = exact_box)
         out["flags"] = list(expression.flags)
     if expression.by is not None:
         out["by"] = expression.by
+    if expression.attributes:
+        out["attributes"] = dict(expression.attributes)
     return out
 
 
@@ -85,6 +87,8 @@ def _instance_to_json(instance: Instance, write_box: BoxWriter) -> JsonObject:
         out["flags"] = list(instance.flags)
     if instance.by is not None:
         out["by"] = instance.by
+    if instance.attributes:
+        out["attributes"] = dict(instance.attributes)
     return out
 
 

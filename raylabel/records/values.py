@@ -10,8 +10,8 @@ except for boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, Any
 
@@ -90,6 +90,7 @@ def _text_or(default: str) -> PlainValidator:
 
 _BOX, _FLAGS = PlainValidator(read_box), PlainValidator(_read_flags)
 _BY = PlainValidator(lambda value: value if isinstance(value, str) else None)
+_ATTRIBUTES = PlainValidator(lambda value: value if isinstance(value, dict) else {})
 _BBOX = Field(validation_alias=AliasChoices("bbox", "bbox_2d"))
 
 
@@ -174,6 +175,7 @@ class Instance:
         original_box: the box before the double check moved it (flag ``adjusted``).
         proposed_box: the box the double check would move it to (flag ``adjust_proposed``).
         by: who verified it, where that was not a model: ``person``.
+        attributes: what steps of plugins found out about it, as JSON has it.
     """
 
     bbox_id: SkipValidation[str]
@@ -186,6 +188,7 @@ class Instance:
     proposed_box: Annotated[Annotated[Box, _BOX] | None, Field(validation_alias="proposed_bbox")] = None
     flags: Annotated[tuple[str, ...], _FLAGS] = ()
     by: Annotated[str | None, _BY] = None
+    attributes: Annotated[Mapping[str, Any], _ATTRIBUTES] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ class Expression:
         instances: None while not grounded; empty if the model said that nothing matches.
         verified: as for ``Instance``; where it is False, so are the boxes.
         original_text: the phrase before the double check rewrote it (flag ``rewritten``).
-        by: as for ``Instance``.
+        by, attributes: as for ``Instance``.
     """
 
     expression_id: SkipValidation[str]
@@ -209,6 +212,7 @@ class Expression:
     original_text: SkipValidation[str | None] = None
     flags: Annotated[tuple[str, ...], _FLAGS] = ()
     by: Annotated[str | None, _BY] = None
+    attributes: Annotated[Mapping[str, Any], _ATTRIBUTES] = field(default_factory=dict, hash=False)
 
     def grounded(self, instances: tuple[Instance, ...], *flags: str) -> Expression:
         """The expression with these boxes, not verified, and with further flags."""

@@ -34,7 +34,7 @@ from raylabel.runtime.plan import SHARD_RECORDS
 from raylabel.runtime.preparing import build_spec
 from raylabel.runtime.question_keys import QuestionKeys
 from raylabel.runtime.spec import StepPlan
-from raylabel.runtime.specification import Specification, recall_specification
+from raylabel.runtime.specification import Specification, know_plugins, recall_specification
 from raylabel.sources import read_shard, scan, source_for
 from raylabel.steps.double_check import DoubleCheck
 from raylabel.storage.folders import Folder
@@ -103,6 +103,7 @@ def open_results(folder: Path) -> Reviewed:
     results = Results(Folder(absolute(str(folder))))
     annotations = folder / "annotations.jsonl"
     name = folder.resolve().name or str(folder)
+    know_plugins(results)
     specification = recall_specification(results)
     why = ""
     if specification is not None:

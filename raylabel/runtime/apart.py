@@ -21,6 +21,7 @@ from raylabel.runtime.coordinator import Directive, Report
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.traffic import EndpointDirective
 from raylabel.runtime.window import Stopped
+from raylabel.settings import Carried
 from raylabel.sources import Shard
 
 _WORK = "import sys; sys.path[:] = sys.argv[1:]; from raylabel.runtime.apart import work; work()"
@@ -67,7 +68,7 @@ async def _work_apart(spec: RunSpec, shard: Shard, record_ids: Sequence[str], is
         assert process.stdout is not None
         try:
             # It stays open: its end is the end of this process.
-            await asyncio.get_running_loop().run_in_executor(None, _tell, process.stdin, pickle.dumps(work))
+            await asyncio.get_running_loop().run_in_executor(None, _tell, process.stdin, pickle.dumps(Carried(work)))
             while (code := process.poll()) is None:
                 if is_stopping():
                     raise Stopped
@@ -102,7 +103,7 @@ def work() -> None:
     """Work on the records that standard input names, until it ends."""
     from raylabel.runtime.worker import Worker
 
-    spec, shard = pickle.load(sys.stdin.buffer)
+    spec, shard = pickle.load(sys.stdin.buffer).value
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     async def run() -> None:

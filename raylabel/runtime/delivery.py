@@ -17,7 +17,7 @@ from raylabel.exports.figures import Figures
 from raylabel.exports.files import ExportFiles, LinesFile
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.exports.json_lines import to_json_line
-from raylabel.pipelines import PIPELINES, outcome_of
+from raylabel.pipelines import PIPELINES, input_of, outcome_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION, JsonObject, Outcome, Record
 from raylabel.runtime.assembling import Assembled, as_judged, assemble
 from raylabel.runtime.edited_files import AnnotationFiles
@@ -197,7 +197,7 @@ class Delivery:
             self._lines: dict[tuple[str, str], LinesFile] = {}
             self._annotations, self._failures = self._file(files, "annotations"), self._file(files, "failures")
             self._seeds = None
-            if self._spec.pipeline == IMAGE_REFERRING_EXPRESSION:
+            if input_of(self._spec.pipeline) == IMAGE_REFERRING_EXPRESSION:
                 self._seeds = self._file(files, "seed_annotations")
             self._by_step = {step: self._file(files, "annotations", step.directory) for step in self._selected}
             begun = None if self._begun is None else self._begun._exports

@@ -68,6 +68,7 @@ def write_manifest(
             "python": platform.python_version(),
             **{name: version(name) for name in packages},
         },
+        "plugins": [{"name": plugin.name, "digest": plugin.digest} for plugin in settings.loaded_plugins],
         "configuration": redacted(settings),
     }
     results.write_json(results.root, "run.json", manifest)

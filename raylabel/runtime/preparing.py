@@ -181,5 +181,6 @@ def _step_digest(plan: StepPlan) -> str:
         setup.adjust,
         setup.keep_rejected,
         plan.ask.structured_output == "never",
-        *filter(None, [setup.settings.own()]),  # nothing for a step without: digests of earlier releases hold
+        # Nothing for a step without: digests of earlier releases hold.
+        *filter(None, [setup.settings.own(), plan.step.plugin]),
     )

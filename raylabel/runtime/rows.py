@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from raylabel.pipelines import PIPELINES, givers_of, is_given, upstream_of
+from raylabel.pipelines import PIPELINES, derived, givers_of, is_given, upstream_of
 from raylabel.records import (
     Changes,
     ImageFacts,
@@ -101,12 +101,13 @@ def _flags_text(image: ImageFacts | None, changes: Changes) -> str | None:
 
 def provenance_text(plan: StepPlan) -> str:
     """What makes the labels of a step, as its rows keep it: the models as configured, the prompt's version or, of a
-    user's own prompt, a digest of it, and the version of what reads the replies."""
+    user's own prompt, a digest of it, and the version of what reads the replies; of a plugin's step its digest, too."""
     prompt = plan.setup.prompt
     made = {
         "model": ", ".join(sampling.model for sampling in plan.ask.samplings),
         "prompt": str(prompt.version) if prompt.version else f"own-{digest_of(prompt.text)[:8]}",
         "reader": plan.step.version,
+        **({"plugin": plan.step.plugin[:12]} if plan.step.plugin else {}),
     }
     return _JSON.encode(made)
 
@@ -155,7 +156,7 @@ def drop_recomputed_fields(record: Record, selected: Sequence[type[Step]]) -> Re
     return replace(record, outcomes=kept, **cleared)
 
 
-@functools.cache
+@derived
 def _recomputed(source: str, selected: tuple[type[Step], ...]) -> tuple[frozenset[str], frozenset[str]]:
     """The fields that these steps of a pipeline, and those that build on them, make anew, and the labels of all."""
     pipeline = PIPELINES[source]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -76,6 +77,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and _is_on_a_loop():
+            raise KeyboardInterrupt
         if self._asked:
             # The system's own way to end: Ray's exit handlers would wait for requests that nobody wants any more.
             signal.signal(number, signal.SIG_DFL)
@@ -83,3 +86,13 @@ class StopSignals:
         self._asked = True
         self.wake()
         self._console.print("stopping: finishing and storing what is in flight; once more to leave at once")
+
+
+def _is_on_a_loop() -> bool:
+    """Whether an event loop called what was interrupted: this process is a notebook's kernel, or a server, and goes on
+    without the run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from raylabel.plugins.loading import declarations, declare
 from raylabel.records import JsonObject
-from raylabel.settings import Settings, redacted
+from raylabel.settings import Settings, know_steps, redacted
 from raylabel.store.results import Results
 
 _FILE = "specification.json"
@@ -29,8 +30,19 @@ class Specification:
 
 def note_specification(settings: Settings, results: Results) -> None:
     """Keep what a run is told, from its beginning."""
-    value: JsonObject = {"directory": str(Path.cwd()), "configuration": redacted(settings)}
+    value: JsonObject = {
+        "directory": str(Path.cwd()),
+        "configuration": redacted(settings),
+        "plugins": declarations(),
+    }
     results.write_json(results.checkpoints, _FILE, value)
+
+
+def know_plugins(results: Results) -> None:
+    """Know the steps of the plugins that results were made with, by what was noted of them; none of their code runs."""
+    noted = results.read_json(results.checkpoints, _FILE) or {}
+    declare(noted.get("plugins"))
+    know_steps()
 
 
 def recall_specification(results: Results) -> Specification | None:

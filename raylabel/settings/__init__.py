@@ -17,6 +17,7 @@ from raylabel.settings.backends.scripted import ScriptedSettings
 from raylabel.settings.default_file import default_specification
 from raylabel.settings.nearest import did_you_mean, nearest
 from raylabel.settings.overrides import without_dashes
+from raylabel.settings.plugins import Carried, know_steps, use_loaded, use_plugins
 from raylabel.settings.root import (
     HOST_AND_PORT,
     DoubleCheckSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "BackendSettings",
     "Block",
     "BoxSettings",
+    "Carried",
     "DoubleCheckSettings",
     "EndpointSettings",
     "GeminiSettings",
@@ -68,6 +70,7 @@ __all__ = [
     "default_specification",
     "did_you_mean",
     "interpreter_of",
+    "know_steps",
     "load_settings",
     "mask_of",
     "mask_urls",
@@ -75,11 +78,15 @@ __all__ = [
     "nearest",
     "redacted",
     "resolve_steps",
+    "use_loaded",
+    "use_plugins",
     "without_dashes",
 ]
 
 
-def load_settings(path: Path | None, overrides: Sequence[str] = (), needs_input: bool = True) -> Settings:
+def load_settings(
+    path: Path | None, overrides: Sequence[str] = (), needs_input: bool = True, plugins: Sequence[str] = ()
+) -> Settings:
     """Read, merge and check a specification.
 
     Steps come back as names in pipeline order, ``media_resolution`` in its long spelling, ``~`` in paths expanded.
@@ -88,10 +95,12 @@ def load_settings(path: Path | None, overrides: Sequence[str] = (), needs_input:
         path: a YAML file; None: defaults and overrides only.
         overrides: ``dotted.key=value``; values as in YAML, text as it stands; ``key=`` means "not set".
         needs_input: whether the input has to be given.
+        plugins: beside those that the specification names. The steps of all of them are known from then on, and those
+            of plugins that it does not name are not.
 
     Raises:
         ConfigError: one sentence that names the key, what was found, what is allowed and the nearest valid spelling.
     """
     from raylabel.settings.loading import load  # OmegaConf takes 70 ms, which ``--help`` need not wait for
 
-    return load(path, overrides, needs_input)
+    return load(path, overrides, needs_input, plugins)

@@ -29,10 +29,13 @@ from raylabel.blocks import (
     takes_text_or_list,
 )
 from raylabel.errors import ConfigError
+from raylabel.pipelines import PIPELINES
+from raylabel.plugins.loading import Plugin
 from raylabel.settings.backends.openai import EndpointSettings
 from raylabel.settings.messages import TYPE_WORDS, cut, in_words, is_in_use, unknown_key
 from raylabel.settings.needs import check_needs
 from raylabel.settings.overrides import split_override
+from raylabel.settings.plugins import use_plugins
 from raylabel.settings.root import Settings
 from raylabel.settings.secrets import FREE_FIELDS, is_secret_name
 from raylabel.settings.served import ask_own_servers
@@ -53,14 +56,20 @@ configuration of TAO 6, and what all TAO experiments have in common."""
 _OTHER_TASKS_WITHIN = re.compile(r"(image_grounding|image_referring_expression)\.(workflow\.long_video_\w+|llm)\b")
 
 
-def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Settings:
+def load(path: Path | None, overrides: Sequence[str], needs_input: bool, plugins: Sequence[str] = ()) -> Settings:
     """See ``raylabel.settings.load_settings``."""
     given = _Given()
     content = None if path is None else read_yaml(path)
+    split = [split_override(overrides, place) for place in range(len(overrides))]
+    # Before all else: what may be set, and its names, depends on the steps that there are.
+    names = [*_plugins_named(content or {}, split), *plugins]
+    loaded = use_plugins(names)
     if content:
         given.add(Settings, given.values, content)
-    for place in range(len(overrides)):
-        given.override(*split_override(overrides, place))
+    for key, text in split:
+        given.override(key, text)
+    if names:
+        given.values["plugins"] = names
     given.warn()
     interpolated = _resolve(given.values)
     for long_path, value in _leaves(given.values):
@@ -71,6 +80,8 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
     except ValidationError as error:
         raise in_words(error, given.values, interpolated) from None
     secrets = _from_environment(settings, interpolated)
+    settings.note_plugins(loaded)
+    _select_steps_of(settings, loaded, asked_for=plugins)
     for block in (settings, settings.pipeline.vlm):  # the processes of a run know the latter
         block.note_environment_secrets(secrets)
     try:
@@ -79,6 +90,33 @@ def load(path: Path | None, overrides: Sequence[str], needs_input: bool) -> Sett
     except ConfigError as error:
         raise (ConfigError(f"{path} holds no settings; {error}") if content == {} else error) from None
     return settings
+
+
+def _plugins_named(content: Mapping[str, Any], overrides: Sequence[tuple[str, str]]) -> list[str]:
+    """The plugins that file and overrides name; none where that is no list of names, which is told later."""
+    value = content.get("plugins")
+    for text in (text for key, text in overrides if key == "plugins"):
+        value = _value(text, list, "plugins", is_hidden=False)
+    try:
+        value = OmegaConf.to_container(OmegaConf.create({"plugins": value}), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"plugins: cannot be resolved; ${{oc.env:NAME}} can be used there ({error}).") from None
+    assert isinstance(value, dict)
+    names = value["plugins"]
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+
+
+def _select_steps_of(settings: Settings, plugins: Sequence[Plugin], asked_for: Sequence[str]) -> None:
+    """Run the steps of plugins that the command names, whatever the specification says about steps; say which steps of
+    others it leaves out."""
+    workflow, wanted = settings.pipeline.workflow, {plugin.digest for plugin in plugins if plugin.name in asked_for}
+    left = [step for step in PIPELINES[settings.autolabel_type] if step.plugin and step.name not in workflow.steps]
+    if chosen := [step.name for step in left if step.plugin in wanted]:
+        workflow.steps = [*workflow.steps, *chosen]
+    if others := [step.name for step in left if step.plugin not in wanted]:
+        logger.warning(
+            "%s.workflow.steps does not name %s, which plugins add: not run", settings.autolabel_type, ", ".join(others)
+        )
 
 
 class _Given:

@@ -168,5 +168,5 @@ def _how_to_write(field: FieldInfo, value: Any) -> str:
     if kind is str and isinstance(value, bool | int | float):
         return "; put it in quotes"
     if kind is list and isinstance(value, str | int) and not isinstance(value, bool):
-        return f"; write [{value}]"
+        return f"; write [{cut(str(value))}]"
     return ""

@@ -9,7 +9,6 @@ from pathlib import Path
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES, steps_before, steps_of
 from raylabel.prompts import Prompt
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.files import need_file, need_folder, need_writable_folder, read_text
 from raylabel.settings.root import GroundingPipeline, ReferringData, ReferringPipeline, Settings
 from raylabel.steps.base import Step
@@ -58,7 +57,7 @@ def check_needs(settings: Settings, needs_input: bool = True) -> None:
 
 def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
     """Equal questions to one model at temperature 0 get equal answers: nothing to vote on, and all of it paid."""
-    workflow, where = pipeline.workflow, "image_grounding.workflow"
+    workflow, where = pipeline.workflow, f"{settings.autolabel_type}.workflow"
     if workflow.voters and workflow.votes < len(workflow.voters):
         raise ConfigError(
             f"{where}.votes: found {workflow.votes}, allowed: {len(workflow.voters)} or more, one a voter."
@@ -75,7 +74,7 @@ def _check_votes(settings: Settings, pipeline: GroundingPipeline) -> None:
 
 
 def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> None:
-    data, where = pipeline.data, "image_grounding.data"
+    data, where = pipeline.data, f"{settings.autolabel_type}.data"
     if data.phrases and data.phrases_file:
         raise ConfigError(f"{where}.phrases_file: found together with {where}.phrases; give one of the two.")
     if data.image_dir and data.image_shards:
@@ -84,7 +83,7 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
         need_file(f"{where}.phrases_file", data.phrases_file)
     if data.image_root:
         need_folder(f"{where}.image_root", data.image_root)
-    before = [] if data.gives_phrases else steps_before(IMAGE_GROUNDING, pipeline.workflow.steps)
+    before = [] if data.gives_phrases else steps_before(settings.autolabel_type, pipeline.workflow.steps)
     earlier = [f"{settings.results_dir}/{step.directory}/annotations.jsonl" for step in before]
     if any(found is None or Path(found).is_file() for found in map(local_path, earlier)):
         return  # the first step reads that file, so the input is not looked at
@@ -95,7 +94,7 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
     elif data.image_dir:
         need_folder(f"{where}.image_dir", data.image_dir)
     elif earlier:
-        first = steps_of(IMAGE_GROUNDING, pipeline.workflow.steps)[0].short
+        first = steps_of(settings.autolabel_type, pipeline.workflow.steps)[0].short
         raise ConfigError(f'{where}.input_jsonl: required, as there is no "{earlier[0]}" for step {first} to run on.')
     else:
         raise ConfigError(
@@ -106,7 +105,7 @@ def _check_grounding_data(settings: Settings, pipeline: GroundingPipeline) -> No
 
 
 def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> None:
-    data, where = pipeline.data, "image_referring_expression.data"
+    data, where = pipeline.data, f"{settings.autolabel_type}.data"
     if data.image_dir:
         need_folder(f"{where}.image_dir", data.image_dir)
     if data.input_annotations_jsonl:
@@ -124,7 +123,7 @@ def _check_referring_data(settings: Settings, pipeline: ReferringPipeline) -> No
         missing, given = ("kitti_label_dir", "image_dir") if data.image_dir else ("image_dir", "kitti_label_dir")
         raise ConfigError(f"{where}.{missing}: required, as {given} is given (or give input_annotations_jsonl).")
     results = local_path(settings.results_dir)
-    if not data.image_dir and results is not None and not _earlier_run(Path(results)):
+    if not data.image_dir and results is not None and not _earlier_run(settings.autolabel_type, Path(results)):
         raise ConfigError(
             f"{where}.image_dir: required together with kitti_label_dir; or give input_annotations_jsonl."
             f"{_without_its_block(settings)}"
@@ -152,9 +151,9 @@ def _without_its_block(settings: Settings) -> str:
     return f" There is no block {chosen}{said}{hint}."
 
 
-def _earlier_run(results_dir: Path) -> bool:
+def _earlier_run(pipeline: str, results_dir: Path) -> bool:
     """Whether an earlier run left something to go on from; which file is read, the sources decide."""
-    steps = [f"{step.directory}/annotations.jsonl" for step in PIPELINES[IMAGE_REFERRING_EXPRESSION]]
+    steps = [f"{step.directory}/annotations.jsonl" for step in PIPELINES[pipeline]]
     left = ["seed_annotations.jsonl", "annotations.jsonl", *steps]
     return any((results_dir / name).is_file() for name in left)
 

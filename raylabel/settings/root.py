@@ -8,11 +8,12 @@ Precedence: defaults < file < overrides (see ``raylabel.settings.loading``).
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr, create_model
 
 from raylabel.blocks import (
     AUTO,
@@ -31,10 +32,10 @@ from raylabel.blocks import (
     YesOrNo,
     block,
     not_allowed,
-    one_of,
 )
 from raylabel.exports.formats import JSONL
 from raylabel.pipelines import PIPELINES, steps_of
+from raylabel.plugins.loading import Plugin
 from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
 from raylabel.settings.exports import an_export_format, default_export_format
 from raylabel.settings.serve import ServeSettings
@@ -282,13 +283,22 @@ def _prices(by_model: dict[str, Any]) -> dict[str, Any]:
     return by_model
 
 
+def _a_pipeline(name: str) -> str:
+    if name not in PIPELINES:  # as it is now: plugins add to it
+        raise not_allowed(", ".join(PIPELINES), *PIPELINES)
+    return name
+
+
 class Settings(Block):
     """The whole specification."""
 
     results_dir: Annotated[PathText, ToBeGiven()] = ""
     """Folder of the results and of all that is needed to go on after an interruption; may be s3:// or gs://."""
-    autolabel_type: Annotated[str, one_of(*PIPELINES)] = "image_grounding"
+    autolabel_type: Annotated[str, AfterValidator(_a_pipeline)] = "image_grounding"
     """image_grounding | image_referring_expression."""
+    plugins: Words = Field(default_factory=list)
+    """Steps of your own, behind the others: files such as my_steps.py, or names of installed plugins. Their code is
+    run; see docs/plugins.md."""
     image_grounding: GroundingPipeline = block()
     image_referring_expression: ReferringPipeline = block()
     serve: ServeSettings = block()
@@ -301,11 +311,22 @@ class Settings(Block):
     is installed (genai-prices), which knows public providers by their address. cached_input may be left out."""
     retry: RetrySettings = block()
     ray: RaySettings = block()
+    _loaded_plugins: tuple[Plugin, ...] = PrivateAttr(default=())
+
+    @property
+    def loaded_plugins(self) -> tuple[Plugin, ...]:
+        """The plugins as they were when the specification was read."""
+        return self._loaded_plugins
+
+    def note_plugins(self, plugins: tuple[Plugin, ...]) -> None:
+        """Remember what the names under ``plugins`` stand for."""
+        self._loaded_plugins = plugins
 
     @property
     def pipeline(self) -> GroundingPipeline | ReferringPipeline:
         """The block that ``autolabel_type`` names."""
-        return self.image_grounding if self.autolabel_type == IMAGE_GROUNDING else self.image_referring_expression
+        block: GroundingPipeline | ReferringPipeline = getattr(self, self.autolabel_type)
+        return block
 
     @property
     def max_workers(self) -> int | None:
@@ -334,3 +355,23 @@ class Settings(Block):
             for step in steps_of(self.autolabel_type)
             if step in chosen or (step.fills_in and not lacking.isdisjoint(step.gives))
         ]
+
+
+@functools.cache
+def pipeline_block(name: str, like: str) -> type[Block]:
+    """The block of a pipeline that a plugin adds: that of the one it is like, with its own steps."""
+    outer, workflow = _BLOCKS[like]
+    steps: Any = (Annotated[Words, steps_in(name)], every_step(name))
+    inner = create_model(
+        f"Workflow_{name}", __base__=workflow, __doc__=workflow.__doc__, __module__=__name__, steps=steps
+    )
+    doc = f"As {like}; used where autolabel_type is {name}."
+    made = create_model(f"Pipeline_{name}", __base__=outer, __doc__=doc, __module__=__name__, workflow=(inner, block()))
+    globals().update({inner.__name__: inner, made.__name__: made})  # where pickle looks for them
+    return made
+
+
+_BLOCKS: dict[str, tuple[type[Block], type[Block]]] = {
+    IMAGE_GROUNDING: (GroundingPipeline, GroundingWorkflow),
+    IMAGE_REFERRING_EXPRESSION: (ReferringPipeline, ReferringWorkflow),
+}

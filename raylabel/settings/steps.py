@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import AfterValidator, Field
 
-from raylabel.blocks import Block, block_of
+from raylabel.blocks import Block, block_of, follow
 from raylabel.errors import ConfigError
 from raylabel.pipelines import PIPELINES, all_steps
 from raylabel.settings.nearest import did_you_mean
@@ -58,12 +58,28 @@ def steps_in(autolabel_type: str) -> AfterValidator:
 
 def every_step(autolabel_type: str) -> Any:
     """The default of a pipeline's ``steps``, with its documentation."""
+
+    def shorts() -> list[str]:
+        return [step.short for step in PIPELINES[autolabel_type] if not step.fills_in]
+
+    return Field(default_factory=shorts, validate_default=True, description=_steps_in_words(autolabel_type))
+
+
+def _steps_in_words(autolabel_type: str) -> str:
     steps = [step for step in PIPELINES[autolabel_type] if not step.fills_in]
-    doc = f'By number ("0") or name: {", ".join(f"{step.short} {step.name}" for step in steps)}.'
+    words = f'By number ("0") or name: {", ".join(f"{step.short} {step.name}" for step in steps)}.'
     for step in PIPELINES[autolabel_type]:
         if step.fills_in:
-            doc += f" {step.name} goes before the others, by itself where a folder of images is the input."
-    return Field(default=[step.short for step in steps], validate_default=True, description=doc)
+            words += f" {step.name} goes before the others, by itself where a folder of images is the input."
+    return words
+
+
+def document_steps(settings: type[Block]) -> None:
+    """Have the documentation of each pipeline's ``steps`` name those that there are by now."""
+    for name in PIPELINES:
+        _, field = follow(settings, [name, "workflow", "steps"])
+        assert field is not None
+        field.description = _steps_in_words(name)
 
 
 if TYPE_CHECKING:

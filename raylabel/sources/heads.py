@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from raylabel.errors import InputError
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION, JsonObject, digest_of, record_id
+from raylabel.pipelines import PIPELINES, input_of
+from raylabel.records import IMAGE_GROUNDING, JsonObject, digest_of, record_id
 from raylabel.sources.image_folder import without_suffix
 from raylabel.sources.lines import Line, parse_object
 from raylabel.sources.phrases import read_phrases
@@ -64,7 +65,7 @@ class HeadReader:
         self._captions = source.kind == CAPTIONS
         self._needs_captions = source.needs_captions
         self._is_listed = source.is_listed
-        self._grounding = source.pipeline == IMAGE_GROUNDING
+        self._grounding = input_of(source.pipeline) == IMAGE_GROUNDING
         self._phrases = source.phrases or None
         self._root = _Root(source.root)
         self._label_root = _Root(source.label_dir)
@@ -100,7 +101,7 @@ class HeadReader:
             raise InputError('neither "caption" nor "expressions" is there')
         kept = fields.get("record_id")
         kept_id = isinstance(kept, str) and _RAYLABEL_ID.fullmatch(kept) is not None
-        own = kept_id and fields.get("source") in (IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION)
+        own = kept_id and fields.get("source") in PIPELINES
         image_id = _image_id(fields, path)
         # An earlier annotations file may hold paths that begin with the root already, as TAO writes them.
         resolved = own or (not self._captions and self._root.holds(path))

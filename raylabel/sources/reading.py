@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from raylabel.errors import InputError
 from raylabel.exports.annotations import KNOWN_FIELDS
-from raylabel.pipelines import every_step
+from raylabel.pipelines import every_step, input_of
 from raylabel.records import (
     IMAGE_GROUNDING,
     REPEATED_IMAGE_ID,
@@ -104,7 +104,7 @@ class LineReader:
     def __init__(self, source: SourceSpec) -> None:
         self._source = source
         self._heads = HeadReader(source)
-        self._grounding = source.pipeline == IMAGE_GROUNDING
+        self._grounding = input_of(source.pipeline) == IMAGE_GROUNDING
         carried = _CARRIED_BY_GROUNDING if self._grounding else ()
         self._own_fields = frozenset(KNOWN_FIELDS).difference(carried)
         self._unread = [*self._own_fields.difference(_READ_OF_EARLIER if source.kind == ANNOTATIONS else _READ)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from raylabel.errors import InputError
+from raylabel.pipelines import input_of
 from raylabel.records import IMAGE_REFERRING_EXPRESSION
 from raylabel.sources import coco, image_folder, image_shards, kitti, label_studio
 from raylabel.sources.heads import HeadReader
@@ -103,7 +104,7 @@ class _Scan:
         self._shard_size = shard_size
         self._heads = HeadReader(source)
         self._identities = SeenKeys()
-        self._image_ids = SeenKeys() if source.pipeline == IMAGE_REFERRING_EXPRESSION else None
+        self._image_ids = SeenKeys() if input_of(source.pipeline) == IMAGE_REFERRING_EXPRESSION else None
         self._number = self._position = self._offset = self._last_line = self._usable = 0
         self._first_reason = ""
         self._start_batch()
@@ -186,7 +187,7 @@ class _Scan:
         rest = [self._source.kind, paths, stamps, sorted(occurrences.items()), repeated]
         rest += [self._source.classes] if self._source.classes else []
         rest += [self._source.phrases] if self._source.phrases else []
-        rest += [_SEEDS_READ_AS] if self._source.pipeline == IMAGE_REFERRING_EXPRESSION else []
+        rest += [_SEEDS_READ_AS] if input_of(self._source.pipeline) == IMAGE_REFERRING_EXPRESSION else []
         draft.digest.update(json.dumps(rest).encode("ascii"))
         shard = Shard(
             number=self._number,

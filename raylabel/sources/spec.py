@@ -9,9 +9,9 @@ from pathlib import Path
 
 from raylabel.blocks import paths_in
 from raylabel.errors import InputError
-from raylabel.pipelines import steps_before, steps_of
-from raylabel.records import IMAGE_GROUNDING, IMAGE_REFERRING_EXPRESSION
-from raylabel.settings import Settings
+from raylabel.pipelines import input_of, steps_before, steps_of
+from raylabel.records import IMAGE_GROUNDING
+from raylabel.settings import GroundingData, GroundingPipeline, ReferringData, Settings
 from raylabel.sources.class_names import read_class_names
 from raylabel.sources.phrases import phrases_in_file, read_phrases
 from raylabel.storage.credentials import without_credentials
@@ -102,7 +102,7 @@ class SourceSpec:
         """The configuration key that names ``root``."""
         if self.kind in (FOLDER, SHARDS):
             return self.setting
-        return f"{self.pipeline}.data.{'image_root' if self.pipeline == IMAGE_GROUNDING else 'image_dir'}"
+        return f"{self.pipeline}.data.{'image_root' if input_of(self.pipeline) == IMAGE_GROUNDING else 'image_dir'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +145,20 @@ def source_for(settings: Settings, step_names: Sequence[str], results_dir: Path 
     """
     for location in paths_in(settings.pipeline.data).values():
         without_credentials(location)  # also of a root that earlier results begin with, where it is not read itself
-    if settings.autolabel_type == IMAGE_GROUNDING:
-        return _grounding_source(settings, step_names, str(results_dir))
-    return _referring_source(settings, step_names, str(results_dir))
+    pipeline, block = settings.autolabel_type, settings.pipeline
+    if isinstance(block, GroundingPipeline):
+        return _grounding_source(pipeline, block.data, step_names, str(results_dir))
+    return _referring_source(pipeline, block.data, step_names, str(results_dir))
 
 
-def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
-    data, where = settings.image_grounding.data, "image_grounding.data"
+def _grounding_source(pipeline: str, data: GroundingData, step_names: Sequence[str], results_dir: str) -> SourceSpec:
+    where = f"{pipeline}.data"
     phrases = phrases_in_file(f"{where}.phrases_file", data.phrases_file) if data.phrases_file else ()
     phrases = phrases or read_phrases(data.phrases)
-    before = [] if phrases else [join(results_dir, name) for name in _files_before(IMAGE_GROUNDING, step_names)]
+    before = [] if phrases else [join(results_dir, name) for name in _files_before(pipeline, step_names)]
     for earlier in before:
         if exists(earlier):
-            return SourceSpec(ANNOTATIONS, IMAGE_GROUNDING, earlier, setting="results_dir")
+            return SourceSpec(ANNOTATIONS, pipeline, earlier, setting="results_dir")
     if data.image_shards and not data.input_jsonl and not before:
         path, setting = without_credentials(data.image_shards), f"{where}.image_shards"
         try:
@@ -166,7 +167,7 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
             raise InputError(f"{setting}: {path} cannot be looked up ({error})") from error
         return SourceSpec(
             SHARDS,
-            IMAGE_GROUNDING,
+            pipeline,
             root if root == path.rstrip("/") else path,
             root=root,
             setting=setting,
@@ -178,38 +179,37 @@ def _grounding_source(settings: Settings, step_names: Sequence[str], results_dir
         folder, setting = data.image_dir, f"{where}.image_dir"
         _need_folder(setting, folder)
         folder = _as_listed(folder)
-        return SourceSpec(FOLDER, IMAGE_GROUNDING, folder, root=folder, setting=setting, phrases=phrases)
+        return SourceSpec(FOLDER, pipeline, folder, root=folder, setting=setting, phrases=phrases)
     if not (path := data.input_jsonl):
         also = f"; there is no {before[0]} to go on from either" if before else ""
         raise InputError(f"{where}.input_jsonl: not given{also}")
     _need_file(f"{where}.input_jsonl", path)
-    kind = CAPTIONS if phrases or _to_be_given(IMAGE_GROUNDING, step_names) <= {"caption"} else ANNOTATIONS
+    kind = CAPTIONS if phrases or _to_be_given(pipeline, step_names) <= {"caption"} else ANNOTATIONS
     return SourceSpec(
         kind,
-        IMAGE_GROUNDING,
+        pipeline,
         path,
         root=data.image_root,
         setting=f"{where}.input_jsonl",
         phrases=phrases,
-        needs_captions=not any("caption" in step.gives for step in steps_of(IMAGE_GROUNDING, step_names)),
+        needs_captions=not any("caption" in step.gives for step in steps_of(pipeline, step_names)),
     )
 
 
-def _referring_source(settings: Settings, step_names: Sequence[str], results_dir: str) -> SourceSpec:
-    data, where = settings.image_referring_expression.data, "image_referring_expression.data"
+def _referring_source(pipeline: str, data: ReferringData, step_names: Sequence[str], results_dir: str) -> SourceSpec:
+    where = f"{pipeline}.data"
     image_dir, label_dir = data.image_dir, data.kitti_label_dir
     # Empty unless somebody asks for it, so it wins over folders that a shared configuration names.
     if path := data.input_annotations_jsonl:
         _need_file(f"{where}.input_annotations_jsonl", path)
         setting = f"{where}.input_annotations_jsonl"
-        return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, path, root=image_dir, setting=setting)
+        return SourceSpec(ANNOTATIONS, pipeline, path, root=image_dir, setting=setting)
     for kind, path in ((COCO, data.coco_json), (LABEL_STUDIO, data.label_studio_json)):
         if path:
             setting = f"{where}.{_LABEL_KEYS[kind]}"
             _need_file(setting, path)
             if image_dir:
                 _need_folder(f"{where}.image_dir", image_dir)
-            pipeline = IMAGE_REFERRING_EXPRESSION
             return SourceSpec(kind, pipeline, path, root=_as_listed(image_dir), label_dir=path, setting=setting)
     kind = YOLO if data.yolo_label_dir else KITTI
     label_dir = data.yolo_label_dir or label_dir
@@ -219,16 +219,16 @@ def _referring_source(settings: Settings, step_names: Sequence[str], results_dir
         names = f"{where}.yolo_names"
         return SourceSpec(
             kind,
-            IMAGE_REFERRING_EXPRESSION,
+            pipeline,
             _as_listed(image_dir),
             root=_as_listed(image_dir),
             label_dir=_as_listed(label_dir),
             setting=f"{where}.image_dir",
             classes=read_class_names(names, data.yolo_names) if kind == YOLO else (),
         )
-    for name in (_SEEDS, *_files_before(IMAGE_REFERRING_EXPRESSION, step_names), _FINAL):
+    for name in (_SEEDS, *_files_before(pipeline, step_names), _FINAL):
         if exists(earlier := join(results_dir, name)):
-            return SourceSpec(ANNOTATIONS, IMAGE_REFERRING_EXPRESSION, earlier, setting="results_dir")
+            return SourceSpec(ANNOTATIONS, pipeline, earlier, setting="results_dir")
     missing = "kitti_label_dir" if image_dir else "image_dir"
     raise InputError(f"{where}.{missing}: not given; give image_dir with kitti_label_dir, or input_annotations_jsonl")
 

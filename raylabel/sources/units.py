@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from raylabel.errors import GeometryError
 from raylabel.geometry import (
+    TRANSPOSED,
     clip_to,
     decide_region_units,
     px_to_legacy1000,
@@ -74,14 +75,15 @@ def resolve_units(record: Record) -> Record:
 def _placed(seeds: Sequence[Seed], frame: SeedFrame, image: ImageFacts) -> Iterator[Seed]:
     """Seeds in displayed pixels."""
     size, drawn_in = image.size, frame.size
-    stored = Size(size.height, size.width)
     for seed in seeds:
         if frame.shares:
             yield Seed(rel1_to_px(seed.box, size), seed.type)
         elif drawn_in is None or drawn_in == size:
             yield seed
-        elif image.orientation >= 5 and drawn_in == stored:  # whoever drew them did not look at the EXIF tag
-            yield Seed(stored_to_displayed(seed.box, stored, image.orientation), seed.type)
+        elif image.orientation in TRANSPOSED and drawn_in == Size(
+            size.height, size.width
+        ):  # whoever drew them did not look at the EXIF tag
+            yield Seed(stored_to_displayed(seed.box, image.orientation, size), seed.type)
         else:
             raise GeometryError(
                 f"its boxes are of an image of {drawn_in.width} x {drawn_in.height}, and this one has {size.width} x "

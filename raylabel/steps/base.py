@@ -178,7 +178,8 @@ class Step(ABC):
     ``fills_in``: it stands before the others, and runs for records that came without what it gives; it has no number.
 
     Given by its place in a pipeline (``raylabel.pipelines``): ``place`` (from 0), ``number``, ``short`` (the number, or
-    the name where there is none), ``label`` (in ``pipeline_steps``) and ``directory`` (in ``results_dir``).
+    the name where there is none), ``label`` (in ``pipeline_steps``) and ``directory`` (in ``results_dir``). ``plugin``
+    is the digest of the plugin that it comes with, if it does.
     """
 
     name: ClassVar[str]
@@ -197,6 +198,7 @@ class Step(ABC):
     short: ClassVar[str]
     label: ClassVar[str]
     directory: ClassVar[str]
+    plugin: ClassVar[str] = ""
 
     def __init__(self, setup: StepSetup) -> None:
         self.setup = setup

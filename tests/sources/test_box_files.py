@@ -161,7 +161,8 @@ def test_a_box_is_turned_with_its_image_whatever_the_orientation() -> None:
     for orientation, image in upright.items():
         ys, xs = np.nonzero(image)
         turned[orientation] = Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-    assert {n: stored_to_displayed(Box(1, 1, 4, 2), stored, n) for n in upright} == turned
+    displayed = {n: Size(image.shape[1], image.shape[0]) for n, image in upright.items()}
+    assert {n: stored_to_displayed(Box(1, 1, 4, 2), n, displayed[n]) for n in upright} == turned
 
 
 @pytest.mark.parametrize(
