@@ -112,7 +112,8 @@ def import_tao(settings: Settings, old: str, manner: Manner, note: Callable[[str
     """
     settings = settings.model_copy(deep=True)
     workflow = settings.pipeline.workflow
-    workflow.steps = [step.name for step in PIPELINES[settings.autolabel_type]]
+    # The original has no step that fills in what an input lacks.
+    workflow.steps = [step.name for step in PIPELINES[settings.autolabel_type] if not step.fills_in]
     workflow.force_reprocess = False
     results = Results(Folder(absolute(settings.results_dir)))
     if Folder(absolute(old)).location == results.root.location:
@@ -147,7 +148,7 @@ class _Import:
         self._folder, self._manner, self._note = folder, manner, note
         source = source_for(settings, settings.pipeline.workflow.steps, results.root.location)
         self._spec: RunSpec = build_spec(settings, results, source, EndpointFacts(), None, replay_only=True)
-        self._steps = [step for step in steps_of(settings.autolabel_type) if not step.fills_in]
+        self._steps = steps_of(settings.autolabel_type, settings.pipeline.workflow.steps)
         mask = mask_of(settings.pipeline.vlm)
         self._found = Found(settings.autolabel_type, {step: StepFound(Reasons(mask)) for step in self._steps})
         self._images = _Images(settings, results)

@@ -22,7 +22,7 @@ from raylabel.evaluation.evaluating import Evaluation, evaluate
 from raylabel.evaluation.pairing import pair_boxes
 from raylabel.records import Box, Expression, Record
 from raylabel.resampling import tail
-from tests.evaluation.writing import answer, coco, phrase, results
+from tests.evaluation.written_truths import answer, coco, phrase, results
 from tests.exports.training.exporting import export
 from tests.exports.training.results import expression
 

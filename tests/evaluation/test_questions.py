@@ -15,7 +15,7 @@ from raylabel.evaluation.evaluating import Evaluation, evaluate
 from raylabel.evaluation.questions import ANSWERED, NOT_ASKED, REGION, TEXT, UNANSWERED, Question
 from raylabel.geometry import stored_to_displayed
 from raylabel.records import Box, Outcome, Record, Size
-from tests.evaluation.writing import Boxes, answer, coco, json_file, lines_file, phrase, referring, results, xywh
+from tests.evaluation.written_truths import Boxes, answer, coco, json_file, lines_file, phrase, referring, results, xywh
 
 CAR, OTHER, DOG = (10.0, 20.0, 110.0, 80.0), (200.0, 20.0, 300.0, 80.0), (50.0, 300.0, 90.0, 340.0)
 

@@ -14,7 +14,7 @@ from raylabel.errors import InputError
 from raylabel.evaluation.truth.formats import TRUTH_FORMATS, read_truth
 from raylabel.evaluation.truth.values import NO_AREA, Truth
 from raylabel.records import Outcome, Size
-from tests.evaluation.writing import answer, coco, json_file, lines_file, phrase, results, xywh
+from tests.evaluation.written_truths import answer, coco, json_file, lines_file, phrase, results, xywh
 
 CAR, OTHER, DOG = (10.0, 20.0, 110.0, 80.0), (200.0, 20.0, 300.0, 80.0), (50.0, 300.0, 90.0, 340.5)
 CAPTION = "Two red cars and a dog."

@@ -231,7 +231,7 @@ class _Trial:
         self._check_labels()
         answered = [question["answered"] for question in stats["questions"].values()]
         repeated = sum(count - 1 for count in answered if count > 1)
-        if repeated > WORKERS * len(PIPELINES[self._calm.pipeline]) * (1 + self._kills):
+        if repeated > WORKERS * sum(not step.fills_in for step in PIPELINES[self._calm.pipeline]) * (1 + self._kills):
             self._wrong.append(f"{repeated} answers were paid for twice")
         outcomes = Counter(line["outcome"] for line in _lines(self._results / "annotations.jsonl"))
         return Came(
