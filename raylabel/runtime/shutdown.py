@@ -36,7 +36,11 @@ class TermInterrupts:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    """As Ctrl-C, of which ``asyncio.run`` cancels its task; an exception out of nowhere in the middle of a loop may
+    leave a task waiting for ever. Where Ctrl-C is ignored (``nohup``) there is only the exception."""
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 class StopSignals:
