@@ -36,7 +36,8 @@ CLOSE_ANSWERS, CLOSE_S = 600, 30.0
 LONG_ANSWERS = 120
 """For which a rate was good that is refused once by chance: requests are late now and then, and come close together."""
 LEAST_LOWER = 0.015
-"""By which a rate falls that is refused sooner, doubled each time before."""
+"""Half of the share of a rate below which it is good, as far as is known, where it is refused sooner; doubled each time
+that this was not so."""
 FAR = 2.0
 """Times what is known to be good: a rate climbs no further within a minute."""
 FIRST_STEP, SURE_STEP = 0.01, 0.05
@@ -106,7 +107,10 @@ class Ceiling:
         self._lower = LEAST_LOWER
 
     def halve(self, now_s: float, answered: int) -> None:
-        """It is too high, which a limit of a second or so shows at once: the limit is between this and what is good."""
+        """It was refused, which a limit of a second or so shows at once: the limit is between this and what is good.
+
+        One that was good for long before is kept: some requests were late, and came close together.
+        """
         good, bad, lower = self.good, self.value, self._lower
         if not self.has_climbed:
             if answered - self._since[1] >= LONG_ANSWERS:
