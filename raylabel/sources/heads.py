@@ -125,33 +125,16 @@ class HeadReader:
             raise InputError(f"{path}: {_expected('caption', 'a string', fields)}")
         caption = caption if caption and caption.strip() else None
         image_id = ident if fields.get("image_id") in (None, "") else _image_id(fields, path)
-        return Head(
-            identity=record_id(image_id, path, caption, 0),
-            kept_id=False,
-            own=False,
-            image_id=image_id,
-            written_path=path,
-            image_path=self._root.join_name(path),
-            caption=caption,
-            fields=fields,
-            phrases=self._phrases_of(fields),
-        )
+        image_path = self._root.join_name(path)
+        return _new_head(image_id, path, image_path, fields, caption=caption, phrases=self._phrases_of(fields))
 
     def _labeled_head(self, fields: JsonObject, path: str) -> Head:
         ident = fields.get("id")
         kept = {} if ident is None else {"image_id": ident}
         image_id = _image_id(kept, path)
-        return Head(
-            identity=record_id(image_id, path, None, 0),
-            kept_id=False,
-            own=False,
-            image_id=image_id,
-            written_path=path,
-            image_path=fields["at"] if "at" in fields else self._located(path),
-            caption=None,
-            fields={**kept, "annotation_ids": fields["ids"]} if any(i is not None for i in fields["ids"]) else kept,
-            labels=fields,
-        )
+        image_path = fields["at"] if "at" in fields else self._located(path)
+        ids = {"annotation_ids": fields["ids"]} if any(i is not None for i in fields["ids"]) else {}
+        return _new_head(image_id, path, image_path, {**kept, **ids}, labels=fields)
 
     def _located(self, path: str) -> str:
         return self._root.join(path) if path.startswith("/") or is_uri(path) else self._root.join_name(path)
@@ -172,19 +155,23 @@ class HeadReader:
         if "fields" in fields:
             return self._head_in_shard(fields["fields"], path, fields["id"])
         image_id = without_suffix(path)
-        return Head(
-            identity=record_id(image_id, path, None, 0),
-            kept_id=False,
-            own=False,
-            image_id=image_id,
-            written_path=path,
-            image_path=self._root.join_name(path),
-            caption=None,
-            fields={},
+        return _new_head(
+            image_id,
+            path,
+            self._root.join_name(path),
+            {},
             label_path="" if label is None else self._label_root.join_name(str(label)),
             twin=str(fields.get("twin", "")),
             phrases=self._phrases,
         )
+
+
+def _new_head(
+    image_id: str, path: str, image_path: str, fields: JsonObject, *, caption: str | None = None, **more: Any
+) -> Head:
+    """That of a record which no run has named yet."""
+    identity = record_id(image_id, path, caption, 0)
+    return Head(identity, False, False, image_id, path, image_path, caption, fields, **more)
 
 
 class _Root:
