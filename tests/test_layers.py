@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "raylabel"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     # ground
-    ("errors", "urls", "resampling"),
+    ("errors", "urls", "resampling", "timeouts"),
     ("logs",),
     ("blocks",),
     ("records",),

@@ -17,6 +17,7 @@ from raylabel.clients.bodies import BODY_LIMIT_BYTES, BodyTooLong
 from raylabel.clients.hosts import Proxy
 from raylabel.clients.waiting import quota_mark
 from raylabel.errors import ConfigError
+from raylabel.timeouts import within
 
 # uvicorn (vLLM, most gateways) closes an idle connection after 5 s; a request sent in that very moment is lost.
 KEEPALIVE_EXPIRY_S = 4.0
@@ -300,7 +301,7 @@ class _Proxied(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
-            return await asyncio.wait_for(self._send(request), _total_s(request))
+            return await within(_total_s(request), self._send(request))
         except asyncio.TimeoutError as error:
             raise httpx2.ReadTimeout("") from error
 

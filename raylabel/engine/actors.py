@@ -22,6 +22,7 @@ from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.worker import SILENT_COORDINATOR_S, Worker
 from raylabel.settings import Carried
 from raylabel.sources import Shard
+from raylabel.timeouts import within
 
 
 class WorkerActor:
@@ -92,6 +93,6 @@ async def tell(coordinator: Any, report: Report) -> Directive | None:
     """Report to the coordinator's actor, and bring back what it says; None where it does not answer."""
     try:
         future: Future[Directive] = coordinator.beat.remote(report).future()
-        return await asyncio.wait_for(asyncio.wrap_future(future), SILENT_COORDINATOR_S / 2)
+        return await within(SILENT_COORDINATOR_S / 2, asyncio.wrap_future(future))
     except (ray.exceptions.RayError, TimeoutError, asyncio.TimeoutError):
         return None

@@ -50,6 +50,7 @@ from raylabel.sources import Shard, read_shard, resolve_units
 from raylabel.steps.base import Step
 from raylabel.store.reopened import Reopening, load_reopenings
 from raylabel.store.tables import Table
+from raylabel.timeouts import end_tasks, within
 
 QUICK_BEAT_S = 0.1
 """Between reports while slots are missing or lie idle: another worker may have, or want, some."""
@@ -233,8 +234,7 @@ class Worker:
 
     async def close(self) -> None:
         """Give back slots, connections and threads. What is under way is given up."""
-        self._beating.cancel()
-        await asyncio.gather(self._beating, return_exceptions=True)
+        await end_tasks(self._beating)
         self._stop(None)
         await self.report(leaving=True)
         await self.pool.close()
@@ -516,7 +516,7 @@ class Worker:
             windows = [part.asker.window for part in self._parts]
             is_quick = any(window.waiting > 0 or window.in_flight < window.size for window in windows)
             with suppress(asyncio.TimeoutError):  # a refusal is told at once
-                await asyncio.wait_for(self.pool.news.wait(), QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s)
+                await within(QUICK_BEAT_S if is_quick and wait_s <= BEAT_S else wait_s, self.pool.news.wait())
 
     async def report(self, *, leaving: bool = False) -> Directive | None:
         """Report to the coordinator, and do as told; None where it does not answer."""

@@ -14,6 +14,7 @@ from raylabel.clients.openai_compat import OpenAIClient
 from raylabel.errors import ClientError, StartError, Verdict, printable
 from raylabel.probing.probes import COLORS, drawn, png
 from raylabel.records import Size
+from raylabel.timeouts import within
 
 _ANSWER_LIMIT_BYTES = 20_000_000
 _API = "/v1"
@@ -63,7 +64,7 @@ async def get(address: Address, path: str, timeout_s: float = _GET_S) -> tuple[i
         NotYet: nobody listens, or no whole answer came in time.
     """
     try:
-        return await asyncio.wait_for(_get(address, path), timeout_s)
+        return await within(timeout_s, _get(address, path))
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.TimeoutError) as error:
         raise NotYet(f"GET {path}: {type(error).__name__}") from error
 

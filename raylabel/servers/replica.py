@@ -24,6 +24,7 @@ from raylabel.servers.metrics import Load
 from raylabel.servers.ports import ReservedPort, reserve_port
 from raylabel.servers.process import ServerProcess, start_process
 from raylabel.settings import ServeSettings, interpreter_of
+from raylabel.timeouts import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -294,9 +295,7 @@ class Replica:
                     limit = f"{self._serve.startup_timeout:g} s (serve.startup_timeout)"
                     raise self._did_not_start(f"was not ready within {limit}, last {self.phase}{self._last_answer()}")
         finally:
-            check.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StartError):
-                await check
+            await end_tasks(check)
 
     async def _check_readiness(self) -> None:
         """Returns when health, model and a picture are in order.
@@ -365,9 +364,7 @@ class Replica:
                     if self._process.poll() is None:
                         return look.result()
         finally:
-            look.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await look
+            await end_tasks(look)
 
     def _why_it_ended(self, process: ServerProcess) -> str:
         found = self._present_log.cause(self._engine.causes)

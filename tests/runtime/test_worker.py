@@ -240,3 +240,23 @@ def test_the_last_shards_are_reported_until_the_coordinator_has_heard_of_them(ma
     asyncio.run(main())
     assert bench.coordinator.driver_beat().ended == (ShardEnd(0, 4),)
     assert sum(bool(ended) for ended in told) == 4
+
+
+@pytest.mark.parametrize("later", range(6))
+def test_a_worker_ends_though_there_is_news_in_that_moment(make, later):
+    bench = make(1, slowly)
+
+    async def tell(report):
+        return bench.coordinator.beat(report)
+
+    async def main():
+        worker = Worker(bench.spec, tell, "here")
+        await worker.open()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        worker.pool.news.set()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(worker.close(), 30)
+
+    asyncio.run(main())
