@@ -35,11 +35,12 @@ from raylabel.runtime.endpoint import Endpoint
 from raylabel.runtime.load_pacing import LOOK_S
 from raylabel.runtime.tally import Tally
 from raylabel.runtime.traffic import Answers, EndpointDirective, EndpointReport
-from raylabel.runtime.window import Window
+from raylabel.runtime.window import Window, admit_in_turn
 from raylabel.servers.metrics import Load
+from raylabel.timeouts import end_tasks
 
 MOST_PLACES = 16384
-"""Images whose places are remembered: more than a worker has in hand."""
+"""Images whose places and turns are remembered: more than a worker has in hand."""
 SPARE = 1
 """Requests in flight, or images placed, beyond its share that an endpoint may have before new images go elsewhere: the
 share of a moment is no whole number."""
@@ -87,10 +88,11 @@ class EndpointPool:
         self._on_fatal = on_fatal
         self._read_load = read_load
         self._takes_files, self._needs_files = takes_files, needs_files
-        self._windows: list[Window[Endpoint]] = []
+        self._windows: list[Sequence[Window[Endpoint]]] = []
         self._endpoints: list[Endpoint] = []
         self._left: list[Endpoint] = []
         self._places: OrderedDict[str, Endpoint] = OrderedDict()
+        self._turns: OrderedDict[str, int] = OrderedDict()
         self._served: dict[str, ServedModel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,15 +120,18 @@ class EndpointPool:
         self.news.set()
         self.admit()
 
-    def attach(self, window: Window[Endpoint]) -> None:
-        """Have a window served whenever something is free; those that were attached last come first."""
-        self._windows.append(window)
+    def attach(self, *windows: Window[Endpoint]) -> None:
+        """Have windows served whenever something is free; those that were attached last come first.
+
+        Args:
+            windows: of steps that run side by side; they are served by turns. What is asked about one image goes out
+                together, while the server has it at hand, and images that came first are done with first.
+        """
+        self._windows.append(windows)
 
     async def close(self) -> None:
         """Give back connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         for endpoint in (*self._endpoints, *self._left):
             await endpoint.client.close()
 
@@ -155,6 +160,18 @@ class EndpointPool:
             return self._endpoints[0].traffic.gate.wait_s()
         return min((e.traffic.gate.wait_s() for e in self._endpoints if e.may_be_asked), default=math.inf)
 
+    def place_of(self, about: str) -> Endpoint | None:
+        place = self._places.get(about) if len(self._endpoints) > 1 else None
+        return place if place is not None and place.is_healthy else None
+
+    def turn_of(self, about: str, number: int) -> int:
+        if not about:
+            return number
+        turn = self._turns.setdefault(about, number)
+        if len(self._turns) > MOST_PLACES:
+            self._turns.popitem(last=False)
+        return turn
+
     def take(self, about: str, *, anywhere: bool = False) -> Endpoint | None:
         if len(self._endpoints) == 1:
             return self._seat(self._endpoints[0])
@@ -182,8 +199,8 @@ class EndpointPool:
     def admit(self) -> None:
         """Fill what is free: with those who want it first, later steps before earlier ones."""
         for anywhere in (False, True):
-            for window in reversed(self._windows):
-                window.admit(anywhere=anywhere)
+            for windows in reversed(self._windows):
+                admit_in_turn(windows, anywhere=anywhere)
 
     def move(self, about: str, away_from: Endpoint) -> None:
         """Have requests about something go elsewhere than to an endpoint."""

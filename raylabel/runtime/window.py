@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
-from collections import deque
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Hashable, Sequence
+from heapq import heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
 LATE_S = 0.05
 """What a busy loop makes of a timer; more is nobody's wish to send."""
-LOOK_AHEAD = 32
-"""So many of those who wait are looked at for one who wants what is free."""
 
 SeatT = TypeVar("SeatT")
+
+Turn = tuple[int, int, int]
+"""When a request is let in, beside others: by its image, by its step, and by itself, as each of these came first."""
+
+_numbers = itertools.count()
+"""Whatever comes is numbered, over all windows."""
 
 
 class Stopped(Exception):
@@ -66,6 +70,12 @@ class Door(Protocol[SeatT]):
     def wait_s(self) -> float:
         """Until a seat may be had; 0 where that is now, infinite where somebody has to leave one first."""
 
+    def place_of(self, about: str) -> Hashable:
+        """What requests about something wait for: whoever waits for the same can be let in, or can not, with it."""
+
+    def turn_of(self, about: str, number: int) -> int:
+        """The number of the first request about the same thing; that of this one, if it is the first."""
+
     def take(self, about: str, *, anywhere: bool = False) -> SeatT | None:
         """A seat for a request about something; None where it should rather wait for another one than is free.
 
@@ -84,20 +94,33 @@ class Window(Generic[SeatT]):
 
     Args:
         door: that all windows of a worker share.
+        place: of its step, among those that run side by side.
     """
 
-    def __init__(self, door: Door[SeatT]) -> None:
+    def __init__(self, door: Door[SeatT], place: int = 0) -> None:
         self.size = 0
         self.in_flight = 0
         self._door = door
+        self._place = place
         self._opening: asyncio.TimerHandle | None = None
-        self._queue: deque[tuple[str, asyncio.Future[SeatT]]] = deque()
+        self._queues: dict[Hashable, list[tuple[Turn, str, asyncio.Future[SeatT]]]] = {}
+        """By what they wait for: heaps of those who do, with their turns and what they are about."""
         self._stopped = False
 
     @property
     def waiting(self) -> int:
         """How many want a slot and have none."""
-        return len(self._queue)
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def may_admit(self) -> bool:
+        """Whether anybody may be let in now."""
+        if not self._queues or self.in_flight >= self.size or self._stopped or self._door.is_locked:
+            return False
+        wait_s = self._door.wait_s()
+        if 0 < wait_s < math.inf:
+            self._admit_in(wait_s)
+        return not wait_s
 
     @property
     def stopped(self) -> bool:
@@ -111,8 +134,8 @@ class Window(Generic[SeatT]):
     def stop(self) -> None:
         """Send everybody who waits away with ``Stopped``, now and later."""
         self._stopped = True
-        while self._queue:
-            _, ticket = self._queue.popleft()
+        queues, self._queues = self._queues, {}
+        for _, _, ticket in itertools.chain(*queues.values()):
             if not ticket.done():
                 ticket.set_exception(Stopped())
 
@@ -128,7 +151,8 @@ class Window(Generic[SeatT]):
         if self._stopped:
             raise Stopped
         ticket: asyncio.Future[SeatT] = asyncio.get_running_loop().create_future()
-        self._queue.append((about, ticket))
+        number = next(_numbers)
+        self._put((self._door.turn_of(about, number), self._place, number), about, ticket)
         self.admit()
         try:
             return await ticket
@@ -149,38 +173,48 @@ class Window(Generic[SeatT]):
         Args:
             anywhere: also to seats that nobody in this window wants.
         """
-        door = self._door
-        while self._queue and self.in_flight < self.size and not self._stopped and not door.is_locked:
-            if wait_s := door.wait_s():
-                if wait_s < math.inf:
-                    self._admit_in(wait_s)
-                return
-            if not self._admit_one(anywhere=anywhere):
-                return
+        admit_in_turn((self,), anywhere=anywhere)
 
-    def _admit_one(self, *, anywhere: bool) -> bool:
-        """Let one in, or one out who does not wait any more; False where nobody wants what is free."""
-        for place, (about, ticket) in enumerate(islice(self._queue, LOOK_AHEAD)):
-            if ticket.done():
-                del self._queue[place]
-                return True
-            if (seat := self._door.take(about)) is not None:
-                del self._queue[place]
-                self._seat(ticket, seat)
-                return True
-        if anywhere:
-            about, ticket = self._queue[0]
-            if (seat := self._door.take(about, anywhere=True)) is not None:
-                self._queue.popleft()
-                self._seat(ticket, seat)
-                return True
-        return False
+    def first_ones(self) -> list[tuple[Turn, Hashable]]:
+        """Whose turn it is of those who wait for the same, and what that is."""
+        return [(queue[0][0], place) for place, queue in self._queues.items()]
 
-    def _seat(self, ticket: asyncio.Future[SeatT], seat: SeatT) -> None:
-        self.in_flight += 1
-        ticket.set_result(seat)
+    def admit_first(self, place: Hashable, *, anywhere: bool) -> bool:
+        """Let in whose turn it is of those who wait for something, or find it gone; False where there is no
+        seat for it."""
+        _, about, ticket = self._queues[place][0]
+        if ticket.done():
+            self._pull(place)
+        elif self._door.place_of(about) != place:
+            self._put(*self._pull(place))
+        elif (seat := self._door.take(about, anywhere=anywhere)) is not None:
+            self._pull(place)
+            self.in_flight += 1
+            ticket.set_result(seat)
+        else:
+            return False
+        return True
+
+    def _put(self, turn: Turn, about: str, ticket: asyncio.Future[SeatT]) -> None:
+        heappush(self._queues.setdefault(self._door.place_of(about), []), (turn, about, ticket))
+
+    def _pull(self, place: Hashable) -> tuple[Turn, str, asyncio.Future[SeatT]]:
+        queue = self._queues[place]
+        first = heappop(queue)
+        if not queue:
+            del self._queues[place]
+        return first
 
     def _admit_in(self, wait_s: float) -> None:
         if self._opening is not None:
             self._opening.cancel()
         self._opening = asyncio.get_running_loop().call_later(wait_s, self.admit)
+
+
+def admit_in_turn(windows: Sequence[Window[SeatT]], *, anywhere: bool) -> None:
+    """Let in whoever may, of all these windows by turns; see ``Window.admit``."""
+    is_over = False
+    while not is_over:
+        waiting = [(*first, window) for window in windows if window.may_admit for first in window.first_ones()]
+        waiting.sort(key=lambda first: first[0])
+        is_over = not any(window.admit_first(place, anywhere=anywhere) for _, place, window in waiting)

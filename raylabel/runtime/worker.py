@@ -172,6 +172,7 @@ class Worker:
             before = pipeline[: max(step.place for step in level)]
             stored = tuple(step for step in before if step not in self._selected)
             self._levels.append(_Level(tuple(parts[step] for step in level), stored))
+            self.pool.attach(*(parts[step].asker.window for step in level))
         # What comes after the last level is not looked at.
         self._stored_rows = {s.directory: results.rows(s.directory) for level in self._levels for s in level.stored}
         self._stored_rows |= {part.step.directory: part.rows for part in self._parts}
@@ -216,8 +217,7 @@ class Worker:
 
     def _build_part(self, plan: StepPlan, reopened: Mapping[str, Reopening], tally: Tally) -> _Part:
         rows = self._spec.results.rows(plan.step.directory)
-        window = Window(self.pool)
-        self.pool.attach(window)
+        window = Window(self.pool, plan.step.place)
         asker = Asker(
             plan.step(plan.setup),
             plan.ask,

@@ -137,6 +137,96 @@ def test_who_waits_for_a_full_place_lets_others_have_what_is_free_and_moves_only
     asyncio.run(main())
 
 
+def windows_of(pool, *levels):
+    """Windows with room for all, level by level, so many side by side."""
+    windows = []
+    for count in levels:
+        together = [Window(pool, place) for place in range(count)]
+        pool.attach(*together)
+        windows += together
+    for window in windows:
+        window.resize(1000)
+    return windows
+
+
+async def let_in_one_by_one(windows, seat, waiting):
+    """The names of those who are let in, in order, each of whom leaves the seat to the next one."""
+    order = []
+    window = windows[0]
+    while waiting:
+        window.leave(seat)
+        await until(lambda: any(task.done() for _, _, task in waiting))
+        (entered,) = [entry for entry in waiting if entry[2].done()]
+        waiting.remove(entered)
+        name, window, task = entered
+        order.append(name)
+        seat = task.result()
+    window.leave(seat)
+    return order
+
+
+def test_what_is_asked_side_by_side_about_an_image_goes_out_together_and_later_steps_go_first():
+    async def main():
+        pool = pool_of("a", "b", slots=1)
+        regions, captions, later = windows = windows_of(pool, 2, 1)
+        seats = [await regions.enter("x"), await regions.enter("y")]
+        wanted = [("caption", captions), ("region 1", regions), ("region 2", regions)]
+        names = [(f"{step} of {n}", window, n) for n in range(4) for step, window in wanted]
+        waiting = [(name, window, asyncio.ensure_future(window.enter(f"image {n}"))) for name, window, n in names]
+        waiting.append(("later of x", later, asyncio.ensure_future(later.enter("x"))))
+        await asyncio.sleep(0)
+        for endpoint in pool._endpoints:
+            endpoint.slots = 0 if endpoint is seats[1] else 1  # one goes on
+        order = await let_in_one_by_one(windows, seats[0], waiting)
+        steps = ("region 1", "region 2", "caption")
+        assert order == ["later of x", *(f"{step} of {n}" for n in range(4) for step in steps)]
+
+    asyncio.run(main())
+
+
+def test_many_who_wait_for_a_full_endpoint_do_not_hide_those_who_want_what_is_free():
+    async def main():
+        pool = pool_of("a", "b", slots=10**6)
+        (window,) = windows_of(pool, 1)
+        seats = [await window.enter(f"image {n}") for n in range(400)]
+        full = seats[0]
+        other = next(seat for seat in seats if seat is not full)
+        at_full = [f"image {n}" for n, seat in enumerate(seats) if seat is full]
+        at_other = next(f"image {n}" for n, seat in enumerate(seats) if seat is other)
+        for endpoint in (full, other):
+            endpoint.slots = endpoint.in_flight
+        waiting = [asyncio.ensure_future(window.enter(image)) for image in at_full]
+        wanting = asyncio.ensure_future(window.enter(at_other))
+        await asyncio.sleep(0)
+        assert window.waiting == len(at_full) + 1
+        window.leave(other)
+        await asyncio.sleep(0)
+        assert wanting.done()
+        assert not any(each.done() for each in waiting)
+        window.stop()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert window.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_an_endpoint_that_is_lost_goes_elsewhere():
+    async def main():
+        pool = pool_of("a", "b", slots=1)
+        (window,) = windows_of(pool, 1)
+        one, other = await window.enter("x"), await window.enter("y")
+        waiting = [asyncio.ensure_future(window.enter("x")) for _ in range(3)]
+        await asyncio.sleep(0)
+        one.turn_away(ClientError(Verdict.RETRY, "connection refused"))
+        seat = other
+        for each in waiting:
+            window.leave(seat)
+            seat = await asyncio.wait_for(asyncio.shield(each), 10)
+            assert seat is other
+
+    asyncio.run(main())
+
+
 def test_an_endpoint_that_is_lost_is_looked_for_with_a_question_of_our_own():
     async def main():
         pool = pool_of("a", "b")

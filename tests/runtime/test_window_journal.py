@@ -22,6 +22,12 @@ class OpenDoor:
     def wait_s(self):
         return 0.0
 
+    def place_of(self, about):
+        return None
+
+    def turn_of(self, about, number):
+        return number
+
     def take(self, about, *, anywhere=False):
         return "seat"
 
