@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from raylabel.commands import Command, add_plugins
-from raylabel.commands.run import check_endpoint, load, own_servers
+from raylabel.commands.run import check_endpoint, load, one_own_server
 from raylabel.errors import ClientError, ConfigError, printable
 
 
@@ -34,8 +34,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     try:
         if not settings.serve.is_used:
             return calibrate(settings, options.out, say)
-        with own_servers(settings, one=True) as servers:
-            return calibrate(settings, options.out, say, servers.urls()[0])
+        with one_own_server(settings) as url:
+            return calibrate(settings, options.out, say, url)
     except ClientError as error:
         from raylabel.clients.endpoints import describe_trouble
 

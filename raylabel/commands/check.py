@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from raylabel.commands import Command, add_plugins
-from raylabel.commands.run import check_endpoint, load, own_servers
+from raylabel.commands.run import check_endpoint, load, one_own_server
 from raylabel.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -60,10 +60,9 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     with ExitStack() as stack:
         own_url: Callable[[], str] | None = None
         if settings.serve.is_used:
-            servers = stack.enter_context(own_servers(settings, one=True))
 
             def own_url() -> str:
-                return servers.urls()[0]
+                return stack.enter_context(one_own_server(settings))
 
         yield from Check(settings, own_url).findings(offline=offline, has_input=has_input)
 

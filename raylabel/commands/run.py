@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,19 +153,13 @@ def executor_of(settings: Settings) -> Executor:
 
 
 def own_servers(
-    settings: Settings,
-    console: Console | None = None,
-    *,
-    one: bool = False,
-    on_cluster: bool = False,
-    quiet: bool = False,
+    settings: Settings, console: Console | None = None, *, on_cluster: bool = False, quiet: bool = False
 ) -> OwnServers:
     """The model servers that the settings ask for; none is started yet.
 
     Args:
         console: where is told what becomes of them; standard output by default.
-        one: of those of this machine, one will do.
-        on_cluster: they are to run on the nodes of the Ray cluster that the run joins.
+        on_cluster: they are to run on the nodes of the Ray cluster that this process joins.
     """
     from rich.console import Console
 
@@ -176,8 +172,26 @@ def own_servers(
 
         servers = ReplicasOnRay(settings.serve, settings.results_dir)
     else:
-        servers = ServersInBackground(settings.serve, settings.results_dir, count=1 if one else None)
+        servers = ServersInBackground(settings.serve, settings.results_dir)
     return OwnServers(settings, servers, Console(quiet=True) if quiet else console)
+
+
+@contextmanager
+def one_own_server(settings: Settings) -> Iterator[str]:
+    """The base URL of one of the servers that a run would have, where it would have them.
+
+    Raises:
+        StartError, ServerError: it does not come up.
+    """
+    from raylabel.engine.session import cluster_address, ray_session
+
+    one = settings.model_copy(update={"serve": settings.serve.model_copy(update={"replicas": 1})})
+    is_elsewhere = bool(cluster_address(settings.ray))
+    with (
+        ray_session(settings.ray) if is_elsewhere else nullcontext(),
+        own_servers(one, on_cluster=is_elsewhere) as servers,
+    ):
+        yield servers.urls()[0]
 
 
 def check_endpoint(settings: Settings) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
+from functools import partial
 
 from raylabel.commands import Command, add_plugins
 from raylabel.commands.run import load
@@ -23,10 +25,27 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load(options, "serve", needs_input=False)
     if not settings.serve.is_used:
         raise ConfigError("serve.model: required; give the name on the hub, or the folder, of the model to serve.")
+    from raylabel.engine.session import cluster_address
     from raylabel.servers.command import serve
-    from raylabel.servers.standing import log_folder
+    from raylabel.servers.standing import standing
 
-    return serve(settings.serve, log_folder(settings.results_dir), lambda text: print(printable(text), flush=True))
+    def say(text: str) -> None:
+        print(printable(text), flush=True)
+
+    model = settings.serve.served_name
+    if not cluster_address(settings.ray):
+        from raylabel.servers.background import ServersInBackground
+
+        servers = ServersInBackground(settings.serve, settings.results_dir)
+        return serve(servers, model, say, offered=partial(standing, settings.serve), reach="on this machine")
+    from raylabel.engine.nodes import check_results_dir
+    from raylabel.engine.replicas import ReplicasOnRay
+    from raylabel.engine.session import ray_session
+
+    check_results_dir(settings)
+    with ray_session(settings.ray) as ray:
+        placed = ReplicasOnRay(settings.serve, settings.results_dir, stand=True)
+        return serve(placed, model, say, offered=lambda urls: nullcontext(), reach="on this cluster", death=ray.death)
 
 
 SERVE = Command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -17,7 +18,9 @@ import ray
 
 from raylabel.clients.hosts import host_and_port
 from raylabel.engine.session import in_one_line
+from raylabel.engine.standing import StandingOnRay, name_of_actor
 from raylabel.runtime.driver import Driver
+from raylabel.servers.background import Servers
 from raylabel.servers.gpus import gpus_on_nodes
 from raylabel.servers.process import GRACE_S
 from raylabel.servers.replica import HOUR_S, Pace, Replica, ReplicaStatus, State, given_up
@@ -26,6 +29,7 @@ from raylabel.settings import ServeSettings
 from raylabel.settings.serve import HIGHEST_PORT
 from raylabel.storage.folders import Folder
 from raylabel.storage.locations import absolute
+from raylabel.timeouts import end_tasks
 
 NEWS_S = 1.0
 """An actor answers after so long though nothing changed but the seconds, while it starts."""
@@ -105,8 +109,7 @@ class ReplicaActor:
     async def stop(self) -> None:
         """End the server; returns when nothing is left of it."""
         if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+            await end_tasks(self._keeping)
         await self._replica.stop()
         await asyncio.to_thread(self._keep_log)
 
@@ -125,12 +128,20 @@ class _Placed:
     Args:
         number: counts from 0.
         gpus: that it needs, of one node.
+        keeper: the ``raylabel serve`` by which runs are to find it; empty: none is.
     """
 
     def __init__(
-        self, serve: ServeSettings, number: int, gpus: int, results: Folder, driver: Driver, pace: Pace | None
+        self,
+        serve: ServeSettings,
+        number: int,
+        gpus: int,
+        results: Folder,
+        driver: Driver,
+        pace: Pace | None,
+        keeper: str,
     ) -> None:
-        self._serve, self._number, self._gpus, self._pace = serve, number, gpus, pace
+        self._serve, self._number, self._gpus, self._pace, self._keeper = serve, number, gpus, pace, keeper
         self._results, self._driver = results, driver
         self._name = f"replica-{number + 1}"
         self._actors = 0
@@ -154,9 +165,15 @@ class _Placed:
         self._since, self.is_heard, self._restarts_heard = time.monotonic(), False, 0
         port = self._serve.port
         now = time.monotonic()
+        found_by = name_of_actor(self._serve, self._keeper, self._name, self._actors) if self._keeper else {}
         self.actor = (
             ray.remote(ReplicaActor)
-            .options(num_cpus=self._serve.cpus_per_replica, num_gpus=self._gpus, scheduling_strategy="SPREAD")
+            .options(
+                num_cpus=self._serve.cpus_per_replica,
+                num_gpus=self._gpus,
+                scheduling_strategy="SPREAD",
+                **found_by,
+            )
             .remote(
                 self._serve,
                 self._name,
@@ -250,15 +267,27 @@ class ReplicasOnRay:
 
     Args:
         results_dir: path or URI.
+        stand: they are those of ``raylabel serve``, and found by the runs on the cluster.
     """
 
-    are_here = False
+    are_followed = True
 
-    def __init__(self, serve: ServeSettings, results_dir: str, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self, serve: ServeSettings, results_dir: str, *, pace: Pace | None = None, stand: bool = False
+    ) -> None:
         self._serve, self._pace = serve, pace
+        self._keeper = f"{socket.gethostname()}, process {os.getpid()}" if stand else ""
         self._results = Folder(absolute(results_dir))
         self._placed: Sequence[_Placed] = ()
         self._stopping = threading.Event()
+
+    def standing(self) -> Servers | None:
+        found = StandingOnRay(self._serve)
+        found.begin()
+        if any(status.url for status in found.statuses()):
+            return found
+        found.stop()
+        return None
 
     def begin(self) -> None:
         available = ray._private.state.available_resources_per_node()
@@ -270,7 +299,8 @@ class ReplicasOnRay:
         count, gpus = gpus_on_nodes(self._serve, nodes)
         driver = Driver.here()
         self._placed = [
-            _Placed(self._serve, number, gpus, self._results, driver, self._pace) for number in range(count)
+            _Placed(self._serve, number, gpus, self._results, driver, self._pace, self._keeper)
+            for number in range(count)
         ]
         self._stopping.clear()
         self._thread = threading.Thread(target=self._follow, name="model servers", daemon=True)

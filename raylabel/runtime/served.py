@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +27,6 @@ from raylabel.runtime.traffic import MemberSet
 from raylabel.runtime.worker import SendReport
 from raylabel.servers.background import Servers
 from raylabel.servers.replica import ReplicaStatus, State
-from raylabel.servers.standing import find_standing
 from raylabel.settings import Settings, at_addresses
 
 _SAY_S = 30
@@ -55,25 +52,24 @@ class OwnServers:
 
     def __init__(self, settings: Settings, servers: Servers, console: Console | None = None) -> None:
         self.settings = settings
-        self._servers = servers
+        self._servers = self._own = servers
         self._console = console or Console()
         self.is_waiting = False
         """For the first to be ready."""
         self._has_begun = False
-        self._standing: list[str] = []
         self._told: dict[str, ReplicaStatus] = {}
         self._replicas: dict[str, str] = {}
         """By the address where one was ready last, its name."""
 
     @property
-    def are_kept(self) -> bool:
-        """Whether they were started here, and are kept up."""
-        return not self._standing
+    def are_followed(self) -> bool:
+        """Whether one that is down is no longer among those that are ready."""
+        return self._servers.are_followed
 
     @property
     def count(self) -> int:
         """How many there are, ready or not; known once they were begun with."""
-        return len(self._standing) or len(self._told)
+        return len(self._told)
 
     @property
     def deaths(self) -> int:
@@ -120,15 +116,15 @@ class OwnServers:
         Raises:
             StartError, ServerError: as ``urls``.
         """
-        return self._standing or [status.url for status in self.look() if status.url]
+        return [status.url for status in self.look() if status.url]
 
     def look(self) -> Sequence[ReplicaStatus]:
-        """How each of those is that were started here; what became of them since the last look is said.
+        """How each of them is; what became of them since the last look is said.
 
         Raises:
             StartError, ServerError: as ``urls``.
         """
-        statuses = self._servers.statuses() if self._has_begun and not self._standing else ()
+        statuses = self._servers.statuses() if self._has_begun else ()
         all_failed = all(status.state is State.FAILED for status in statuses)
         for status in statuses:
             if not all_failed:
@@ -165,26 +161,23 @@ class OwnServers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._has_begun and not self._standing:
+        if self._has_begun:
             self._servers.stop()
-        self._has_begun, self._standing = False, []
+        self._has_begun, self._servers = False, self._own
         self._told.clear()
 
     def _begin(self) -> None:
-        if self._servers.are_here and (found := self._find_standing()):
-            self._standing = found
-            many = len(found) > 1
-            self._say(
-                f"the model server{'s' if many else ''} at {' and '.join(found)} {'are' if many else 'is'} up already "
-                f"(raylabel serve), and {'are' if many else 'is'} used"
-            )
+        if (standing := self._servers.standing()) is None:
+            self._servers.begin()
             return
-        self._servers.begin()
-
-    def _find_standing(self) -> list[str]:
-        with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has a loop already
-            found = thread.submit(asyncio.run, find_standing(self.settings.serve)).result()
-        return [address.url for address in found]
+        self._servers = standing
+        self._told = {status.name: status for status in standing.statuses()}
+        found = [status.url for status in self._told.values() if status.url]
+        many = len(found) > 1
+        self._say(
+            f"the model server{'s' if many else ''} at {' and '.join(found)} {'are' if many else 'is'} up already "
+            f"(raylabel serve), and {'are' if many else 'is'} used"
+        )
 
     def _tell(self, before: ReplicaStatus | None, now: ReplicaStatus, count: int) -> None:
         """Say what changed about one of so many."""
@@ -290,7 +283,7 @@ class Served:
         openai = at_addresses(self._servers.settings, self._asked).pipeline.vlm.openai
         with_keys = spec.vlm.openai.model_copy(update={"base_url": openai.base_url})
         members = members_of(spec.vlm.model_copy(update={"openai": with_keys}))
-        return tuple(replace(member, is_kept=self._servers.are_kept) for member in members)
+        return tuple(replace(member, is_kept=self._servers.are_followed) for member in members)
 
     def set_members(self, members: MemberSet) -> None:
         self._other.set_members(members)

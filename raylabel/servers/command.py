@@ -2,100 +2,134 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
-from raylabel.servers.local import LocalServers
-from raylabel.servers.replica import Replica, State
-from raylabel.servers.standing import standing
-from raylabel.settings import ServeSettings
+from raylabel.errors import ServerError, StartError
+from raylabel.servers.background import Servers
+from raylabel.servers.replica import ReplicaStatus, State
 
 _REMIND_S = 30.0
 """Between two lines about a server that is still doing the same."""
+_POLL_S = 0.1
 
 
-def serve(settings: ServeSettings, folder: Path, say: Callable[[str], None]) -> int:
+def serve(
+    servers: Servers,
+    model: str,
+    say: Callable[[str], None],
+    *,
+    offered: Callable[[Sequence[str]], AbstractContextManager[None]],
+    reach: str,
+    death: Callable[[], str] = lambda: "",
+) -> int:
     """Start the servers, have runs find them, and keep them going until a signal comes.
 
     Args:
-        folder: of their logs; local.
+        model: the name that they answer to.
         say: told of every change, one line each.
+        offered: has runs find the servers at these base URLs for the length of a ``with`` block.
+        reach: where those runs are.
+        death: what the servers cannot do without and is gone; empty while all is there.
 
     Returns:
         0: they were asked to end, and have.
 
     Raises:
         StartError: one of them does not come up.
-        ServerError: all of them were given up.
+        ServerError: all of them were given up, or what they stand on is gone.
     """
-    return asyncio.run(_keep_up(settings, folder, say))
+    with _signals() as come:
 
+        def changes(until: Callable[[Sequence[ReplicaStatus]], bool]) -> Sequence[ReplicaStatus]:
+            """How they are once they are so, or a signal came."""
+            while True:
+                teller.look(statuses := servers.statuses())
+                if come or until(statuses):
+                    return statuses
+                if gone := death():
+                    raise ServerError(gone)
+                time.sleep(_POLL_S)
 
-async def _keep_up(settings: ServeSettings, folder: Path, say: Callable[[str], None]) -> int:
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    teller = _Teller(settings, say)
-    servers = LocalServers(settings, folder, on_change=teller.note)
-    stop = asyncio.ensure_future(told.wait())
-    work = asyncio.ensure_future(_work(settings, servers, teller, say))
-    try:
-        await asyncio.wait([stop, work], return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
-    finally:
-        stop.cancel()
-        work.cancel()
-        await asyncio.gather(stop, work, return_exceptions=True)
-        teller.close()
-        await servers.stop()
+        teller = _Teller(model, say)
+        try:
+            servers.begin()
+            statuses = changes(_are_all_ready_or_one_failed)
+            for status in statuses:
+                if status.state is State.FAILED:
+                    raise StartError(status.failure)
+            if come:
+                return 0
+            urls = [status.url for status in statuses]
+            with offered(urls):
+                them = "the server" if len(urls) == 1 else "the servers"
+                say(f"A run {reach} with the same block serve asks {' and '.join(urls)}; Ctrl-C ends {them}.")
+                statuses = changes(_have_all_failed)
+                if not come:
+                    raise ServerError(statuses[-1].failure)
+        finally:
+            servers.stop()
     return 0
 
 
-async def _work(settings: ServeSettings, servers: LocalServers, teller: _Teller, say: Callable[[str], None]) -> None:
-    reminders = asyncio.ensure_future(teller.remind(servers))
+def _are_all_ready_or_one_failed(statuses: Sequence[ReplicaStatus]) -> bool:
+    states = {status.state for status in statuses}
+    return State.FAILED in states or states == {State.READY}
+
+
+def _have_all_failed(statuses: Sequence[ReplicaStatus]) -> bool:
+    return all(status.state is State.FAILED for status in statuses)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Take Ctrl-C and its like over; they are in the list once they came."""
+    come: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        come.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        await servers.start()
+        yield come
     finally:
-        reminders.cancel()
-    with standing(settings, servers.addresses):
-        them = "the server" if len(servers.replicas) == 1 else "the servers"
-        where = " and ".join(address.url for address in servers.addresses)
-        say(f"A run on this machine with the same block serve asks {where}; Ctrl-C ends {them}.")
-        await servers.watch()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Teller:
-    """Says what becomes of the servers, a line for each change."""
+    """Says what becomes of the servers, a line for each change, and now and then what those do that are not ready.
 
-    def __init__(self, settings: ServeSettings, say: Callable[[str], None]) -> None:
-        self._settings, self._say = settings, say
-        self._said: dict[str, str] = {}
-        self._is_closed = False
+    Args:
+        model: the name that they answer to.
+    """
 
-    def note(self, replica: Replica) -> None:
-        """Say what changed about a server."""
-        text = {
-            State.STARTING: replica.phase,
-            State.READY: f"ready at {replica.address.url}, as {self._settings.served_name}; log: {replica.log}",
-            State.GONE: f"{replica.trouble}; it is started again",
-            State.STUCK: f"{replica.trouble}; it is started again",
-            State.FAILED: f"{replica.trouble}; it is given up (serve.restarts)",
-        }.get(replica.state, "")
-        if text and not self._is_closed and self._said.get(replica.name) != text:
-            self._said[replica.name] = text
-            self._say(f"{replica.name}: {text}")
+    def __init__(self, model: str, say: Callable[[str], None]) -> None:
+        self._model, self._say = model, say
+        self._known: dict[str, ReplicaStatus] = {}
+        self._said_at: dict[str, float] = {}
 
-    async def remind(self, servers: LocalServers) -> None:
-        """Say now and then what those do that are not ready."""
-        while True:
-            await asyncio.sleep(_REMIND_S)
-            for replica in servers.replicas:
-                if replica.state is State.STARTING:
-                    self._say(f"{replica.name}: {replica.phase}, {replica.seconds:.0f} s so far")
+    def look(self, statuses: Sequence[ReplicaStatus]) -> None:
+        """Say what changed since the last look."""
+        for status in statuses:
+            if text := self._change(self._known.get(status.name), status):
+                self._say(f"{status.name}: {text}")
+                self._said_at[status.name] = time.monotonic()
+            self._known[status.name] = status
 
-    def close(self) -> None:
-        """Say no more: the servers are being ended."""
-        self._is_closed = True
+    def _change(self, before: ReplicaStatus | None, now: ReplicaStatus) -> str:
+        was = before or ReplicaStatus(now.name, State.STARTING, phase="")
+        if now.state is State.FAILED:
+            return f"{now.trouble}; it is given up (serve.restarts)" * (was.state is not State.FAILED and now.ready > 0)
+        if now.deaths > was.deaths:
+            return f"{now.trouble}; it is started again"
+        if now.ready > was.ready:
+            return f"ready at {now.url}, as {self._model}; log: {now.log}"
+        if now.state is State.STARTING and now.phase != was.phase:
+            return now.phase
+        if now.state is State.STARTING and time.monotonic() - self._said_at.get(now.name, 0.0) > _REMIND_S:
+            return f"{now.phase}, {now.seconds:.0f} s so far"
+        return ""

@@ -52,14 +52,14 @@ def keep_log(log: Path, results: Folder) -> None:
 
 
 @contextmanager
-def standing(serve: ServeSettings, addresses: Sequence[Address]) -> Iterator[None]:
-    """Have runs find these servers for the length of a ``with`` block."""
+def standing(serve: ServeSettings, urls: Sequence[str]) -> Iterator[None]:
+    """Have runs find the servers at these base URLs for the length of a ``with`` block."""
     path = cache_folder() / _FOLDER / f"{serve.identity[:32]}-{socket.gethostname()}-{os.getpid()}.json"
     note = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": _start_of(os.getpid()),
-        "addresses": [[address.host, address.port] for address in addresses],
+        "urls": list(urls),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -81,7 +81,7 @@ async def find_standing(serve: ServeSettings) -> list[Address]:
         if not _is_running(note):
             path.unlink(missing_ok=True)
             continue
-        noted += [Address(str(host), int(port), serve.api_key) for host, port in note.get("addresses", [])]
+        noted += [Address.of(str(url), serve.api_key) for url in note.get("urls", [])]
     answers = await asyncio.gather(*(_serves(address, serve.served_name) for address in noted))
     return [address for address, serves in zip(noted, answers, strict=True) if serves]
 

@@ -1,11 +1,12 @@
 """Two real vLLM servers, of ``raylabel serve`` and of a run itself: both pipelines, the prefix cache, a killed engine.
 
-The model is a tiny one with random weights: what it answers is worth nothing, what it costs is real. Checked are:
+The model is a tiny one with random weights: what it answers is worth nothing, what it costs is real. So that records
+get through all steps, a middleware in vLLM's API server says what the demo server says (``demo_answers.py``). Checked:
 
+  labeled   every record got a label, and the exit code is 0
   used      both servers answered
-  cached    share of the image tokens of all questions but the first about an image that came from the prefix cache
-            (0.9 is required): they go to the server that has seen it. Random answers settle few records, so that most
-            of these questions are those of the first steps, asked again
+  cached    share of the image tokens of the second to the fourth step that came from the prefix cache (0.9 is
+            required): their questions go to the server that has seen the image
   killed    SIGKILL of one server's engine: nothing is lost, no question counts one more try, and it is said
   left      no process of a server is there after a run
 
@@ -33,6 +34,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from raylabel.demo.launch import demo_server
 from raylabel.demo.scenes import Style
 from raylabel.demo.world import World, build_world
 
@@ -43,6 +45,7 @@ IMAGE_TOKENS = (SIDE_PX // 28) ** 2
 BLOCK = 32
 """Tokens of a block of the prefix cache; the image tokens are a multiple."""
 REQUIRED = 0.9
+MIDDLEWARE = Path(__file__).with_name("demo_answers.py")
 PATIENCE_S = 900.0
 SERVERS = 2
 OFFLINE = {"HF_HUB_OFFLINE": 1, "TRANSFORMERS_OFFLINE": 1, "VLLM_NO_USAGE_STATS": 1, "DO_NOT_TRACK": 1}
@@ -62,25 +65,36 @@ class Ran:
     watchdogs: Sequence[int]
 
     @property
+    def told(self) -> dict[str, Any]:
+        """``run.json``."""
+        told: dict[str, Any] = json.loads((self.results / "run.json").read_text())
+        return told
+
+    @property
+    def labeled(self) -> int:
+        """Records that got through all steps."""
+        return int(self.told["counts"]["records"].get("labeled", 0))
+
+    @property
     def endpoints(self) -> dict[str, int]:
         """By address, how many questions it answered."""
-        told = json.loads((self.results / "run.json").read_text())["endpoints"]
-        return {name: each["requests"] for name, each in told.items()}
+        return {name: each["requests"] for name, each in self.told["endpoints"].items()}
 
-    def rows(self, step: str) -> list[dict[str, Any]]:
-        """The stored answers of a step."""
-        files = sorted(self.results.glob(f"step_*{step}/answers/*.parquet"))
+    def rows(self, step: str = "*") -> list[dict[str, Any]]:
+        """The stored answers of a step, by its folder; of all of them."""
+        files = sorted(self.results.glob(f"step_{step}/answers/*.parquet"))
         return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
 
 
-def write_config(folder: Path, pipeline: str, world: World, options: argparse.Namespace) -> Path:
-    """A specification whose block ``serve`` starts two servers."""
+def write_config(folder: Path, pipeline: str, world: World, demo_url: str, options: argparse.Namespace) -> Path:
+    """A specification whose block ``serve`` starts two servers, which say what the demo server says."""
     data = (
         {"input_jsonl": str(world.captions_path), "image_root": str(world.images_dir)}
         if pipeline == GROUNDING
         else {"image_dir": str(world.images_dir), "kitti_label_dir": str(world.labels_dir)}
     )
     flags = ["--dtype", "float32", "--enforce-eager", "--block-size", BLOCK, "--max-num-seqs", 8, "--seed", 0]
+    flags += ["--middleware", f"{MIDDLEWARE.stem}.DemoAnswers"]
     config = {
         "results_dir": str(folder / "results"),
         "autolabel_type": pipeline,
@@ -93,14 +107,18 @@ def write_config(folder: Path, pipeline: str, world: World, options: argparse.Na
             },
             "data": data,
         },
-        "limits": {"max_failure_rate": 1.0},
         "serve": {
             "model": str(options.model),
             "served_model_name": "tiny-vlm",
             "python": str(options.venv),
             "replicas": SERVERS,
             "args": flags,
-            "env": {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": 1},
+            "env": {
+                **OFFLINE,
+                "VLLM_CPU_KVCACHE_SPACE": 1,
+                "PYTHONPATH": str(MIDDLEWARE.parent),
+                "RAYLABEL_DEMO_URL": demo_url,
+            },
         },
     }
     folder.mkdir(exist_ok=True)
@@ -109,9 +127,9 @@ def write_config(folder: Path, pipeline: str, world: World, options: argparse.Na
     return path
 
 
-def run(folder: Path, pipeline: str, world: World, options: argparse.Namespace, *, kills: bool = False) -> Ran:
-    """Label the world; ``kills``: kill an engine once there are some answers."""
-    config, said = write_config(folder, pipeline, world, options), folder / "said.txt"
+def run(config: Path, *, kills: bool = False) -> Ran:
+    """Label; ``kills``: kill an engine once there are some answers."""
+    folder, said = config.parent, config.with_suffix(".said.txt")
     with said.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "raylabel", "run", str(config)], stdout=out, stderr=subprocess.STDOUT
@@ -121,7 +139,7 @@ def run(folder: Path, pipeline: str, world: World, options: argparse.Namespace, 
         while process.poll() is None:
             if time.monotonic() > deadline:
                 process.kill()
-                raise TimeoutError(f"{pipeline} did not end in {PATIENCE_S:.0f} s: {said.read_text()}")
+                raise TimeoutError(f"{config} did not end in {PATIENCE_S:.0f} s: {said.read_text()}")
             watchdogs |= set(_watchdogs_of(process.pid))
             if is_due and _has_answers(folder / "results"):
                 is_due = not _kill_engine(sorted(watchdogs)[0])
@@ -154,18 +172,22 @@ def standing(config: Path) -> Iterator[Sequence[int]]:
         process.wait()
 
 
-def cached_share(ran: Ran) -> float:
-    """Of the image tokens of all questions but the first about each image, the share that came from the prefix cache.
+def cached_shares(ran: Ran) -> dict[str, float]:
+    """Of the image tokens of each step but the first, by its folder, the share that came from the prefix cache; of all
+    of these together, as ``together``.
 
     What stands before the image is the same for all images, and may be cached by the first question about it.
     """
-    by_record: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(ran.rows(""), key=lambda row: row["asked_at"]):
-        by_record.setdefault(row["record_id"], []).append(row)
-    before = statistics.median(rows[0]["tokens_cached"] or 0 for rows in by_record.values())
-    later = [row["tokens_cached"] or 0 for rows in by_record.values() for row in rows[1:]]
-    found = [min(max(cached - before, 0), IMAGE_TOKENS) for cached in later]
-    return sum(found) / (IMAGE_TOKENS * len(found))
+    rows = sorted(ran.rows(), key=lambda row: row["asked_at"])
+    first = {row["record_id"]: row for row in reversed(rows)}
+    before = statistics.median(row["tokens_cached"] or 0 for row in first.values())
+    folders = sorted(path.name for path in ran.results.glob("step_*"))[1:]
+    found = {
+        folder: [min(max((row["tokens_cached"] or 0) - before, 0), IMAGE_TOKENS) for row in ran.rows(folder[5:])]
+        for folder in folders
+    }
+    found["together"] = [tokens for each in found.values() for tokens in each]
+    return {name: sum(each) / (IMAGE_TOKENS * len(each)) for name, each in found.items()}
 
 
 def _has_answers(results: Path) -> bool:
@@ -223,32 +245,35 @@ def main() -> int:
             good = good and holds
             print(f"{'ok ' if holds else 'BAD'} {what}: {detail}", flush=True)
 
-        def see_used(ran: Ran, pipeline: str) -> None:
-            show(f"{pipeline}, ended", ran.code in (0, 3), f"exit code {ran.code}")
+        def see(pipeline: str, ran: Ran, watchdogs: Sequence[int]) -> None:
+            detail = f"{ran.labeled} of {options.images}, exit code {ran.code}"
+            show(f"{pipeline}, labeled", ran.code == 0 and ran.labeled == options.images, detail)
             show(f"{pipeline}, used", sum(n > 0 for n in ran.endpoints.values()) >= SERVERS, str(ran.endpoints))
-
-        def see_left(watchdogs: Sequence[int], pipeline: str) -> None:
             left = _descendants_of(*watchdogs)
             show(f"{pipeline}, left", not left, f"{len(left)} processes of {len(watchdogs)} servers")
 
-        began = time.monotonic()
-        with standing(write_config(folder / "referring", REFERRING, world, options)) as watchdogs:
-            ran = run(folder / "referring", REFERRING, world, options)
-        see_used(ran, REFERRING)
-        see_left(watchdogs, REFERRING)
-        share = cached_share(ran)
-        show("cached", share >= REQUIRED, f"{share:.1%} of the image tokens of all questions but the first of an image")
-        print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
+        with demo_server("--boxes", "xyxy1000", "--allowed-local-media-path", "/") as demo:
+            configs = {
+                pipeline: write_config(folder / pipeline, pipeline, world, demo.url, options)
+                for pipeline in (REFERRING, GROUNDING)
+            }
+            began = time.monotonic()
+            with standing(configs[REFERRING]) as watchdogs:
+                ran = run(configs[REFERRING])
+            see(REFERRING, ran, watchdogs)
+            shares = cached_shares(ran)
+            told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+            show("cached", shares["together"] >= REQUIRED, f"of the image tokens, {told}")
+            print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
 
-        began = time.monotonic()
-        ran = run(folder / "grounding", GROUNDING, world, options, kills=True)
-        see_used(ran, GROUNDING)
-        see_left(ran.watchdogs, GROUNDING)
-        told = [line for line in ran.said.splitlines() if "; it is started again" in line]
-        show("killed, said", bool(told), told[0] if told else ran.said)
-        tries = {row["tries"] for step in ("expression_extraction", "grounding") for row in ran.rows(step)}
-        show("killed, tries", tries == {1}, f"questions were tried {sorted(tries)} times")
-        print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
+            began = time.monotonic()
+            ran = run(configs[GROUNDING], kills=True)
+            see(GROUNDING, ran, ran.watchdogs)
+            lines = [line for line in ran.said.splitlines() if "; it is started again" in line]
+            show("killed, said", bool(lines), lines[0] if lines else ran.said)
+            tries = {row["tries"] for row in ran.rows()}
+            show("killed, tries", tries == {1}, f"questions were tried {sorted(tries)} times")
+            print(f"{time.monotonic() - began:.0f} s; {ran.said.strip().splitlines()[-2]}", flush=True)
         if not good:
             print(ran.said, file=sys.stderr)
     return 0 if good else 1

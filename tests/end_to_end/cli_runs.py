@@ -26,16 +26,18 @@ class CliRun:
 
     Args:
         env: of it, instead of this process's.
+        command: another one than ``run``.
     """
 
     config: Path
     options: tuple[str, ...] = ()
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    command: str = "run"
 
     def __post_init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "raylabel", "run", str(self.config), *self.options],
+            [sys.executable, "-m", "raylabel", self.command, str(self.config), *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -19,7 +19,6 @@ from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.runtime.served import OwnServers, Served
 from raylabel.servers.background import ServersInBackground
-from raylabel.servers.checking import Address
 from raylabel.servers.standing import standing
 from raylabel.settings import Settings, load_settings
 from tests.served_here import served_here
@@ -65,7 +64,7 @@ def label(settings: Settings, server: DemoServer | None = None) -> tuple[int, st
         code = run(settings, InProcess(), console=console)
         return code, console.file.getvalue(), {}
     before = server.stats()
-    with standing(settings.serve, [Address("127.0.0.1", server.server_address[1])]):
+    with standing(settings.serve, [f"http://127.0.0.1:{server.server_address[1]}/v1"]):
         code = run(
             settings,
             Served(

@@ -59,12 +59,16 @@ class Run:
     """A run on the nodes that brings two servers, which write one journal.
 
     Args:
+        command: another one than ``run``.
+        name: of its results.
         serve: settings of the block that are others than usual.
     """
 
-    def __init__(self, nodes: Nodes, world: World, folder: Path, **serve: Any) -> None:
+    def __init__(
+        self, nodes: Nodes, world: World, folder: Path, *, command: str = "run", name: str = "results", **serve: Any
+    ) -> None:
         self._nodes = nodes
-        self.results, self.journal = folder / "results", folder / "journal"
+        self.results, self.journal = folder / name, folder / "journal"
         options = ["--host", "{host}", "--latency-ms", "400", "--journal", str(self.journal)]
         block = {
             "model": "raylabel-demo-vlm",
@@ -76,12 +80,12 @@ class Run:
         changes = {f"serve__{name}": value for name, value in block.items()}
         changes |= {"ray__address": nodes.address, "image_grounding__vlm__openai__base_url": ""}
         changes |= {"image_grounding__workflow__max_workers": 4}  # there is time enough to be killed in
-        self._config = write_config(folder / "config.yaml", self.results, GROUNDING, world, "", **changes)
-        self._cli = self.start()
+        self._config = write_config(folder / f"{name}.yaml", self.results, GROUNDING, world, "", **changes)
+        self.start(command)
 
-    def start(self) -> CliRun:
-        self._cli = CliRun(self._config, env=self._nodes.env)
-        return self._cli
+    def start(self, command: str = "run") -> None:
+        """Start the run again, or another command with its specification."""
+        self._cli = CliRun(self._config, env=self._nodes.env, command=command)
 
     @property
     def answers(self) -> int:
@@ -99,6 +103,19 @@ class Run:
 
     def kill_driver(self) -> None:
         self._cli.kill_driver()
+
+    def interrupt(self) -> None:
+        self._cli.process.send_signal(signal.SIGINT)
+
+    def read_until(self, text: str) -> str:
+        """What it said up to the line with this, and that line."""
+        assert self._cli.process.stdout is not None
+        said = ""
+        while text not in said:
+            line = self._cli.process.stdout.readline()
+            assert line, said
+            said += line
+        return said
 
     def servers(self) -> dict[int, str]:
         """The servers that ever were, with the address of their node, by their logs."""
@@ -202,3 +219,66 @@ def test_servers_that_do_not_come_up_end_the_run_with_the_cause_before_anything_
     assert re.search(said, printed), printed
     assert not (run.results / "annotations.jsonl").exists()
     assert list(run.results.rglob("answers/*")) == []
+
+
+def test_servers_that_stand_on_the_cluster_are_used_by_its_runs_wherever_they_move(
+    nodes: Nodes, world: World, undisturbed: tuple[bytes, set[str]], tmp_path: Path
+) -> None:
+    serve = Run(nodes, world, tmp_path, command="serve", name="serve")
+    said = serve.read_until("Ctrl-C ends the servers")
+    one, other = serve.servers()
+    for ip in serve.servers().values():
+        assert f"ready at http://{ip}:" in said
+    assert "A run on this cluster with the same block serve asks http://127.0.0." in said
+
+    run = Run(nodes, world, tmp_path, name="first")
+    run.wait_for_answers(20)
+    actor = owner_of(one)
+    assert actor in nodes.processes("ReplicaActor")
+    os.kill(actor, signal.SIGKILL)
+    code, printed = run.finish()
+    assert code == 0, printed
+    assert re.search(r"the model servers at \S+ and \S+ are up already \(raylabel serve\), and are used", printed)
+    assert run.annotations == undisturbed[0]
+    assert run.servers() == {}, "it started none"
+    assert "replica-1: was lost with its Ray actor" in serve.read_until("was lost") or is_running(other)
+
+    wait_until(lambda: sum(map(is_running, serve.servers())) == 2)
+    assert len(serve.servers()) == 3, "it was started again in another actor"
+    serve.interrupt()
+    assert serve.finish()[0] == 0
+    assert not any(map(is_running, serve.servers()))
+
+
+def test_servers_that_stand_end_with_their_command_and_the_run_ends_with_the_cause(
+    nodes: Nodes, world: World, undisturbed: tuple[bytes, set[str]], tmp_path: Path
+) -> None:
+    serve = Run(nodes, world, tmp_path, command="serve", name="serve")
+    serve.read_until("Ctrl-C ends the servers")
+    run = Run(nodes, world, tmp_path, name="first")
+    run.wait_for_answers(20)
+    serve.kill_driver()
+    run.wait_for_end_of(list(serve.servers()))
+    code, printed = run.finish()
+    assert code == 1, printed
+    assert "which raylabel serve kept up, has been gone for" in printed
+    assert "the same command continues" in printed
+    run.start()
+    code, printed = run.finish()
+    assert code == 0, printed
+    assert "up already" not in printed
+    assert run.annotations == undisturbed[0]
+    assert run.tries == {1}
+
+
+@pytest.mark.parametrize("command", ["check", "calibrate"])
+def test_a_command_that_asks_one_server_has_it_on_the_cluster_too(
+    nodes: Nodes, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the pictures of calibrate
+    run = Run(nodes, world, tmp_path, command=command)
+    code, printed = run.finish()
+    assert code == 0, printed
+    assert "the model server is ready at http://127.0.0." in printed
+    assert len(run.servers()) == 1
+    run.wait_for_end_of(list(run.servers()))

@@ -16,7 +16,6 @@ from raylabel.runtime.in_process import InProcess
 from raylabel.runtime.run import run
 from raylabel.runtime.served import OwnServers, Served
 from raylabel.servers.background import ServersInBackground
-from raylabel.servers.checking import Address
 from raylabel.servers.loads import load_of
 from raylabel.servers.metrics import Load
 from raylabel.servers.standing import standing
@@ -52,7 +51,7 @@ def test_the_number_in_flight_settles_near_the_slots_of_a_server_that_tells_its_
     settings = specified(build_world(tmp_path / "world", 60), tmp_path / "results")
     watched = Watched()
     with served_here("--model", "demo", "--slots", str(SLOTS), "--latency-ms", "300") as server:
-        with standing(settings.serve, [Address("127.0.0.1", server.server_address[1])]):
+        with standing(settings.serve, [f"http://127.0.0.1:{server.server_address[1]}/v1"]):
             executor = Served(watched, OwnServers(settings, ServersInBackground(settings.serve, settings.results_dir)))
             assert run(settings, executor, console=Console(file=io.StringIO())) == 0
         slots = server.stats()["slots"]

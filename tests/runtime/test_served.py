@@ -145,7 +145,7 @@ def test_a_server_that_stands_is_used_and_left(world: World, tmp_path: Path) -> 
     settings = specified(world, results)
     with served_here("--model", "demo") as server:
         address = Address("127.0.0.1", server.server_address[1])
-        with standing(settings.serve, [address]):
+        with standing(settings.serve, [address.url]):
             code, said = label(settings)
             assert code == 0
             assert f"the model server at {address.url} is up already (raylabel serve), and is used" in said
@@ -279,10 +279,13 @@ def test_a_run_ends_only_when_the_last_one_is_given_up(world: World, tmp_path: P
 class Scripted:
     """Servers of which a test says how they are."""
 
-    are_here = False
+    are_followed = True
 
     def __init__(self, *statuses: ReplicaStatus) -> None:
         self.now: tuple[ReplicaStatus, ...] = statuses
+
+    def standing(self) -> None:
+        return None
 
     def begin(self) -> None:
         """They are as they are."""
@@ -371,7 +374,7 @@ def test_all_that_stand_are_used_and_left(world: World, tmp_path: Path) -> None:
     settings = specified(world, results)
     with served_here("--model", "demo", "--latency-ms", "50") as one, served_here("--model", "demo") as other:
         addresses = [Address("127.0.0.1", server.server_address[1]) for server in (one, other)]
-        with standing(settings.serve, addresses):
+        with standing(settings.serve, [address.url for address in addresses]):
             code, said = label(settings)
             assert code == 0
             assert "the model servers at " in said

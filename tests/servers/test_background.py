@@ -82,8 +82,7 @@ def test_one_that_is_ready_has_ended_when_it_was_stopped(tmp_path: Path) -> None
     servers = ServersInBackground(demo(), str(tmp_path / "results"), pace=QUICK)
     servers.begin()
     wait_until(lambda: servers.statuses()[0].state is State.READY)
-    assert servers._servers is not None
-    pid = servers._servers.replicas[0].pid
+    pid = servers._replicas[0].pid
     assert pid is not None
     servers.stop()
     assert not is_running(pid)

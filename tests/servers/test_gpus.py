@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from raylabel.errors import StartError
-from raylabel.servers import local
+from raylabel.servers import background
+from raylabel.servers.background import ServersInBackground
 from raylabel.servers.gpus import gpus_for_replicas, visible_gpus
-from raylabel.servers.local import LocalServers
 from raylabel.settings import ServeSettings
 
 
@@ -59,6 +59,6 @@ def test_too_few_gpus_are_told(settings: dict[str, int]) -> None:
 def test_a_server_sees_its_share(
     settings: dict[str, object], seen: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "visible_gpus", lambda: ("0", "1"))
-    servers = LocalServers(ServeSettings.model_validate({"model": "m", **settings}), tmp_path)
-    assert [replica._gpus for replica in servers.replicas] == seen
+    monkeypatch.setattr(background, "visible_gpus", lambda: ("0", "1"))
+    servers = ServersInBackground(ServeSettings.model_validate({"model": "m", **settings}), str(tmp_path))
+    assert [replica._gpus for replica in servers._made()] == seen

@@ -16,7 +16,6 @@ import pytest
 
 from raylabel.errors import ServerError, StartError
 from raylabel.servers.checking import models_of
-from raylabel.servers.local import LocalServers
 from raylabel.servers.replica import Pace, Replica, State
 from raylabel.settings import ServeSettings
 from tests.servers.serving import QUICK, demo, is_running, stub
@@ -186,26 +185,15 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
     assert first != second == port
 
 
-def test_two_that_start_at_the_same_time_get_ports_of_their_own(tmp_path: Path) -> None:
+def test_those_that_start_at_the_same_time_get_ports_of_their_own(tmp_path: Path) -> None:
     async def scenario() -> set[int]:
-        servers = LocalServers(demo(replicas=3), tmp_path, pace=QUICK)
-        await servers.start()
-        ports = {address.port for address in servers.addresses}
-        await servers.stop()
+        servers = [Replica(demo(), f"replica-{number}", tmp_path, pace=QUICK) for number in range(3)]
+        await asyncio.gather(*(server.start() for server in servers))
+        ports = {server.address.port for server in servers}
+        await asyncio.gather(*(server.stop() for server in servers))
         return ports
 
     assert len(asyncio.run(scenario())) == 3
-
-
-def test_one_that_does_not_come_up_takes_the_others_down(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        servers = LocalServers(demo(replicas=2), tmp_path, pace=QUICK)
-        servers.replicas[1]._serve = python("raise SystemExit(1)")
-        with pytest.raises(StartError, match="replica-2"):
-            await servers.start()
-        assert [replica.pid for replica in servers.replicas] == [None, None]
-
-    asyncio.run(scenario())
 
 
 def test_a_killed_server_is_started_again_where_it_was(tmp_path: Path) -> None:
@@ -296,22 +284,3 @@ def test_a_server_that_does_not_come_up_again_is_given_up_with_the_reason(tmp_pa
     text = asyncio.run(scenario())
     assert "did not come up again" in text
     assert 'its last words: "RuntimeError: the disk is gone"' in text
-
-
-def test_those_that_are_left_go_on_when_one_is_given_up(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        servers = LocalServers(demo(replicas=2, restarts=0), tmp_path, pace=QUICK)
-        await servers.start()
-        watch = asyncio.ensure_future(servers.watch())
-        first, second = servers.replicas
-        for dying, others in ((first, [second.address]), (second, [])):
-            assert dying.pid is not None
-            assert not watch.done()
-            os.kill(dying.pid, signal.SIGKILL)
-            await until(lambda: dying.state is State.FAILED)  # noqa: B023
-            assert servers.addresses == others
-        with pytest.raises(ServerError, match="was killed by SIGKILL"):
-            await watch
-        await servers.stop()
-
-    asyncio.run(scenario())

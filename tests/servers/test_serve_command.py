@@ -19,7 +19,7 @@ from raylabel.servers.checking import Address
 from raylabel.servers.standing import cache_folder, find_standing, log_folder, standing
 from raylabel.settings import ServeSettings
 from tests.served_here import served_here
-from tests.servers.serving import ROOT, child_environment, demo, is_running
+from tests.servers.serving import DEMO, ROOT, child_environment, demo, is_running
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
@@ -117,6 +117,44 @@ def test_a_server_that_dies_is_started_again_and_that_is_said(tmp_path: Path) ->
         assert len(servers_of(demo())) == 1
 
 
+def test_those_that_are_left_go_on_when_one_is_given_up_and_the_last_one_ends_the_command(tmp_path: Path) -> None:
+    with serving(tmp_path, demo(replicas=2, restarts=0)) as (process, _):
+        assert process.stdout is not None
+        one, other = pids_of(tmp_path)
+        os.kill(one, signal.SIGKILL)
+        assert process.stdout.readline().endswith(": was killed by SIGKILL; it is given up (serve.restarts)\n")
+        assert len(servers_of(demo())) == 1
+        os.kill(other, signal.SIGKILL)
+        said = process.stdout.read()
+        assert "was killed by SIGKILL, and was started again 0 times within an hour (serve.restarts); log: " in said
+        assert process.wait() == 1
+    assert servers_of(demo()) == []
+
+
+FIRST_ONLY = (
+    "import os, runpy, sys; os.mkdir(sys.argv.pop());"
+    "runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
+)
+"""A server of which only the first that starts comes up."""
+
+
+def test_one_that_does_not_come_up_takes_the_others_down(tmp_path: Path) -> None:
+    command = ["{python}", "-c", FIRST_ONLY, *DEMO[3:], str(tmp_path / "taken")]
+    done = subprocess.run(
+        [sys.executable, "-m", "raylabel", "serve", str(specification(tmp_path, demo(command=command, replicas=2)))],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.match(
+        r"raylabel: serve: the command server replica-[12] ended with code 1 .*FileExistsError", done.stderr
+    )
+    assert not any(map(is_running, pids_of(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("serve", "code", "said"),
     [
@@ -154,7 +192,7 @@ def test_what_cannot_be_served_is_one_sentence(tmp_path: Path, serve: ServeSetti
 
 def test_only_servers_that_are_what_is_asked_for_are_found(tmp_path: Path) -> None:
     async def scenario(address: Address) -> None:
-        with standing(demo(), [address]):
+        with standing(demo(), [address.url]):
             assert await find_standing(demo()) == [address]
             assert await find_standing(demo(replicas=3, restarts=0)) == [address]
             assert await find_standing(demo("--think")) == []
@@ -167,7 +205,7 @@ def test_only_servers_that_are_what_is_asked_for_are_found(tmp_path: Path) -> No
 
 def test_a_note_whose_server_does_not_answer_is_passed_over(tmp_path: Path) -> None:
     async def scenario() -> None:
-        with standing(demo(), [Address("127.0.0.1", 9)]):
+        with standing(demo(), ["http://127.0.0.1:9/v1"]):
             assert await find_standing(demo()) == []
 
     asyncio.run(scenario())
@@ -175,7 +213,7 @@ def test_a_note_whose_server_does_not_answer_is_passed_over(tmp_path: Path) -> N
 
 def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:
     async def scenario() -> None:
-        with standing(demo(), [Address("127.0.0.1", 9)]):
+        with standing(demo(), ["http://127.0.0.1:9/v1"]):
             (note,) = (cache_folder() / "servers").iterdir()
             note.write_text("{")
             assert await find_standing(demo()) == []

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raylabel.images import readable_folder
-from raylabel.servers.checking import Address
 from raylabel.servers.standing import standing
 from raylabel.settings import load_settings
 from speed.cases import count_labeled, vlm_at
@@ -125,7 +124,7 @@ def _measured(way: str, is_resized: bool, records: int) -> Moved:
         config.write_text(json.dumps(specification), encoding="utf-8")
         if way == "copies":
             readable_folder()
-            stack.enter_context(standing(load_settings(config).serve, [Address.of(f"{url}/v1")]))
+            stack.enter_context(standing(load_settings(config).serve, [f"{url}/v1"]))
         output = folder / "output.txt"
         finished = run_watched([sys.executable, "-m", "raylabel", "run", str(config)], folder, output)
         told = read_json(f"{url}/log")
