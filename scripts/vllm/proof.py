@@ -228,7 +228,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, required=True, help="virtual environment that has vLLM for CPUs")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--images", type=int, default=60, help="enough work for a second server to become ready")
+    parser.add_argument("--images", type=int, default=120, help="enough work for a second server to become ready")
     return parser.parse_args()
 
 

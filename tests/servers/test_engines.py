@@ -107,6 +107,7 @@ TRACEBACK = "(EngineCore pid=12) ERROR 11-26 03:50:26 [core.py:1510] "
         pytest.param("vllm-port-taken.log", "port taken", "serve.port", id="port"),
         pytest.param("vllm-context-too-long.log", "context too long", "--max-model-len", id="context"),
         pytest.param("vllm-out-of-memory-cpu.log", "out of memory", "--gpu-memory-utilization", id="cpu-memory"),
+        pytest.param("vllm-engine-killed.log", "engine died", "killed", id="engine-killed"),
     ],
 )
 def test_what_vllm_said_is_understood(log: str, cause: str, advice: str, tmp_path: Path) -> None:

