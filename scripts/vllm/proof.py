@@ -76,6 +76,11 @@ class Ran:
         return int(self.told["counts"]["records"].get("labeled", 0))
 
     @property
+    def records(self) -> int:
+        """All there are."""
+        return int(self.told["counts"]["input_lines"])
+
+    @property
     def endpoints(self) -> dict[str, int]:
         """By address, how many questions it answered."""
         return {name: each["requests"] for name, each in self.told["endpoints"].items()}
@@ -233,6 +238,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # its servers end with it
     options = _options()
     good = True
     with tempfile.TemporaryDirectory(prefix="raylabel-vllm-", ignore_cleanup_errors=True) as name:
@@ -246,8 +252,8 @@ def main() -> int:
             print(f"{'ok ' if holds else 'BAD'} {what}: {detail}", flush=True)
 
         def see(pipeline: str, ran: Ran, watchdogs: Sequence[int]) -> None:
-            detail = f"{ran.labeled} of {options.images}, exit code {ran.code}"
-            show(f"{pipeline}, labeled", ran.code == 0 and ran.labeled == options.images, detail)
+            detail = f"{ran.labeled} of {ran.records} records, exit code {ran.code}"
+            show(f"{pipeline}, labeled", ran.code == 0 and ran.labeled == ran.records >= options.images, detail)
             show(f"{pipeline}, used", sum(n > 0 for n in ran.endpoints.values()) >= SERVERS, str(ran.endpoints))
             left = _descendants_of(*watchdogs)
             show(f"{pipeline}, left", not left, f"{len(left)} processes of {len(watchdogs)} servers")
