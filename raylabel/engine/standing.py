@@ -55,6 +55,8 @@ class StandingOnRay:
     def __init__(self, serve: ServeSettings) -> None:
         self._prefix = _prefix_of(serve)
         self._seen: dict[str, ReplicaStatus] = {}
+        self._before: dict[str, tuple[int, int]] = {}
+        """How often one was ready, and how often something was wrong with it, in actors that are gone."""
         self._gone_since: dict[str, float] = {}
         self._stopping = threading.Event()
 
@@ -85,12 +87,24 @@ class StandingOnRay:
         now = time.monotonic()
         self._gone_since = {name: self._gone_since.get(name, now) for name in self._seen.keys() - there.keys()}
         for name, since in self._gone_since.items():
-            there[name] = replace(self._seen[name], state=State.GONE, url="", phase="waiting for raylabel serve")
+            seen = self._seen[name]
+            if since == now:
+                self._before[name] = seen.ready, seen.deaths + 1
+                seen = replace(
+                    seen,
+                    state=State.GONE,
+                    phase="waiting for raylabel serve",
+                    url="",
+                    deaths=seen.deaths + 1,
+                    trouble="is gone with its Ray actor",
+                    remedy="raylabel serve may start it again",
+                )
             if now - since > _GONE_S:
                 failure = (
                     f"serve: the model server {name}, which raylabel serve kept up, has been gone for {_GONE_S:g} s"
                 )
-                there[name] = replace(there[name], state=State.FAILED, failure=failure)
+                seen = replace(seen, state=State.FAILED, failure=failure)
+            there[name] = seen
         self._seen = {name: there[name] for name in sorted(there)}
 
     def _hear(self) -> dict[str, ReplicaStatus]:
@@ -101,9 +115,12 @@ class StandingOnRay:
         for answer in come:
             with suppress(ray.exceptions.RayError):  # it died a moment ago
                 _, status = ray.get(answer)
-                heard[answers[answer]] = replace(status, name=answers[answer])
+                name = answers[answer]
+                ready, deaths = self._before.get(name, (0, 0))
+                heard[name] = replace(status, name=name, ready=ready + status.ready, deaths=deaths + status.deaths)
         for name in map(answers.__getitem__, silent):
-            heard[name] = ReplicaStatus(name, State.STARTING, "waiting for a node")
+            ready, deaths = self._before.get(name, (0, 0))
+            heard[name] = ReplicaStatus(name, State.STARTING, "waiting for a node", ready=ready, deaths=deaths)
         return heard
 
     def _actors(self) -> dict[str, ray.actor.ActorHandle]:

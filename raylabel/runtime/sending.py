@@ -286,11 +286,11 @@ class Sender:
         Args:
             answered: requests that had been answered when this one was sent.
         """
+        if not await endpoint.is_alive():
+            return True
         if endpoint.traffic.answered > answered:
             return False
         endpoint.traffic.unanswered += 1
-        if not await endpoint.is_alive():
-            return True
         many = endpoint.traffic.unanswered >= MANY_UNANSWERED
         return many and not await endpoint.answers_a_test(sampling, self._tally)
 

@@ -154,8 +154,8 @@ class OwnServers:
         status = self._told.get(self._replicas.get(endpoint, ""))
         if status is None or (status.url and host_and_port(status.url) == endpoint):
             return ""
-        again = "given up" if status.state is State.FAILED else "started again"
-        return f"{status.name} {status.trouble}; it is {again}"
+        remedy = "it is given up" if status.state is State.FAILED else status.remedy
+        return f"{status.name} {status.trouble}; {remedy}"
 
     def __enter__(self) -> OwnServers:
         return self
@@ -187,7 +187,7 @@ class OwnServers:
                 self._say(f"{now.failure}; the others go on")
             return
         if now.deaths > was.deaths:
-            self._say(f"the model server {now.name} {now.trouble}; it is started again (log: {now.log})")
+            self._say(f"the model server {now.name} {now.trouble}; {now.remedy} (log: {now.log})")
         if now.url:
             self._replicas[host_and_port(now.url)] = now.name
         if now.url and now.ready > was.ready:

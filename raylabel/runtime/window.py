@@ -94,14 +94,14 @@ class Window(Generic[SeatT]):
 
     Args:
         door: that all windows of a worker share.
-        place: of its step, among those that run side by side.
+        rank: of its step, among those that run side by side.
     """
 
-    def __init__(self, door: Door[SeatT], place: int = 0) -> None:
+    def __init__(self, door: Door[SeatT], rank: int = 0) -> None:
         self.size = 0
         self.in_flight = 0
         self._door = door
-        self._place = place
+        self._rank = rank
         self._opening: asyncio.TimerHandle | None = None
         self._queues: dict[Hashable, list[tuple[Turn, str, asyncio.Future[SeatT]]]] = {}
         """By what they wait for: heaps of those who do, with their turns and what they are about."""
@@ -113,18 +113,17 @@ class Window(Generic[SeatT]):
         return sum(map(len, self._queues.values()))
 
     @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def may_admit(self) -> bool:
-        """Whether anybody may be let in now."""
+        """Whether anybody may be let in now; where only the time is not yet come, they will be, then."""
         if not self._queues or self.in_flight >= self.size or self._stopped or self._door.is_locked:
             return False
         wait_s = self._door.wait_s()
         if 0 < wait_s < math.inf:
             self._admit_in(wait_s)
         return not wait_s
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
 
     def resize(self, size: int) -> None:
         """Allow ``size`` requests in flight from now on."""
@@ -152,7 +151,7 @@ class Window(Generic[SeatT]):
             raise Stopped
         ticket: asyncio.Future[SeatT] = asyncio.get_running_loop().create_future()
         number = next(_numbers)
-        self._put((self._door.turn_of(about, number), self._place, number), about, ticket)
+        self._put((self._door.turn_of(about, number), self._rank, number), about, ticket)
         self.admit()
         try:
             return await ticket
@@ -180,8 +179,8 @@ class Window(Generic[SeatT]):
         return [(queue[0][0], place) for place, queue in self._queues.items()]
 
     def admit_first(self, place: Hashable, *, anywhere: bool) -> bool:
-        """Let in whose turn it is of those who wait for something, or find it gone; False where there is no
-        seat for it."""
+        """Let in whose turn it is of those who wait for something, or see that it does so no more; False where there is
+        no seat for it."""
         _, about, ticket = self._queues[place][0]
         if ticket.done():
             self._pull(place)
@@ -215,6 +214,6 @@ def admit_in_turn(windows: Sequence[Window[SeatT]], *, anywhere: bool) -> None:
     """Let in whoever may, of all these windows by turns; see ``Window.admit``."""
     is_over = False
     while not is_over:
-        waiting = [(*first, window) for window in windows if window.may_admit for first in window.first_ones()]
+        waiting = [(*first, window) for window in windows if window.may_admit() for first in window.first_ones()]
         waiting.sort(key=lambda first: first[0])
         is_over = not any(window.admit_first(place, anywhere=anywhere) for _, place, window in waiting)

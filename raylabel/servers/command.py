@@ -125,7 +125,7 @@ class _Teller:
         if now.state is State.FAILED:
             return f"{now.trouble}; it is given up (serve.restarts)" * (was.state is not State.FAILED and now.ready > 0)
         if now.deaths > was.deaths:
-            return f"{now.trouble}; it is started again"
+            return f"{now.trouble}; {now.remedy}"
         if now.ready > was.ready:
             return f"ready at {now.url}, as {self._model}; log: {now.log}"
         if now.state is State.STARTING and now.phase != was.phase:

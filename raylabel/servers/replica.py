@@ -82,6 +82,7 @@ class ReplicaStatus:
         ready: how often it became ready.
         deaths: how often something was wrong with it after that.
         trouble: the last such thing, one clause.
+        remedy: what is done about it, one clause.
         failure: why it was given up, one sentence.
     """
 
@@ -95,6 +96,7 @@ class ReplicaStatus:
     deaths: int = 0
     trouble: str = ""
     failure: str = ""
+    remedy: str = "it is started again"
 
 
 @dataclass(frozen=True, slots=True)
