@@ -133,7 +133,7 @@ def write_config(folder: Path, pipeline: str, world: World, demo_url: str, optio
 
 
 def run(config: Path, *, kills: bool = False) -> Ran:
-    """Label; ``kills``: kill an engine once there are some answers."""
+    """Label; ``kills``: kill the engine of the server that was ready first, once there are some answers."""
     folder, said = config.parent, config.with_suffix(".said.txt")
     with said.open("wb") as out:
         process = subprocess.Popen(
@@ -147,7 +147,7 @@ def run(config: Path, *, kills: bool = False) -> Ran:
                 raise TimeoutError(f"{config} did not end in {PATIENCE_S:.0f} s: {said.read_text()}")
             watchdogs |= set(_watchdogs_of(process.pid))
             if is_due and _has_answers(folder / "results"):
-                is_due = not _kill_engine(sorted(watchdogs)[0])
+                is_due = not _kill_engine(process.pid, first_ready(said))
             time.sleep(0.5)
     if is_due:
         raise RuntimeError(f"no engine was found to be killed: {said.read_text()}")
@@ -208,8 +208,9 @@ def _processes() -> Iterator[tuple[int, int, str]]:
                 yield int(entry.name), int(parent), (entry / "cmdline").read_text().replace("\0", " ")
 
 
-def _watchdogs_of(owner: int) -> list[int]:
-    return [pid for pid, _, line in _processes() if re.search(rf"/watchdog\.py {owner} ", line)]
+def _watchdogs_of(owner: int, server: str = "") -> list[int]:
+    """The watchdogs of a process; of those servers whose command line is so."""
+    return [pid for pid, _, line in _processes() if re.search(rf"/watchdog\.py {owner} {server}", line)]
 
 
 def _descendants_of(*ancestors: int) -> dict[int, str]:
@@ -221,9 +222,17 @@ def _descendants_of(*ancestors: int) -> dict[int, str]:
     return found
 
 
-def _kill_engine(watchdog: int) -> bool:
-    """Kill the engine of the server beside a watchdog; False where it has none."""
-    engine = next((pid for pid, line in _descendants_of(watchdog).items() if "EngineCore" in line), None)
+def first_ready(said: Path) -> str:
+    """The port of the server that a run said to be ready first."""
+    found = re.search(r"is ready at http://[\d.]+:(\d+)", said.read_text())
+    assert found is not None, "there are answers"
+    return found[1]
+
+
+def _kill_engine(owner: int, port: str) -> bool:
+    """Kill the engine of a server that a process started; False where it has none."""
+    watchdogs = _watchdogs_of(owner, f".* --port {port} ")
+    engine = next((pid for pid, line in _descendants_of(*watchdogs).items() if "EngineCore" in line), None)
     if engine is not None:
         os.kill(engine, signal.SIGKILL)
     return engine is not None
