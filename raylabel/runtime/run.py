@@ -16,15 +16,13 @@ from functools import partial
 from rich.console import Console
 
 from raylabel import __version__
-from raylabel.clients.endpoints import describe_trouble, members_of, with_key
-from raylabel.errors import ClientError, ConfigError, InputError, RaylabelError, ServerError, StoreError, printable
+from raylabel.clients.endpoints import describe_trouble, members_of
+from raylabel.errors import ClientError, ConfigError, RaylabelError, ServerError, StoreError, printable
 from raylabel.exports.formats import EXPORT_FORMATS
 from raylabel.logs import log_again, said
 from raylabel.pipelines import levels
-from raylabel.probing.endpoint import probe_endpoint
-from raylabel.probing.facts import EndpointFacts, is_complete, load_facts, save_facts, warnings
 from raylabel.records import JsonObject, Outcome, digest_of
-from raylabel.runtime.confirming import check_repeats, note_questions
+from raylabel.runtime.confirming import note_questions
 from raylabel.runtime.coordinator import Budget, Fatal, Status, limit_met
 from raylabel.runtime.costs import Costs
 from raylabel.runtime.delivered import forget_delivery, note_delivery, recall_delivery
@@ -36,26 +34,24 @@ from raylabel.runtime.estimating import Estimate, estimate_rest
 from raylabel.runtime.executor import Executor, Work
 from raylabel.runtime.exporting import Exporter, Publishing
 from raylabel.runtime.figures import Extent
-from raylabel.runtime.first_look import look_at_input
 from raylabel.runtime.in_hand import forget_deaths
 from raylabel.runtime.manifest import write_manifest
 from raylabel.runtime.merging import Merger
-from raylabel.runtime.plan import SHARD_RECORDS
-from raylabel.runtime.preparing import build_spec, shard_digests, total_in_flight
+from raylabel.runtime.planning import How, Plan, Planner
+from raylabel.runtime.preparing import total_in_flight
 from raylabel.runtime.progress import Progress, display_for
 from raylabel.runtime.rereading import Comparison
 from raylabel.runtime.run_log import RunLog
 from raylabel.runtime.sampled import Sample
 from raylabel.runtime.settled_shards import SettledShards
-from raylabel.runtime.shared_data import seen_from_here
 from raylabel.runtime.shutdown import StopSignals, TermInterrupts
 from raylabel.runtime.spec import RunSpec
 from raylabel.runtime.specification import note_specification
 from raylabel.runtime.spending import NOTHING, Spending
 from raylabel.runtime.summary import in_words, print_result, print_summary
-from raylabel.runtime.work_list import Chosen, Wanted, choose
+from raylabel.runtime.work_list import Wanted
 from raylabel.settings import LimitSettings, Settings
-from raylabel.sources import Shard, SourceSpec, scan, source_for
+from raylabel.sources import Shard, source_for
 from raylabel.storage.folders import Folder, store_error
 from raylabel.storage.locations import absolute
 from raylabel.store.damage import DamagedFragments
@@ -63,7 +59,7 @@ from raylabel.store.generations import finish_generations
 from raylabel.store.judgements import digest_of_judgements, load_judgements
 from raylabel.store.lease import Lease
 from raylabel.store.reopened import reopen
-from raylabel.store.results import Results, settled_shards, unsettle_shards
+from raylabel.store.results import Results, unsettle_shards
 from raylabel.store.tables import Table
 
 POLL_S = 0.25
@@ -113,40 +109,8 @@ def run(
         ConfigError, InputError: the user can mend it; nothing was asked.
         ServerError, StoreError: the run cannot go on.
     """
-    how = _How(limit, wanted, sample, reread, confirmed, replace, quiet, "none" if quiet and not progress else progress)
+    how = How(limit, wanted, sample, reread, confirmed, replace, quiet, "none" if quiet and not progress else progress)
     return _Run(settings, executor, how, console or Console()).go()
-
-
-@dataclass(frozen=True)
-class _How:
-    """What a run is told beside its settings; see ``run``."""
-
-    limit: int | None
-    wanted: Wanted | None
-    sample: Sample | None
-    reread: bool
-    confirmed: bool
-    replace: bool
-    quiet: bool
-    progress: str | None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is left to do, given what is known of the endpoint.
-
-    Args:
-        settled: numbers of the shards that need nothing more.
-        chosen: the records of a retry.
-    """
-
-    spec: RunSpec
-    shards: Sequence[Shard]
-    digests: list[str]
-    todo: list[Shard]
-    settled: set[int]
-    known: EndpointFacts
-    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +134,7 @@ class _Worked:
 
 
 class _Run:
-    def __init__(self, settings: Settings, executor: Executor, how: _How, console: Console) -> None:
+    def __init__(self, settings: Settings, executor: Executor, how: How, console: Console) -> None:
         self._limit, self._wanted, self._reread = how.limit, how.wanted, how.reread
         self._how = how
         self._settings = settings
@@ -197,6 +161,9 @@ class _Run:
         self._estimate: Estimate | None = None
         self._unsettled: frozenset[int] = frozenset()
         """Shards that count as settled, and have lost rows."""
+        self._planner = Planner(
+            settings, self._results, executor, how, self._costs, self._progress, self._terms, self._say
+        )
 
     def go(self) -> int:
         with self._terms:
@@ -267,7 +234,7 @@ class _Run:
         source = source_for(self._settings, self._settings.pipeline.workflow.steps, self._results.root.location)
         with ExitStack() as stack:
             try:
-                plan = self._prepare(source, stack)
+                plan = self._planner.prepare(source, self._unsettled, stack)
             except ClientError as error:
                 self._complain(describe_trouble(error, self._settings.pipeline.vlm, self._settings.autolabel_type))
                 return USER_CAN_FIX
@@ -292,7 +259,7 @@ class _Run:
             except OSError as error:
                 raise store_error("write the result files in", self._results.root.location, error) from error
 
-    def _deliver(self, plan: _Plan, key: str, stack: ExitStack) -> int | None:
+    def _deliver(self, plan: Plan, key: str, stack: ExitStack) -> int | None:
         """Have the work done and the result files written; see ``_go``."""
         comparison = Comparison(plan.spec) if self._reread else None
         with Delivery(plan.spec, self._settings.output_format, self._files, self._say) as delivery:
@@ -319,14 +286,14 @@ class _Run:
             note_delivery(plan.spec, key, delivery.counts, delivery.paths)
         return self._finish(plan, delivery.counts, worked)
 
-    def _lost_records(self, plan: _Plan, delivery: Delivery, worked: _Worked | None) -> dict[int, int]:
+    def _lost_records(self, plan: Plan, delivery: Delivery, worked: _Worked | None) -> dict[int, int]:
         """By shard, how many of its records are open although it is settled."""
         if plan.chosen is not None:  # the others are left as they are
             return {}
         settled = plan.settled if worked is None else plan.settled | worked.settled
         return {number: count for number, count in delivery.open_records.items() if number in settled}
 
-    def _stop(self, plan: _Plan, delivery: Delivery, worked: _Worked) -> int:
+    def _stop(self, plan: Plan, delivery: Delivery, worked: _Worked) -> int:
         """End a run that was stopped; returns the exit code."""
         fatal = worked.fatal
         code = INTERRUPTED if fatal is None else fatal.exit_code
@@ -340,7 +307,7 @@ class _Run:
             self._complain(fatal.message)
         return code
 
-    def _publish_stopped(self, plan: _Plan, delivery: Delivery, status: Status | None, code: int) -> None:
+    def _publish_stopped(self, plan: Plan, delivery: Delivery, status: Status | None, code: int) -> None:
         try:
             delivery.publish()
             self._write_manifest(plan, delivery.counts, status, code)
@@ -350,103 +317,9 @@ class _Run:
         lines = delivery.counts.lines
         self._say(f"{delivery.paths[0]} holds what is settled: {lines - delivery.counts.open} of {lines} records")
 
-    # --- before ----------------------------------------------------------------------------------------------------
-
-    def _prepare(self, source: SourceSpec, stack: ExitStack) -> _Plan:
-        """What is to be done. The executor is entered with the stack where something is to be asked.
-
-        Raises:
-            ClientError: the endpoint turns us away, or nobody answers.
-        """
-        shards = list(self._scan(source))
-        if self._settings.limits.max_cost_usd is not None and not self._reread:
-            self._costs.required()
-        known = load_facts(self._settings, self._results)
-        plan = self._plan(source, shards, known) if is_complete(self._settings, known) else None
-        if plan is not None and (self._reread or not plan.todo):
-            stack.enter_context(self._executor)
-            return plan
-        if self._reread:
-            raise InputError(
-                f"results_dir: {self._results.root.location} knows nothing of the model as this specification has it, "
-                "so there are no replies to read again; give the specification of the run"
-            )
-        if plan is not None:
-            self._check_repeats(plan)
-        self._executor.check()  # before anything is paid for
-        stack.enter_context(self._executor)
-        self._terms.renew()
-        if self._executor.is_elsewhere:
-            self._executor.check_data(seen_from_here(self._results, source, shards[0].path, self._limit))
-        found = self._probe_endpoint(known)
-        if plan is None or found != known:
-            plan = self._plan(source, shards, found)
-            self._check_repeats(plan)
-        return plan
-
-    def _check_repeats(self, plan: _Plan) -> None:
-        """See that what a changed specification asks again is meant, and say what it is.
-
-        Raises:
-            ConfigError: it is too much to go without saying.
-        """
-        if self._wanted is None and not self._reread and not self._settings.pipeline.workflow.force_reprocess:
-            most = 0 if self._how.confirmed else self._settings.limits.confirm_requests
-            if repeated := check_repeats(plan.spec, plan.shards, plan.todo, most):
-                self._say(repeated)
-
-    def _plan(self, source: SourceSpec, shards: Sequence[Shard], known: EndpointFacts) -> _Plan:
-        wanted = self._how.sample
-        sample = None if wanted is None else wanted.places(sum(shard.count for shard in shards))
-        spec = build_spec(
-            self._settings, self._results, source, known, self._limit, sample=sample, replay_only=self._reread
-        )
-        digests = shard_digests(spec, shards)
-        noted = settled_shards(self._results)
-        settled = {shard.number for shard, key in zip(shards, digests, strict=True) if key in noted} - self._unsettled
-        if self._wanted is not None:
-            chosen = choose(self._wanted, spec, shards)
-            only = dataclasses.replace(spec, only=chosen.ids)
-            others = {s.number for s in shards} - {s.number for s in chosen.shards}
-            return _Plan(only, shards, digests, chosen.shards, others, known, chosen)
-        settled = set() if self._reread else settled
-        todo = [s for s in shards if s.number not in settled and spec.taken(s)]
-        return _Plan(spec, shards, digests, todo, settled, known)
-
-    def _probe_endpoint(self, known: EndpointFacts) -> EndpointFacts:
-        """Find out what is not known of the endpoint, and show it."""
-        self._progress.enter_phase("asking the endpoint what it is, and how its model writes boxes")
-        if self._settings.serve.is_used:  # the executor knows where
-            found = self._executor.probe_endpoint(self._settings, known)
-        else:
-            found = self._probe_from_here_or_there(known)
-        self._progress.enter_phase("looking at what is stored")
-        save_facts(self._settings, self._results, found)
-        for verdict in found.verdicts.values():
-            self._say(verdict.describe())
-        for sentence in warnings(self._settings, found):
-            self._say(sentence)
-        return found
-
-    def _probe_from_here_or_there(self, known: EndpointFacts) -> EndpointFacts:
-        try:
-            return probe_endpoint(self._settings, with_key(self._settings.pipeline.vlm, os.environ), known)
-        except ClientError as error:
-            if error.verdict.ends_run or not self._executor.is_elsewhere:
-                raise
-            # The endpoint may be one that only the cluster's nodes see.
-            return self._executor.probe_endpoint(self._settings, known)
-
-    def _scan(self, source: SourceSpec) -> Iterator[Shard]:
-        work_dir = self._results.checkpoints / "input"
-        for shard in scan(source, SHARD_RECORDS, work_dir.location, note=self._say):
-            if shard.number == 0:  # before all the others are looked up
-                look_at_input(self._settings, self._results, source, shard.path, self._limit)
-            yield shard
-
     # --- during ----------------------------------------------------------------------------------------------------
 
-    def _work(self, plan: _Plan, delivery: Delivery) -> _Worked:
+    def _work(self, plan: Plan, delivery: Delivery) -> _Worked:
         """Have the work done and the result files written as far as it goes."""
         settled_before = sum(s.count for s in plan.shards if s.number in plan.settled)
         records = sum(map(plan.spec.taken, plan.todo)) + settled_before
@@ -530,7 +403,7 @@ class _Run:
         return _Worked(status, status.stopping, frozenset(noted.settled), delivers)
 
     @contextmanager
-    def _delivering_what_is_there(self, plan: _Plan, delivery: Delivery, exporter: Exporter) -> Iterator[None]:
+    def _delivering_what_is_there(self, plan: Plan, delivery: Delivery, exporter: Exporter) -> Iterator[None]:
         """Publishes the result files also where the workers are lost: what they stored is not."""
         try:
             yield
@@ -563,7 +436,7 @@ class _Run:
 
     # --- after -----------------------------------------------------------------------------------------------------
 
-    def _finish(self, plan: _Plan, counts: Counts, worked: _Worked | None) -> int:
+    def _finish(self, plan: Plan, counts: Counts, worked: _Worked | None) -> int:
         """Say what the files hold and how the run went; returns the exit code."""
         status, fatal = (None, None) if worked is None else (worked.status, worked.fatal)
         self._check_sum(plan.shards, counts)
@@ -590,7 +463,7 @@ class _Run:
             self._complain(self._too_many_open(counts))
         return code
 
-    def _estimated(self, plan: _Plan, counts: Counts) -> Estimate | None:
+    def _estimated(self, plan: Plan, counts: Counts) -> Estimate | None:
         """What the records outside a random sample will take; None where there is none, or none of it was answered."""
         if plan.spec.sample is None or not counts.not_reached:
             return None
@@ -622,7 +495,7 @@ class _Run:
             return BROKE
         return OPEN if counts.open or counts.unfinished else SETTLED
 
-    def _note_published(self, plan: _Plan, counts: Counts) -> None:
+    def _note_published(self, plan: Plan, counts: Counts) -> None:
         """The result files were written while the run goes on."""
         self._write_manifest(plan, counts, self._status, None)
         logger.info("result files written: %s of %s records are settled", counts.lines - counts.open, counts.lines)
@@ -641,7 +514,7 @@ class _Run:
             parts = (f"{name} {dict(s.outcomes)}, {s.in_flight} in flight" for name, s in status.steps.items())
             logger.info("ended in this run: %s", "; ".join(parts))
 
-    def _write_manifest(self, plan: _Plan, counts: Counts, status: Status | None, code: int | None) -> None:
+    def _write_manifest(self, plan: Plan, counts: Counts, status: Status | None, code: int | None) -> None:
         extent: JsonObject = {
             "limit": self._limit,
             "sample": None if self._how.sample is None else dataclasses.asdict(self._how.sample),

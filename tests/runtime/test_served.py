@@ -42,7 +42,7 @@ from raylabel.store.results import Results
 from tests.s3_server import S3Server
 from tests.served_here import served_here
 from tests.servers.serving import DEMO, QUICK, ROOT, child_environment, is_running
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -425,7 +425,7 @@ def test_however_a_run_ends_its_server_ends_with_it(
         if is_ready:
             wait_until(lambda: any((results / "step_0_expression_extraction").rglob("answers/*")))
         process.send_signal(number)
-        assert process.wait() == code
+        assert process.wait(PATIENCE_S) == code
     finally:
         process.kill()
         process.wait()
