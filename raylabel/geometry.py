@@ -121,9 +121,11 @@ class Resize:
         if 0 < self.long_edge < longest:
             width, height = width * self.long_edge / longest, height * self.long_edge / longest
         sides = [_to_multiple(side, self.multiple, round) for side in (width, height)]
-        area = width * height if self.multiple == 1 else sides[0] * sides[1]
+        area = sides[0] * sides[1]
         if 0 < self.max_pixels < area:
             shrink = math.sqrt(self.max_pixels / (width * height))
+            if self.long_edge:  # it may be above 1, where rounding made the area too large, and in smart_resize it is
+                shrink = min(shrink, 1.0)
             sides = [_to_multiple(side * shrink, self.multiple, math.floor) for side in (width, height)]
         elif area < self.min_pixels:
             grow = math.sqrt(self.min_pixels / (width * height))

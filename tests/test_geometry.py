@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from raylabel.errors import GeometryError
@@ -289,6 +289,8 @@ def test_pictures_are_resized_as_servers_do_it(rule, size, seen):
     assert rule.apply(size) == seen
 
 
+@example(Size(55, 2668), Resize(28, 0, 88_503, 2048))
+@example(Size(473, 2193), Resize(1, 0, 127_277, 768))
 @given(
     sizes,
     st.builds(

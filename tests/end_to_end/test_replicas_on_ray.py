@@ -59,13 +59,13 @@ class Run:
     """A run on the nodes that brings two servers, which write one journal.
 
     Args:
-        command: another one than ``run``.
+        does: another command than ``run``.
         name: of its results.
         serve: settings of the block that are others than usual.
     """
 
     def __init__(
-        self, nodes: Nodes, world: World, folder: Path, *, command: str = "run", name: str = "results", **serve: Any
+        self, nodes: Nodes, world: World, folder: Path, *, does: str = "run", name: str = "results", **serve: Any
     ) -> None:
         self._nodes = nodes
         self.results, self.journal = folder / name, folder / "journal"
@@ -81,11 +81,11 @@ class Run:
         changes |= {"ray__address": nodes.address, "image_grounding__vlm__openai__base_url": ""}
         changes |= {"image_grounding__workflow__max_workers": 4}  # there is time enough to be killed in
         self._config = write_config(folder / f"{name}.yaml", self.results, GROUNDING, world, "", **changes)
-        self.start(command)
+        self.start(does)
 
-    def start(self, command: str = "run") -> None:
+    def start(self, does: str = "run") -> None:
         """Start the run again, or another command with its specification."""
-        self._cli = CliRun(self._config, env=self._nodes.env, command=command)
+        self._cli = CliRun(self._config, env=self._nodes.env, command=does)
 
     @property
     def answers(self) -> int:
@@ -224,7 +224,7 @@ def test_servers_that_do_not_come_up_end_the_run_with_the_cause_before_anything_
 def test_servers_that_stand_on_the_cluster_are_used_by_its_runs_wherever_they_move_and_as_long_as_they_stand(
     nodes: Nodes, world: World, undisturbed: tuple[bytes, set[str]], tmp_path: Path
 ) -> None:
-    serve = Run(nodes, world, tmp_path, command="serve", name="serve")
+    serve = Run(nodes, world, tmp_path, does="serve", name="serve")
     said = serve.read_until("Ctrl-C ends the servers")
     one, _ = serve.servers()
     for ip in serve.servers().values():
@@ -260,14 +260,14 @@ def test_servers_that_stand_on_the_cluster_are_used_by_its_runs_wherever_they_mo
 def test_check_has_its_server_on_the_cluster_too_and_serve_ends_with_ctrl_c(
     nodes: Nodes, world: World, tmp_path: Path
 ) -> None:
-    run = Run(nodes, world, tmp_path, command="check")
+    run = Run(nodes, world, tmp_path, does="check")
     code, printed = run.finish()
     assert code == 0, printed
     assert "the model server is ready at http://127.0.0." in printed
     assert len(run.servers()) == 1
     run.wait_for_end_of(list(run.servers()))
 
-    serve = Run(nodes, world, tmp_path, command="serve", replicas=1)
+    serve = Run(nodes, world, tmp_path, does="serve", replicas=1)
     serve.read_until("Ctrl-C ends the server")
     serve.interrupt()
     assert serve.finish()[0] == 0
