@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -39,13 +40,21 @@ class Replica(WireServer):
         super().__init__(*given, **more)
         self.is_off = False
         self.dies_after = 10**9
+        self._switching = threading.Lock()
         self.looked_at = 0
         self._serves, self._key = model, key
 
+    def come_back(self) -> None:
+        """And stay."""
+        with self._switching:
+            self.dies_after, self.is_off = 10**9, False
+
     def _respond(self, exchange: Exchange) -> None:
-        if exchange.command == "POST" and len(self.seen) >= self.dies_after:
-            self.is_off = True
-        if self.is_off:
+        with self._switching:
+            if exchange.command == "POST" and len(self.seen) >= self.dies_after:
+                self.is_off = True
+            is_off = self.is_off
+        if is_off:
             exchange.close_connection = True
             exchange.connection.close()
             return
@@ -143,7 +152,7 @@ def test_an_endpoint_that_dies_takes_nothing_with_it_and_is_taken_back(world: Wo
         time.sleep(0.3 if back_after else 0.05)  # afterwards there is time enough to be found
         if dying.is_off and seen.number >= 40 and not back_after:
             back_after.append(len(dying.seen))
-            dying.dies_after, dying.is_off = 10**9, False
+            dying.come_back()
         return None
 
     lasting.misbehave = answer
