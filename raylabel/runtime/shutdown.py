@@ -17,30 +17,40 @@ from rich.console import Console
 class TermInterrupts:
     """Makes SIGTERM a ``KeyboardInterrupt``, as Ctrl-C is, so that a run that is only starting gives its lease back.
 
+    In the middle of an event loop either waits until the loop has ended what it is doing: out of nowhere, an exception
+    may leave a task waiting for ever, and a cancelled task makes asyncio report what it was about to do as an error.
+
     Outside the main thread signals cannot be taken over, and nothing happens.
     """
 
     def __enter__(self) -> TermInterrupts:
-        self._before = signal.getsignal(signal.SIGTERM)
+        self._outer = _loop_here()
+        self._before: dict[signal.Signals, Any] = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+        if callable(ctrl_c := signal.getsignal(signal.SIGINT)):  # not where it is ignored, as by nohup
+            self._before[signal.SIGINT] = ctrl_c
         self.renew()
         return self
 
     def __exit__(self, *_: object) -> None:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def renew(self) -> None:
-        """Take it over again: Ray puts a handler of its own there when it starts."""
+        """Take them over again: Ray puts a handler of its own there when it starts."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)
+            for number in self._before:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        loop = _loop_here()
+        if loop is None or loop is self._outer:  # a notebook's, which stands still meanwhile
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(_raise_interrupt)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """As Ctrl-C, of which ``asyncio.run`` cancels its task; an exception out of nowhere in the middle of a loop may
-    leave a task waiting for ever. Where Ctrl-C is ignored (``nohup``) there is only the exception."""
-    if not callable(signal.getsignal(signal.SIGINT)):
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)
+def _raise_interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 class StopSignals:
@@ -81,7 +91,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and _is_on_a_loop():
+        if self._asked and _loop_here() is not None:
             raise KeyboardInterrupt
         if self._asked:
             # The system's own way to end: Ray's exit handlers would wait for requests that nobody wants any more.
@@ -92,11 +102,10 @@ class StopSignals:
         self._console.print("stopping: finishing and storing what is in flight; once more to leave at once")
 
 
-def _is_on_a_loop() -> bool:
-    """Whether an event loop called what was interrupted: this process is a notebook's kernel, or a server, and goes on
-    without the run."""
+def _loop_here() -> asyncio.AbstractEventLoop | None:
+    """The event loop that called what was interrupted. Where it is not our own, this process is a notebook's kernel, or
+    a server, and goes on without the run."""
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None

@@ -65,11 +65,19 @@ class Run:
     """
 
     def __init__(
-        self, nodes: Nodes, world: World, folder: Path, *, does: str = "run", name: str = "results", **serve: Any
+        self,
+        nodes: Nodes,
+        world: World,
+        folder: Path,
+        *,
+        does: str = "run",
+        name: str = "results",
+        latency_ms: int = 400,
+        **serve: Any,
     ) -> None:
         self._nodes = nodes
         self.results, self.journal = folder / name, folder / "journal"
-        options = ["--host", "{host}", "--latency-ms", "400", "--journal", str(self.journal)]
+        options = ["--host", "{host}", "--latency-ms", str(latency_ms), "--journal", str(self.journal)]
         block = {
             "model": "raylabel-demo-vlm",
             "engine": "command",
@@ -224,15 +232,16 @@ def test_servers_that_do_not_come_up_end_the_run_with_the_cause_before_anything_
 def test_servers_that_stand_on_the_cluster_are_used_by_its_runs_wherever_they_move_and_as_long_as_they_stand(
     nodes: Nodes, world: World, undisturbed: tuple[bytes, set[str]], tmp_path: Path
 ) -> None:
-    serve = Run(nodes, world, tmp_path, does="serve", name="serve")
+    # There is time enough for a server to be started again.
+    serve = Run(nodes, world, tmp_path, does="serve", name="serve", latency_ms=2000)
     said = serve.read_until("Ctrl-C ends the servers")
     one, _ = serve.servers()
     for ip in serve.servers().values():
         assert f"ready at http://{ip}:" in said
     assert "A run on this cluster with the same block serve asks http://127.0.0." in said
 
-    run = Run(nodes, world, tmp_path)
-    run.wait_for_answers(20)
+    run = Run(nodes, world, tmp_path, latency_ms=2000)
+    run.wait_for_answers(10)
     actor = owner_of(one)
     assert actor in nodes.processes("ReplicaActor")
     os.kill(actor, signal.SIGKILL)
@@ -240,7 +249,7 @@ def test_servers_that_stand_on_the_cluster_are_used_by_its_runs_wherever_they_mo
     serve.read_until("ready at")
     assert len(serve.servers()) == 3, "it was started again in another actor"
 
-    run.wait_for_answers(run.answers + 10)
+    run.wait_for_answers(run.answers + 5)
     serve.kill_driver()
     run.wait_for_end_of(list(serve.servers()))
     code, printed = run.finish()
