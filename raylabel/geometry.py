@@ -124,7 +124,7 @@ class Resize:
         area = sides[0] * sides[1]
         if 0 < self.max_pixels < area:
             shrink = math.sqrt(self.max_pixels / (width * height))
-            if self.long_edge:  # it may be above 1, where rounding made the area too large, and in smart_resize it is
+            if self.long_edge:  # smart_resize lets sides grow where only rounding made the area too large
                 shrink = min(shrink, 1.0)
             sides = [_to_multiple(side * shrink, self.multiple, math.floor) for side in (width, height)]
         elif area < self.min_pixels:

@@ -18,7 +18,7 @@ import ray
 
 from raylabel.clients.hosts import host_and_port
 from raylabel.engine.session import in_one_line
-from raylabel.engine.standing import StandingOnRay, name_of_actor
+from raylabel.engine.standing import StandingOnRay, actor_options
 from raylabel.runtime.driver import Driver
 from raylabel.servers.background import Servers
 from raylabel.servers.gpus import gpus_on_nodes
@@ -165,7 +165,7 @@ class _Placed:
         self._since, self.is_heard, self._restarts_heard = time.monotonic(), False, 0
         port = self._serve.port
         now = time.monotonic()
-        found_by = name_of_actor(self._serve, self._keeper, self._name, self._actors) if self._keeper else {}
+        found_by = actor_options(self._serve, self._keeper, self._name, self._actors) if self._keeper else {}
         self.actor = (
             ray.remote(ReplicaActor)
             .options(

@@ -27,7 +27,7 @@ _GONE_S = 30.0
 """After which a server whose actor is gone counts as given up; a lost one is placed anew within a second."""
 
 
-def name_of_actor(serve: ServeSettings, keeper: str, replica: str, number: int) -> dict[str, str]:
+def actor_options(serve: ServeSettings, keeper: str, replica: str, number: int) -> dict[str, str]:
     """Options of an actor that runs are to find.
 
     Args:

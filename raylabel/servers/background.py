@@ -39,7 +39,7 @@ class Servers(Protocol):
         """
 
     def statuses(self) -> Sequence[ReplicaStatus]:
-        """How each of them is, in the same order every time. All of them ``State.FAILED``: none comes back."""
+        """How each of them is, by names that stay. All of them ``State.FAILED``: none comes back."""
 
     def stop(self) -> None:
         """End them, unless somebody else keeps them up; returns when nothing is left."""

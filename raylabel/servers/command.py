@@ -122,8 +122,10 @@ class _Teller:
 
     def _change(self, before: ReplicaStatus | None, now: ReplicaStatus) -> str:
         was = before or ReplicaStatus(now.name, State.STARTING, phase="")
+        if now.state is State.FAILED and was.state is not State.FAILED and now.ready:
+            return f"{now.trouble}; it is given up (serve.restarts)"
         if now.state is State.FAILED:
-            return f"{now.trouble}; it is given up (serve.restarts)" * (was.state is not State.FAILED and now.ready > 0)
+            return ""  # known, or about to end the command
         if now.deaths > was.deaths:
             return f"{now.trouble}; {now.remedy}"
         if now.ready > was.ready:

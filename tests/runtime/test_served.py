@@ -41,7 +41,7 @@ from raylabel.storage.folders import Folder
 from raylabel.store.results import Results
 from tests.s3_server import S3Server
 from tests.served_here import served_here
-from tests.servers.serving import DEMO, QUICK, ROOT, child_environment, is_running
+from tests.servers.serving import DEMO, FIRST_ONLY, QUICK, ROOT, child_environment, is_running
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
@@ -238,16 +238,9 @@ def test_one_that_is_killed_leaves_its_requests_to_the_others_and_is_started_aga
     assert annotations_of(disturbed) == annotations_of(undisturbed)
 
 
-ONE_OF_MANY = (
-    "import os, runpy, sys; os.mkdir(sys.argv.pop());"
-    "runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
-)
-"""A server of which only the first that starts comes up."""
-
-
 def test_one_that_does_not_come_up_is_told_and_the_others_go_on(world: World, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    command = ["{python}", "-c", ONE_OF_MANY, "--port", "{port}", "--model", "{model}", str(tmp_path / "taken")]
+    command = ["{python}", "-c", FIRST_ONLY, "--port", "{port}", "--model", "{model}", str(tmp_path / "taken")]
     code, said = label(specified(world, results, command=command, replicas=2))
     assert code == 0
     assert re.search(r"replica-[12] ended with code 1 before it was ready; .*FileExistsError.*; the others go on", said)

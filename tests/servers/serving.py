@@ -10,6 +10,11 @@ from raylabel.servers.replica import Pace
 from raylabel.settings import ServeSettings
 
 DEMO = ["{python}", "-m", "raylabel.demo.server", "--port", "{port}", "--model", "{model}"]
+FIRST_ONLY = (
+    "import os, runpy, sys; os.mkdir(sys.argv.pop());"
+    "runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
+)
+"""A server of which only the first that starts comes up."""
 STUB = Path(__file__).with_name("stub_server.py")
 QUICK = Pace(check=0.1, answer=60.0, silent=3, idle=0.5, back_off=0.05)
 """A server is looked at more often than anybody would want to."""

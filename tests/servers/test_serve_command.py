@@ -19,7 +19,7 @@ from raylabel.servers.checking import Address
 from raylabel.servers.standing import cache_folder, find_standing, log_folder, standing
 from raylabel.settings import ServeSettings
 from tests.served_here import served_here
-from tests.servers.serving import DEMO, ROOT, child_environment, demo, is_running
+from tests.servers.serving import DEMO, FIRST_ONLY, ROOT, child_environment, demo, is_running
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
@@ -129,13 +129,6 @@ def test_those_that_are_left_go_on_when_one_is_given_up_and_the_last_one_ends_th
         assert "was killed by SIGKILL, and was started again 0 times within an hour (serve.restarts); log: " in said
         assert process.wait() == 1
     assert servers_of(demo()) == []
-
-
-FIRST_ONLY = (
-    "import os, runpy, sys; os.mkdir(sys.argv.pop());"
-    "runpy.run_module('raylabel.demo.server', run_name='__main__', alter_sys=True)"
-)
-"""A server of which only the first that starts comes up."""
 
 
 def test_one_that_does_not_come_up_takes_the_others_down(tmp_path: Path) -> None:
